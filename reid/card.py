@@ -1,0 +1,115 @@
+"""The model card, ``model.json``: what a model is, where it came from, which thresholds hold. Torch-free.
+
+A model directory holds ``model.json`` and the files it names. Galleries and calibrated thresholds are bound to
+``fingerprint``: two models with different fingerprints have embeddings that cannot be compared.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reid.errors import ReidError, UsageError
+from reid.files import read_json, sha256_of, write_json
+
+__all__ = ["CARD_NAME", "InputSpec", "ModelCard", "ModelFile", "Threshold", "load_card", "save_card"]
+
+CARD_NAME = "model.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputSpec(_Frozen):
+    """What the model file wants as input. ``uint8_nhwc_rgb`` means that all preprocessing but the resize is inside the graph."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    dtype: Literal["uint8", "float32"] = "uint8"
+    colour: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 1.0  # serving computes (pixel * scale - mean) / std; identity when the graph does it itself
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+class ModelFile(_Frozen):
+    """One file of the model directory. ``sha256`` may be empty in a hand-written card; then it is not checked."""
+
+    path: str
+    sha256: str = ""
+
+
+class Threshold(_Frozen):
+    """A calibrated decision threshold: distances at or below ``distance`` are accepted.
+
+    ``distance`` is Euclidean (not squared) between L2-normalised embeddings, in 0..2. ``unit`` is what a probe is:
+    one ``image`` or a pooled ``tracklet``. ``policy`` is how the references of one person are combined.
+    """
+
+    policy: Literal["min", "mean", "top_k"]
+    unit: Literal["image", "tracklet"]
+    false_accept_rate: float
+    distance: float
+    low: float | None = None  # bootstrap confidence interval of the distance
+    high: float | None = None
+    probes: int = 0  # impostor probes that the figure stands on
+
+
+class ModelCard(_Frozen):
+    """Everything outside the weights that a user of the model must know."""
+
+    format: Literal[1] = 1
+    name: str
+    dim: int = Field(gt=0)
+    metric: Literal["euclidean"] = "euclidean"  # of L2-normalised embeddings, not squared
+    normalised: bool = True  # the graph ends with L2; serving normalises when it does not
+    input: InputSpec
+    files: dict[str, ModelFile]  # "fp32", "fp16", "int8" (ONNX), "openvino" (IR .xml), "engine_fp32" (TensorRT plan)
+    fingerprint: str = ""  # of the embedding space; empty in a hand-written card: then computed from the fp32 file
+    thresholds: tuple[Threshold, ...] = ()
+    backbone: str = ""
+    objective: str = ""
+    neck_feature: Literal["before_bn", "after_bn", ""] = ""
+    data_hash: str = ""
+    git_commit: str = ""
+    mlflow_run_id: str = ""
+    licence: str = ""
+
+    def threshold(self, policy: str, unit: str) -> Threshold | None:
+        """The calibrated threshold for a policy and unit, or None when the model has none."""
+        return next((t for t in self.thresholds if t.policy == policy and t.unit == unit), None)
+
+
+def load_card(model_dir: Path | str) -> ModelCard:
+    """Read ``model.json`` of a model directory and fill in an empty fingerprint.
+
+    Raises:
+        UsageError: the directory or the card is missing.
+        ReidError: the card is not valid, or names a file that is not there.
+    """
+    model_dir = Path(model_dir)
+    if not model_dir.is_dir():
+        raise UsageError(f"model directory {model_dir} does not exist: name a directory that holds {CARD_NAME}")
+    path = model_dir / CARD_NAME
+    try:
+        card = ModelCard.model_validate(read_json(path, "model card"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ReidError(f"model card {path}: {key}: {first['msg']}; correct it or export the model again") from error
+    if not card.files:
+        raise ReidError(f"model card {path} names no file: export the model again")
+    for role, file in card.files.items():
+        if not (model_dir / file.path).is_file():
+            raise ReidError(f"model card {path} names {file.path} ({role}), which is not there: export the model again")
+    if not card.fingerprint:
+        first_file = card.files.get("fp32") or next(iter(card.files.values()))
+        card = card.model_copy(update={"fingerprint": sha256_of(model_dir / first_file.path)[:32]})
+    return card
+
+
+def save_card(card: ModelCard, model_dir: Path | str) -> None:
+    """Write ``model.json`` into ``model_dir``, whole or not at all."""
+    write_json(Path(model_dir) / CARD_NAME, card.model_dump(mode="json"))
