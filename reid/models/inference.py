@@ -1,0 +1,34 @@
+"""Images to embeddings with a torch model."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from reid.models.embedder import EmbeddingModel, normalise
+
+__all__ = ["embed_images", "extract_features"]
+
+
+def embed_images(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
+    """L2-normalised embeddings (N, D) float32 of (N, H, W, 3) uint8 RGB images, in evaluation mode; the model's mode is restored."""
+    return _run(model, model.embed, images, batch)
+
+
+def extract_features(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
+    """Features before the BN-neck (N, D) float32, not normalised: what the metric losses see."""
+    return _run(model, model, images, batch)
+
+
+def _run(model: EmbeddingModel, apply: Callable[[Tensor], Tensor], images: npt.NDArray[np.uint8], batch: int) -> npt.NDArray[np.float32]:
+    was_training = model.training
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            pixels = torch.from_numpy(np.array(images[start : start + batch]))  # a copy: the store is read-only
+            parts.append(apply(normalise(pixels)).float().numpy())
+    model.train(was_training)
+    return np.concatenate(parts)
