@@ -1,0 +1,113 @@
+"""Crops on disk to embeddings in memory: files are decoded and resized by threads while the model runs on the batch before."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from reid.errors import ReidError
+from serving.runtime.embedder import MAX_BATCH, Embedder, ahead, processors
+from serving.runtime.preprocess import Batch, Image, resize
+
+__all__ = ["FileEmbeddings", "Unreadable", "embed_files", "read_image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that is no image, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class FileEmbeddings:
+    """What came of a list of image files."""
+
+    embeddings: npt.NDArray[np.float32]  # (N, D), one row for each of ``paths``
+    paths: tuple[Path, ...]  # the readable files, in the order given
+    index: npt.NDArray[np.int64]  # (N,) where each of them stood in the list given
+    unreadable: tuple[Unreadable, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    batch: Batch
+    index: list[int]
+    unreadable: list[Unreadable]
+    length: int
+
+
+def read_image(path: Path) -> Image:
+    """An image file as (h, w, 3) uint8 RGB.
+
+    Raises:
+        ReidError: the file cannot be read or is not an image.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ReidError(f"image {path} cannot be read ({error.strerror}): check the path") from error
+    if not data.size:
+        raise ReidError(f"image {path} is empty: remove it or restore it")
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ReidError(f"image {path} cannot be decoded ({error.err}): remove it or restore it") from error
+    if image is None:
+        raise ReidError(f"image {path} is not an image: remove it or restore it")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def embed_files(
+    embedder: Embedder,
+    paths: Sequence[Path],
+    *,
+    threads: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> FileEmbeddings:
+    """Embed image files; files that are no images are listed, not fatal.
+
+    Args:
+        embedder: from :func:`serving.runtime.load`.
+        paths: image files.
+        threads: that decode and resize; one per processor where None.
+        on_progress: called with (done, all) after every batch.
+
+    Raises:
+        ReidError: the model fails.
+    """
+    spec = embedder.card.input
+
+    def load(start: int) -> _Chunk:
+        images: list[Image] = []
+        index: list[int] = []
+        unreadable: list[Unreadable] = []
+        for position, path in enumerate(paths[start : start + MAX_BATCH], start):
+            try:
+                images.append(resize(read_image(path), spec.height, spec.width))
+            except ReidError as error:
+                unreadable.append(Unreadable(path, str(error)))
+            else:
+                index.append(position)
+        return _Chunk(embedder.prepare(images), index, unreadable, len(images) + len(unreadable))
+
+    threads = threads or processors()
+    embeddings = np.empty((len(paths), embedder.dim), np.float32)
+    kept: list[int] = []
+    lost: list[Unreadable] = []
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for chunk in ahead(pool, load, range(0, len(paths), MAX_BATCH), depth=threads):
+            if chunk.index:
+                embeddings[len(kept) : len(kept) + len(chunk.index)] = embedder.run(chunk.batch)
+            kept += chunk.index
+            lost += chunk.unreadable
+            done += chunk.length
+            if on_progress is not None:
+                on_progress(done, len(paths))
+    return FileEmbeddings(embeddings[: len(kept)].copy(), tuple(paths[i] for i in kept), np.asarray(kept, np.int64), tuple(lost))

@@ -1,0 +1,147 @@
+"""The embedder: images of any sizes in, L2-normalised rows out, whatever runtime is underneath."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from reid.card import ModelCard
+from reid.errors import ReidError
+from serving.runtime.preprocess import Batch, Image, Images, prepare
+
+__all__ = ["MAX_BATCH", "Embedder", "Session", "ahead", "processors"]
+
+MAX_BATCH = 64
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class Session(Protocol):
+    """A model file opened by one runtime."""
+
+    fixed_batch: int | None  # the only batch size the file takes, or None where any will do
+
+    def run(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Outputs (N, ...) of a batch of N images."""
+        ...
+
+
+class Embedder:
+    """Turns person crops into embeddings.
+
+    Attributes:
+        card: what the model is.
+        backend: the runtime's name.
+        precision: of the file that runs: fp32, fp16 or int8.
+        fingerprint: of the embedding space; galleries and thresholds are bound to it.
+        dim: D of the embeddings.
+    """
+
+    def __init__(self, session: Session, card: ModelCard, backend: str, precision: str, source: str) -> None:
+        self._session = session
+        self._source = source
+        self.card = card
+        self.backend = backend
+        self.precision = precision
+        self.fingerprint = card.fingerprint
+        self.dim = card.dim
+        # One grey image through the whole path: what is wrong with file or card is known here and not in the middle of a job.
+        self.run(prepare([np.full((card.input.height, card.input.width, 3), 128, np.uint8)], card.input))
+
+    def __call__(self, images: Images) -> npt.NDArray[np.float32]:
+        """Embed images.
+
+        Args:
+            images: (N, H, W, 3) uint8 RGB, or a list of (h, w, 3) uint8 RGB of any sizes.
+
+        Returns:
+            (N, D) float32, every row of Euclidean norm 1; (0, D) for no image.
+
+        Raises:
+            ReidError: an image is not uint8 RGB or has no pixel, or the model gives NaN; the message names the image.
+        """
+        if isinstance(images, np.ndarray) and images.ndim != 4 and images.size:
+            raise ReidError(f"images have shape {images.shape}: want (N, height, width, 3), or a list of (height, width, 3)")
+        starts = range(0, len(images), MAX_BATCH)
+        embeddings = np.empty((len(images), self.dim), np.float32)
+        if len(starts) < 2:
+            for start in starts:
+                embeddings[:] = self.run(self.prepare(images, start), start)
+            return embeddings
+
+        def chunk(start: int) -> Batch:
+            return self.prepare(images[start : start + MAX_BATCH], start)
+
+        with ThreadPoolExecutor(1) as pool:
+            for start, batch in zip(starts, ahead(pool, chunk, starts), strict=True):
+                embeddings[start : start + len(batch)] = self.run(batch, start)
+        return embeddings
+
+    def prepare(self, images: Images | list[Image], first_index: int = 0) -> Batch:
+        """The model's input for images; safe to call from other threads while :meth:`run` works."""
+        return prepare(images, self.card.input, first_index)
+
+    def run(self, batch: Batch, first_index: int = 0) -> npt.NDArray[np.float32]:
+        """Embeddings (N, D) float32 of a prepared batch of any size.
+
+        Raises:
+            ReidError: the model's output is not (N, D), not finite, or not of norm 1 although the card says so.
+        """
+        fixed = self._session.fixed_batch
+        if fixed is None:
+            output = self._session.run(batch)
+        else:
+            pieces = (batch[start : start + fixed] for start in range(0, len(batch), fixed))
+            output = np.concatenate([self._session.run(_padded(piece, fixed))[: len(piece)] for piece in pieces])
+        rows = np.asarray(output, np.float32).reshape(len(output), -1)
+        if rows.shape != (len(batch), self.dim):
+            raise ReidError(
+                f"{self._source} gives an output of shape {output.shape} for {len(batch)} images: the model card says dim {self.dim}"
+            )
+        return self._normalised(rows, first_index)
+
+    def _normalised(self, rows: npt.NDArray[np.float32], first_index: int) -> npt.NDArray[np.float32]:
+        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+        bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+        if bad.size:
+            what = "zeros" if norms[bad[0]] == 0 else "NaN or infinity"
+            raise ReidError(f"{self._source} gives {what} for image {first_index + bad[0]}: export the model again")
+        if self.card.normalised and np.abs(norms - 1).max() > 0.01:
+            wrong = int(np.abs(norms - 1).argmax())
+            raise ReidError(
+                f"{self._source} gives a row of norm {norms[wrong]:.4g} for image {first_index + wrong} but its card says normalised: "
+                'set "normalised": false in model.json or export the model again'
+            )
+        # Also where the graph normalises: fp16 and int8 files leave norms that are off in the third digit.
+        return (rows / norms[:, None]).astype(np.float32)
+
+
+def ahead(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], depth: int = 2) -> Iterator[_Out]:
+    """``map(function, items)`` in order, with up to ``depth`` results being made while the consumer works; bounded memory."""
+    waiting: deque[Future[_Out]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _padded(batch: Batch, count: int) -> Batch:
+    if len(batch) == count:
+        return batch
+    return np.concatenate([batch, np.repeat(batch[-1:], count - len(batch), axis=0)])
