@@ -1,0 +1,244 @@
+"""Where people are in a frame. One call for all detectors: ``detector.detect(frames) -> list[sv.Detections]``.
+
+``motion`` needs no weights: background subtraction for fixed cameras. ``yolox`` runs an ONNX file of the YOLOX layout
+(Ge et al. 2021, "YOLOX: Exceeding YOLO Series in 2021", section 2.1: anchor-free, decoupled head). ``mot`` reads a MOTChallenge
+detection file made elsewhere. Boxes are ``xyxy`` in pixels of the frame, clipped to it; confidences are in 0..1.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import supervision as sv
+
+from reid.errors import ReidError, UsageError
+from reid.files import existing
+from serving.job import Camera, DetectorSpec
+from serving.mot import read_mot
+from serving.video import Frame
+
+__all__ = ["DETECTORS", "Detector", "MotDetector", "MotionDetector", "YoloxDetector", "build_detector"]
+
+Boxes = npt.NDArray[np.float32]
+PERSON = 0
+
+
+class Detector(Protocol):
+    """``warm_up`` is how many frames a detector must have seen before its answers hold (0 when it has no memory)."""
+
+    warm_up: int
+
+    def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
+        """Detections of each frame; frames come in order of time."""
+
+
+def build_detector(spec: DetectorSpec, camera: Camera, threads: int | None = None) -> Detector:
+    """Make the detector that a job names, for one camera.
+
+    Raises:
+        UsageError: the name is unknown, or a key that the detector needs is missing.
+        ReidError: its model or file cannot be used.
+    """
+    if spec.name not in DETECTORS:
+        raise UsageError(f"detector.name is {spec.name!r}: want one of {', '.join(sorted(DETECTORS))}")
+    return DETECTORS[spec.name](spec, camera, threads)
+
+
+class MotionDetector:
+    """Moving things of a person's size in front of a fixed camera, by a mixture-of-Gaussians background (Zivkovic 2004).
+
+    The subtractor marks shadows, which are dropped. Fragments of one person (head, legs) are joined when they lie above one
+    another. Works on a picture at most ``work_height`` high, so its cost does not grow with the camera's resolution.
+    """
+
+    warm_up = 100
+
+    def __init__(self, min_size: tuple[int, int] = (8, 24), work_height: int = 360) -> None:
+        self.min_size, self.work_height = min_size, work_height
+        self._background = cv2.createBackgroundSubtractorMOG2(history=500, varThreshold=25, detectShadows=True)
+        self._seen = 0
+
+    def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
+        """See ``Detector``."""
+        return [self._one(frame.image) for frame in frames]
+
+    def _one(self, image: npt.NDArray[np.uint8]) -> sv.Detections:
+        height, width = image.shape[:2]
+        scale = min(1.0, self.work_height / height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        mask = self._background.apply(small)
+        self._seen += 1
+        if self._seen == 1:
+            return sv.Detections.empty()  # the first frame is all foreground
+        foreground = (mask == 255).astype(np.uint8)
+        foreground = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        foreground = cv2.morphologyEx(foreground, cv2.MORPH_CLOSE, np.ones((9, 5), np.uint8))
+        _, _, stats, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
+        blobs = stats[1:]
+        blobs = blobs[blobs[:, cv2.CC_STAT_AREA] >= 12].astype(np.float32)
+        boxes = np.column_stack([blobs[:, :2], blobs[:, :2] + blobs[:, 2:4]]) / scale
+        boxes = join_fragments(boxes, reach=0.15 * float(np.median(boxes[:, 3] - boxes[:, 1])) if len(boxes) else 0.0)
+        if float(np.count_nonzero(foreground)) > 0.5 * foreground.size:
+            return sv.Detections.empty()  # the light changed or the camera moved: nothing in this frame can be told apart
+        return _detections(boxes, np.ones(len(boxes), np.float32), width, height, self.min_size)
+
+
+class YoloxDetector:
+    """A YOLOX ONNX file: letterboxed BGR 0..255 in, raw ``(1, anchors, 5 + classes)`` out. Sizes are read from the model."""
+
+    warm_up = 0
+    strides = (8, 16, 32)
+
+    def __init__(
+        self,
+        model: Path | str,
+        confidence: float = 0.1,
+        nms_iou: float = 0.6,
+        min_width: int = 8,
+        min_height: int = 24,
+        threads: int | None = None,
+    ) -> None:
+        import onnxruntime
+
+        self.model = existing(model, "detector model")
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ReidError(f"detector model {model} cannot be loaded: it is not an ONNX file this runtime reads") from error
+        self.confidence, self.nms_iou, self.min_size = confidence, nms_iou, min_size
+        entry = self._session.get_inputs()[0]
+        self._input = entry.name
+        if len(entry.shape) != 4 or entry.shape[1] != 3 or not all(isinstance(side, int) for side in entry.shape[2:]):
+            raise ReidError(f"detector model {model} takes {entry.shape}, want (1, 3, height, width) of the YOLOX layout")
+        self._height, self._width = entry.shape[2:]
+        self._grid, self._stride = _grid(self._height, self._width, self.strides)
+        shape = self._session.get_outputs()[0].shape
+        if len(shape) != 3 or shape[1] != len(self._grid):
+            raise ReidError(f"detector model {model} answers {shape}, want (1, {len(self._grid)}, 5 + classes) of the YOLOX layout")
+
+    def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
+        """See ``Detector``."""
+        return [self._one(frame.image) for frame in frames]
+
+    def _one(self, image: npt.NDArray[np.uint8]) -> sv.Detections:
+        height, width = image.shape[:2]
+        scale = min(self._height / height, self._width / width)
+        blob = letterbox(image, self._height, self._width, scale)
+        raw = self._session.run(None, {self._input: blob})[0][0]
+        confidence = raw[:, 4] * raw[:, 5 + PERSON]
+        keep = confidence >= self.confidence
+        raw, confidence, stride = raw[keep], confidence[keep], self._stride[keep]
+        centre = (raw[:, :2] + self._grid[keep]) * stride
+        half = np.exp(raw[:, 2:4]) * stride / 2
+        boxes = np.concatenate([centre - half, centre + half], axis=1) / scale
+        found = _detections(boxes, confidence, width, height, self.min_size)
+        return found.with_nms(threshold=self.nms_iou, class_agnostic=True) if len(found) else found
+
+
+class MotDetector:
+    """Detections from a MOTChallenge file: ``frame, id, x, y, w, h, confidence, ...`` with frames counted from 1."""
+
+    warm_up = 0
+
+    def __init__(self, path: Path | str, confidence: float = 0.0, min_size: tuple[int, int] = (8, 24)) -> None:
+        table = read_mot(path)
+        keep = table.confidence >= confidence
+        self._by_frame = table.select(keep).by_frame()
+        self.min_size = min_size
+
+    def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
+        """See ``Detector``."""
+        return [self._one(frame) for frame in frames]
+
+    def _one(self, frame: Frame) -> sv.Detections:
+        rows = self._by_frame.get(frame.number)
+        if rows is None:
+            return sv.Detections.empty()
+        height, width = frame.image.shape[:2]
+        return _detections(rows.xyxy, np.clip(rows.confidence, 0, 1), width, height, self.min_size)
+
+
+def letterbox(image: npt.NDArray[np.uint8], height: int, width: int, scale: float) -> npt.NDArray[np.float32]:
+    """Scale an image into the top left corner of a grey (114) canvas: (H, W, 3) uint8 to (1, 3, height, width) float32 0..255."""
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    canvas = np.full((height, width, 3), 114, np.uint8)
+    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def join_fragments(boxes: Boxes, reach: float) -> Boxes:
+    """Replace boxes (N, 4) xyxy that lie above one another by the box around them.
+
+    Two boxes belong together when they share at least half of the narrower one's width and at most ``reach`` pixels lie
+    between them vertically; belonging is transitive.
+    """
+    if len(boxes) < 2:
+        return boxes
+    left, top, right, bottom = boxes.T
+    shared = np.minimum.outer(right, right) - np.maximum.outer(left, left)
+    narrow = np.minimum.outer(right - left, right - left)
+    between = np.maximum.outer(top, top) - np.minimum.outer(bottom, bottom)
+    together = (shared >= 0.5 * narrow) & (between <= reach)
+    from scipy.sparse.csgraph import connected_components
+
+    count, group = connected_components(together, directed=False)
+    joined = np.empty((count, 4), boxes.dtype)
+    for side, reduce in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        joined[:, side] = np.inf if side < 2 else -np.inf
+        reduce.at(joined[:, side], group, boxes[:, side])
+    return joined
+
+
+def inside(detections: sv.Detections, region: Sequence[tuple[float, float]]) -> sv.Detections:
+    """The detections whose feet (middle of the lower edge) are inside a polygon; all of them when there is none."""
+    if not region or not len(detections):
+        return detections
+    polygon = np.asarray(region, np.float32).reshape(-1, 1, 2)
+    feet = np.column_stack([detections.xyxy[:, [0, 2]].mean(axis=1), detections.xyxy[:, 3]])
+    mask = np.asarray([cv2.pointPolygonTest(polygon, (float(x), float(y)), False) >= 0 for x, y in feet])
+    return detections[mask]
+
+
+def _grid(height: int, width: int, strides: Sequence[int]) -> tuple[Boxes, Boxes]:
+    cells, steps = [], []
+    for stride in strides:
+        y, x = np.mgrid[: height // stride, : width // stride]
+        cells.append(np.stack([x.ravel(), y.ravel()], axis=1))
+        steps.append(np.full((x.size, 1), stride))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(steps).astype(np.float32)
+
+
+def _detections(boxes: Boxes, confidence: Boxes, width: int, height: int, min_size: tuple[int, int]) -> sv.Detections:
+    boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+    size = boxes[:, 2:] - boxes[:, :2]
+    keep = (size >= min_size).all(axis=1)
+    return sv.Detections(xyxy=boxes[keep], confidence=confidence[keep].astype(np.float32), class_id=np.zeros(int(keep.sum()), int))
+
+
+def _motion(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:
+    return MotionDetector((spec.min_width, spec.min_height))
+
+
+def _yolox(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:
+    if spec.model is None:
+        raise UsageError("detector.model is missing: the detector 'yolox' wants an ONNX file")
+    return YoloxDetector(
+        spec.model, 0.1 if spec.confidence is None else spec.confidence, spec.nms_iou, (spec.min_width, spec.min_height), threads
+    )
+
+
+def _mot(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:
+    if camera.detections is None:
+        raise UsageError(f"camera {camera.id}: key 'detections' is missing: the detector 'mot' wants a MOTChallenge file for each camera")
+    return MotDetector(camera.detections, spec.confidence or 0.0, (spec.min_width, spec.min_height))
+
+
+DETECTORS: dict[str, Callable[[DetectorSpec, Camera, int | None], Any]] = {"motion": _motion, "yolox": _yolox, "mot": _mot}

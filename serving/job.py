@@ -1,0 +1,232 @@
+"""The job file: which cameras, which detector, tracker, model and gallery, and what to write. Validated before anything runs.
+
+Paths in the file are relative to the file itself, so a job folder can be moved.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from reid.errors import ReidError, UsageError
+from reid.files import existing
+
+__all__ = [
+    "Camera",
+    "CropSpec",
+    "DetectorSpec",
+    "Job",
+    "LinkSpec",
+    "Outputs",
+    "TrackerSpec",
+    "is_url",
+    "load_job",
+    "redacted",
+    "source_files",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Camera(_Section):
+    """One camera: a file, a glob of files in order of their names, or a URL."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    source: str = Field(min_length=1)
+    start_time: datetime | None = None  # clock time of the first frame
+    region: tuple[tuple[float, float], ...] = ()  # polygon in pixels; a detection counts when its feet are inside
+    step: int = Field(default=1, ge=1)  # look at every step-th frame
+    frames: tuple[int, int] | None = None  # first and last frame, both included, counted from 1
+    detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
+
+    @field_validator("region")
+    @classmethod
+    def _polygon(cls, region: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        if region and len(region) < 3:
+            raise ValueError("a region needs at least three corners [x, y]")
+        return region
+
+    @field_validator("frames")
+    @classmethod
+    def _range(cls, frames: tuple[int, int] | None) -> tuple[int, int] | None:
+        if frames is not None and not 1 <= frames[0] <= frames[1]:
+            raise ValueError("want [first, last] with 1 <= first <= last")
+        return frames
+
+
+class DetectorSpec(_Section):
+    """Which detector, and its decisions. ``model`` and ``confidence`` belong to the detectors that have them."""
+
+    name: str = "motion"
+    model: str | None = None
+    confidence: float | None = Field(default=None, ge=0, le=1)  # None: the detector's own default
+    nms_iou: float = Field(default=0.6, gt=0, le=1)
+    min_height: int = Field(default=24, ge=1)  # pixels; smaller boxes cannot be recognised
+    min_width: int = Field(default=8, ge=1)
+
+
+class TrackerSpec(_Section):
+    """Which tracker of the library ``trackers``, and its decisions; None is the value tuned for the detector."""
+
+    name: str = "bytetrack"
+    max_gap_s: float = Field(default=1.5, gt=0)  # a lost person is looked for this long
+    min_frames: int = Field(default=5, ge=1)  # shorter tracklets are dropped as false detections
+    min_iou: float | None = Field(default=None, ge=0, le=1)
+    activation: float | None = Field(default=None, ge=0, le=1)  # confidence that starts a tracklet
+    high_confidence: float | None = Field(default=None, ge=0, le=1)  # below it only existing tracklets are continued
+
+
+class CropSpec(_Section):
+    """How many crops of a tracklet are embedded, and how large they are kept."""
+
+    per_tracklet: int = Field(default=8, ge=1, le=64)
+    max_height: int = Field(default=256, ge=32)
+
+
+class LinkSpec(_Section):
+    """Joining tracklets of one camera that are the same person, by appearance and motion."""
+
+    enabled: bool = True
+    max_gap_s: float = Field(default=12.0, ge=0)
+    max_distance: float | None = Field(default=None, ge=0, le=2)  # None: the threshold that matching uses
+
+
+class Outputs(_Section):
+    """What ``reid match`` writes beside ``sightings.parquet``, ``detections.parquet`` and ``job.json``."""
+
+    video: bool = True
+    video_height: int | None = Field(default=None, ge=16)  # None: as high as the footage
+    crops: bool = True
+    report: bool = True
+
+
+class Job(_Section):
+    """A validated job with absolute paths."""
+
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
+    model: str
+    gallery: str
+    backend: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    policy: Literal["min", "mean", "top_k"] = "min"
+    top_k: int = Field(default=3, ge=1)
+    threshold: float | None = Field(default=None, ge=0, le=2)  # None: the model card's calibrated one
+    detector: DetectorSpec = DetectorSpec()
+    tracker: TrackerSpec = TrackerSpec()
+    crops: CropSpec = CropSpec()
+    link: LinkSpec = LinkSpec()
+    outputs: Outputs = Outputs()
+
+    @model_validator(mode="after")
+    def _unique_cameras(self) -> "Job":
+        ids = [camera.id for camera in self.cameras]
+        double = sorted({name for name in ids if ids.count(name) > 1})
+        if double:
+            raise ValueError(f"two cameras have the id {double[0]!r}")
+        return self
+
+    def key(self) -> str:
+        """A hash of everything the job says: equal keys are the same job."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def public(self) -> dict[str, Any]:
+        """The job as JSON values without credentials, for outputs."""
+        value: dict[str, Any] = self.model_dump(mode="json")
+        for camera in value["cameras"]:
+            camera["source"] = redacted(camera["source"])
+        return value
+
+
+def is_url(source: str) -> bool:
+    """Whether a camera's source is a stream address and not a path."""
+    return "://" in source
+
+
+def redacted(source: str) -> str:
+    """A source without what may be secret: user, password, query and fragment of a URL."""
+    if not is_url(source):
+        return source
+    parts = urlsplit(source)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def load_job(path: Path | str) -> Job:
+    """Read and check a job file.
+
+    Raises:
+        UsageError: the file is missing, is not YAML, has an unknown, missing or wrong key, or names a file that does not exist.
+    """
+    path = existing(path, "job file")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UsageError(f"job file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise UsageError(f"job file {path} holds no keys: it wants at least cameras, model and gallery")
+    try:
+        job = Job.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(f"job file {path}: {_first_problem(error)}") from error
+    return _absolute(job, path.parent.resolve())
+
+
+def _first_problem(error: ValidationError) -> str:
+    # Only the key and the message: the offending value might be a URL with a password.
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}: check its spelling"
+    if first["type"] == "missing":
+        return f"missing key {key!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _absolute(job: Job, folder: Path) -> Job:
+    def absolute(name: str) -> str:
+        return str(folder / Path(name).expanduser())
+
+    def camera(one: Camera) -> Camera:
+        source = one.source if is_url(one.source) else absolute(one.source)
+        detections = None if one.detections is None else absolute(one.detections)
+        if detections is not None:
+            existing(detections, f"camera {one.id}: detection file")
+        return one.model_copy(update={"source": source, "detections": detections})
+
+    detector = job.detector
+    if detector.model is not None:
+        detector = detector.model_copy(update={"model": str(existing(absolute(detector.model), "detector model"))})
+    existing(absolute(job.model), "model directory")
+    existing(absolute(job.gallery), "gallery")
+    return job.model_copy(
+        update={
+            "cameras": tuple(camera(one) for one in job.cameras),
+            "model": absolute(job.model),
+            "gallery": absolute(job.gallery),
+            "detector": detector,
+        }
+    )
+
+
+def source_files(camera: Camera) -> list[str]:
+    """The files of a camera in order, or its one URL.
+
+    Raises:
+        ReidError: no file is there.
+    """
+    if is_url(camera.source) or Path(camera.source).is_file():
+        return [camera.source]
+    pattern = Path(camera.source)
+    found = sorted(str(name) for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if name.is_file())
+    if not found:
+        raise ReidError(f"camera {camera.id}: video {camera.source} does not exist: check the path")
+    return found

@@ -1,0 +1,70 @@
+"""MOTChallenge text files: one box a line, ``frame, id, x, y, w, h, confidence, ...``, frames counted from 1."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from reid.errors import ReidError
+from reid.files import existing
+
+__all__ = ["MotTable", "read_mot"]
+
+
+@dataclass(frozen=True)
+class MotTable:
+    """Rows of a file, in its order: ``frame (N,)``, ``id (N,)`` int64, ``xyxy (N, 4)`` float32 pixels, ``confidence (N,)``."""
+
+    frame: npt.NDArray[np.int64]
+    id: npt.NDArray[np.int64]
+    xyxy: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def select(self, mask: npt.NDArray[np.bool_]) -> "MotTable":
+        """The rows where ``mask`` holds."""
+        return MotTable(self.frame[mask], self.id[mask], self.xyxy[mask], self.confidence[mask])
+
+    def by_frame(self) -> dict[int, "MotTable"]:
+        """The rows of each frame that has any."""
+        order = np.argsort(self.frame, kind="stable")
+        numbers, starts = np.unique(self.frame[order], return_index=True)
+        groups = np.split(order, starts[1:])
+        tables = (MotTable(self.frame[g], self.id[g], self.xyxy[g], self.confidence[g]) for g in groups if len(g))
+        return dict(zip(numbers.tolist(), tables, strict=True))
+
+
+def read_mot(path: Path | str) -> MotTable:
+    """Read a truth, detection or result file.
+
+    Raises:
+        UsageError: it does not exist.
+        ReidError: a line is not at least six numbers, or frames are not counted from 1.
+    """
+    path = existing(path, "MOTChallenge file")
+    rows: list[tuple[float, ...]] = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise ReidError(f"MOTChallenge file {path} is not text: name a file of lines 'frame,id,x,y,w,h,confidence'") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = tuple(float(part) for part in line.replace(",", " ").split())
+        except ValueError:
+            values = ()
+        if len(values) < 6 or not np.isfinite(values[:6]).all() or values[0] < 1:
+            raise ReidError(f"MOTChallenge file {path}, line {number}: want 'frame,id,x,y,w,h,confidence' with frames from 1")
+        rows.append((*values[:6], values[6] if len(values) > 6 else 1.0))
+    table = np.asarray(rows, np.float64).reshape(-1, 7)
+    corner = table[:, 2:4]
+    return MotTable(
+        table[:, 0].astype(np.int64),
+        table[:, 1].astype(np.int64),
+        np.column_stack([corner, corner + table[:, 4:6]]).astype(np.float32),
+        table[:, 6].astype(np.float32),
+    )

@@ -1,0 +1,289 @@
+"""Footage in: which frames a camera has, and reading any range of them, decoded a thread ahead of who uses them.
+
+A frame's number is its place in presentation order, counted from 1 over all files of the camera, whatever the rate. Numbers
+come from the container's packets and not from counting what decodes, so a frame that does not decode leaves a gap and
+moves no other frame.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from reid.errors import ReidError
+from serving.job import is_url, redacted
+
+__all__ = ["Clip", "Footage", "Frame", "ahead", "open_footage", "queue_length", "read_frames"]
+
+# FFmpeg's own messages would print addresses with their passwords.
+av.logging.set_level(av.logging.PANIC)
+
+_AHEAD_BYTES = 96 * 2**20
+_OPEN_TIMEOUT_S = 20.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture. ``number`` counts from 1; ``time_s`` is seconds since the camera's first frame; ``image`` (H, W, 3) uint8 BGR."""
+
+    number: int
+    time_s: float
+    image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file (or stream) of a camera. ``pts`` are the sorted presentation times in units of ``time_base``; empty for a stream."""
+
+    source: str
+    first_number: int
+    start_s: float
+    time_base: Fraction
+    pts: npt.NDArray[np.int64]
+    promised: int  # frames that the header promises; 0 where it says nothing
+
+    @property
+    def name(self) -> str:
+        """The source without credentials."""
+        return redacted(self.source)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a camera recorded. ``width`` and ``height`` are those of the upright picture."""
+
+    clips: tuple[Clip, ...]
+    fps: float
+    width: int
+    height: int
+
+    @property
+    def live(self) -> bool:
+        """Whether the length is unknown: a stream is read once from front to end."""
+        return len(self.clips) == 1 and not len(self.clips[0].pts)
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are; 0 for a stream."""
+        return sum(len(clip.pts) for clip in self.clips)
+
+    @property
+    def missing(self) -> list[str]:
+        """One line for each file that ends before its header says."""
+        return [
+            f"video {clip.name} is cut off: {len(clip.pts)} of {clip.promised} frames are there"
+            for clip in self.clips
+            if len(clip.pts) < clip.promised
+        ]
+
+
+def open_footage(sources: list[str]) -> Footage:
+    """Index the files of a camera without decoding them.
+
+    Raises:
+        ReidError: a file is missing, empty, is no video, or differs in size from the first.
+    """
+    clips: list[Clip] = []
+    number, start_s, fps, size = 1, 0.0, 0.0, (0, 0)
+    for source in sources:
+        clip, clip_fps, clip_size = _index(source, number, start_s)
+        if clips and clip_size != size:
+            raise ReidError(
+                f"video {clip.name} is {clip_size[0]}x{clip_size[1]}, the files before it {size[0]}x{size[1]}: make two cameras"
+            )
+        if not clips:
+            fps, size = clip_fps, clip_size
+        clips.append(clip)
+        number += len(clip.pts)
+        if len(clip.pts):
+            start_s += float((int(clip.pts[-1]) - int(clip.pts[0])) * clip.time_base) + 1.0 / clip_fps
+    return Footage(tuple(clips), fps, *size)
+
+
+def read_frames(footage: Footage, first: int = 1, last: int | None = None, step: int = 1) -> Iterator[Frame]:
+    """Decode frames ``first`` to ``last`` (both included, counted from 1), every ``step``-th of them.
+
+    Frames that do not decode are left out; a stream ends when it ends.
+
+    Raises:
+        ReidError: a file that was there has gone, or nothing in it decodes.
+    """
+    for clip in footage.clips:
+        if len(clip.pts):
+            low, high = max(first, clip.first_number), clip.first_number + len(clip.pts) - 1
+            high = high if last is None else min(high, last)
+            if low > high:
+                continue
+        else:
+            low, high = first, last if last is not None else 2**62
+        for frame in _decode(clip, low, high):
+            if (frame.number - first) % step == 0:
+                yield Frame(frame.number, frame.time_s, _upright(frame.image))
+
+
+def ahead(items: Iterable[T], size: int) -> Iterator[T]:
+    """Yield ``items`` while a thread prepares up to ``size`` of them; what the thread raises is raised here."""
+    box: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=max(1, size))
+    stop = threading.Event()
+
+    def offer(item: tuple[T | None, BaseException | None]) -> None:
+        while not stop.is_set():
+            try:
+                box.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for item in items:
+                offer((item, None))
+                if stop.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that reads
+            offer((None, error))
+        else:
+            offer((None, StopIteration()))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while True:
+            item, error = box.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()
+        worker.join()
+
+
+def queue_length(footage: Footage) -> int:
+    """How many decoded frames may wait, so that their memory is bounded whatever the picture's size."""
+    return int(np.clip(_AHEAD_BYTES // max(1, footage.width * footage.height * 3), 2, 32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    number: int
+    time_s: float
+    image: Any
+
+
+def _open(source: str) -> Any:
+    name = redacted(source)
+    if not is_url(source):
+        path = Path(source)
+        if not path.is_file():
+            raise ReidError(f"video {name} does not exist: check the path")
+        if path.stat().st_size == 0:
+            raise ReidError(f"video {name} is empty (0 bytes): copy it again")
+    try:
+        container = av.open(source, timeout=_OPEN_TIMEOUT_S if is_url(source) else None)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        # The library's own message repeats the address.
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        hint = "check the address and that the camera is on" if is_url(source) else "it is damaged or no video; copy it again"
+        raise ReidError(f"video {name} cannot be opened ({reason}): {hint}") from None
+    if not container.streams.video:
+        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        container.close()
+        raise ReidError(f"video {name} holds no picture, only {', '.join(kinds)}: name a file with video")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        container.close()
+        raise ReidError(f"video {name}: there is no decoder for its codec; convert it to H.264")
+    stream.thread_type = "AUTO"
+    return container
+
+
+def _index(source: str, first_number: int, start_s: float) -> tuple[Clip, float, tuple[int, int]]:
+    with _open(source) as container:
+        stream = container.streams.video[0]
+        fps = float(stream.average_rate or stream.guessed_rate or 25)
+        time_base = stream.time_base or Fraction(1, 1000)
+        pts: list[int] = []
+        promised = 0
+        size = (stream.codec_context.width, stream.codec_context.height)
+        if not is_url(source):
+            pts, promised = _packet_times(container, stream), int(stream.frames)
+            if not pts:
+                raise ReidError(f"video {redacted(source)} holds no frame: copy it again")
+            size = _first_size(source)
+    return Clip(source, first_number, start_s, time_base, np.asarray(sorted(set(pts)), np.int64), promised), fps, size
+
+
+def _packet_times(container: Any, stream: Any) -> list[int]:
+    times: list[int] = []
+    try:
+        for packet in container.demux(stream):
+            time = packet.pts if packet.pts is not None else packet.dts
+            if time is not None and not packet.is_discard:
+                times.append(time)
+            elif packet.size:
+                times.append(times[-1] + 1 if times else 0)
+    except (av.FFmpegError, OSError):
+        return times  # cut off in the middle of a packet: what came before it is the index
+    return times
+
+
+def _first_size(source: str) -> tuple[int, int]:
+    with _open(source) as container:
+        for frame in _frames(container):
+            turned = round(frame.rotation / 90) % 2 == 1
+            return (frame.height, frame.width) if turned else (frame.width, frame.height)
+    raise ReidError(f"video {redacted(source)}: no frame of it decodes; it is damaged, copy it again")
+
+
+def _frames(container: Any) -> Iterator[Any]:
+    stream = container.streams.video[0]
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (av.FFmpegError, OSError):
+            return  # the file ends inside a packet
+        try:
+            yield from packet.decode()
+        except (av.FFmpegError, OSError):
+            continue  # this frame is damaged, the next may not be
+
+
+def _decode(clip: Clip, low: int, high: int) -> Iterator[_Decoded]:
+    with _open(clip.source) as container:
+        stream = container.streams.video[0]
+        seen = clip.first_number - 1
+        origin: float | None = float(clip.pts[0] * clip.time_base) if len(clip.pts) else None
+        if low > clip.first_number:
+            container.seek(int(clip.pts[low - clip.first_number]), stream=stream, backward=True)
+        for frame in _frames(container):
+            time = frame.pts if frame.pts is not None else frame.dts
+            indexed = len(clip.pts) and time is not None
+            number = clip.first_number + int(np.searchsorted(clip.pts, time)) if indexed else seen + 1
+            if number <= seen:
+                continue  # a decoder that repeats itself after a damaged packet
+            seen = number
+            if number > high:
+                return
+            if number >= low:
+                seconds = float(time * clip.time_base) if time is not None else float(number)
+                origin = seconds if origin is None else origin
+                yield _Decoded(number, clip.start_s + seconds - origin, frame)
+
+
+def _upright(frame: Any) -> npt.NDArray[np.uint8]:
+    image: npt.NDArray[np.uint8] = frame.to_ndarray(format="bgr24")
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
