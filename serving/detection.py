@@ -98,8 +98,7 @@ class YoloxDetector:
         model: Path | str,
         confidence: float = 0.1,
         nms_iou: float = 0.6,
-        min_width: int = 8,
-        min_height: int = 24,
+        min_size: tuple[int, int] = (8, 24),
         threads: int | None = None,
     ) -> None:
         import onnxruntime

@@ -1,0 +1,189 @@
+"""From detections of single frames to tracklets: one person followed through consecutive frames of one camera.
+
+Association is the library ``trackers`` (ByteTrack: Zhang et al. 2022, OC-SORT: Cao et al. 2023, and others). This module adds what
+a recogniser needs of it: complete tracklets with their best crops, handed on as soon as they end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import supervision as sv
+
+from reid.errors import UsageError
+from serving.job import CropSpec, TrackerSpec
+from serving.quality import Crop, CropKeeper, crop_quality
+from serving.video import Frame
+
+__all__ = ["TRACKERS", "Tracklet", "TrackletBuilder"]
+
+# Confidences are the detector's own: motion knows only 1, YOLOX-nano is sure of real people from about 0.6.
+_SEES_FRAMES = frozenset({"botsort"})  # compensates the camera's own motion
+_LIBRARY_HZ = 30.0  # the library counts its lost-track buffer in frames of a 30 Hz camera
+
+
+@dataclass(frozen=True)
+class Tracklet:
+    """A finished tracklet of N boxes: ``frames (N,)`` int64, ``times_s (N,)``, ``boxes (N, 4)`` xyxy, ``confidence (N,)``, best crops."""
+
+    id: int
+    frames: npt.NDArray[np.int64]
+    times_s: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    crops: tuple[Crop, ...]
+
+
+@dataclass
+class _Open:
+    keeper: CropKeeper
+    frames: list[int] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
+    boxes: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+
+
+class TrackletBuilder:
+    """Follows people through the frames of one camera.
+
+    Args:
+        spec: the tracker and its decisions.
+        crops: how many crops are kept, and how large.
+        fps: frames a second that :meth:`update` will see.
+
+    Raises:
+        UsageError: the tracker's name is unknown.
+    """
+
+    def __init__(self, spec: TrackerSpec, crops: CropSpec, fps: float) -> None:
+        if spec.name not in TRACKERS:
+            raise UsageError(f"tracker.name is {spec.name!r}: want one of {', '.join(sorted(TRACKERS))}")
+        self._tracker = TRACKERS[spec.name](spec, fps)
+        self._spec, self._crops = spec, crops
+        self._open: dict[int, _Open] = {}
+        self._loose: tuple[float, int, sv.Detections] | None = None
+
+    def update(self, frame: Frame, detections: sv.Detections) -> list[Tracklet]:
+        """Take the detections of the next frame; return the tracklets that ended before it."""
+        tracked = self._track(detections, frame)
+        known = np.flatnonzero(tracked.tracker_id >= 0)
+        quality = crop_quality(frame.image, tracked.xyxy)
+        for i in known:
+            key = int(tracked.tracker_id[i])
+            if key not in self._open:
+                self._open[key] = _Open(CropKeeper(self._crops.per_tracklet, self._crops.max_height))
+                self._begin_earlier(self._open[key], tracked.xyxy[i])
+            one = self._open[key]
+            self._append(one, frame.number, frame.time_s, tracked.xyxy[i], float(tracked.confidence[i]))
+            one.keeper.offer(frame.number, float(quality[i]), tracked.xyxy[i], frame.image)
+        self._loose = (frame.time_s, frame.number, tracked[tracked.tracker_id < 0])
+        ended = [key for key, one in self._open.items() if frame.time_s - one.times_s[-1] > self._spec.max_gap_s + 1.0]
+        return [done for key in ended if (done := self._close(key)) is not None]
+
+    def finish(self) -> list[Tracklet]:
+        """The tracklets that were still open."""
+        return [done for key in list(self._open) if (done := self._close(key)) is not None]
+
+    def _track(self, detections: sv.Detections, frame: Frame) -> sv.Detections:
+        if detections.confidence is None:
+            detections.confidence = np.ones(len(detections), np.float32)
+        tracked = self._tracker.update(detections, frame=frame.image if self._spec.name in _SEES_FRAMES else None)
+        if tracked.tracker_id is None or not len(tracked):
+            tracked = sv.Detections.empty()
+            tracked.tracker_id, tracked.confidence = np.zeros(0, int), np.zeros(0, np.float32)
+        return tracked
+
+    def _begin_earlier(self, one: _Open, box: npt.NDArray[np.float32]) -> None:
+        # A tracker names a person in the second frame it sees; the box of the first belongs to the tracklet too.
+        if self._loose is None or not len(self._loose[2]):
+            return
+        time_s, number, loose = self._loose
+        overlap = sv.box_iou_batch(box[None], loose.xyxy)[0]
+        best = int(overlap.argmax())
+        if overlap[best] >= 0.3:
+            self._append(one, number, time_s, loose.xyxy[best], float(loose.confidence[best]))
+
+    @staticmethod
+    def _append(one: _Open, number: int, time_s: float, box: npt.NDArray[np.float32], confidence: float) -> None:
+        one.frames.append(number)
+        one.times_s.append(time_s)
+        one.boxes.append(box)
+        one.confidence.append(confidence)
+
+    def _close(self, key: int) -> Tracklet | None:
+        one = self._open.pop(key)
+        if len(one.frames) < self._spec.min_frames:
+            return None
+        return Tracklet(
+            key,
+            np.asarray(one.frames, np.int64),
+            np.asarray(one.times_s, np.float64),
+            np.asarray(one.boxes, np.float32),
+            np.asarray(one.confidence, np.float32),
+            tuple(one.keeper.crops()),
+        )
+
+
+def _common(spec: TrackerSpec, fps: float) -> dict[str, Any]:
+    return {"frame_rate": fps, "lost_track_buffer": max(1, round(spec.max_gap_s * _LIBRARY_HZ))}
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _bytetrack(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import ByteTrackTracker
+
+    return ByteTrackTracker(
+        **_common(spec, fps),
+        track_activation_threshold=_or(spec.activation, 0.6),
+        high_conf_det_threshold=_or(spec.high_confidence, 0.6),
+        minimum_iou_threshold=_or(spec.min_iou, 0.1),
+        minimum_consecutive_frames=2,
+    )
+
+
+def _ocsort(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import OCSORTTracker
+
+    return OCSORTTracker(
+        **_common(spec, fps),
+        high_conf_det_threshold=_or(spec.high_confidence, 0.6),
+        minimum_iou_threshold=_or(spec.min_iou, 0.2),
+        minimum_consecutive_frames=2,
+    )
+
+
+def _sort(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import SORTTracker
+
+    return SORTTracker(
+        **_common(spec, fps),
+        track_activation_threshold=_or(spec.activation, 0.6),
+        minimum_iou_threshold=_or(spec.min_iou, 0.2),
+        minimum_consecutive_frames=2,
+    )
+
+
+def _botsort(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import BoTSORTTracker
+
+    return BoTSORTTracker(
+        **_common(spec, fps),
+        track_activation_threshold=_or(spec.activation, 0.6),
+        high_conf_det_threshold=_or(spec.high_confidence, 0.6),
+        minimum_iou_threshold_first_assoc=_or(spec.min_iou, 0.2),
+        minimum_consecutive_frames=2,
+        enable_cmc=True,
+    )
+
+
+TRACKERS: dict[str, Callable[[TrackerSpec, float], Any]] = {
+    "bytetrack": _bytetrack,
+    "ocsort": _ocsort,
+    "sort": _sort,
+    "botsort": _botsort,
+}
