@@ -1,0 +1,33 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: run test lint bench install clean
+
+run: $(STAMP)
+	dvc repro
+	@python -m pipelines.results
+
+test: $(STAMP)
+	python -m pytest
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: $(STAMP)
+	python -m benchmarks.run
+
+install: $(STAMP)
+
+# One constraints file pins what is installed; pip alone does the work, so that a bare Python is enough.
+$(STAMP): pyproject.toml requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,openvino,tensorrt-rtx]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV)

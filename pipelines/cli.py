@@ -1,0 +1,82 @@
+"""The console script ``reid``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid import __version__
+from reid.errors import ReidError, UsageError
+from serving.cli import add_commands
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="reid",
+    help="Train models that tell people apart, prove how good they are, and find people in camera footage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="Weights that a training can start from.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+add_commands(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"reid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """Options of the script itself."""
+
+
+@app.command()
+def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("params.yaml")) -> None:
+    """Check a params.yaml and say what is wrong with it."""
+    from reid.config import load_params
+
+    load_params(path)
+    typer.echo(f"{path} is valid")
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A backbone, e.g. mobilenet_v2 or osnet_x0_25.")],
+    out: Annotated[Path, typer.Option(help="Where the ImageNet weights are written (.safetensors).")] = Path("weights"),
+) -> None:
+    """Get a backbone's ImageNet weights from its library, as a safetensors file for ``model.weights``."""
+    try:
+        import torch  # noqa: F401 - only to see whether it is there
+    except ImportError as error:
+        raise UsageError("reid models fetch needs torch: install the package with its dependencies") from error
+    from safetensors.torch import save_file
+
+    from reid.files import atomic_path
+    from reid.models.backbones import build_backbone
+
+    backbone, _ = build_backbone(name, "imagenet")
+    path = out / f"{name}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, temporary)
+    typer.echo(str(path))
+
+
+def main() -> None:
+    """Run a command; an error meant for people becomes one line on standard error and its exit code."""
+    try:
+        app()
+    except ReidError as error:
+        sys.stderr.write(f"reid: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("reid: interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

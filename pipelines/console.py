@@ -1,0 +1,37 @@
+"""What the stages say while they work: progress bars, and errors as one line."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from reid.errors import ReidError
+
+__all__ = ["progress_bar", "run_stage", "say"]
+
+_console = Console(stderr=True)
+
+
+def say(line: str) -> None:
+    """Print a line for people, on standard error."""
+    _console.print(line, highlight=False)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; the value yielded takes (done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage; an error meant for people becomes one line and its exit code."""
+    try:
+        main()
+    except ReidError as error:
+        sys.stderr.write(f"reid: {error}\n")
+        sys.exit(error.exit_code)

@@ -1,0 +1,50 @@
+"""Stage ``match``: the rendered footage, or the job that params.yaml names -> ``results``, scored where there is truth."""
+
+from pathlib import Path
+
+import yaml
+
+from pipelines.console import run_stage, say
+from reid.config import load_params
+from reid.files import atomic_path, read_json, write_json
+
+
+def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
+    """A job over every video of ``footage``; paths are relative to the job file, as a user would write them."""
+    starts = read_json(footage.parent / "town.json", "town").get("camera_start", {})
+    cameras = []
+    for video in sorted(footage.glob("*.webm")):
+        start = starts.get(video.stem.removeprefix("camera"))
+        cameras.append({"id": video.stem, "source": f"../{video.as_posix()}"} | ({"start_time": start} if start else {}))
+    job = {
+        "cameras": cameras,
+        "model": "../exported",
+        "gallery": "../galleries/gallery.db",
+        "policy": policy,
+        "detector": {"name": detector},
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(job, sort_keys=False))
+
+
+def main() -> None:
+    """Run the job and score it."""
+    from serving.scoring import score_job
+    from serving.worker import run_job
+
+    params = load_params()
+    footage, results = Path("data/footage"), Path("results")
+    results.mkdir(exist_ok=True)
+    if not any(footage.glob("*.webm")):
+        write_json("reports/match.json", {"skipped": "the data set has no footage: write a job.yaml and run `reid match`"})
+        say("no footage in this data set: write a job.yaml and run `reid match job.yaml --out DIR`")
+        return
+    write_job(results / "job.yaml", footage, params.match.detector, params.match.policy)
+    run_job(results / "job.yaml", results / "match")
+    truth = {path.stem: path for path in sorted(footage.glob("*.txt"))}
+    score = score_job(results / "match", truth)
+    write_json("reports/match.json", score)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,123 @@
+"""One training from a catalog to a folder with the model: what a trial of a sweep does, and what a plain call does."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from reid.config import Params
+from reid.data.catalog import read_catalog
+from reid.data.store import open_store
+from reid.errors import ReidError
+from reid.files import write_json
+from reid.models.embedder import ModelSpec, build_model, load_model, save_model
+from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
+from reid.training.objective import build_objective
+
+__all__ = ["load_training_data", "model_spec", "run_training"]
+
+
+def model_spec(params: Params) -> ModelSpec:
+    """The network that params.yaml asks for."""
+    return ModelSpec(**params.model.model_dump())
+
+
+def load_training_data(catalog: Path, height: int, width: int, progress: Callable[[int, int], None] | None = None) -> TrainingData:
+    """Open the decoded training and validation images of a catalog, decoding them at first use.
+
+    Raises:
+        ReidError: the catalog has fewer than two training people.
+    """
+    everything = read_catalog(catalog)
+    training, validation = everything.split("train"), everything.split("val")
+    people = len(set(training.identities))
+    if people < 2:
+        raise ReidError(f"catalog {catalog} has {people} training people: metric learning needs at least 2")
+    empty = np.empty((0, height, width, 3), np.uint8)
+    return TrainingData(
+        open_store(training, height, width, progress),
+        training.labels(),
+        training.cameras,
+        training.paths,
+        open_store(validation, height, width, progress) if len(validation) else empty,
+        validation.identities,
+        validation.cameras,
+    )
+
+
+def run_training(
+    params: Params,
+    objective_name: str,
+    catalog: Path,
+    out: Path,
+    *,
+    start: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Train ``objective_name`` and write the model into the existing folder ``out``.
+
+    Writes ``model.safetensors``, ``objective.safetensors`` (the losses' own parameters), ``history.json``, ``summary.json`` and, for
+    ``hierarchical``, ``tree.npz``. ``checkpoint.safetensors`` is kept while training and continued from where it exists.
+
+    Args:
+        params: all parameters.
+        objective_name: a key of ``params.objectives``.
+        catalog: the catalog file.
+        out: an existing folder.
+        start: a ``model.safetensors`` to start from instead of ``params.model.weights``.
+        on_epoch: see :func:`reid.training.loop.train`.
+        on_step: likewise.
+
+    Returns:
+        The figures of the last epoch.
+    """
+    own = params.objectives[objective_name]  # type: ignore[index]
+    overrides = {key: value for key, value in (("steps", own.steps), ("learning_rate", own.learning_rate)) if value is not None}
+    settings = params.train.model_copy(update=overrides)
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(params.seed)
+    model, spec = load_model(start) if start else (build_model(model_spec(params)), model_spec(params))
+    model = model.to(memory_format=torch.channels_last)
+    data = load_training_data(catalog, spec.height, spec.width)
+    objective = build_objective(
+        objective_name,
+        num_classes=int(data.labels.max()) + 1,
+        embedding_dim=model.dim,
+        triplet_weight=own.triplet_weight,
+        softmax_weight=own.softmax_weight,
+        center_weight=own.center_weight,
+        label_smoothing=own.label_smoothing,
+        options=own.options,
+    )
+    plan = HierarchicalPlan(own.tree_levels, own.neighbours) if objective_name == "hierarchical" else None
+    history_file = out / "history.json"
+    checkpoint = out / "checkpoint.safetensors"
+    history: list[dict[str, float]] = []
+
+    def note(epoch: Epoch) -> None:
+        history.append({"epoch": epoch.number, "step": epoch.step, **epoch.figures})
+        write_json(history_file, history)
+        if on_epoch is not None:
+            on_epoch(epoch)
+
+    if checkpoint.exists() and history_file.exists():
+        import json
+
+        history.extend(json.loads(history_file.read_text()))
+    started = time.perf_counter()
+    trained, tree = train(
+        model, objective, data, settings, seed=params.seed, hierarchy=plan, checkpoint=checkpoint, on_epoch=note, on_step=on_step
+    )
+    save_model(trained, spec, out / "model.safetensors")
+    save_file({key: value.contiguous() for key, value in objective.state_dict().items()}, out / "objective.safetensors")
+    if tree is not None:
+        tree.save(out / "tree.npz")
+    last = {key: value for key, value in history[-1].items() if key not in ("epoch", "step")}
+    summary = {"objective": objective_name, "seconds": time.perf_counter() - started, "figures": last}
+    write_json(out / "summary.json", summary)
+    checkpoint.unlink(missing_ok=True)
+    return last
