@@ -71,8 +71,9 @@ def main() -> None:
     say(", ".join(f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()))
     errors = [problem for problem in problems if problem.level == "error"]
     if errors:
+        first = errors[0]
         say(
-            f"{len(errors)} of {len(records)} images are left out, the first: {errors[0].what} ({errors[0].kind}); all in data/problems.json"
+            f"{len(errors)} of {len(records)} images are left out, the first: {first.what} ({first.kind}); all in data/problems.json"
         )
 
 

@@ -1,6 +1,6 @@
 """Errors meant for a person: one line that names the thing and the way out.
 
-Torch-free. The command line prints the message alone and exits with ``exit_code``; nothing else in the project turns an exception into text.
+Torch-free. The command line prints the message alone and exits with ``exit_code``.
 """
 
 __all__ = ["ReidError", "UsageError"]

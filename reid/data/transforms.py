@@ -59,7 +59,7 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Set a random rectangle (2 to 33 % of the area, side ratio 0.3 to 3.3) of a random ``share`` of the images to 0, the mean after normalisation.
+    """Set a rectangle (2 to 33 % of the area, side ratio 0.3 to 3.3) of a random ``share`` of the images to 0, the mean.
 
     Args:
         images: (B, 3, H, W) float32, normalised.

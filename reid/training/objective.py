@@ -53,7 +53,7 @@ def build_objective(
     label_smoothing: float,
     options: Mapping[str, Any],
 ) -> Objective:
-    """The objective ``name`` (a metric loss of :func:`reid.losses.build_loss`) with classification and centre terms; weight 0 leaves a term out."""
+    """The metric loss ``name`` (see :func:`reid.losses.build_loss`) with classification and centre terms; weight 0 leaves one out."""
     terms: dict[str, nn.Module] = {}
     weights: dict[str, float] = {}
     own = dict(options)

@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reid.card import InputSpec, ModelCard, ModelFile, Threshold, load_card, save_card
+from reid.errors import ReidError, UsageError
+from reid.files import sha256_of
+
+
+def model_dir(tmp_path: Path, **changes: Any) -> Path:
+    (tmp_path / "model.onnx").write_bytes(b"weights")
+    card = {"name": "m", "dim": 4, "input": {"height": 8, "width": 4}, "files": {"fp32": {"path": "model.onnx"}}} | changes
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    return tmp_path
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    folder = model_dir(tmp_path)
+    threshold = Threshold(policy="min", unit="image", false_accept_rate=0.05, distance=0.9)
+    card = ModelCard(
+        name="m",
+        dim=4,
+        input=InputSpec(height=8, width=4),
+        files={"fp32": ModelFile(path="model.onnx")},
+        fingerprint="f",
+        thresholds=(threshold,),
+    )
+    save_card(card, folder)
+    assert load_card(folder) == card
+    assert card.threshold("min", "image") == threshold
+    assert card.threshold("min", "tracklet") is None
+
+
+def test_a_hand_written_card_gets_its_fingerprint_from_the_file(tmp_path: Path) -> None:
+    folder = model_dir(tmp_path)
+    assert load_card(folder).fingerprint == sha256_of(folder / "model.onnx")[:32]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"dim": 0}, "dim"), ({"dims": 3}, "dims"), ({"files": {}}, "names no file"), ({"files": {"fp32": {"path": "x.onnx"}}}, "x.onnx")],
+)
+def test_a_wrong_card_names_what_is_wrong(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReidError, match=message):
+        load_card(model_dir(tmp_path, **changes))
+
+
+def test_a_missing_directory(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_card(tmp_path / "none")
+    with pytest.raises(UsageError, match=r"model card .* does not exist"):
+        load_card(tmp_path)

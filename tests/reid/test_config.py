@@ -1,0 +1,67 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reid.config import load_params, parse_params, with_values
+from reid.errors import UsageError
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def raw() -> dict[str, Any]:
+    return yaml.safe_load(PARAMS.read_text())
+
+
+def test_the_projects_own_file_is_valid() -> None:
+    assert load_params(PARAMS).train.images >= 2
+
+
+def test_unknown_key_is_named() -> None:
+    value = raw()
+    value["train"]["learning_rat"] = 1.0
+    with pytest.raises(UsageError, match=r"train\.learning_rat: unknown key"):
+        parse_params(value)
+
+
+def test_missing_key_is_named() -> None:
+    value = raw()
+    del value["model"]["backbone"]
+    with pytest.raises(UsageError, match=r"model\.backbone: missing key"):
+        parse_params(value)
+
+
+def test_unknown_objective_is_named() -> None:
+    value = raw()
+    value["objectives"]["batch_hrad"] = value["objectives"]["batch_hard"]
+    with pytest.raises(UsageError, match="batch_hrad"):
+        parse_params(value)
+
+
+def test_value_out_of_range_is_named() -> None:
+    value = raw()
+    value["train"]["images"] = 1
+    with pytest.raises(UsageError, match=r"train\.images"):
+        parse_params(value)
+
+
+def test_file_that_is_missing_or_not_yaml(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1\n")
+    with pytest.raises(UsageError, match="is not YAML") as caught:
+        load_params(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_tuned_values_replace_and_are_checked() -> None:
+    params = load_params(PARAMS)
+    tuned = with_values(params, {"train.learning_rate": 1e-4, "objectives.batch_hard.options.margin": 0.5})
+    assert tuned.train.learning_rate == 1e-4
+    assert tuned.objectives["batch_hard"].options["margin"] == 0.5
+    assert params.train.learning_rate != 1e-4
+    with pytest.raises(UsageError, match="train.lerning_rate"):
+        with_values(params, {"train.lerning_rate": 1.0})
+    with pytest.raises(UsageError, match=r"train\.images"):
+        with_values(params, {"train.images": 0})
