@@ -1,0 +1,96 @@
+"""Distances between embeddings, exact enough to train on.
+
+Everything here is computed in float32 or wider whatever autocast says, and has a finite gradient everywhere: that of a
+distance at zero is zero.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["full_precision", "paired_distances", "pairwise_distances", "safe_sqrt", "squared_distances", "widen"]
+
+
+@contextmanager
+def full_precision(reference: Tensor) -> Iterator[None]:
+    """Turn autocast off for the device of ``reference``."""
+    with torch.autocast(reference.device.type, enabled=False):
+        yield
+
+
+def widen(embeddings: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay."""
+    return embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings
+
+
+class _SafeSqrt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, squared: Tensor) -> Tensor:
+        root = squared.clamp_min(0).sqrt_()
+        ctx.save_for_backward(root)
+        return root
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (root,) = ctx.saved_tensors
+        return torch.where(root > 0, 0.5 * gradient / root, 0.0)
+
+
+def safe_sqrt(squared: Tensor) -> Tensor:
+    """Square root of ``squared`` clamped at zero; where that is zero the gradient is zero, never NaN."""
+    return _SafeSqrt.apply(squared)
+
+
+class _SelfSquared(torch.autograd.Function):
+    """All squared distances inside one set. The matrix is symmetric, so one product serves the backward pass where autograd takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        norms = (x * x).sum(1)
+        squared = torch.addmm(norms[None, :], x, x.T, alpha=-2.0)
+        return squared.add_(norms[:, None]).clamp_min_(0).fill_diagonal_(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        weight = gradient + gradient.T
+        weight.fill_diagonal_(0)
+        return torch.addmm(x * weight.sum(1, keepdim=True), weight, x, beta=2.0, alpha=-2.0)
+
+
+def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Squared Euclidean distances of every row of ``x`` (N, D) to every row of ``y`` (M, D), or of ``x`` to itself.
+
+    Returns:
+        (N, M), at least float32. The diagonal of a set with itself is exactly zero.
+    """
+    with full_precision(x):
+        x = widen(x)
+        # Distances do not change when both sets move together, and near the origin the expanded square loses fewer digits.
+        centre = x.detach().mean(0)
+        if y is None:
+            return _SelfSquared.apply(x - centre)
+        x, y = x - centre, widen(y) - centre
+        squared = (x * x).sum(1, keepdim=True) + (y * y).sum(1) - 2 * x @ y.T
+        return squared.clamp_min(0)
+
+
+def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
+    """Euclidean distances (N, M), or their squares, of every row of ``x`` (N, D) to every row of ``y`` (M, D) or of ``x`` itself."""
+    matrix = squared_distances(x, y)
+    return matrix if squared else safe_sqrt(matrix)
+
+
+def paired_distances(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
+    """Euclidean distances (N,), or their squares, of row i of ``x`` (N, D) to row i of ``y`` (N, D), from the difference itself."""
+    with full_precision(x):
+        difference = widen(x) - widen(y)
+        total = (difference * difference).sum(1)
+        return total if squared else safe_sqrt(total)

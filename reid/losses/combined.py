@@ -1,0 +1,45 @@
+"""Several objectives at once, each with its weight and each still to be seen by name."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reid.errors import UsageError
+from reid.losses.output import LossOutput
+
+__all__ = ["CombinedLoss", "CombinedOutput"]
+
+
+class CombinedOutput(NamedTuple):
+    """The weighted sum, and the unweighted output of every term by its name."""
+
+    value: Tensor
+    terms: dict[str, LossOutput]
+
+
+class CombinedLoss(nn.Module):
+    """A weighted sum of objectives: triplet + softmax + centre is the recipe of the strong baseline (Luo 2019).
+
+    Args:
+        terms: by name, the weight and the objective.
+
+    Raises:
+        UsageError: there is no term.
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[float, nn.Module]]) -> None:
+        super().__init__()
+        if not terms:
+            raise UsageError("a combined objective has no term: name at least one with its weight")
+        self.weights = {name: weight for name, (weight, _) in terms.items()}
+        self.terms = nn.ModuleDict({name: term for name, (_, term) in terms.items()})
+
+    def forward(self, embeddings: Tensor | Mapping[str, Tensor], labels: Tensor) -> CombinedOutput:
+        """Sum for embeddings (B, D) and labels (B,). With a BN-neck the terms take different features: pass those by the terms' names."""
+        outputs: dict[str, LossOutput] = {}
+        for name, term in self.terms.items():
+            outputs[name] = term(embeddings if isinstance(embeddings, Tensor) else embeddings[name], labels)
+        value = torch.stack([self.weights[name] * output.value for name, output in outputs.items()]).sum()
+        return CombinedOutput(value, outputs)

@@ -1,0 +1,80 @@
+"""Hierarchical triplet loss: the margin of a triplet comes from the class tree (Ge, Huang, Dong and Scott 2018)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reid.class_tree import ClassTree
+from reid.distances import safe_sqrt, squared_distances
+from reid.errors import UsageError
+from reid.losses.hinge_sums import Groups, triplet_hinge
+from reid.losses.output import LossOutput, checked, checked_classes, split_means
+
+__all__ = ["HierarchicalLoss"]
+
+
+class HierarchicalLoss(nn.Module):
+    """``1 / (2 Z) sum [d(a, p) - d(a, n) + alpha_z]+`` over all Z triplets of the batch (Ge 2018, equations 5 and 6).
+
+    ``alpha_z = beta + d_H(y_a, y_n) - s_(y_a)``: H the level at which the two classes merge, d_H its threshold, s the mean distance inside
+    the anchor's class. Embeddings are L2-normalised here; labels are class indices of the tree.
+
+    Args:
+        tree: the class tree; may be set later, and anew every epoch, by :meth:`set_tree`.
+        beta: what is added to every margin, in squared distance.
+        squared: squared Euclidean distances, as the thresholds are; False takes plain norms.
+    """
+
+    margins: Tensor
+    levels: Tensor
+
+    def __init__(self, tree: ClassTree | None = None, beta: float = 0.1, squared: bool = True) -> None:
+        super().__init__()
+        self.beta, self.squared = beta, squared
+        self.tree: ClassTree | None = None
+        self.register_buffer("margins", torch.zeros(0, 0), persistent=False)  # (C, C): anchor class, negative class
+        self.register_buffer("levels", torch.zeros(0, 0, dtype=torch.int64), persistent=False)
+        if tree is not None:
+            self.set_tree(tree)
+
+    def set_tree(self, tree: ClassTree) -> None:
+        """Take the margins from ``tree`` from now on."""
+        self.tree = tree
+        margins = self.beta + tree.thresholds[tree.merge_levels] - tree.intra_class[:, None]
+        self.margins = torch.as_tensor(margins, dtype=torch.float64).to(self.margins)
+        self.levels = torch.as_tensor(tree.merge_levels).to(self.levels)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and class indices (B,). Raises UsageError without a tree, ReidError for a bad batch."""
+        if self.tree is None:
+            raise UsageError("the hierarchical objective has no class tree: pass tree= or call set_tree before the first step")
+        embeddings, labels = checked(embeddings, labels)
+        labels = checked_classes(labels, len(self.tree.classes))
+        matrix = squared_distances(F.normalize(embeddings))
+        if not self.squared:
+            matrix = safe_sqrt(matrix)
+        groups = Groups.of(labels)
+        margin = self.margins[labels][:, labels].to(matrix.dtype)
+        hinge = triplet_hinge(matrix, matrix - margin, groups)
+        count = hinge.terms.clamp_min(1)
+        means = split_means(matrix.detach(), labels)
+        return LossOutput(hinge.total / (2 * count), hinge.active / count, *means, self._extras(labels))
+
+    @torch.no_grad()
+    def _extras(self, labels: Tensor) -> dict[str, Tensor]:
+        """Margins in force and levels in use, over the ordered pairs of different classes of the batch."""
+        present = labels.unique()
+        different = present[:, None] != present[None, :]
+        if not different.any():
+            return {}
+        used = self.margins[present][:, present][different]
+        levels = self.levels[present][:, present][different].to(torch.float32)
+        return {
+            "margin_mean": used.mean(),
+            "margin_min": used.min(),
+            "margin_max": used.max(),
+            "level_min": levels.min(),
+            "level_mean": levels.mean(),
+            "level_max": levels.max(),
+            "levels_used": torch.tensor(float(len(levels.unique())), device=levels.device),
+        }
