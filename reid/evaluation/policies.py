@@ -1,0 +1,88 @@
+"""How far a probe is from a *person*: the policies that combine the references of one identity. Shared with serving."""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from reid.errors import UsageError
+from reid.evaluation.checks import Labels, as_embeddings, as_labels, same_width, unit_rows
+
+__all__ = ["POLICIES", "Policy", "person_distances"]
+
+Policy = Literal["min", "mean", "top_k"]
+POLICIES: tuple[Policy, ...] = ("min", "mean", "top_k")
+
+_BLOCK_BYTES = 64 * 2**20
+
+
+def person_distances(
+    probes: npt.ArrayLike,
+    references: npt.ArrayLike,
+    reference_ids: Labels,
+    policy: str = "min",
+    top_k: int = 3,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Distance from every probe to every person of the references.
+
+    Embeddings are divided by their L2 norm first, which leaves normalised ones as they are.
+
+    Args:
+        probes: (Q, D).
+        references: (N, D).
+        reference_ids: (N,) integers or strings.
+        policy: ``min``, the distance to the nearest reference; ``mean``, the distance to the normalised mean of the person's
+            references; ``top_k``, the mean of the ``top_k`` smallest distances (of all, where a person has fewer references).
+        top_k: how many for ``top_k``.
+
+    Returns:
+        distances (Q, P) float32, Euclidean and not squared, in 0..2; people (P,), sorted.
+
+    Raises:
+        ReidError: embeddings are empty, not finite, all zero or of different dimension, labels have another length, or the mean of
+            a person's references is zero.
+        UsageError: the policy is unknown or ``top_k`` is below 1.
+    """
+    if policy not in POLICIES:
+        raise UsageError(f"policy {policy!r} is unknown: want one of {', '.join(POLICIES)}")
+    if top_k < 1:
+        raise UsageError(f"top_k is {top_k}: want at least 1")
+    rows, known = as_embeddings(probes, "probe"), as_embeddings(references, "reference")
+    same_width(rows, "probe", known, "reference")
+    ids = as_labels(reference_ids, "reference ids", len(known))
+    rows, known = unit_rows(rows, "probe"), unit_rows(known, "reference")
+    order = np.argsort(ids, kind="stable")
+    people, starts = np.unique(ids[order], return_index=True)
+    known = known[order]
+    if policy == "mean":
+        known = unit_rows(np.add.reduceat(known, starts, axis=0), "mean reference")
+    result = np.empty((len(rows), len(people)), dtype=np.float32)
+    height = max(1, _BLOCK_BYTES // (4 * len(known)))
+    for start in range(0, len(rows), height):
+        distances = _unit_distances(rows[start : start + height], known)
+        result[start : start + height] = _combine(distances, starts, policy, top_k)
+    return result, people
+
+
+def _unit_distances(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Euclidean distances between unit rows, (len(first), len(second)) float32."""
+    block = first @ second.T
+    block *= -2
+    block += 2
+    np.maximum(block, 0, out=block)
+    return np.sqrt(block, out=block)
+
+
+def _combine(distances: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], policy: str, top_k: int) -> npt.NDArray[np.float32]:
+    if policy == "mean" or len(starts) == distances.shape[1]:
+        return distances
+    if policy == "min":
+        return np.minimum.reduceat(distances, starts, axis=1)
+    ends = np.append(starts[1:], distances.shape[1])
+    result = np.empty((len(distances), len(starts)), dtype=np.float32)
+    for person, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        own = distances[:, start:end]
+        if end - start > top_k:
+            own = np.partition(own, top_k - 1, axis=1)[:, :top_k]
+        own.mean(axis=1, out=result[:, person])
+    return result
