@@ -1,0 +1,106 @@
+"""The commands ``match``, ``score``, ``report`` and ``crops``. Heavy imports are inside them, so that ``--help`` is fast."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid.errors import UsageError
+
+__all__ = ["crops", "match", "report", "score"]
+
+INCOMPLETE = 3
+
+
+def match(
+    job: Annotated[Path, typer.Argument(help="The job file.", metavar="JOB.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder; appears whole when the job is done.")],
+    segment_s: Annotated[float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0)] = 60.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+) -> None:
+    """Find known and unknown people in camera footage."""
+    from serving.job import load_job
+    from serving.progress import BarProgress
+    from serving.worker import Progress, run_job
+
+    checked = load_job(job)
+    if quiet:
+        result = run_job(checked, out, Progress(), segment_s)
+    else:
+        with BarProgress() as bars:
+            result = run_job(checked, out, bars, segment_s)
+    counts = result.summary["counts"]
+    typer.echo(
+        f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in {counts['frames']} frames"
+        if counts["sightings"]
+        else f"nobody was seen in {counts['frames']} frames"
+    )
+    typer.echo(f"results: {out}")
+    for problem in result.problems:
+        typer.echo(problem, err=True)
+    if result.problems:
+        raise typer.Exit(INCOMPLETE)
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
+    truth: Annotated[list[str], typer.Option("--truth", help="MOTChallenge truth; camera=FILE when the job has several cameras.")],
+    frames: Annotated[str | None, typer.Option(help="Score only these frames, as FIRST-LAST.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare a job's output with truth; writes score.json into the folder."""
+    from reid.files import write_json
+    from serving.scoring import score_job
+
+    files: dict[str, Path] = {}
+    for one in truth:
+        camera, mark, path = one.partition("=")
+        files[camera if mark else ""] = Path(path if mark else camera)
+    value = score_job(folder, files, parse_range(frames)).as_dict()
+    write_json(folder / "score.json", value)
+    if as_json:
+        typer.echo(json.dumps(value, sort_keys=True))
+        return
+    for name, row in [*value["cameras"].items(), *([("all", value["total"])] if len(value["cameras"]) > 1 else [])]:
+        typer.echo(
+            f"{name}: HOTA {row['hota']:.3f}, IDF1 {row['idf1']:.3f}, MOTA {row['mota']:.3f}; sightings named rightly "
+            f"{row['named_right']:.3f}, wrongly {row['named_wrong']:.3f}, unknown {row['named_unknown']:.3f}"
+        )
+
+
+def report(folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")]) -> None:
+    """Write a job's report.html anew."""
+    from serving.report import write_report
+
+    write_report(folder, folder / "report.html")
+    typer.echo(f"report: {folder / 'report.html'}")
+
+
+def crops(
+    video: Annotated[Path, typer.Argument(help="Footage.", metavar="VIDEO")],
+    truth: Annotated[Path, typer.Option("--truth", help="MOTChallenge truth with an identity for each box.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the crops.")],
+    frames: Annotated[str | None, typer.Option(help="Only these frames, as FIRST-LAST.")] = None,
+    every: Annotated[int, typer.Option(help="Take every n-th frame.", min=1)] = 1,
+    camera: Annotated[int, typer.Option(help="The camera's number in the file names.", min=0)] = 1,
+) -> None:
+    """Cut people out of footage with truth, to enroll them or to calibrate on them."""
+    from serving.crops import cut_crops
+
+    count = cut_crops(video, truth, out, parse_range(frames), every, camera)
+    typer.echo(f"{count} crops: {out}")
+
+
+def parse_range(text: str | None) -> tuple[int, int] | None:
+    """``"201-795"`` as (201, 795).
+
+    Raises:
+        UsageError: it is not two numbers from 1, in order.
+    """
+    if text is None:
+        return None
+    first, mark, last = text.partition("-")
+    if not (mark and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise UsageError(f"--frames is {text!r}: want FIRST-LAST, counted from 1, as in 201-795")
+    return int(first), int(last)

@@ -1,0 +1,230 @@
+"""What a job leaves behind: tables, crops, annotated videos, the job record and the report, in one folder that appears whole."""
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reid.files import atomic_directory, write_json
+from serving.annotate import Label, annotate_all
+from serving.gallery import Gallery
+from serving.job import Camera, Job
+from serving.matching import Match, identify
+from serving.runs import CameraRun
+from serving.segments import Segment
+from serving.sightings import Sighting, collect, pooled
+from serving.video import ahead, queue_length, read_frames
+
+__all__ = ["DETECTIONS", "JOB_NAME", "REPORT_NAME", "SIGHTINGS", "write_outputs"]
+
+JOB_NAME = "job.json"
+REPORT_NAME = "report.html"
+
+_SECONDS = pa.timestamp("us", tz="UTC")
+SIGHTINGS = pa.schema(
+    [
+        ("camera", pa.string()),
+        ("tracklet", pa.int64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("start_time", _SECONDS),
+        ("end_time", _SECONDS),
+        ("start_frame", pa.int64()),
+        ("end_frame", pa.int64()),
+        ("frames", pa.int64()),
+        ("best_frame", pa.int64()),
+        ("x", pa.float64()),
+        ("y", pa.float64()),
+        ("w", pa.float64()),
+        ("h", pa.float64()),
+        ("crop", pa.string()),
+        ("identity", pa.string()),
+        ("distance", pa.float64()),
+        ("threshold", pa.float64()),
+        ("runner_up", pa.string()),
+        ("runner_up_distance", pa.float64()),
+        ("certainty", pa.float64()),
+    ]
+)
+DETECTIONS = pa.schema(
+    [
+        ("camera", pa.string()),
+        ("frame", pa.int64()),
+        ("tracklet", pa.int64()),
+        ("x", pa.float32()),
+        ("y", pa.float32()),
+        ("w", pa.float32()),
+        ("h", pa.float32()),
+        ("confidence", pa.float32()),
+        ("identity", pa.string()),
+    ]
+)
+
+
+def write_outputs(
+    job: Job, runs: Sequence[CameraRun], gallery: Gallery, threshold: float, work: Path, out: Path, facts: dict[str, Any], began: float
+) -> dict[str, Any]:
+    """Join, name and write everything that the segments in ``work`` found; return the job record."""
+    clock = time.perf_counter()
+    seconds = _seconds_of_segments(runs)
+    sightings = {run.camera.id: collect(run.camera.id, run.segments, work, job.link, threshold) for run in runs}
+    everyone = [one for run in runs for one in sightings[run.camera.id]]
+    matches = _matches(everyone, gallery, threshold, job)
+    seconds["joining_and_matching"] = time.perf_counter() - clock
+    names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
+    with atomic_directory(out) as folder:
+        clock = time.perf_counter()
+        cameras = {run.camera.id: run.camera for run in runs}
+        rows = [_sighting_row(one, match, cameras[one.camera]) for one, match in zip(everyone, matches, strict=True)]
+        pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder / "sightings.parquet")
+        boxes = _write_detections(runs, sightings, names, work, folder / "detections.parquet")
+        if job.outputs.crops:
+            _write_crops(everyone, folder)
+        seconds["tables"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        if job.outputs.video:
+            for run in runs:
+                _write_video(run, names, folder, job)
+        seconds["video"] = time.perf_counter() - clock
+        seconds["wall"] = time.perf_counter() - began
+        record = facts | {"counts": _counts(runs, rows, boxes), "seconds": {step: round(value, 3) for step, value in seconds.items()}}
+        write_json(folder / JOB_NAME, record)
+        if job.outputs.report:
+            from serving.report import write_report
+
+            write_report(folder, folder / REPORT_NAME)
+    return record
+
+
+def _matches(sightings: Sequence[Sighting], gallery: Gallery, threshold: float, job: Job) -> list[Match]:
+    if not sightings:
+        return []
+    embeddings = np.stack([pooled(one.members) for one in sightings])
+    return list(identify(embeddings, gallery, threshold, job.policy, job.top_k))
+
+
+def _sighting_row(one: Sighting, match: Match, camera: Camera) -> dict[str, object]:
+    best = one.best.row
+    x0, y0, x1, y1 = best["best_box"]
+    return {
+        "camera": one.camera,
+        "tracklet": one.number,
+        "start_s": one.start_s,
+        "end_s": one.end_s,
+        "start_time": _clock(camera.start_time, one.start_s),
+        "end_time": _clock(camera.start_time, one.end_s),
+        "start_frame": min(member.row["first_frame"] for member in one.members),
+        "end_frame": max(member.row["last_frame"] for member in one.members),
+        "frames": sum(member.row["frames"] for member in one.members),
+        "best_frame": best["best_frame"],
+        "x": x0,
+        "y": y0,
+        "w": x1 - x0,
+        "h": y1 - y0,
+        "crop": f"crops/{one.camera}-{one.number:05d}.jpg",
+        "identity": match.identity,
+        "distance": match.distance,
+        "threshold": match.threshold,
+        "runner_up": match.runner_up,
+        "runner_up_distance": match.runner_up_distance,
+        "certainty": certainty(match),
+    }
+
+
+def certainty(match: Match) -> float:
+    """How far a decision is from tipping over, as a distance: to the threshold, and for a name also to the runner-up.
+
+    Small means uncertain; sightings are shown in this order.
+    """
+    if match.distance is None:
+        return 2.0
+    to_threshold = abs(match.threshold - match.distance)
+    if match.identity == "unknown" or match.runner_up_distance is None:
+        return to_threshold
+    return min(to_threshold, match.runner_up_distance - match.distance)
+
+
+def _clock(start: datetime | None, seconds: float) -> datetime | None:
+    if start is None:
+        return None
+    # A start without a zone is taken as this machine's local time.
+    return start.astimezone() + timedelta(seconds=seconds)
+
+
+def _tables(run: CameraRun, sightings: Sequence[Sighting], work: Path) -> Iterator[tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]]:
+    """Rows that each segment owns and the sighting number of each row; rows of dropped tracklets are left out."""
+    number = {(member.segment, member.raw): one.number for one in sightings for member in one.members}
+    for segment in run.segments:
+        table = _owned(work, segment)
+        numbers = np.asarray([number.get((segment.index, raw), 0) for raw in table["raw"].to_pylist()], np.int64)
+        yield table.filter(pa.array(numbers > 0)), numbers[numbers > 0]
+
+
+def _owned(work: Path, segment: Segment) -> pa.Table:
+    return pq.read_table(work / segment.name / "detections.parquet", filters=[("frame", ">=", segment.first)]).sort_by("frame")
+
+
+def _write_detections(
+    runs: Sequence[CameraRun], sightings: dict[str, list[Sighting]], names: dict[tuple[str, int], Match], work: Path, path: Path
+) -> int:
+    rows = 0
+    with pq.ParquetWriter(path, DETECTIONS) as writer:
+        for run in runs:
+            camera = run.camera.id
+            for table, numbers in _tables(run, sightings[camera], work):
+                columns = {name: table[name] for name in ("frame", "x", "y", "w", "h", "confidence")}
+                columns["camera"] = pa.array([camera] * len(numbers), pa.string())
+                columns["tracklet"] = pa.array(numbers)
+                columns["identity"] = pa.array([names[camera, int(n)].identity for n in numbers], pa.string())
+                writer.write_table(pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS))
+                rows += len(numbers)
+    return rows
+
+
+def _write_crops(sightings: Sequence[Sighting], folder: Path) -> None:
+    (folder / "crops").mkdir()
+    for one in sightings:
+        (folder / "crops" / f"{one.camera}-{one.number:05d}.jpg").write_bytes(one.best.row["best_jpeg"])
+
+
+def _write_video(run: CameraRun, names: dict[tuple[str, int], Match], folder: Path, job: Job) -> None:
+    if run.footage is None or run.footage.live or not run.segments:
+        return
+    labels: dict[int, list[Label]] = {}
+    table = pq.read_table(folder / "detections.parquet", filters=[("camera", "==", run.camera.id)])
+    columns = [table[name].to_pylist() for name in ("frame", "tracklet", "x", "y", "w", "h")]
+    for frame, number, x, y, w, h in zip(*columns, strict=True):
+        identity = names[run.camera.id, number].identity
+        labels.setdefault(frame, []).append(Label((x, y, x + w, y + h), f"{identity} #{number}", identity))
+    footage = run.footage
+    frames = ahead(read_frames(footage, run.segments[0].first, run.segments[-1].last, run.camera.step), queue_length(footage))
+    path = folder / f"annotated-{run.camera.id}.webm"
+    annotate_all(path, frames, labels, (footage.width, footage.height), footage.fps / run.camera.step, job.outputs.video_height)
+
+
+def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for counts in (counts for run in runs for counts in run.counts.values()):
+        for step, value in counts["seconds"].items():
+            seconds[step] = seconds.get(step, 0.0) + value
+    return seconds
+
+
+def _counts(runs: Sequence[CameraRun], rows: Sequence[dict[str, object]], boxes: int) -> dict[str, Any]:
+    def of(camera: str | None) -> dict[str, int]:
+        chosen = [row for row in rows if camera in (None, row["camera"])]
+        counts = [counts for run in runs for counts in run.counts.values() if camera in (None, run.camera.id)]
+        return {
+            "frames": sum(one["frames"] for one in counts),
+            "crops_embedded": sum(one["crops"] for one in counts),
+            "sightings": len(chosen),
+            "named": sum(row["identity"] != "unknown" for row in chosen),
+            "unknown": sum(row["identity"] == "unknown" for row in chosen),
+        }
+
+    return of(None) | {"detections": boxes, "cameras": {run.camera.id: of(run.camera.id) for run in runs}}

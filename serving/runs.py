@@ -1,0 +1,26 @@
+"""A camera while a job works on it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from serving.job import Camera
+from serving.segments import Segment, frames_of
+from serving.video import Footage
+
+__all__ = ["CameraRun"]
+
+
+@dataclass
+class CameraRun:
+    """A camera of a running job: its footage, its segments, and what went wrong."""
+
+    camera: Camera
+    footage: Footage | None = None
+    segments: list[Segment] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by segment name
+
+    @property
+    def total(self) -> int:
+        """Frames to look at; 0 for a stream."""
+        return 0 if self.footage is None else sum(frames_of(one, self.camera, self.footage) for one in self.segments)

@@ -1,0 +1,252 @@
+"""How right a job was, against truth in MOTChallenge format: tracking metrics by library, and how many sightings have the right name.
+
+HOTA: Luiten et al. 2021. CLEAR (MOTA): Bernardin and Stiefelhagen 2008. IDF1: Ristani et al. 2016.
+"""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from scipy.optimize import linear_sum_assignment
+
+from reid.errors import ReidError, UsageError
+from reid.files import existing
+from serving.joining import box_iou
+from serving.mot import MotTable, read_mot
+
+__all__ = ["CameraScore", "Naming", "Score", "score_job"]
+
+IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Sightings by how they were named. ``no_truth`` are sightings that match no true box: false detections."""
+
+    right: int
+    wrong: int
+    unknown: int  # somebody enrolled, called unknown
+    no_truth: int
+
+    @property
+    def sightings(self) -> int:
+        """Sightings that show somebody who is in the truth."""
+        return self.right + self.wrong + self.unknown
+
+    def shares(self) -> dict[str, float]:
+        """Shares of the sightings of true people; 0 where there is none."""
+        total = max(self.sightings, 1)
+        return {"named_right": self.right / total, "named_wrong": self.wrong / total, "named_unknown": self.unknown / total}
+
+
+@dataclass(frozen=True, slots=True)
+class CameraScore:
+    """Figures of one camera."""
+
+    hota: float
+    idf1: float
+    mota: float
+    recall: float
+    precision: float
+    id_switches: int
+    truth_boxes: int
+    boxes: int
+    naming: Naming
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures of a job by camera, and over all cameras (rates weighted by their counts, as the library combines them)."""
+
+    cameras: dict[str, CameraScore]
+    total: CameraScore
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+
+        def one(score: CameraScore) -> dict[str, Any]:
+            return asdict(score) | score.naming.shares()
+
+        return {"cameras": {name: one(score) for name, score in self.cameras.items()}, "total": one(self.total)}
+
+
+def score_job(
+    folder: Path | str, truth: dict[str, Path], frames: tuple[int, int] | None = None, enrolled: frozenset[str] | None = None
+) -> Score:
+    """Score a job's output.
+
+    Args:
+        folder: what ``reid match`` wrote.
+        truth: MOTChallenge truth of each camera to score; the key ``""`` stands for the only camera of the job.
+        frames: first and last frame to score, both included; the whole truth when None.
+        enrolled: names in the gallery that the job used; a sighting of somebody else is right when it is ``unknown``. None: the
+            names that the job record holds.
+
+    Raises:
+        UsageError: the folder or a truth file is missing, or a camera is not in the job.
+        ReidError: a truth file has no box in the frames.
+    """
+    folder = Path(folder)
+    boxes = pq.read_table(existing(folder / "detections.parquet", "job output"))
+    sightings = pq.read_table(existing(folder / "sightings.parquet", "job output"))
+    cameras = _cameras(folder)
+    if enrolled is None:
+        enrolled = _enrolled(folder)
+    raw: dict[str, dict[str, Any]] = {}
+    namings: dict[str, Naming] = {}
+    for name, path in truth.items():
+        camera = _resolve(name, cameras, folder)
+        table = _within(read_mot(path), frames)
+        if not len(table):
+            raise ReidError(f"truth {path} has no box in the frames to score: check --frames")
+        found = _tracked(boxes, camera, frames)
+        raw[camera] = _metrics(table, found)
+        names = {row["tracklet"]: row["identity"] for row in sightings.to_pylist() if row["camera"] == camera}
+        namings[camera] = name_sightings(true_identities(table, found), names, enrolled)
+    scores = {camera: _camera_score(value, namings[camera]) for camera, value in raw.items()}
+    return Score(scores, _camera_score(_aggregate(raw), _sum(list(namings.values()))))
+
+
+def true_identities(truth: MotTable, found: MotTable) -> dict[int, str | None]:
+    """Who each tracklet really is: the truth id that most of its boxes match one to one at IoU >= 0.5; None when none does."""
+    votes: dict[int, Counter[str]] = {int(one): Counter() for one in np.unique(found.id)}
+    true_frames = truth.by_frame()
+    for number, seen in found.by_frame().items():
+        there = true_frames.get(number)
+        if there is None:
+            continue
+        overlap = box_iou(there.xyxy.astype(np.float64), seen.xyxy.astype(np.float64))
+        for i, j in zip(*linear_sum_assignment(-overlap), strict=True):
+            if overlap[i, j] >= IOU:
+                votes[int(seen.id[j])][plain(str(there.id[i]))] += 1
+    # Equal votes go to the smaller name, so that the same input has the same score.
+    return {one: (min(count, key=lambda name: (-count[name], name)) if count else None) for one, count in votes.items()}
+
+
+def name_sightings(true: dict[int, str | None], named: dict[int, str], enrolled: frozenset[str]) -> Naming:
+    """Compare the names of sightings with who they are."""
+    known = {plain(name) for name in enrolled}
+    counts = Counter[str]()
+    for tracklet, who in true.items():
+        name = named.get(tracklet, "unknown")
+        if who is None:
+            counts["no_truth"] += 1
+        elif name == "unknown":
+            counts["unknown" if who in known else "right"] += 1
+        else:
+            counts["right" if plain(name) == who else "wrong"] += 1
+    return Naming(counts["right"], counts["wrong"], counts["unknown"], counts["no_truth"])
+
+
+def plain(name: str) -> str:
+    """A name without leading zeros: truth writes 7 where a gallery writes 0007."""
+    return name.lstrip("0") or "0"
+
+
+def _cameras(folder: Path) -> list[str]:
+    from reid.files import read_json
+
+    return [camera["id"] for camera in read_json(folder / "job.json", "job record")["job"]["cameras"]]
+
+
+def _enrolled(folder: Path) -> frozenset[str]:
+    from reid.files import read_json
+
+    return frozenset(read_json(folder / "job.json", "job record")["gallery"]["identities"])
+
+
+def _resolve(name: str, cameras: list[str], folder: Path) -> str:
+    if name in cameras:
+        return name
+    if not name and len(cameras) == 1:
+        return cameras[0]
+    if not name:
+        raise UsageError(f"job {folder} has {len(cameras)} cameras: name each truth as camera=file ({', '.join(cameras)})")
+    raise UsageError(f"camera {name!r} is not in job {folder}: it has {', '.join(cameras)}")
+
+
+def _within(table: MotTable, frames: tuple[int, int] | None) -> MotTable:
+    # A confidence of 0 marks a truth box that does not count.
+    keep = table.confidence != 0
+    if frames is not None:
+        keep &= (table.frame >= frames[0]) & (table.frame <= frames[1])
+    return table.select(keep)
+
+
+def _tracked(boxes: Any, camera: str, frames: tuple[int, int] | None) -> MotTable:
+    mine = boxes.filter(np.asarray(boxes["camera"].to_pylist(), object) == camera)
+    x, y, w, h = (mine[name].to_numpy() for name in "xywh")
+    table = MotTable(
+        mine["frame"].to_numpy(),
+        mine["tracklet"].to_numpy(),
+        np.column_stack([x, y, x + w, y + h]).astype(np.float32),
+        np.ones(len(x), np.float32),
+    )
+    return _within(table, frames)
+
+
+def _metrics(truth: MotTable, found: MotTable) -> dict[str, Any]:
+    from trackers.eval import compute_clear_metrics, compute_hota_metrics, compute_identity_metrics
+
+    true_frames, found_frames = truth.by_frame(), found.by_frame()
+    true_ids, found_ids, overlaps = [], [], []
+    compact_true, compact_found = _compact(truth.id), _compact(found.id)
+    for number in sorted({*true_frames, *found_frames}):
+        there, seen = true_frames.get(number), found_frames.get(number)
+        true_ids.append(np.asarray([compact_true[i] for i in there.id.tolist()] if there else [], np.int64))
+        found_ids.append(np.asarray([compact_found[i] for i in seen.id.tolist()] if seen else [], np.int64))
+        overlaps.append(_overlap(there, seen))
+    return {
+        "clear": compute_clear_metrics(true_ids, found_ids, overlaps, threshold=IOU),
+        "hota": compute_hota_metrics(true_ids, found_ids, overlaps),
+        "identity": compute_identity_metrics(true_ids, found_ids, overlaps, threshold=IOU),
+        "truth_boxes": len(truth),
+        "boxes": len(found),
+    }
+
+
+def _overlap(there: MotTable | None, seen: MotTable | None) -> npt.NDArray[np.float64]:
+    empty = np.zeros((0, 4))
+    return box_iou(empty if there is None else there.xyxy.astype(np.float64), empty if seen is None else seen.xyxy.astype(np.float64))
+
+
+def _compact(ids: npt.NDArray[np.int64]) -> dict[int, int]:
+    return {int(one): index for index, one in enumerate(np.unique(ids))}
+
+
+def _aggregate(raw: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    from trackers.eval import aggregate_clear_metrics, aggregate_hota_metrics, aggregate_identity_metrics
+
+    values = list(raw.values())
+    if len(values) == 1:
+        return values[0]
+    return {
+        "clear": aggregate_clear_metrics([value["clear"] for value in values]),
+        "hota": aggregate_hota_metrics([value["hota"] for value in values]),
+        "identity": aggregate_identity_metrics([value["identity"] for value in values]),
+        "truth_boxes": sum(value["truth_boxes"] for value in values),
+        "boxes": sum(value["boxes"] for value in values),
+    }
+
+
+def _sum(namings: list[Naming]) -> Naming:
+    return Naming(*(sum(getattr(one, name) for one in namings) for name in ("right", "wrong", "unknown", "no_truth")))
+
+
+def _camera_score(value: dict[str, Any], naming: Naming) -> CameraScore:
+    clear, hota, identity = value["clear"], value["hota"], value["identity"]
+    return CameraScore(
+        hota=float(hota["HOTA"]),
+        idf1=float(identity["IDF1"]),
+        mota=float(clear["MOTA"]),
+        recall=float(clear["CLR_Re"]),
+        precision=float(clear["CLR_Pr"]),
+        id_switches=int(clear["IDSW"]),
+        truth_boxes=value["truth_boxes"],
+        boxes=value["boxes"],
+        naming=naming,
+    )

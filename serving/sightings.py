@@ -1,0 +1,113 @@
+"""From tracklets of segments to sightings: a person seen by one camera from when to when, with a name or ``unknown``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from serving.job import LinkSpec
+from serving.joining import Ends, chain, join_border, link_costs
+from serving.matching import pool
+from serving.segments import Segment
+
+__all__ = ["Member", "Sighting", "collect", "pooled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A stored tracklet: segment index, its id there, and its row of ``tracklets.parquet``."""
+
+    segment: int
+    raw: int
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Stored tracklets of one camera that are one person, in order of time. ``number`` counts from 1 in each camera."""
+
+    camera: str
+    number: int
+    members: tuple[Member, ...]
+
+    @property
+    def best(self) -> Member:
+        """The member with the best crop."""
+        return max(self.members, key=lambda member: member.row["best_quality"])
+
+    @property
+    def start_s(self) -> float:
+        """Seconds since the camera's first frame."""
+        return min(float(member.row["first_s"]) for member in self.members)
+
+    @property
+    def end_s(self) -> float:
+        """Seconds since the camera's first frame."""
+        return max(float(member.row["last_s"]) for member in self.members)
+
+
+def collect(camera: str, segments: Sequence[Segment], folder: Path, link: LinkSpec, max_distance: float) -> list[Sighting]:
+    """Join the stored tracklets of a camera's segments into sightings, in order of their start."""
+    members = [
+        Member(segment.index, int(row["raw"]), row)
+        for segment in segments
+        for row in pq.read_table(folder / segment.name / "tracklets.parquet").to_pylist()
+    ]
+    groups = _across_borders(members, segments, folder)
+    if link.enabled and len(groups) > 1:
+        groups = _linked(groups, link, max_distance)
+    groups.sort(key=lambda group: (min(m.row["first_s"] for m in group), group[0].segment, group[0].raw))
+    return [Sighting(camera, number, tuple(group)) for number, group in enumerate(groups, start=1)]
+
+
+def pooled(members: Sequence[Member]) -> npt.NDArray[np.float32]:
+    """One embedding (D,) for tracklets, weighted by how good and how many their crops are."""
+    vectors = np.asarray([member.row["embedding"] for member in members], np.float32)
+    return pool(vectors, np.asarray([member.row["weight"] for member in members]))
+
+
+def _across_borders(members: list[Member], segments: Sequence[Segment], folder: Path) -> list[list[Member]]:
+    by_key = {(member.segment, member.raw): member for member in members}
+    group_of: dict[tuple[int, int], list[Member]] = {}
+    groups: list[list[Member]] = []
+    for before, after in zip([None, *segments[:-1]], segments, strict=True):
+        joined: dict[int, int] = {}
+        if before is not None and after.begin < after.first:
+            pairs = join_border(_boxes(before, folder, after), _boxes(after, folder, after))
+            joined = {two: one for one, two in pairs}
+        for member in (m for m in members if m.segment == after.index):
+            earlier = joined.get(member.raw)
+            group = None if earlier is None or before is None else group_of.get((before.index, earlier))
+            if group is None:
+                group = []
+                groups.append(group)
+            group.append(by_key[member.segment, member.raw])
+            group_of[member.segment, member.raw] = group
+    return groups
+
+
+def _boxes(segment: Segment, folder: Path, border: Segment) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    shared = [("frame", ">=", border.begin), ("frame", "<", border.first)]
+    table = pq.read_table(folder / segment.name / "detections.parquet", filters=shared)
+    x, y, w, h = (table[name].to_numpy().astype(np.float64) for name in "xywh")
+    return table["raw"].to_numpy(), table["frame"].to_numpy(), np.column_stack([x, y, x + w, y + h])
+
+
+def _linked(groups: list[list[Member]], link: LinkSpec, max_distance: float) -> list[list[Member]]:
+    ends = Ends(
+        np.asarray([min(m.row["first_s"] for m in group) for group in groups], np.float64),
+        np.asarray([max(m.row["last_s"] for m in group) for group in groups], np.float64),
+        np.asarray([group[0].row["head"] for group in groups], np.float64),
+        np.asarray([group[-1].row["tail"] for group in groups], np.float64),
+        np.asarray([pooled(group) for group in groups], np.float64),
+    )
+    limit = max_distance if link.max_distance is None else link.max_distance
+    labels = chain(link_costs(ends, link.max_gap_s, limit))
+    linked: dict[int, list[Member]] = {}
+    for index in np.argsort(ends.first_s, kind="stable"):
+        linked.setdefault(int(labels[index]), []).extend(groups[int(index)])
+    return list(linked.values())
