@@ -1,0 +1,158 @@
+"""The model directory: one trained model as ONNX files, TensorRT engines and a card, each file checked against the model itself."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from reid.card import InputSpec, ModelCard, ModelFile, Threshold, save_card
+from reid.engine import stamp_path
+from reid.errors import ReidError, UsageError
+from reid.export.onnx import export_onnx
+from reid.export.parity import check_parity, embed_onnx
+from reid.export.tensorrt import Module, build_engine, installed
+from reid.files import atomic_directory, sha256_of
+from reid.models.embedder import EmbeddingModel, ModelSpec, load_model, normalise
+
+__all__ = ["FILES", "PROVENANCE", "embed_torch", "export_model", "fingerprint_of"]
+
+FILES = {"fp32": "model.onnx"}
+PROVENANCE = ("name", "objective", "data_hash", "git_commit", "mlflow_run_id", "licence")
+
+
+def export_model(
+    checkpoint: Path | str,
+    out: Path | str,
+    *,
+    crops: npt.NDArray[np.uint8],
+    crop_names: Sequence[str] = (),
+    calibration: npt.NDArray[np.uint8] | None = None,
+    precisions: Sequence[str] = ("fp32",),
+    engines: Module | None = None,
+    engine_options: Mapping[str, Any] | None = None,
+    limits: Mapping[str, float],
+    thresholds: Sequence[Threshold] = (),
+    provenance: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write a model directory, whole or not at all, and measure every file in it.
+
+    Args:
+        checkpoint: of ``reid.models.embedder.save_model``.
+        out: the directory; one that is there is replaced.
+        crops: held-out people for the parity check, uint8 ``(N, height, width, 3)``, RGB, of the model's input size.
+        crop_names: N names for messages; row numbers when empty.
+        calibration: training people for int8, like ``crops``.
+        precisions: keys of ``FILES``; fp32 is always written.
+        engines: the TensorRT module to build an engine with from every ONNX file, or None for no engine.
+        engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
+        limits: for each precision, the lowest cosine to the trained model that one crop may have.
+        thresholds: calibrated ones, for the card.
+        provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
+
+    Returns:
+        For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit and parity; ``engines``, by precision: path,
+        bytes, key, or a note why there is none.
+
+    Raises:
+        UsageError: the checkpoint is missing, or a precision, limit or key is unknown or missing.
+        ReidError: a file strays from the trained model, or a step fails; nothing is written then.
+    """
+    precisions = tuple(dict.fromkeys(("fp32", *precisions)))
+    _check_arguments(precisions, limits, provenance)
+    model, spec = load_model(checkpoint)
+    _check_crops(crops, spec)
+    names = list(crop_names) or [f"crop {row}" for row in range(len(crops))]
+    reference = embed_torch(model, crops)
+    input_spec = InputSpec(height=spec.height, width=spec.width)
+    fingerprint = fingerprint_of(checkpoint, input_spec)
+    metadata = {
+        "reid.fingerprint": fingerprint,
+        "reid.backbone": spec.backbone,
+        "reid.neck_feature": spec.neck_feature,
+        "reid.colour": "rgb",
+        "reid.layout": "nhwc",
+    }
+    report: dict[str, Any] = {"fingerprint": fingerprint, "files": {}, "engines": {}}
+    files: dict[str, ModelFile] = {}
+    with atomic_directory(out) as folder:
+        for precision in precisions:
+            path = folder / FILES[precision]
+            export_onnx(model, spec, path, metadata)
+            parity = check_parity(reference, embed_onnx(path, crops), limits[precision], names, FILES[precision])
+            files[precision] = ModelFile(path=path.name, sha256=sha256_of(path))
+            report["files"][precision] = {
+                "path": path.name,
+                "bytes": path.stat().st_size,
+                "sha256": files[precision].sha256,
+                "limit": limits[precision],
+                **parity.as_dict(),
+            }
+            report["engines"][precision] = _engine(path, engines, dict(engine_options or {}), files, precision)
+        card = ModelCard(
+            dim=model.dim,
+            input=input_spec,
+            files=files,
+            fingerprint=fingerprint,
+            thresholds=tuple(thresholds),
+            backbone=spec.backbone,
+            neck_feature=spec.neck_feature,
+            **{"name": spec.backbone, **provenance},  # type: ignore[arg-type]  # keys are checked, pydantic checks the values
+        )
+        save_card(card, folder)
+    return report
+
+
+def embed_torch(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 32) -> npt.NDArray[np.float32]:
+    """The trained model's own embeddings ``(N, D)``, float32, L2-normalised, of uint8 RGB ``(N, height, width, 3)``."""
+    model.eval()
+    with torch.inference_mode():
+        rows = [model.embed(normalise(torch.from_numpy(images[start : start + batch]))).numpy() for start in range(0, len(images), batch)]
+    return np.concatenate(rows) if rows else np.zeros((0, model.dim), np.float32)
+
+
+def fingerprint_of(checkpoint: Path | str, input_spec: InputSpec) -> str:
+    """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach them."""
+    facts = json.dumps(input_spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"{sha256_of(checkpoint)}\n{facts}".encode()).hexdigest()[:32]
+
+
+def _engine(onnx_path: Path, module: Module | None, options: dict[str, Any], files: dict[str, ModelFile], precision: str) -> dict[str, Any]:
+    if module is None:
+        return {"note": "no engine was asked for"}
+    if not installed(module):
+        return {"note": f"{module} is not installed: no engine; install its extra and export again"}
+    plan = onnx_path.with_suffix(".plan")
+    stamp = build_engine(onnx_path, plan, module=module, **options)
+    files[f"engine_{precision}"] = ModelFile(path=plan.name, sha256=stamp.plan_sha256)
+    return {
+        "path": plan.name,
+        "stamp": stamp_path(plan).name,
+        "bytes": plan.stat().st_size,
+        "key": stamp.key,
+        "version": stamp.version,
+        "targets": list(stamp.targets),
+        "note": "built, not run: an engine runs only on the GPU it is for",
+    }
+
+
+def _check_arguments(precisions: Sequence[str], limits: Mapping[str, float], provenance: Mapping[str, str]) -> None:
+    for precision in precisions:
+        if precision not in FILES:
+            raise UsageError(f"precision {precision!r} is unknown: choose from {', '.join(FILES)}")
+        if precision not in limits:
+            raise UsageError(f"limits lack {precision!r}: give the lowest cosine that {precision} may have")
+    for key in provenance:
+        if key not in PROVENANCE:
+            raise UsageError(f"provenance key {key!r} is unknown: choose from {', '.join(PROVENANCE)}")
+
+
+def _check_crops(crops: npt.NDArray[np.uint8], spec: ModelSpec) -> None:
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (spec.height, spec.width, 3):
+        raise ReidError(f"crops are {crops.dtype} {crops.shape}: the model wants uint8 (N, {spec.height}, {spec.width}, 3)")
+    if len(crops) == 0:
+        raise ReidError("there is no crop to check parity on: give held-out crops")

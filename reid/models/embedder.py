@@ -129,11 +129,13 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
     """
     if batch.dtype != torch.uint8 or batch.ndim != 4 or 3 not in (batch.shape[-1], batch.shape[1]):
         raise ReidError(f"a batch of images is {batch.dtype} {tuple(batch.shape)}: want uint8 (B, H, W, 3) or (B, 3, H, W)")
+    # Cast before transposing: TensorRT takes uint8 as an input, but can do nothing with it other than to cast it.
+    pixels = batch.float()
     if batch.shape[-1] == 3:
-        batch = batch.permute(0, 3, 1, 2)
+        pixels = pixels.permute(0, 3, 1, 2)
     mean = torch.tensor(IMAGENET_MEAN, device=batch.device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=batch.device).view(1, 3, 1, 1)
-    return (batch.float() / 255.0 - mean) / std
+    return (pixels / 255.0 - mean) / std
 
 
 def build_model(spec: ModelSpec) -> EmbeddingModel:

@@ -1,0 +1,136 @@
+"""A trained model as one ONNX file: uint8 RGB images in, L2-normalised embeddings out, with all preprocessing but the resize inside."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
+from torch import nn
+
+from reid.errors import ReidError
+from reid.files import atomic_path, existing
+from reid.models.embedder import EmbeddingModel, ModelSpec, normalise
+
+__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "export_onnx", "read_onnx", "write_onnx"]
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "embeddings"
+OPSET = 20
+
+
+class _Graph(nn.Module):
+    """The computation as exported. Batch axis first; the L2 norm is spelt out, since ``F.normalize`` exports as a shape computation."""
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.model(normalise(images))
+        if self.model.neck_feature == "after_bn":
+            features = self.model.neck(features)
+        return features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def export_onnx(model: EmbeddingModel, spec: ModelSpec, path: Path | str, metadata: Mapping[str, str]) -> None:
+    """Write ``model`` as a float32 ONNX file; equal weights give equal bytes.
+
+    The graph takes ``images``, uint8 ``(N, height, width, 3)`` in RGB order with N free, and gives ``embeddings``, float32 ``(N, D)``
+    of length one. BatchNorm is folded into the convolutions before it.
+
+    Args:
+        model: any mode and device; it is copied, not changed.
+        spec: gives the input's height and width.
+        path: where to write, whole or not at all.
+        metadata: written into the file's metadata properties.
+
+    Raises:
+        ReidError: the exporter or the checker refuses the model.
+    """
+    graph = _Graph(copy.deepcopy(model).cpu()).eval()
+    # Two images: torch.export would take a batch of one for a constant.
+    example = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph,
+                (example,),
+                dynamo=True,
+                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter passes on whatever any operator's conversion raises
+        raise ReidError(f"backbone {spec.backbone} cannot be exported to ONNX: {' '.join(str(error).split())[:400]}") from error
+    if program is None:
+        raise ReidError(f"backbone {spec.backbone} cannot be exported to ONNX: the exporter gave no program")
+    proto = program.model_proto
+    _strip_traces(proto)
+    onnx.helper.set_model_props(proto, {key: metadata[key] for key in sorted(metadata)})
+    write_onnx(proto, path)
+
+
+def write_onnx(proto: onnx.ModelProto, path: Path | str) -> None:
+    """Check a graph and write it as a single file, whole or not at all.
+
+    Raises:
+        ReidError: onnx's checker refuses it.
+    """
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ReidError(f"ONNX graph for {Path(path).name} is not valid: {' '.join(str(error).split())[:400]}") from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def read_onnx(path: Path | str) -> onnx.ModelProto:
+    """Read an ONNX file whose weights lie inside it.
+
+    Raises:
+        UsageError: the file does not exist.
+        ReidError: it is truncated or no ONNX.
+    """
+    path = existing(path, "ONNX file")
+    try:
+        proto = onnx.load_model(path, load_external_data=False)
+        onnx.checker.check_model(proto)
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise ReidError(f"{path} is not an ONNX file, or truncated: export the model again") from error
+    return proto
+
+
+def _strip_traces(proto: onnx.ModelProto) -> None:
+    """Remove the exporter's notes on Python stack frames: they name paths of this machine and make equal graphs differ."""
+    graph = proto.graph
+    del proto.metadata_props[:]
+    del graph.metadata_props[:]
+    for part in (graph.node, graph.input, graph.output, graph.value_info, graph.initializer):
+        for item in part:
+            del item.metadata_props[:]
+            item.doc_string = ""
+    graph.doc_string = proto.doc_string = ""
+    graph.name = "reid"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's advice to its own developers off the screen; its errors still raise."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

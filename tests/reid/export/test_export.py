@@ -1,0 +1,88 @@
+"""The model directory: whole, checked, and readable by its card."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from reid.card import InputSpec, Threshold, load_card
+from reid.errors import ReidError, UsageError
+from reid.export import embed_torch, export_model, fingerprint_of
+from reid.export.parity import embed_onnx
+from reid.files import sha256_of
+from tests.reid.export.conftest import Exported
+
+THRESHOLD = Threshold(policy="min", unit="tracklet", false_accept_rate=0.01, distance=0.8, probes=100)
+
+
+def _export(exported: Exported, out: Path, crops: npt.NDArray[np.uint8], **options: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"limits": {"fp32": 0.9999}, "thresholds": [THRESHOLD], "provenance": {"name": "small", "git_commit": "abc"}}
+    return export_model(exported.checkpoint, out, crops=crops, **(defaults | options))
+
+
+def test_a_directory_holds_what_its_card_says(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    out = tmp_path / "model"
+    report = _export(exported, out, crops, engines="tensorrt_rtx", engine_options={"targets": ["SM86"], "profile": (1, 4, 16)})
+    card = load_card(out)
+    assert {role: file.path for role, file in card.files.items()} == {"fp32": "model.onnx", "engine_fp32": "model.plan"}
+    assert all(sha256_of(out / file.path) == file.sha256 for file in card.files.values())
+    assert sorted(path.name for path in out.iterdir()) == ["model.json", "model.onnx", "model.plan", "model.plan.json"]
+    assert (card.dim, card.neck_feature, card.backbone, card.name, card.git_commit) == (64, "after_bn", "resnet18", "small", "abc")
+    assert (card.input.height, card.input.width, card.input.dtype) == (64, 32, "uint8")
+    assert card.thresholds == (THRESHOLD,)
+    assert card.fingerprint == report["fingerprint"] == fingerprint_of(exported.checkpoint, card.input)
+    assert report["files"]["fp32"]["lowest"] > 0.99999
+    assert report["engines"]["fp32"]["targets"] == ["SM86"]
+    np.testing.assert_allclose(embed_onnx(out / "model.onnx", crops), embed_torch(exported.model, crops), atol=2e-6)
+
+
+def test_the_fingerprint_is_of_weights_and_input(exported: Exported, tmp_path: Path) -> None:
+    here = fingerprint_of(exported.checkpoint, InputSpec(height=64, width=32))
+    assert re.fullmatch("[0-9a-f]{32}", here)
+    assert here != fingerprint_of(exported.checkpoint, InputSpec(height=64, width=48))
+    changed = tmp_path / "changed.safetensors"
+    content = bytearray(exported.checkpoint.read_bytes())
+    content[-1] ^= 1
+    changed.write_bytes(content)
+    assert here != fingerprint_of(changed, InputSpec(height=64, width=32))
+
+
+def test_without_an_engine_the_report_says_why(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("reid.export.installed", lambda module: False)
+    report = _export(exported, tmp_path / "absent", crops, engines="tensorrt_rtx")
+    assert "tensorrt_rtx is not installed" in report["engines"]["fp32"]["note"]
+    assert "engine_fp32" not in load_card(tmp_path / "absent").files
+
+
+def test_a_file_that_strays_stops_the_export_and_leaves_the_old_directory(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    report = _export(exported, out, crops)
+    assert report["engines"]["fp32"] == {"note": "no engine was asked for"}
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ReidError, match=r"model\.onnx strays from the trained model: .* worst images: .*person 3\.png") as caught:
+        # No float32 file reaches a cosine over one: the limit fails every image.
+        _export(exported, out, crops[:4], limits={"fp32": 1.1}, crop_names=[f"person {row}.png" for row in range(4)])
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_wrong_arguments_are_named(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with pytest.raises(UsageError, match="precision 'fp8' is unknown: choose from fp32"):
+        _export(exported, out, crops, precisions=("fp8",))
+    with pytest.raises(UsageError, match="limits lack 'fp32'"):
+        _export(exported, out, crops, limits={})
+    with pytest.raises(UsageError, match="provenance key 'author' is unknown"):
+        _export(exported, out, crops, provenance={"author": "x"})
+    with pytest.raises(ReidError, match=r"crops are uint8 \(12, 32, 64, 3\): the model wants uint8 \(N, 64, 32, 3\)"):
+        _export(exported, out, np.ascontiguousarray(crops.transpose(0, 2, 1, 3)))
+    with pytest.raises(ReidError, match="no crop to check parity on"):
+        _export(exported, out, crops[:0])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,89 @@
+"""The float32 ONNX file: same answers as torch, any batch, nothing left outside, nothing of this machine inside."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+import torch
+
+from reid.errors import ReidError, UsageError
+from reid.export import embed_torch
+from reid.export.onnx import export_onnx, read_onnx
+from reid.export.parity import embed_onnx
+from tests.reid.export.conftest import Exported
+
+
+def test_the_file_gives_the_models_own_embeddings_for_any_batch(exported: Exported, crops: npt.NDArray[np.uint8]) -> None:
+    reference = embed_torch(exported.model, crops)
+    for batch in (1, 5, 12):
+        got = embed_onnx(exported.onnx, crops, batch=batch)
+        np.testing.assert_allclose(got, reference, atol=2e-6)
+    np.testing.assert_allclose(np.linalg.norm(reference, axis=1), 1, atol=1e-6)
+    # Blobs of one colour each: were all embeddings the same, agreement would mean nothing.
+    assert np.abs(reference - reference.mean(axis=0)).max() > 0.05
+
+
+def test_before_bn_is_exported_when_the_model_retrieves_with_it(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    other = exported.model.neck_feature
+    try:
+        exported.model.neck_feature = "before_bn"
+        export_onnx(exported.model, exported.spec, tmp_path / "before.onnx", {})
+        got, want = embed_onnx(tmp_path / "before.onnx", crops), embed_torch(exported.model, crops)
+    finally:
+        exported.model.neck_feature = other
+    np.testing.assert_allclose(got, want, atol=2e-6)
+    assert np.abs(want - embed_torch(exported.model, crops)).max() > 1e-3
+
+
+def test_the_contract_of_the_graph(exported: Exported) -> None:
+    proto = read_onnx(exported.onnx)
+    (image,), (embedding,) = proto.graph.input, proto.graph.output
+    assert (image.name, image.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
+    assert [axis.dim_value or axis.dim_param for axis in image.type.tensor_type.shape.dim] == ["batch", 64, 32, 3]
+    assert (embedding.name, embedding.type.tensor_type.elem_type) == ("embeddings", onnx.TensorProto.FLOAT)
+    assert [axis.dim_value or axis.dim_param for axis in embedding.type.tensor_type.shape.dim] == ["batch", 64]
+    assert {prop.key: prop.value for prop in proto.metadata_props} == {"reid.note": "test"}
+    assert not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer)
+    # TensorRT can do nothing with uint8 but cast it.
+    assert [node.op_type for node in proto.graph.node if "images" in node.input] == ["Cast"]
+
+
+def test_the_file_names_no_source_file_and_is_the_same_each_time(exported: Exported, tmp_path: Path) -> None:
+    content = exported.onnx.read_bytes()
+    assert b".py" not in content
+    assert b"stack_trace" not in content
+    export_onnx(exported.model, exported.spec, tmp_path / "again.onnx", {"reid.note": "test"})
+    assert (tmp_path / "again.onnx").read_bytes() == content
+
+
+def test_a_model_that_cannot_be_exported_is_named_and_nothing_is_left(exported: Exported, tmp_path: Path) -> None:
+    class Branching(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images if images.sum() > 0 else -images
+
+    trunk = exported.model.backbone
+    try:
+        exported.model.backbone = torch.nn.Sequential(Branching(), trunk)
+        with pytest.raises(ReidError, match="backbone resnet18 cannot be exported to ONNX") as caught:
+            export_onnx(exported.model, exported.spec, tmp_path / "model.onnx", {})
+    finally:
+        exported.model.backbone = trunk
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_truncated_and_foreign_files_are_named(exported: Exported, tmp_path: Path) -> None:
+    torn, garbage, empty = (tmp_path / name for name in ("torn.onnx", "garbage.onnx", "empty.onnx"))
+    torn.write_bytes(exported.onnx.read_bytes()[:-1000])
+    garbage.write_bytes(b"PK\x03\x04 not a graph" * 50)
+    empty.touch()
+    for path in (torn, garbage, empty):
+        for read in (read_onnx, lambda path: embed_onnx(path, np.zeros((1, 64, 32, 3), np.uint8))):
+            with pytest.raises(ReidError, match=re.escape(str(path))) as caught:
+                read(path)
+            assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="does not exist"):
+        read_onnx(tmp_path / "absent.onnx")
