@@ -1,0 +1,285 @@
+"""The gallery: known people and their reference embeddings in one SQLite file.
+
+Every change is one transaction that also raises ``version`` by one and adds to the audit log. Any number of processes may read
+while one writes; each answer comes from one version. Search runs on arrays in memory that are read anew when ``version`` has changed.
+"""
+
+import getpass
+import time as clock
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from reid.errors import ReidError, UsageError
+from serving import gallery_reading as reading
+from serving.gallery_checks import check_embeddings, check_name, reference_rows, seconds
+from serving.gallery_index import ReferenceIndex
+from serving.gallery_reading import AuditEntry, Person, Reference, VerifyReport
+from serving.gallery_schema import create_database, private_path
+from serving.gallery_store import Store
+
+__all__ = ["Gallery", "Removal"]
+
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was taken out. ``purged`` is False while another process still keeps the old bytes in the file's log."""
+
+    removed: dict[str, int]  # references taken from each person
+    purged: bool
+
+
+class Gallery:
+    """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
+
+    def __init__(self, store: Store, fingerprint: str | None) -> None:
+        self.path = store.path
+        self._store = store
+        self._model = fingerprint
+        self._index: ReferenceIndex | None = None
+
+    @classmethod
+    def open(
+        cls, path: Path | str, fingerprint: str | None, dim: int | None = None, create: bool = False, *, who: str | None = None
+    ) -> "Gallery":
+        """Open a gallery.
+
+        Args:
+            path: the database file.
+            fingerprint: of the model whose embeddings are enrolled and searched; None for work that touches no embedding.
+            dim: length of an embedding; None takes it from the gallery, or from the first enrolment.
+            create: make the file when it is not there.
+            who: named in the audit log; the user's login name where None.
+
+        Raises:
+            UsageError: the file does not exist.
+            ReidError: the file is readable by others, is no gallery, or was made by another model.
+        """
+        path = Path(path)
+        if create and not path.exists():
+            if not fingerprint:
+                raise UsageError(f"gallery {path} cannot be made without a model: give the model's fingerprint")
+            create_database(path, fingerprint, dim)
+        gallery = cls(Store(path, who or getpass.getuser()), fingerprint)
+        try:
+            gallery._check_model(dim)
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
+
+    def _check_model(self, dim: int | None) -> None:
+        with self._store.reading() as db:
+            made_by, its_dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
+        if self._model not in (None, made_by):
+            way_out = "use that model, or enroll a new gallery with this one"
+            raise ReidError(f"gallery {self.path} was made by model {made_by}, not by {self._model}: {way_out}")
+        if None not in (dim, its_dim) and dim != its_dim:
+            raise ReidError(f"gallery {self.path} holds embeddings of {its_dim} numbers, not of {dim}: use the gallery's own model")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def version(self) -> int:
+        """Raised by one with every change; a job records the version it used."""
+        with self._store.reading() as db:
+            return self._store.meta(db, "version") or 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model whose embeddings are inside."""
+        with self._store.reading() as db:
+            return str(db.execute("SELECT fingerprint FROM models WHERE active = 1").fetchone()[0])
+
+    @property
+    def retain_days(self) -> int | None:
+        """How long references are kept, counted from when they were taken; None keeps them for ever."""
+        with self._store.reading() as db:
+            return self._store.meta(db, "retain_days")
+
+    def set_retention(self, days: int | None) -> None:
+        """Keep references for so many days (None: for ever); what is older goes when :meth:`expire` is called."""
+        if days is not None and days < 1:
+            raise UsageError(f"retention of {days} days: want 1 or more, or none")
+        with self._store.writing() as change:
+            change.db.execute("UPDATE meta SET value = ? WHERE key = 'retain_days'", (days,))
+            change.log("retention", "", "no end" if days is None else f"{days} days")
+
+    def enroll(
+        self, identity: str, embeddings: npt.ArrayLike, source: object = "", camera: object = "", time: object = None, quality: object = 1.0
+    ) -> int:
+        """Add references of a person, all or none.
+
+        Args:
+            identity: the person's name, 1 to 200 characters.
+            embeddings: (K, D) L2-normalised, K >= 1.
+            source: where the images come from; one text for all, or one a row. Likewise the following.
+            camera: that took them.
+            time: when they were taken, seconds since 1970 or a datetime; now where None.
+            quality: weight of each, 0 to 1.
+
+        Returns:
+            The gallery's version with these references inside.
+
+        Raises:
+            ReidError: the name, an embedding or another value is wrong, or the database cannot be written; nothing is changed then.
+        """
+        identity = check_name(identity)
+        if self._model is None:
+            raise UsageError(f"gallery {self.path} was opened without a model: open it with the fingerprint of the embeddings' model")
+        now = clock.time()
+        with self._store.writing() as change:
+            db = change.db
+            model, dim = db.execute("SELECT id, dim FROM models WHERE active = 1").fetchone()
+            matrix = check_embeddings(embeddings, dim)
+            rows = reference_rows(matrix, source, camera, time, quality, now)
+            db.execute("UPDATE models SET dim = ? WHERE id = ? AND dim IS NULL", (matrix.shape[1], model))
+            db.execute("INSERT INTO people (name, enrolled_at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (identity, now))
+            person, _ = self._store.person(db, identity)
+            db.executemany(
+                "INSERT INTO refs (person_id, model_id, taken_at, enrolled_at, quality, source, camera, sha256, embedding) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((person, model, *row) for row in rows),
+            )
+            change.log("enroll", identity, f"{len(rows)} references")
+        return change.version
+
+    def search(self, embeddings: npt.ArrayLike, k: int = 10) -> list[list[tuple[str, float]]]:
+        """The ``k`` nearest different people of each query, nearest first, with the Euclidean distance of their nearest reference.
+
+        Raises:
+            ReidError: a query is not finite, not of norm 1, or of another dimension.
+        """
+        if k < 1:
+            raise UsageError(f"k is {k}: want 1 or more")
+        index = self.index()
+        return index.search(check_embeddings(embeddings, index.embeddings.shape[1] or None), k)
+
+    def references(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.str_]]:
+        """All references: embeddings (N, D), read-only, and the identity (N,) of each."""
+        index = self.index()
+        return index.embeddings, index.identities
+
+    def index(self) -> ReferenceIndex:
+        """The references of the newest version, as arrays. Reads only what is new where nothing but enrolments happened since."""
+        with self._store.reading() as db:
+            version, rewritten = self._store.meta(db, "version") or 0, self._store.meta(db, "rewritten") or 0
+            before = self._index
+            if before is None or before.version != version:
+                dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
+                keep = before if before is not None and len(before.embeddings) and before.version >= rewritten else None
+                before = self._index = reading.read_index(db, version, dim, keep)
+            return before
+
+    def people(self) -> list[Person]:
+        """Everybody, by name."""
+        with self._store.reading() as db:
+            return reading.people(db)
+
+    def show(self, identity: str) -> list[Reference]:
+        """The references of one person.
+
+        Raises:
+            ReidError: nobody has that name.
+        """
+        with self._store.reading() as db:
+            return reading.references_of(db, self._store.person(db, identity)[0])
+
+    def audit(self) -> list[AuditEntry]:
+        """Who did what, when, to whom; oldest first."""
+        with self._store.reading() as db:
+            return reading.audit_log(db)
+
+    def rename(self, identity: str, new_name: str) -> None:
+        """Give a person another name.
+
+        Raises:
+            ReidError: nobody has the old name, or somebody has the new one.
+        """
+        new_name = check_name(new_name)
+        with self._store.writing() as change:
+            person, identity = self._store.person(change.db, identity)
+            if change.db.execute("SELECT 1 FROM people WHERE name = ?", (new_name,)).fetchone():
+                raise ReidError(f"gallery {self.path} has {new_name!r} already: merge the two if they are one person")
+            change.db.execute("UPDATE people SET name = ? WHERE id = ?", (new_name, person))
+            change.rewrites = True
+            change.log("rename", identity, f"to {new_name}")
+
+    def merge(self, identity: str, into: str) -> None:
+        """Two names are one person: give all references of ``identity`` to ``into``.
+
+        Raises:
+            ReidError: nobody has one of the names.
+        """
+        with self._store.writing() as change:
+            person, identity = self._store.person(change.db, identity)
+            target, into = self._store.person(change.db, into)
+            if person == target:
+                raise UsageError(f"{identity!r} cannot be merged into itself: name two people")
+            change.db.execute("UPDATE refs SET person_id = ? WHERE person_id = ?", (target, person))
+            change.db.execute("DELETE FROM people WHERE id = ?", (person,))
+            change.rewrites = True
+            change.log("merge", identity, f"into {into}")
+
+    def remove(self, identity: str) -> Removal:
+        """Take a person and all references out; afterwards the embeddings' bytes are in no file of the gallery.
+
+        Raises:
+            ReidError: nobody has that name.
+        """
+        with self._store.writing() as change:
+            person, identity = self._store.person(change.db, identity)
+            count = change.db.execute("SELECT count(*) FROM refs WHERE person_id = ?", (person,)).fetchone()[0]
+            change.db.execute("DELETE FROM people WHERE id = ?", (person,))
+            change.rewrites = change.leaves_bytes = True
+            change.log("remove", identity, f"{count} references")
+        return Removal({identity: count}, self._store.purge())
+
+    def expire(self, now: object = None) -> Removal:
+        """Take out references taken longer ago than the retention time, and people who have none left.
+
+        Without a retention time nothing happens.
+
+        Args:
+            now: seconds since 1970 or a datetime; the clock's where None.
+        """
+        moment = clock.time() if now is None else seconds(now, "now")
+        with self._store.writing() as change:
+            days = self._store.meta(change.db, "retain_days")
+            limit = float("-inf") if days is None else moment - days * _DAY_S
+            removed = reading.older_than(change.db, limit)
+            if removed:
+                change.db.execute("DELETE FROM refs WHERE taken_at < ?", (limit,))
+                change.db.execute("DELETE FROM people WHERE id NOT IN (SELECT person_id FROM refs)")
+                change.rewrites = change.leaves_bytes = True
+            for identity, count in removed.items():
+                change.log("expire", identity, f"{count} references older than {days} days")
+        return Removal(removed, self._store.purge())
+
+    def export(self, path: Path | str) -> int:
+        """Write all references to a Parquet file that only its owner can read; returns how many."""
+        with self._store.reading() as db:
+            table = reading.export_table(db)
+        with private_path(Path(path)) as temporary:
+            pq.write_table(table, temporary)
+        return int(table.num_rows)
+
+    def verify(self) -> VerifyReport:
+        """Check the file's structure and every row's length, norm and hash."""
+        with self._store.reading() as db:
+            return reading.verify(db, self._store.meta(db, "version") or 0)

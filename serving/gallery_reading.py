@@ -1,0 +1,182 @@
+"""Questions to a gallery's database: who is in it, what is stored of them, and is every row what it should be."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from serving.gallery_checks import digest
+from serving.gallery_index import ReferenceIndex
+
+__all__ = [
+    "AuditEntry",
+    "Person",
+    "Reference",
+    "VerifyReport",
+    "audit_log",
+    "export_table",
+    "older_than",
+    "people",
+    "read_index",
+    "references_of",
+    "verify",
+]
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One enrolled person. Times are seconds since 1970, UTC."""
+
+    identity: str
+    references: int
+    cameras: tuple[str, ...]
+    enrolled_at: float
+    first_taken_at: float
+    last_taken_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What is known of one reference image, without its embedding."""
+
+    id: int
+    source: str
+    camera: str
+    taken_at: float
+    quality: float
+    enrolled_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what, when, to whom."""
+
+    at: float
+    who: str
+    action: str
+    identity: str
+    detail: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a check of every row found; ``problems`` is empty when all is well."""
+
+    version: int
+    people: int
+    references: int
+    problems: tuple[str, ...]
+
+
+def people(db: sqlite3.Connection) -> list[Person]:
+    """Everybody, by name."""
+    rows = db.execute(
+        "SELECT p.name, count(r.id), json_group_array(DISTINCT r.camera), p.enrolled_at, min(r.taken_at), max(r.taken_at) "
+        "FROM people p JOIN refs r ON r.person_id = p.id JOIN models m ON m.id = r.model_id AND m.active = 1 GROUP BY p.id ORDER BY p.name"
+    )
+    return [Person(name, count, _cameras(cameras), *times) for name, count, cameras, *times in rows]
+
+
+def _cameras(json_array: str) -> tuple[str, ...]:
+    return tuple(sorted(camera for camera in json.loads(json_array) if camera))
+
+
+def references_of(db: sqlite3.Connection, person: int) -> list[Reference]:
+    """The references of one person, oldest entry first."""
+    rows = db.execute(
+        "SELECT r.id, r.source, r.camera, r.taken_at, r.quality, r.enrolled_at FROM refs r "
+        "JOIN models m ON m.id = r.model_id AND m.active = 1 WHERE r.person_id = ? ORDER BY r.id",
+        (person,),
+    )
+    return [Reference(*row) for row in rows]
+
+
+def audit_log(db: sqlite3.Connection) -> list[AuditEntry]:
+    """All that was done, oldest first."""
+    return [AuditEntry(*row) for row in db.execute("SELECT at, who, action, identity, detail, version FROM audit ORDER BY id")]
+
+
+def read_index(db: sqlite3.Connection, version: int, dim: int | None, before: ReferenceIndex | None) -> ReferenceIndex:
+    """The references of the active model as arrays; those of ``before`` are taken over and only newer ones read."""
+    last = before.last_id if before else 0
+    where = "FROM refs r JOIN models m ON m.id = r.model_id AND m.active = 1 WHERE r.id > ?"
+    count = db.execute(f"SELECT count(*) {where}", (last,)).fetchone()[0]
+    old = len(before.embeddings) if before else 0
+    embeddings = np.empty((old + count, dim or 0), np.float32)
+    owners = np.empty(old + count, np.int64)
+    if before:
+        embeddings[:old] = before.embeddings
+        owners[:old] = before.people
+    cursor = db.execute(f"SELECT r.id, r.person_id, r.embedding {where} ORDER BY r.id", (last,))
+    filled = old
+    while rows := cursor.fetchmany(_CHUNK):
+        ids, persons, blobs = zip(*rows, strict=True)
+        end = filled + len(rows)
+        embeddings[filled:end] = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
+        owners[filled:end] = persons
+        filled, last = end, ids[-1]
+    embeddings.flags.writeable = False
+    owners.flags.writeable = False
+    return ReferenceIndex(version, last, embeddings, owners, dict(db.execute("SELECT id, name FROM people")))
+
+
+def older_than(db: sqlite3.Connection, moment: float) -> dict[str, int]:
+    """How many references of each person were taken before ``moment``, whatever model made them."""
+    rows = db.execute(
+        "SELECT p.name, count(*) FROM refs r JOIN people p ON p.id = r.person_id WHERE r.taken_at < ? GROUP BY p.id", (moment,)
+    )
+    return dict(rows.fetchall())
+
+
+def export_table(db: sqlite3.Connection) -> pa.Table:
+    """All references of the active model as an Arrow table; its schema carries the model's fingerprint and the gallery's version."""
+    names = ("identity", "source", "camera", "taken_at", "quality", "enrolled_at", "embedding")
+    rows = db.execute(
+        "SELECT p.name, r.source, r.camera, r.taken_at, r.quality, r.enrolled_at, r.embedding FROM refs r "
+        "JOIN people p ON p.id = r.person_id JOIN models m ON m.id = r.model_id AND m.active = 1 ORDER BY p.name, r.id"
+    ).fetchall()
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+    text, number = pa.string(), pa.float64()
+    types = {"identity": text, "source": text, "camera": text, "taken_at": number, "quality": number, "enrolled_at": number}
+    arrays = {name: pa.array(columns[name], kind) for name, kind in types.items()}
+    arrays["embedding"] = pa.array([np.frombuffer(blob, "<f4") for blob in columns["embedding"]], pa.list_(pa.float32()))
+    facts = dict(
+        db.execute("SELECT 'fingerprint', fingerprint FROM models WHERE active = 1 UNION SELECT key, value FROM meta WHERE key = 'version'")
+    )
+    return pa.table(arrays).replace_schema_metadata({key: str(value) for key, value in facts.items()})
+
+
+def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
+    """Check the database's structure and the length, norm and hash of every embedding."""
+    problems = [row[0] for row in db.execute("PRAGMA integrity_check(10)") if row[0] != "ok"]
+    problems += [
+        f"table {table}, row {row}: refers to a missing row of {parent}" for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
+    ]
+    rows = db.execute(
+        "SELECT r.id, p.name, m.dim, r.embedding, r.sha256 FROM refs r "
+        "LEFT JOIN people p ON p.id = r.person_id LEFT JOIN models m ON m.id = r.model_id"
+    )
+    for key, name, dim, embedding, stored in rows:
+        fault = _fault(np.frombuffer(embedding, "<f4") if len(embedding) % 4 == 0 else None, dim)
+        fault = fault or ("differs from its hash" if digest(embedding) != stored else None)
+        if fault:
+            problems.append(f"reference {key} of {name!r} {fault}: remove and enroll again")
+    empty = db.execute("SELECT name FROM people WHERE id NOT IN (SELECT person_id FROM refs)")
+    problems += [f"{name!r} has no reference: remove or enroll again" for (name,) in empty]
+    counts = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("people", "refs")]  # noqa: S608
+    return VerifyReport(version, counts[0], counts[1], tuple(problems))
+
+
+def _fault(row: npt.NDArray[np.float32] | None, dim: int | None) -> str | None:
+    if row is None or len(row) != dim:
+        return "has the wrong length"
+    norm = float(np.linalg.norm(row.astype(np.float64)))
+    if not np.isfinite(norm):
+        return "holds NaN or infinity"
+    return f"has norm {norm:.4g}" if abs(norm - 1) > 1e-2 else None
