@@ -1,19 +1,58 @@
-"""Choosing pairs and triplets: inside a batch from its distance matrix, and over a whole training set in blocks."""
+"""Choosing triplets inside a batch from its distance matrix.
+
+All functions take distances (B, B), labels (B,) of any integer values, and give row numbers; an anchor is never its own positive, and
+anchors without a positive or without a negative are left out. Nothing here carries a gradient. For a whole training set see
+:mod:`reid.offline_mining`.
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Triplets", "batch_hard", "negative_mask", "positive_mask"]
+__all__ = [
+    "Groups",
+    "Triplets",
+    "all_triplets",
+    "batch_hard",
+    "dense_triplets",
+    "distance_weighted",
+    "easy_positive",
+    "negative_mask",
+    "positive_mask",
+    "semi_hard",
+]
 
 
 class Triplets(NamedTuple):
-    """Row numbers, three int64 tensors (T,). An anchor is never its own positive."""
+    """Row numbers, three int64 tensors (T,)."""
 
     anchor: Tensor
     positive: Tensor
     negative: Tensor
+
+
+class Groups(NamedTuple):
+    """The rows of a batch by label: ``members`` (P, K) row numbers padded with any row, ``valid`` (P, K), ``group`` (B,) of each row."""
+
+    members: Tensor
+    valid: Tensor
+    group: Tensor
+
+    @classmethod
+    def of(cls, labels: Tensor) -> "Groups":
+        """Group labels (B,), B > 0."""
+        _, group, sizes = labels.unique(return_inverse=True, return_counts=True)
+        order = group.argsort(stable=True)
+        slot = torch.arange(int(sizes.max()), device=labels.device)
+        start = sizes.cumsum(0) - sizes
+        return cls(order[(start[:, None] + slot).clamp_max(len(labels) - 1)], slot < sizes[:, None], group)
+
+    def partners(self) -> tuple[Tensor, Tensor]:
+        """For each row the rows of its group (B, K), and where they are real and not the row itself (B, K)."""
+        partner = self.members[self.group]
+        rows = torch.arange(len(self.group), device=partner.device)
+        return partner, self.valid[self.group] & (partner != rows[:, None])
 
 
 def positive_mask(labels: Tensor) -> Tensor:
@@ -30,9 +69,94 @@ def negative_mask(labels: Tensor) -> Tensor:
 def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
     """The farthest positive and the nearest negative of every anchor that has both (Hermans 2017, section 2)."""
     same = labels[:, None] == labels[None, :]
-    # Distances are never negative, so -1 marks the forbidden; the diagonal is same but never the farthest unless there is no other.
-    candidates = torch.where(same, distances, -1.0).fill_diagonal_(-1.0)
-    farthest, positive = candidates.max(1)
+    # Distances are never negative, so -1 marks what is no candidate.
+    farthest, positive = torch.where(same, distances, -1.0).fill_diagonal_(-1.0).max(1)
     nearest, negative = distances.masked_fill(same, torch.inf).min(1)
     anchor = ((farthest >= 0) & (nearest < torch.inf)).nonzero().flatten()
     return Triplets(anchor, positive[anchor], negative[anchor])
+
+
+@torch.no_grad()
+def easy_positive(distances: Tensor, labels: Tensor) -> Triplets:
+    """The nearest positive and the nearest negative of every anchor that has both (Xuan 2020, section 3.2)."""
+    positives, negatives = positive_mask(labels), negative_mask(labels)
+    nearest_positive, positive = distances.masked_fill(~positives, torch.inf).min(1)
+    nearest, negative = distances.masked_fill(~negatives, torch.inf).min(1)
+    anchor = ((nearest_positive < torch.inf) & (nearest < torch.inf)).nonzero().flatten()
+    return Triplets(anchor, positive[anchor], negative[anchor])
+
+
+@torch.no_grad()
+def semi_hard(distances: Tensor, labels: Tensor) -> Triplets:
+    """For every positive pair the nearest negative that is farther than the positive (Schroff 2015, section 3.2).
+
+    A pair whose positive is farther than every negative has no semi-hard negative and is left out.
+    """
+    groups = Groups.of(labels)
+    partner, usable = groups.partners()
+    negatives = distances.masked_fill(labels[:, None] == labels[None, :], -torch.inf)
+    reach = torch.where(usable, distances.gather(1, partner), torch.inf)
+    chosen, found = torch.zeros_like(partner), torch.zeros_like(usable)
+    for slot in range(partner.shape[1]):
+        beyond = negatives > reach[:, slot : slot + 1]
+        nearest, chosen[:, slot] = torch.where(beyond, negatives, torch.inf).min(1)
+        found[:, slot] = nearest < torch.inf
+    anchor, slot_of = found.nonzero(as_tuple=True)
+    return Triplets(anchor, partner[anchor, slot_of], chosen[anchor, slot_of])
+
+
+@torch.no_grad()
+def distance_weighted(
+    distances: Tensor,
+    labels: Tensor,
+    embedding_dim: int,
+    generator: torch.Generator | None = None,
+    *,
+    nearest: float = 0.5,
+    farthest: float = 1.4,
+) -> Triplets:
+    """For every positive pair a negative drawn with weight 1 / q(d), q the density of distances on the unit sphere (Wu 2017, section 4.1).
+
+    Args:
+        distances: (B, B) Euclidean, of L2-normalised embeddings.
+        labels: (B,).
+        embedding_dim: D of the sphere; from D = 3 on.
+        generator: the source of chance.
+        nearest: distances below count as this, so that noise does not take all the weight.
+        farthest: negatives beyond are drawn only where the anchor has no other.
+    """
+    negatives = negative_mask(labels)
+    d = distances.double().clamp(nearest, 2 - 1e-6)
+    log_weight = -(embedding_dim - 2) * d.log() - 0.5 * (embedding_dim - 3) * (1 - 0.25 * d * d).log()
+    within = negatives & (distances < farthest)
+    log_weight = log_weight.masked_fill(~within, -torch.inf)
+    weight = (log_weight - log_weight.amax(1, keepdim=True).nan_to_num(neginf=0)).exp()
+    # An anchor with nothing within reach takes any negative; the last term keeps rows without any drawable, they are dropped below.
+    weight = torch.where(within.any(1, keepdim=True), weight, negatives.double())
+    some = negatives.any(1)
+    weight[~some] = 1
+    partner, usable = Groups.of(labels).partners()
+    drawn = torch.multinomial(weight, partner.shape[1], replacement=True, generator=generator)
+    anchor, slot = (usable & some[:, None]).nonzero(as_tuple=True)
+    return Triplets(anchor, partner[anchor, slot], drawn[anchor, slot])
+
+
+@torch.no_grad()
+def all_triplets(labels: Tensor) -> Triplets:
+    """Every triplet of a batch: for looking at small batches, not for training on large ones."""
+    positives, negatives = positive_mask(labels), negative_mask(labels)
+    return Triplets(*(positives[:, :, None] & negatives[:, None, :]).nonzero(as_tuple=True))
+
+
+@torch.no_grad()
+def dense_triplets(label_distances: Tensor) -> Triplets:
+    """All triplets (a, i, j) of row a with i nearer than j by label (Kim 2019, section 3.3).
+
+    Args:
+        label_distances: (A, B) distances of the labels of A anchors, the first rows of the batch, to those of the whole batch.
+    """
+    count, size = label_distances.shape
+    rows = torch.arange(size, device=label_distances.device)
+    other = rows != rows[:count, None]
+    nearer = label_distances[:, :, None] < label_distances[:, None, :]
+    return Triplets(*(nearer & other[:, :, None] & other[:, None, :]).nonzero(as_tuple=True))

@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from reid.class_tree import ClassTree
 from reid.distances import safe_sqrt, squared_distances
 from reid.errors import UsageError
-from reid.losses.hinge_sums import Groups, triplet_hinge
+from reid.losses.hinge_sums import triplet_hinge
 from reid.losses.output import LossOutput, checked, checked_classes, split_means
+from reid.mining import Groups
 
 __all__ = ["HierarchicalLoss"]
 

@@ -9,28 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-__all__ = ["Groups", "HingeSum", "quadruplet_hinge", "triplet_hinge"]
+from reid.mining import Groups
 
-
-class Groups(NamedTuple):
-    """The rows of a batch by label: ``members`` (P, K) row numbers padded with any row, ``valid`` (P, K), ``group`` (B,) of each row."""
-
-    members: Tensor
-    valid: Tensor
-    group: Tensor
-
-    @classmethod
-    def of(cls, labels: Tensor) -> "Groups":
-        """Group (B,) labels of any integer values."""
-        _, group, sizes = labels.unique(return_inverse=True, return_counts=True)
-        order = group.argsort(stable=True)
-        width = int(sizes.max())
-        slot = torch.arange(width, device=labels.device)
-        start = sizes.cumsum(0) - sizes
-        valid = slot < sizes[:, None]
-        members = order[(start[:, None] + slot).clamp_max(len(labels) - 1)]
-        return cls(members, valid, group)
+__all__ = ["HingeSum", "quadruplet_hinge", "triplet_hinge", "triplet_softplus"]
 
 
 class HingeSum(NamedTuple):
@@ -44,9 +27,7 @@ class HingeSum(NamedTuple):
 class _TripletHinge(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, near: Tensor, far: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
-        rows = torch.arange(len(near), device=near.device)
-        partner = groups.members[groups.group]
-        usable = groups.valid[groups.group] & (partner != rows[:, None])
+        partner, usable = groups.partners()
         positives = torch.where(usable, near.gather(1, partner), -torch.inf)
         different = groups.group[:, None] != groups.group[None, :]
         exceeded = torch.zeros_like(far)  # per negative: how many positives of its row are farther
@@ -69,6 +50,38 @@ class _TripletHinge(torch.autograd.Function):
         return near * total, -far * total, None
 
 
+class _TripletSoftplus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, near: Tensor, far: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+        partner, usable = groups.partners()
+        different = (groups.group[:, None] != groups.group[None, :]).to(far.dtype)
+        positives = near.gather(1, partner)
+        pull = torch.zeros_like(far)
+        pushes, wrong, total = [], far.new_zeros(()), far.new_zeros(())
+        for slot in range(partner.shape[1]):
+            gap = positives[:, slot : slot + 1] - far
+            counted = different * usable[:, slot : slot + 1]
+            total += (F.softplus(gap) * counted).sum()
+            slope = gap.sigmoid() * counted
+            pull += slope
+            pushes.append(slope.sum(1))
+            wrong += ((gap > 0) * counted).sum()
+        ctx.save_for_backward(torch.zeros_like(near).scatter_add_(1, partner, torch.stack(pushes, 1)), pull)
+        ctx.mark_non_differentiable(wrong)
+        return total, wrong
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        near, far = ctx.saved_tensors
+        return near * total, -far * total, None
+
+
+def _triplet_count(groups: Groups) -> Tensor:
+    size = groups.valid.sum(1)
+    return (size * (size - 1) * (len(groups.group) - size)).sum()
+
+
 def triplet_hinge(near: Tensor, far: Tensor, groups: Groups) -> HingeSum:
     """Sum of ``[near(a, p) - far(a, n)]+`` over all triplets.
 
@@ -78,8 +91,13 @@ def triplet_hinge(near: Tensor, far: Tensor, groups: Groups) -> HingeSum:
         groups: of the labels (B,).
     """
     total, active = _TripletHinge.apply(near, far, groups)
-    size = groups.valid.sum(1)
-    return HingeSum(total, active, (size * (size - 1) * (len(near) - size)).sum().to(near.dtype))
+    return HingeSum(total, active, _triplet_count(groups).to(near.dtype))
+
+
+def triplet_softplus(near: Tensor, far: Tensor, groups: Groups) -> HingeSum:
+    """Sum of ``softplus(near(a, p) - far(a, n))`` over all triplets, as :func:`triplet_hinge`; ``active`` counts near above far."""
+    total, active = _TripletSoftplus.apply(near, far, groups)
+    return HingeSum(total, active, _triplet_count(groups).to(near.dtype))
 
 
 def _above(positives: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

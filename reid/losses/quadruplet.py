@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from reid import mining
 from reid.distances import squared_distances
 from reid.errors import UsageError
-from reid.losses.hinge_sums import Groups, HingeSum, quadruplet_hinge, triplet_hinge
+from reid.losses.hinge_sums import HingeSum, quadruplet_hinge, triplet_hinge
 from reid.losses.output import LossOutput, checked, split_means
 from reid.models.pair_metric import PairMetric
 
@@ -106,7 +106,7 @@ class QuadrupletLoss(nn.Module):
     def _hinges(self, matrix: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> tuple[HingeSum, HingeSum]:
         if self.selection == "hardest":
             return _hardest(matrix, labels, first, second)
-        groups = Groups.of(labels)
+        groups = mining.Groups.of(labels)
         return triplet_hinge(matrix, matrix - first, groups), quadruplet_hinge(matrix, matrix - second, groups)
 
     def _mean(self, hinge: HingeSum) -> Tensor:

@@ -1,4 +1,6 @@
-"""The triplet family: batch-hard, batch-all and batch-semi-hard."""
+"""The triplet family: which triplets of the batch count, and what they cost."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -6,40 +8,134 @@ from torch.nn import functional as F
 
 from reid import mining
 from reid.distances import paired_distances, pairwise_distances
+from reid.errors import UsageError
+from reid.losses.hinge_sums import triplet_hinge, triplet_softplus
 from reid.losses.output import LossOutput, checked, split_means, zero_of
 
-__all__ = ["BatchHardLoss"]
+__all__ = ["BatchAllLoss", "BatchHardLoss", "BatchSemiHardLoss", "DistanceWeightedLoss", "EasyPositiveLoss"]
 
 
-class BatchHardLoss(nn.Module):
-    """``[margin + max_p d(a, p) - min_n d(a, n)]+``, mean over the anchors that have both (Hermans, Beyer and Leibe 2017, equation 5).
-
-    Args:
-        margin: of the hinge, in units of the distance (of its square with ``squared``).
-        soft_margin: ``softplus`` of the difference in place of the hinge; the margin is then not used.
-        squared: squared Euclidean distances in place of Euclidean ones.
-        normalise: L2-normalise the embeddings first.
-    """
+class _MarginLoss(nn.Module):
+    """What the losses of this family are told: margin, soft margin, squared, normalise."""
 
     def __init__(self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False) -> None:
         super().__init__()
         self.margin, self.soft_margin, self.squared, self.normalise = margin, soft_margin, squared, normalise
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+    def prepared(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Checked and, where wanted, normalised embeddings, and the labels."""
         embeddings, labels = checked(embeddings, labels)
-        if self.normalise:
-            embeddings = F.normalize(embeddings)
-        matrix = pairwise_distances(embeddings.detach(), squared=self.squared)
-        means = split_means(matrix, labels)
-        triplets = mining.batch_hard(matrix, labels)
-        if not len(triplets.anchor):
+        return (F.normalize(embeddings) if self.normalise else embeddings), labels
+
+    def reduced(self, gap: Tensor, embeddings: Tensor, means: tuple[Tensor, Tensor]) -> LossOutput:
+        """Output from the (T,) differences of the chosen triplets, which may be none."""
+        if not len(gap):
             return LossOutput(zero_of(embeddings), torch.zeros_like(means[0]), *means)
-        # Only the chosen pairs carry a gradient; their distances are taken anew, from differences, without the cancellation of the matrix.
-        anchors = embeddings[triplets.anchor]
-        gap = paired_distances(anchors, embeddings[triplets.positive], squared=self.squared) - paired_distances(
-            anchors, embeddings[triplets.negative], squared=self.squared
-        )
         value = F.softplus(gap) if self.soft_margin else F.relu(gap + self.margin)
         active = gap.detach() > (0.0 if self.soft_margin else -self.margin)
         return LossOutput(value.mean(), active.to(gap.dtype).mean(), *means)
+
+
+class BatchHardLoss(_MarginLoss):
+    """``[margin + max_p d(a, p) - min_n d(a, n)]+``, mean over the anchors that have both (Hermans, Beyer and Leibe 2017, equation 5).
+
+    Args:
+        margin: of the hinge, in units of the distance (of its square with ``squared``).
+        soft_margin: ``softplus`` of the difference in place of the hinge; the margin is then not used, and a triplet counts as active
+            where the positive is farther than the negative.
+        squared: squared Euclidean distances in place of Euclidean ones.
+        normalise: L2-normalise the embeddings first.
+    """
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+        embeddings, labels = self.prepared(embeddings, labels)
+        matrix = pairwise_distances(embeddings.detach(), squared=self.squared)
+        triplets = mining.batch_hard(matrix, labels)
+        # Only the chosen pairs carry a gradient; their distances are taken anew, from differences, without the cancellation of the matrix.
+        anchors = embeddings[triplets.anchor]
+        reach = paired_distances(anchors, embeddings[triplets.positive], squared=self.squared)
+        gap = reach - paired_distances(anchors, embeddings[triplets.negative], squared=self.squared)
+        return self.reduced(gap, embeddings, split_means(matrix, labels))
+
+
+class BatchAllLoss(_MarginLoss):
+    """``[margin + d(a, p) - d(a, n)]+`` over all triplets of the batch (Hermans 2017, equation 6), in B^2 memory.
+
+    Args:
+        margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
+        average: over the triplets that still cost something (``active``, what the paper calls non-zero), or over ``all``. The soft margin
+            costs always something.
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.3,
+        soft_margin: bool = False,
+        squared: bool = False,
+        normalise: bool = False,
+        average: Literal["active", "all"] = "active",
+    ) -> None:
+        super().__init__(margin, soft_margin, squared, normalise)
+        if average not in ("active", "all"):
+            raise UsageError(f"average of the batch_all objective is {average!r}: take active or all")
+        self.average = average
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+        embeddings, labels = self.prepared(embeddings, labels)
+        matrix = pairwise_distances(embeddings, squared=self.squared)
+        groups = mining.Groups.of(labels)
+        hinge = triplet_softplus(matrix, matrix, groups) if self.soft_margin else triplet_hinge(matrix, matrix - self.margin, groups)
+        number = hinge.active if self.average == "active" and not self.soft_margin else hinge.terms
+        value = hinge.total / number.clamp_min(1)
+        return LossOutput(value, hinge.active / hinge.terms.clamp_min(1), *split_means(matrix.detach(), labels))
+
+
+class BatchSemiHardLoss(_MarginLoss):
+    """For every positive pair the nearest negative beyond the positive (Schroff 2015), mean over the pairs that have one.
+
+    Args:
+        margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
+    """
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+        embeddings, labels = self.prepared(embeddings, labels)
+        matrix = pairwise_distances(embeddings, squared=self.squared)
+        anchor, positive, negative = mining.semi_hard(matrix.detach(), labels)
+        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, split_means(matrix.detach(), labels))
+
+
+class EasyPositiveLoss(_MarginLoss):
+    """Nearest positive and nearest negative of every anchor (Xuan 2020): a class may stay spread out.
+
+    Args:
+        margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
+    """
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+        embeddings, labels = self.prepared(embeddings, labels)
+        matrix = pairwise_distances(embeddings, squared=self.squared)
+        anchor, positive, negative = mining.easy_positive(matrix.detach(), labels)
+        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, split_means(matrix.detach(), labels))
+
+
+class DistanceWeightedLoss(_MarginLoss):
+    """For every positive pair a negative drawn evenly over its distance (Wu 2017), on the unit sphere; draws from torch's own generator.
+
+    Args:
+        margin, soft_margin, squared: as of :class:`BatchHardLoss`.
+    """
+
+    def __init__(self, margin: float = 0.2, soft_margin: bool = False, squared: bool = False) -> None:
+        super().__init__(margin, soft_margin, squared, normalise=True)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+        embeddings, labels = self.prepared(embeddings, labels)
+        distances = pairwise_distances(embeddings)
+        anchor, positive, negative = mining.distance_weighted(distances.detach(), labels, embeddings.shape[1])
+        matrix = distances.square() if self.squared else distances
+        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, split_means(matrix.detach(), labels))

@@ -1,0 +1,58 @@
+"""Contrastive loss over the pairs of a batch."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reid.distances import pairwise_distances
+from reid.errors import UsageError
+from reid.losses.output import LossOutput, checked, split_means
+
+__all__ = ["ContrastiveLoss"]
+
+
+class ContrastiveLoss(nn.Module):
+    """Pulls equal pairs together and pushes different ones beyond the margin (Hadsell, Chopra and LeCun 2006, equation 4).
+
+    With d the Euclidean distance, an equal and a different pair cost, by form:
+    ``distance`` d and ``[margin - d]+``; ``squared`` d^2 and ``[margin - d^2]+``; ``hadsell`` d^2 / 2 and ``[margin - d]+^2 / 2``.
+    The value is the mean over equal pairs plus the mean over different pairs.
+
+    Args:
+        margin: in the units of the form.
+        form: see above.
+        average: over the pairs that still cost something (``active``), or over all (``all``).
+        normalise: L2-normalise the embeddings first.
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        form: Literal["distance", "squared", "hadsell"] = "distance",
+        average: Literal["active", "all"] = "active",
+        normalise: bool = False,
+    ) -> None:
+        super().__init__()
+        if form not in ("distance", "squared", "hadsell"):
+            raise UsageError(f"form of the contrastive objective is {form!r}: take distance, squared or hadsell")
+        if average not in ("active", "all"):
+            raise UsageError(f"average of the contrastive objective is {average!r}: take active or all")
+        self.margin, self.form, self.average, self.normalise = margin, form, average, normalise
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+        embeddings, labels = checked(embeddings, labels)
+        matrix = pairwise_distances(F.normalize(embeddings) if self.normalise else embeddings, squared=self.form == "squared")
+        same = labels[:, None] == labels[None, :]
+        equal, different = same.clone().fill_diagonal_(False), ~same
+        short = F.relu(self.margin - matrix)
+        pull, push = (0.5 * matrix.square(), 0.5 * short.square()) if self.form == "hadsell" else (matrix, short)
+        value = self._mean(pull, equal) + self._mean(push, different)
+        pairs = len(labels) * (len(labels) - 1)
+        active = ((matrix.detach() > 0) & equal).sum() + ((short.detach() > 0) & different).sum()
+        return LossOutput(value, active.to(matrix.dtype) / max(1, pairs), *split_means(matrix.detach(), labels))
+
+    def _mean(self, cost: Tensor, mask: Tensor) -> Tensor:
+        counted = mask & (cost.detach() > 0) if self.average == "active" else mask
+        return (cost * mask).sum() / counted.sum().clamp_min(1)
