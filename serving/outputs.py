@@ -1,5 +1,6 @@
 """What a job leaves behind: tables, crops, annotated videos, the job record and the report, in one folder that appears whole."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -44,6 +45,7 @@ SIGHTINGS = pa.schema(
         ("h", pa.float64()),
         ("crop", pa.string()),
         ("identity", pa.string()),
+        ("nearest", pa.string()),
         ("distance", pa.float64()),
         ("threshold", pa.float64()),
         ("runner_up", pa.string()),
@@ -87,12 +89,15 @@ def write_outputs(
             _write_crops(everyone, folder)
         seconds["tables"] = time.perf_counter() - clock
         clock = time.perf_counter()
+        video_start_s: dict[str, float | None] = {}
         if job.outputs.video:
-            for run in runs:
-                _write_video(run, names, folder, job)
+            video_start_s = {run.camera.id: _write_video(run, names, folder, job) for run in runs}
         seconds["video"] = time.perf_counter() - clock
         seconds["wall"] = time.perf_counter() - began
-        record = facts | {"counts": _counts(runs, rows, boxes), "seconds": {step: round(value, 3) for step, value in seconds.items()}}
+        record = facts | {
+            "counts": _counts(runs, rows, boxes, video_start_s),
+            "seconds": {step: round(value, 3) for step, value in seconds.items()},
+        }
         write_json(folder / JOB_NAME, record)
         if job.outputs.report:
             from serving.report import write_report
@@ -128,10 +133,11 @@ def _sighting_row(one: Sighting, match: Match, camera: Camera) -> dict[str, obje
         "h": y1 - y0,
         "crop": f"crops/{one.camera}-{one.number:05d}.jpg",
         "identity": match.identity,
-        "distance": match.distance,
+        "nearest": match.nearest,
+        "distance": _finite(match.distance),
         "threshold": match.threshold,
         "runner_up": match.runner_up,
-        "runner_up_distance": match.runner_up_distance,
+        "runner_up_distance": _finite(match.runner_up_distance),
         "certainty": certainty(match),
     }
 
@@ -141,12 +147,14 @@ def certainty(match: Match) -> float:
 
     Small means uncertain; sightings are shown in this order.
     """
-    if match.distance is None:
-        return 2.0
-    to_threshold = abs(match.threshold - match.distance)
-    if match.identity == "unknown" or match.runner_up_distance is None:
+    to_threshold = min(abs(match.threshold - match.distance), 2.0)
+    if match.identity == "unknown":
         return to_threshold
-    return min(to_threshold, match.runner_up_distance - match.distance)
+    return min(to_threshold, match.margin)
+
+
+def _finite(distance: float) -> float | None:
+    return distance if math.isfinite(distance) else None
 
 
 def _clock(start: datetime | None, seconds: float) -> datetime | None:
@@ -192,9 +200,10 @@ def _write_crops(sightings: Sequence[Sighting], folder: Path) -> None:
         (folder / "crops" / f"{one.camera}-{one.number:05d}.jpg").write_bytes(one.best.row["best_jpeg"])
 
 
-def _write_video(run: CameraRun, names: dict[tuple[str, int], Match], folder: Path, job: Job) -> None:
+def _write_video(run: CameraRun, names: dict[tuple[str, int], Match], folder: Path, job: Job) -> float | None:
+    """Write a camera's annotated video; return the time of its first frame, None where there is no video."""
     if run.footage is None or run.footage.live or not run.segments:
-        return
+        return None
     labels: dict[int, list[Label]] = {}
     table = pq.read_table(folder / "detections.parquet", filters=[("camera", "==", run.camera.id)])
     columns = [table[name].to_pylist() for name in ("frame", "tracklet", "x", "y", "w", "h")]
@@ -204,7 +213,7 @@ def _write_video(run: CameraRun, names: dict[tuple[str, int], Match], folder: Pa
     footage = run.footage
     frames = ahead(read_frames(footage, run.segments[0].first, run.segments[-1].last, run.camera.step), queue_length(footage))
     path = folder / f"annotated-{run.camera.id}.webm"
-    annotate_all(path, frames, labels, (footage.width, footage.height), footage.fps / run.camera.step, job.outputs.video_height)
+    return annotate_all(path, frames, labels, (footage.width, footage.height), footage.fps / run.camera.step, job.outputs.video_height)
 
 
 def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
@@ -215,8 +224,10 @@ def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
     return seconds
 
 
-def _counts(runs: Sequence[CameraRun], rows: Sequence[dict[str, object]], boxes: int) -> dict[str, Any]:
-    def of(camera: str | None) -> dict[str, int]:
+def _counts(
+    runs: Sequence[CameraRun], rows: Sequence[dict[str, object]], boxes: int, video_start_s: dict[str, float | None]
+) -> dict[str, Any]:
+    def of(camera: str | None) -> dict[str, Any]:
         chosen = [row for row in rows if camera in (None, row["camera"])]
         counts = [counts for run in runs for counts in run.counts.values() if camera in (None, run.camera.id)]
         return {
@@ -227,4 +238,5 @@ def _counts(runs: Sequence[CameraRun], rows: Sequence[dict[str, object]], boxes:
             "unknown": sum(row["identity"] == "unknown" for row in chosen),
         }
 
-    return of(None) | {"detections": boxes, "cameras": {run.camera.id: of(run.camera.id) for run in runs}}
+    cameras = {run.camera.id: of(run.camera.id) | {"video_start_s": video_start_s.get(run.camera.id)} for run in runs}
+    return of(None) | {"detections": boxes, "cameras": cameras}

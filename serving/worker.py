@@ -77,7 +77,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, segment
         "job": job.public(),
         "job_key": job.key(),
         "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
-        "gallery": {"version": gallery.version},
+        "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
         "decision": {"policy": job.policy, "top_k": job.top_k, "threshold": threshold, "from": threshold_from},
         "problems": list(problems),
     }
