@@ -6,14 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import UsageError
+from reid.evaluation.blocks import block_height, squared
 from reid.evaluation.checks import Labels, as_embeddings, as_labels, same_width, unit_rows
 
 __all__ = ["POLICIES", "Policy", "person_distances"]
 
 Policy = Literal["min", "mean", "top_k"]
 POLICIES: tuple[Policy, ...] = ("min", "mean", "top_k")
-
-_BLOCK_BYTES = 64 * 2**20
 
 
 def person_distances(
@@ -57,20 +56,12 @@ def person_distances(
     if policy == "mean":
         known = unit_rows(np.add.reduceat(known, starts, axis=0), "mean reference")
     result = np.empty((len(rows), len(people)), dtype=np.float32)
-    height = max(1, _BLOCK_BYTES // (4 * len(known)))
+    height = block_height(len(known))
     for start in range(0, len(rows), height):
-        distances = _unit_distances(rows[start : start + height], known)
+        distances = squared(rows[start : start + height], known)
+        np.sqrt(distances, out=distances)
         result[start : start + height] = _combine(distances, starts, policy, top_k)
     return result, people
-
-
-def _unit_distances(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Euclidean distances between unit rows, (len(first), len(second)) float32."""
-    block = first @ second.T
-    block *= -2
-    block += 2
-    np.maximum(block, 0, out=block)
-    return np.sqrt(block, out=block)
 
 
 def _combine(distances: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], policy: str, top_k: int) -> npt.NDArray[np.float32]:

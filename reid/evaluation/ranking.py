@@ -5,20 +5,20 @@ read a few times and forgotten. Ties are broken by the gallery's order, as a sta
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
+from reid.evaluation.blocks import Distances, block_height, ordering
 from reid.evaluation.checks import Labels, Metric, as_embeddings, as_labels, encode, for_metric, is_junk, same_width
 
-__all__ = ["AveragePrecision", "RankingReport", "rank_gallery"]
+__all__ = ["AveragePrecision", "RankingReport", "rank_distances", "rank_gallery"]
 
 AveragePrecision = Literal["rectangle", "trapezoid"]
 
-_BLOCK_BYTES = 64 * 2**20  # distances held at a time
 _SORT_ABOVE = 200  # matches of one query from which one stable sort is cheaper than counting for each
 
 
@@ -96,57 +96,67 @@ def rank_gallery(
         ReidError: embeddings are empty, not finite or of different dimension, labels have another length or kind, or no query has a match.
         UsageError: the metric or the kind of average precision is unknown.
     """
-    if ap not in ("rectangle", "trapezoid"):
-        raise UsageError(f"average precision {ap!r} is unknown: want rectangle or trapezoid")
-    if max_rank < 1:
-        raise UsageError(f"max_rank is {max_rank}: want at least 1")
     probes, images = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
     same_width(probes, "query", images, "gallery")
-    probe_ids, image_ids = as_labels(query_ids, "query ids", len(probes)), as_labels(gallery_ids, "gallery ids", len(images))
-    probe_cams, image_cams = as_labels(query_cams, "query cameras", len(probes)), as_labels(gallery_cams, "gallery cameras", len(images))
-    id_codes, cam_codes = encode(probe_ids, image_ids, "identities"), encode(probe_cams, image_cams, "cameras")
-    kept = np.flatnonzero(~is_junk(image_ids))
-    wanted = np.flatnonzero(~is_junk(probe_ids))
-    if not len(kept) or not len(wanted):
-        side = "query" if not len(wanted) else "gallery"
-        raise ReidError(f"no query has a match because the {side} holds only junk (identity -1): check how identities are read")
+    plan = _plan(query_ids, query_cams, gallery_ids, gallery_cams, len(probes), len(images))
     probes, images = for_metric(probes, "query", metric), for_metric(images, "gallery", metric)
-    if len(kept) < len(images):
-        images = images[kept]
-    same_id = _rows_by_code(id_codes[1][kept])
-    plan = _Matches(same_id, id_codes[0], cam_codes[0], cam_codes[1][kept])
-    valid = np.asarray([row for row in wanted.tolist() if len(plan.positives(row))], dtype=np.int64)
-    if not len(valid):
-        raise ReidError(_why_no_match(probe_ids[wanted], image_ids[kept], probe_cams, image_cams))
-    figures = np.asarray([_figures(ranks, ap) for ranks in _ranks(probes, images, valid, plan)])
-    first = figures[:, 0].astype(np.int64)
-    length = min(max_rank, len(images))
-    cmc = np.cumsum(np.bincount(np.minimum(first, length + 1), minlength=length + 2)[1 : length + 1]) / len(valid)
-    return RankingReport(
-        cmc=cmc,
-        mean_ap=float(figures[:, 1].mean()),
-        mean_inp=float(figures[:, 2].mean()),
-        valid_queries=len(valid),
-        skipped_queries=len(probes) - len(valid),
-        query_index=valid,
-        per_query_ap=figures[:, 1],
-        per_query_inp=figures[:, 2],
-        first_rank=first,
-        gallery_images=len(images),
-        junk_images=len(image_ids) - len(images),
-        metric=metric,
-        ap=ap,
-    )
+    if len(plan.kept) < len(images):
+        images = images[plan.kept]
+    return _report(ordering(probes, images), plan, metric, ap, max_rank)
+
+
+def rank_distances(
+    distances: Distances,
+    query_ids: Labels,
+    query_cams: Labels,
+    gallery_ids: Labels,
+    gallery_cams: Labels,
+    *,
+    name: str,
+    ap: AveragePrecision = "rectangle",
+    max_rank: int = 50,
+) -> RankingReport:
+    """Rank by any distances that come in blocks of queries: re-ranked ones, or those of a learned metric.
+
+    Args:
+        distances: gives for query rows (B,) their float32 distances (B, G) to the whole gallery; smaller is nearer. The block is
+            written over.
+        query_ids: as for ``rank_gallery``, and so are the labels that follow.
+        query_cams: (Q,).
+        gallery_ids: (G,).
+        gallery_cams: (G,).
+        name: what the distances are; kept as ``metric`` in the report.
+        ap: as for ``rank_gallery``.
+        max_rank: as for ``rank_gallery``.
+
+    Raises:
+        ReidError: labels have another length or kind, no query has a match, or a block has another shape or holds NaN.
+        UsageError: the kind of average precision is unknown.
+    """
+    plan = _plan(query_ids, query_cams, gallery_ids, gallery_cams, np.shape(query_ids)[0], np.shape(gallery_ids)[0])
+
+    def kept(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        block = distances(rows)
+        if block.shape != (len(rows), plan.images):
+            raise ReidError(f"{name} distances have shape {block.shape} for {len(rows)} queries and {plan.images} gallery images")
+        if np.isnan(block).any():
+            raise ReidError(f"{name} distances hold {np.isnan(block).sum()} NaN for query rows {rows[0]} to {rows[-1]}")
+        return block if len(plan.kept) == plan.images else block[:, plan.kept]
+
+    return _report(kept, plan, name, ap, max_rank)
 
 
 @dataclass(frozen=True, eq=False)
-class _Matches:
-    """Which gallery rows count for a query, and which are left out."""
+class _Plan:
+    """Which gallery rows count for a query, and which are left out. Gallery rows are numbered without junk."""
 
     rows_of: dict[int, npt.NDArray[np.int64]]
     probe_ids: npt.NDArray[np.int64]
     probe_cams: npt.NDArray[np.int64]
     image_cams: npt.NDArray[np.int64]
+    valid: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.int64]
+    images: int  # with junk
 
     def positives(self, probe: int) -> npt.NDArray[np.int64]:
         rows = self._same_identity(probe)
@@ -163,44 +173,62 @@ class _Matches:
 _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
+def _plan(query_ids: Labels, query_cams: Labels, gallery_ids: Labels, gallery_cams: Labels, probes: int, images: int) -> _Plan:
+    probe_ids, image_ids = as_labels(query_ids, "query ids", probes), as_labels(gallery_ids, "gallery ids", images)
+    probe_cams, image_cams = as_labels(query_cams, "query cameras", probes), as_labels(gallery_cams, "gallery cameras", images)
+    id_codes, cam_codes = encode(probe_ids, image_ids, "identities"), encode(probe_cams, image_cams, "cameras")
+    kept, wanted = np.flatnonzero(~is_junk(image_ids)), np.flatnonzero(~is_junk(probe_ids))
+    if not len(kept) or not len(wanted):
+        side = "query" if not len(wanted) else "gallery"
+        raise ReidError(f"no query has a match because the {side} holds only junk (identity -1): check how identities are read")
+    plan = _Plan(_rows_by_code(id_codes[1][kept]), id_codes[0], cam_codes[0], cam_codes[1][kept], wanted, kept, images)
+    valid = np.asarray([row for row in wanted.tolist() if len(plan.positives(row))], dtype=np.int64)
+    if not len(valid):
+        raise ReidError(_why_no_match(probe_ids[wanted], image_ids[kept], probe_cams, image_cams))
+    return replace(plan, valid=valid)
+
+
 def _rows_by_code(codes: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.int64]]:
     order = np.argsort(codes, kind="stable")
     values, starts = np.unique(codes[order], return_index=True)
     return dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True))
 
 
-def _ranks(
-    probes: npt.NDArray[np.float32], images: npt.NDArray[np.float32], valid: npt.NDArray[np.int64], plan: _Matches
-) -> Iterator[npt.NDArray[np.int64]]:
+def _report(distances: Distances, plan: _Plan, metric: str, ap: str, max_rank: int) -> RankingReport:
+    if ap not in ("rectangle", "trapezoid"):
+        raise UsageError(f"average precision {ap!r} is unknown: want rectangle or trapezoid")
+    if max_rank < 1:
+        raise UsageError(f"max_rank is {max_rank}: want at least 1")
+    figures = np.asarray([_figures(ranks, ap) for ranks in _ranks(distances, plan)])
+    first = figures[:, 0].astype(np.int64)
+    length = min(max_rank, len(plan.kept))
+    cmc = np.cumsum(np.bincount(np.minimum(first, length + 1), minlength=length + 2)[1 : length + 1]) / len(first)
+    return RankingReport(
+        cmc=cmc,
+        mean_ap=float(figures[:, 1].mean()),
+        mean_inp=float(figures[:, 2].mean()),
+        valid_queries=len(first),
+        skipped_queries=len(plan.probe_ids) - len(first),
+        query_index=plan.valid,
+        per_query_ap=figures[:, 1],
+        per_query_inp=figures[:, 2],
+        first_rank=first,
+        gallery_images=len(plan.kept),
+        junk_images=plan.images - len(plan.kept),
+        metric=metric,
+        ap=ap,
+    )
+
+
+def _ranks(distances: Distances, plan: _Plan) -> Iterator[npt.NDArray[np.int64]]:
     """Yield for each valid probe the ranks of its matches, ascending from 1."""
-    half_norms = np.einsum("ij,ij->i", images, images) / 2
-    height = min(len(valid), max(1, _BLOCK_BYTES // (4 * len(images))))
-    scores = np.empty((height, len(images)), dtype=np.float32)
-    before = np.empty(len(images), dtype=np.bool_)
-    copies, originals = _equal_rows(images)
-    for start in range(0, len(valid), height):
-        block = valid[start : start + height]
-        part = np.matmul(probes[block], images.T, out=scores[: len(block)])
-        # Half the squared distance less half the probe's norm: it orders a row as the distance does.
-        np.subtract(half_norms, part, out=part)
-        if len(copies):
-            # A matrix product may round equal columns differently by where they stand; equal embeddings must tie.
-            part[:, copies] = part[:, originals]
-        for row, probe in zip(part, block.tolist(), strict=True):
+    height = block_height(len(plan.kept))
+    before = np.empty(len(plan.kept), dtype=np.bool_)
+    for start in range(0, len(plan.valid), height):
+        probes = plan.valid[start : start + height]
+        for row, probe in zip(distances(probes), probes.tolist(), strict=True):
             row[plan.left_out(probe)] = np.inf
             yield _ranks_in_row(row, plan.positives(probe), before)
-
-
-def _equal_rows(images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows that repeat an earlier row, and the first row that each repeats."""
-    seen: dict[int, int] = {}
-    pairs = []
-    for row, values in enumerate(images):
-        first = seen.setdefault(hash(values.tobytes()), row)
-        if first != row and np.array_equal(images[first], values):
-            pairs.append((row, first))
-    copies, originals = np.asarray(pairs, dtype=np.int64).reshape(-1, 2).T
-    return copies, originals
 
 
 def _ranks_in_row(row: npt.NDArray[np.float32], positives: npt.NDArray[np.int64], before: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation import (
+    blocks,
     calibrate_threshold,
     detection_identification_rate,
     open_set_scores,
@@ -30,7 +31,7 @@ def unit(rows):
 @pytest.mark.parametrize("policy", policies.POLICIES)
 @pytest.mark.parametrize("block_bytes", [1, 2**20])
 def test_person_distances_agree_with_loops(policy, block_bytes, monkeypatch):
-    monkeypatch.setattr(policies, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
     rows, ids = people(0)
     probes, references = rows[::5], rows
     names = np.asarray([f"{i:04}" for i in ids])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid.errors import ReidError, UsageError
-from reid.evaluation import camera_breakdown, rank_gallery, ranking
+from reid.evaluation import blocks, camera_breakdown, distances_between, rank_distances, rank_gallery, ranking
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -79,7 +79,7 @@ def test_agrees_with_torchreid_on_ties_junk_distractors_and_single_camera_people
 @pytest.mark.parametrize("sort_above", [0, 200])
 def test_agrees_with_loops(ap, integers, sort_above, monkeypatch):
     monkeypatch.setattr(ranking, "_SORT_ABOVE", sort_above)
-    monkeypatch.setattr(ranking, "_BLOCK_BYTES", 7 * 4 * 200)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 7 * 4 * 200)
     for seed in range(5):
         args = case(seed, integers=integers)
         report = rank_gallery(*args, ap=ap)
@@ -118,6 +118,32 @@ def test_equal_float_embeddings_tie_wherever_they_stand():
         nearer = squared_distances(query, base)
         expected = 7 + 6 * (nearer[:, 1] < nearer[:, 0]) + 6 * (nearer[:, 2] < nearer[:, 0])
         assert report.first_rank.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_given_distances_rank_as_embeddings_do(metric, monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 7 * 4 * 200)
+    query, query_ids, query_cams, gallery, gallery_ids, gallery_cams = case(4, integers=False)
+    labels = (query_ids, query_cams, gallery_ids, gallery_cams)
+    given = rank_distances(distances_between(query, gallery, metric), *labels, name="given")
+    plain = rank_gallery(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams, metric)
+    assert given.first_rank.tolist() == plain.first_rank.tolist()
+    assert given.mean_ap == plain.mean_ap
+    assert (given.metric, given.junk_images) == ("given", plain.junk_images)
+    whole = distances_between(query, gallery, metric)(np.arange(30))
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (query, gallery)]
+    expected = np.sqrt(squared_distances(query, gallery)) if metric == "euclidean" else 1 - unit[0] @ unit[1].T
+    np.testing.assert_allclose(whole, expected, atol=1e-5)
+
+
+def test_bad_given_distances_are_named():
+    _, query_ids, query_cams, _, gallery_ids, gallery_cams = case(4)
+    labels = (query_ids[:9], query_cams[:9], gallery_ids, gallery_cams)
+    valid = rank_distances(lambda rows: np.zeros((len(rows), 200), np.float32), *labels, name="flat").valid_queries
+    with pytest.raises(ReidError, match=f"odd distances hold {valid * 200} NaN"):
+        rank_distances(lambda rows: np.full((len(rows), 200), np.nan, np.float32), *labels, name="odd")
+    with pytest.raises(ReidError, match=rf"odd distances have shape \({valid}, 3\) for {valid} queries and 200 gallery images"):
+        rank_distances(lambda rows: np.zeros((len(rows), 3), np.float32), *labels, name="odd")
 
 
 def test_cosine_ignores_length_and_euclidean_does_not():
