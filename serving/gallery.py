@@ -6,7 +6,6 @@ while one writes; each answer comes from one version. Search runs on arrays in m
 
 import getpass
 import time as clock
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,9 +16,9 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from serving import gallery_reading as reading
-from serving.gallery_checks import check_embeddings, check_name, reference_rows, seconds
+from serving.gallery_checks import check_dim, check_embeddings, check_name, reference_rows, seconds
 from serving.gallery_index import ReferenceIndex
-from serving.gallery_reading import AuditEntry, Person, Reference, VerifyReport
+from serving.gallery_reading import AuditEntry, Person, Reference, Removal, VerifyReport
 from serving.gallery_schema import create_database, private_path
 from serving.gallery_store import Store
 
@@ -28,26 +27,20 @@ __all__ = ["Gallery", "Removal"]
 _DAY_S = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """What was taken out. ``purged`` is False while another process still keeps the old bytes in the file's log."""
-
-    removed: dict[str, int]  # references taken from each person
-    purged: bool
-
-
 class Gallery:
     """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
 
-    def __init__(self, store: Store, fingerprint: str | None) -> None:
-        self.path = store.path
-        self._store = store
+    def __init__(self, path: Path, fingerprint: str | None, dim: int | None, who: str) -> None:
+        self.path = path
         self._model = fingerprint
+        self._dim = dim
+        self._who = who
+        self._opened: Store | None = None
         self._index: ReferenceIndex | None = None
 
     @classmethod
     def open(
-        cls, path: Path | str, fingerprint: str | None, dim: int | None = None, create: bool = False, *, who: str | None = None
+        cls, path: Path | str, fingerprint: str | None, dim: int | None = None, create: bool | None = None, *, who: str | None = None
     ) -> "Gallery":
         """Open a gallery.
 
@@ -55,28 +48,42 @@ class Gallery:
             path: the database file.
             fingerprint: of the model whose embeddings are enrolled and searched; None for work that touches no embedding.
             dim: length of an embedding; None takes it from the gallery, or from the first enrolment.
-            create: make the file when it is not there.
+            create: what to do when the file is not there: True makes it, False refuses, None makes it at the first enrolment and
+                refuses everything else until then.
             who: named in the audit log; the user's login name where None.
 
         Raises:
-            UsageError: the file does not exist.
+            UsageError: the file does not exist and is not to be made.
             ReidError: the file is readable by others, is no gallery, or was made by another model.
         """
-        path = Path(path)
-        if create and not path.exists():
-            if not fingerprint:
-                raise UsageError(f"gallery {path} cannot be made without a model: give the model's fingerprint")
-            create_database(path, fingerprint, dim)
-        gallery = cls(Store(path, who or getpass.getuser()), fingerprint)
-        try:
-            gallery._check_model(dim)
-        except BaseException:
-            gallery.close()
-            raise
+        gallery = cls(Path(path), fingerprint, dim, who or getpass.getuser())
+        if create:
+            gallery._create()
+        if create is not None or gallery.path.exists():
+            gallery._store  # noqa: B018 (opens the file)
         return gallery
 
-    def _check_model(self, dim: int | None) -> None:
-        with self._store.reading() as db:
+    @property
+    def _store(self) -> Store:
+        if self._opened is None:
+            store = Store(self.path, self._who)
+            try:
+                self._check_model(store)
+            except BaseException:
+                store.close()
+                raise
+            self._opened = store
+        return self._opened
+
+    def _create(self) -> None:
+        if not self._model:
+            raise UsageError(f"gallery {self.path} was opened without a model: open it with the fingerprint of the embeddings' model")
+        if not self.path.exists():
+            create_database(self.path, self._model, self._dim)
+
+    def _check_model(self, store: Store) -> None:
+        dim = self._dim
+        with store.reading() as db:
             made_by, its_dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
         if self._model not in (None, made_by):
             way_out = "use that model, or enroll a new gallery with this one"
@@ -86,7 +93,8 @@ class Gallery:
 
     def close(self) -> None:
         """Close the database."""
-        self._store.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -140,14 +148,14 @@ class Gallery:
             ReidError: the name, an embedding or another value is wrong, or the database cannot be written; nothing is changed then.
         """
         identity = check_name(identity)
-        if self._model is None:
-            raise UsageError(f"gallery {self.path} was opened without a model: open it with the fingerprint of the embeddings' model")
         now = clock.time()
+        matrix = check_embeddings(embeddings, self._dim)
+        rows = reference_rows(matrix, source, camera, time, quality, now)
+        self._create()
         with self._store.writing() as change:
             db = change.db
             model, dim = db.execute("SELECT id, dim FROM models WHERE active = 1").fetchone()
-            matrix = check_embeddings(embeddings, dim)
-            rows = reference_rows(matrix, source, camera, time, quality, now)
+            check_dim(matrix, dim)
             db.execute("UPDATE models SET dim = ? WHERE id = ? AND dim IS NULL", (matrix.shape[1], model))
             db.execute("INSERT INTO people (name, enrolled_at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (identity, now))
             person, _ = self._store.person(db, identity)

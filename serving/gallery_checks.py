@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reid.errors import ReidError
 
-__all__ = ["UNKNOWN", "check_embeddings", "check_name", "digest", "reference_rows", "seconds"]
+__all__ = ["UNKNOWN", "check_dim", "check_embeddings", "check_name", "digest", "reference_rows", "seconds"]
 
 UNKNOWN = "unknown"  # what matching answers for nobody
 MAX_NAME = 200
@@ -48,8 +48,7 @@ def check_embeddings(embeddings: npt.ArrayLike, dim: int | None) -> npt.NDArray[
     matrix = np.ascontiguousarray(embeddings, dtype="<f4")
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise ReidError(f"embeddings have shape {matrix.shape}: want (N, D), one row an image")
-    if dim is not None and matrix.shape[1] != dim:
-        raise ReidError(f"embeddings have {matrix.shape[1]} numbers a row but the gallery's have {dim}: use the gallery's own model")
+    check_dim(matrix, dim)
     norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
     bad = np.flatnonzero(~np.isfinite(norms))
     if bad.size:
@@ -63,6 +62,16 @@ def check_embeddings(embeddings: npt.ArrayLike, dim: int | None) -> npt.NDArray[
 def digest(row: bytes) -> bytes:
     """SHA-256 of one stored embedding."""
     return hashlib.sha256(row).digest()
+
+
+def check_dim(matrix: npt.NDArray[np.float32], dim: int | None) -> None:
+    """Check the length of embeddings; None allows any.
+
+    Raises:
+        ReidError: it is another one.
+    """
+    if dim is not None and matrix.shape[1] != dim:
+        raise ReidError(f"embeddings have {matrix.shape[1]} numbers a row but the gallery's have {dim}: use the gallery's own model")
 
 
 def _per_row(value: object, count: int, name: str) -> list[object]:

@@ -15,6 +15,7 @@ __all__ = [
     "AuditEntry",
     "Person",
     "Reference",
+    "Removal",
     "VerifyReport",
     "audit_log",
     "export_table",
@@ -62,6 +63,14 @@ class AuditEntry:
     identity: str
     detail: str
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was taken out. ``purged`` is False while another process still keeps the old bytes in the file's log."""
+
+    removed: dict[str, int]  # references taken from each person
+    purged: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 from reid.card import CARD_NAME, InputSpec, ModelCard, load_card
 from reid.errors import ReidError, UsageError
 from reid.files import sha256_of
 from serving.runtime.embedder import MAX_BATCH, Embedder, Session, processors
 
-__all__ = ["BACKENDS", "MAX_BATCH", "Embedder", "Precision", "Session", "load", "present_backends"]
+__all__ = ["BACKENDS", "MAX_BATCH", "PRECISIONS", "Embedder", "Session", "load", "present_backends"]
 
-Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def _onnxruntime(path: Path, spec: InputSpec, threads: int) -> Session:
@@ -32,7 +31,7 @@ BACKENDS: dict[str, Callable[[Path, InputSpec, int], Session]] = {"onnxruntime":
 
 
 def load(
-    model_dir: Path | str, backend: str = "auto", threads: int | None = None, *, precision: Precision = "fp32", check_files: bool = True
+    model_dir: Path | str, backend: str = "auto", threads: int | None = None, *, precision: str = "fp32", check_files: bool = True
 ) -> Embedder:
     """Open a model directory.
 
@@ -49,6 +48,8 @@ def load(
     """
     model_dir = Path(model_dir)
     card = load_card(model_dir)
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is unknown: want one of {', '.join(PRECISIONS)}")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}: want 1 or more")
     name, role = _choose(card, model_dir, backend, precision)
@@ -60,7 +61,7 @@ def load(
     return Embedder(session, card, name, precision, str(path))
 
 
-def present_backends(card: ModelCard, precision: Precision = "fp32") -> dict[str, str]:
+def present_backends(card: ModelCard, precision: str = "fp32") -> dict[str, str]:
     """The backends that are installed and have a file of this precision, with the file's role in the card."""
     found: dict[str, str] = {}
     for name in BACKENDS:
@@ -70,13 +71,13 @@ def present_backends(card: ModelCard, precision: Precision = "fp32") -> dict[str
     return found
 
 
-def _roles(backend: str, precision: Precision) -> tuple[str, ...]:
+def _roles(backend: str, precision: str) -> tuple[str, ...]:
     """Roles of files that a backend can run at a precision, best first. OpenVINO reads ONNX as well as its own IR."""
     own = {"openvino": {"fp32": ("openvino",), "int8": ("openvino_int8",)}}
     return (*own.get(backend, {}).get(precision, ()), precision)
 
 
-def _choose(card: ModelCard, model_dir: Path, backend: str, precision: Precision) -> tuple[str, str]:
+def _choose(card: ModelCard, model_dir: Path, backend: str, precision: str) -> tuple[str, str]:
     present = present_backends(card, precision)
     if backend != "auto" and backend not in present:
         choice = ", ".join(present) or "none"

@@ -1,0 +1,141 @@
+"""A Parquet file of embeddings, made in parts, so that a killed run goes on where it stopped."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reid.errors import ReidError, UsageError
+from reid.files import read_json, write_json
+from serving.embedding import Unreadable, embed_files
+from serving.enrolling import image_files
+from serving.gallery_schema import private_path
+from serving.runtime.embedder import Embedder
+
+__all__ = ["EmbeddingFile", "collect_images", "embed_to_file"]
+
+_PART_IMAGES = 1024
+_PLAN = "plan.json"
+_UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingFile:
+    """What was written."""
+
+    path: Path
+    rows: int
+    resumed: int  # images whose embeddings an earlier, unfinished run had made
+    unreadable: tuple[Unreadable, ...]
+
+
+def collect_images(arguments: Sequence[Path]) -> list[Path]:
+    """Image files from files and folders, in the order given, each once; folders are searched to the bottom.
+
+    Raises:
+        UsageError: a path does not exist, or there is no image.
+    """
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        if not argument.exists():
+            raise UsageError(f"{argument} does not exist: name image files or folders of images")
+        found.update(dict.fromkeys(image_files(argument) if argument.is_dir() else [argument]))
+    if not found:
+        raise UsageError(f"{', '.join(map(str, arguments))}: no image inside, name image files or folders of images")
+    return list(found)
+
+
+def embed_to_file(
+    embedder: Embedder,
+    paths: Sequence[Path],
+    output: Path | str,
+    *,
+    threads: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    part_images: int = _PART_IMAGES,
+) -> EmbeddingFile:
+    """Write ``path`` and ``embedding`` of every readable image to Parquet; only the owner can read it.
+
+    Parts lie in ``<output>.parts`` until all are done. A later call with the same images (path, size, time of change) and model takes
+    over what is there; any other call begins anew.
+
+    Raises:
+        ReidError: not one image can be read, or the model fails.
+    """
+    output = Path(output)
+    folder = output.with_name(f"{output.name}.parts")
+    _begin(folder, _plan_key(embedder, paths, part_images))
+    resumed = 0
+    parts = []
+    for start in range(0, len(paths), part_images):
+        part = folder / f"{start:010d}.parquet"
+        chunk = paths[start : start + part_images]
+        if part.exists():
+            resumed += len(chunk)
+        else:
+            with private_path(part) as temporary:
+                pq.write_table(_part(embedder, chunk, threads, _shifted(on_progress, start, len(paths))), temporary)
+        if on_progress is not None:
+            on_progress(start + len(chunk), len(paths))
+        parts.append(part)
+    facts = {"fingerprint": embedder.fingerprint, "model": embedder.card.name, "precision": embedder.precision}
+    try:
+        rows, unreadable = _join(parts, output, facts, embedder.dim)
+    finally:
+        shutil.rmtree(folder)
+    return EmbeddingFile(output, rows, resumed, unreadable)
+
+
+def _plan_key(embedder: Embedder, paths: Sequence[Path], part_images: int) -> str:
+    digest = hashlib.sha256(f"{embedder.fingerprint} {embedder.backend} {embedder.precision} {part_images}\n".encode())
+    for path in paths:
+        facts = path.stat() if path.exists() else None
+        digest.update(f"{path}\0{facts and (facts.st_size, facts.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()
+
+
+def _begin(folder: Path, key: str) -> None:
+    plan = folder / _PLAN
+    if plan.exists() and read_json(plan, "plan").get("key") == key:
+        return
+    if folder.exists():
+        if not plan.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is in the way and not from an earlier run: move it")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, mode=0o700)
+    write_json(plan, {"key": key})
+
+
+def _shifted(on_progress: Callable[[int, int], None] | None, start: int, total: int) -> Callable[[int, int], None] | None:
+    return None if on_progress is None else lambda done, _: on_progress(start + done, total)
+
+
+def _part(embedder: Embedder, paths: Sequence[Path], threads: int | None, on_progress: Callable[[int, int], None] | None) -> pa.Table:
+    """The readable images' embeddings; what could not be read stands in the schema's metadata."""
+    result = embed_files(embedder, paths, threads=threads, on_progress=on_progress)
+    kind = pa.list_(pa.float32(), embedder.dim)
+    values = pa.FixedSizeListArray.from_arrays(pa.array(result.embeddings.ravel()), type=kind)
+    table = pa.table({"path": pa.array([str(path) for path in result.paths], pa.string()), "embedding": values})
+    lost = [(str(one.path), one.reason) for one in result.unreadable]
+    return table.replace_schema_metadata({_UNREADABLE: json.dumps(lost)})
+
+
+def _join(parts: Sequence[Path], output: Path, facts: dict[str, str], dim: int) -> tuple[int, tuple[Unreadable, ...]]:
+    schema = pa.schema([("path", pa.string()), ("embedding", pa.list_(pa.float32(), dim))], metadata=facts)
+    rows = 0
+    unreadable: list[Unreadable] = []
+    with private_path(output) as temporary:
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for part in parts:
+                table = pq.read_table(part)
+                unreadable += [Unreadable(Path(path), reason) for path, reason in json.loads(table.schema.metadata[_UNREADABLE.encode()])]
+                rows += table.num_rows
+                writer.write_table(table.replace_schema_metadata(facts))
+        if not rows:
+            raise ReidError(f"not one of {len(unreadable)} images can be read; the first: {unreadable[0].reason}")
+    return rows, tuple(unreadable)
