@@ -3,6 +3,8 @@
 from reid.evaluation.blocks import Distances, distances_between
 from reid.evaluation.bootstrap import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
 from reid.evaluation.breakdown import camera_breakdown
+from reid.evaluation.clustering import ClusteringReport, cluster_by_threshold, score_clusters
+from reid.evaluation.continuous import ContinuousReport, score_continuous
 from reid.evaluation.open_set import (
     OpenSetCurve,
     OpenSetScores,
@@ -11,12 +13,16 @@ from reid.evaluation.open_set import (
     open_set_scores,
     pool_tracklets,
 )
+from reid.evaluation.pairs import draw_pairs, pair_distances
 from reid.evaluation.policies import POLICIES, person_distances
 from reid.evaluation.ranking import RankingReport, rank_distances, rank_gallery
+from reid.evaluation.rerank import expand_queries, k_reciprocal, rescore_short_list
 from reid.evaluation.verification import FoldReport, RocCurve, VerificationReport, roc_curve, verify, verify_folds
 
 __all__ = [
     "POLICIES",
+    "ClusteringReport",
+    "ContinuousReport",
     "Distances",
     "FoldReport",
     "Interval",
@@ -29,15 +35,23 @@ __all__ = [
     "bootstrap_interval",
     "calibrate_threshold",
     "camera_breakdown",
+    "cluster_by_threshold",
     "detection_identification_rate",
     "distances_between",
+    "draw_pairs",
+    "expand_queries",
+    "k_reciprocal",
     "open_set_scores",
+    "pair_distances",
     "paired_bootstrap",
     "person_distances",
     "pool_tracklets",
     "rank_distances",
     "rank_gallery",
+    "rescore_short_list",
     "roc_curve",
+    "score_clusters",
+    "score_continuous",
     "verify",
     "verify_folds",
 ]
