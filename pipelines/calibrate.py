@@ -11,18 +11,8 @@ from reid.config import Params, load_params
 from reid.data.catalog import read_catalog
 from reid.data.store import load_images
 from reid.errors import ReidError
-from reid.evaluation import calibrate_threshold
+from reid.evaluation import calibrate_threshold, pool_tracklets
 from reid.files import write_json
-
-
-def tracklets(
-    embeddings: npt.NDArray[np.float32], identities: npt.NDArray[np.str_], cameras: npt.NDArray[np.str_]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
-    """The images of one person in one camera pooled, as serving pools a tracklet."""
-    keys = sorted({*zip(identities.tolist(), cameras.tolist(), strict=True)})
-    pooled = np.stack([embeddings[(identities == identity) & (cameras == camera)].mean(axis=0) for identity, camera in keys])
-    pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
-    return pooled.astype(np.float32), np.array([key[0] for key in keys]), np.array([key[1] for key in keys])
 
 
 def thresholds(
@@ -30,11 +20,11 @@ def thresholds(
 ) -> list[Threshold]:
     """One threshold for each policy and unit; references are single images, as a gallery holds them."""
     wanted = params.calibrate
+    # The images of one person in one camera pooled, as serving pools a tracklet.
+    pooled, first = pool_tracklets(embeddings, np.char.add(np.char.add(identities, "/"), cameras))
     found = []
-    for unit, (probes, probe_ids, probe_cams) in {
-        "image": (embeddings, identities, cameras),
-        "tracklet": tracklets(embeddings, identities, cameras),
-    }.items():
+    units = {"image": (embeddings, identities, cameras), "tracklet": (pooled, identities[first], cameras[first])}
+    for unit, (probes, probe_ids, probe_cams) in units.items():
         found += [
             calibrate_threshold(
                 probes,

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from serving.gallery import Gallery
 
 from pipelines.console import progress_bar, run_stage, say
 from reid.config import Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.files import read_json, write_json
 from serving.embedding import embed_files
+from serving.gallery import Gallery
 from serving.runtime import load
 
 
@@ -37,18 +37,20 @@ def main() -> None:
     identities, paths, cameras = catalog.identities, catalog.paths, catalog.cameras
     chosen = np.flatnonzero(np.isin(identities, known))
     with progress_bar("embedding references") as progress:
-        embedded = embed_files(embedder, [paths[index] for index in chosen], progress=progress)
+        embedded = embed_files(embedder, [paths[index] for index in chosen], on_progress=progress)
+    kept = chosen[embedded.index]
     with Gallery.open(folder / "gallery.db", embedder.fingerprint, dim=embedder.dim, create=True) as gallery:
         for identity in known:
-            mine = identities[chosen] == identity
+            mine = identities[kept] == identity
             gallery.enroll(
                 identity,
                 embedded.embeddings[mine],
-                source=[paths[index].name for index in chosen[mine]],
-                camera=cameras[chosen[mine]].tolist(),
+                source=[paths[index].name for index in kept[mine]],
+                camera=cameras[kept[mine]].tolist(),
                 time=datetime.now(UTC),
             )
-        counts = {"people": len(known), "references": len(chosen), "known": known}
+        gallery.set_retention(params.enroll.retain_days)
+        counts = {"people": len(known), "references": len(kept), "known": known}
     write_json("reports/gallery.json", counts)
     say(f"gallery: {counts['people']} people, {counts['references']} references")
 

@@ -75,7 +75,7 @@ def pictures(params: Params, catalog: Catalog, embeddings: Embeddings, report: R
         ranked = ranked[(ids[ranked] != ids[index]) | (cameras[ranked] != cameras[index])][:8]
         rows.append((paths[index], [(paths[other], bool(ids[other] == ids[index])) for other in ranked]))
     plots.plot_ranked_lists(rows, out / "ranked_lists.png")
-    return {"eer": verification.eer, "genuine_pairs": verification.genuine_pairs, "impostor_pairs": verification.impostor_pairs}
+    return verification.summary()
 
 
 def main() -> None:
@@ -100,8 +100,9 @@ def main() -> None:
         say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
         if name == chosen:
             if params.evaluate.bootstrap:
-                low, high = bootstrap_interval(report, samples=params.evaluate.bootstrap, seed=params.seed)
-                metrics["chosen_mean_ap_interval"] = [float(low), float(high)]
+                asked = catalog.split("query").identities
+                interval = bootstrap_interval(report, asked, samples=params.evaluate.bootstrap, seed=params.seed)
+                metrics["chosen_mean_ap_interval"] = [interval.low, interval.high]
             metrics["queries"] = {"valid": report.valid_queries, "skipped": report.skipped_queries}
             metrics["verification"] = pictures(params, catalog, embeddings, report, OUT)
     write_json(OUT / "metrics.json", metrics)

@@ -11,6 +11,8 @@ from reid.data.catalog import read_catalog
 from reid.data.store import load_images
 from reid.files import read_json, write_json
 
+FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
+
 
 def main() -> None:
     """Export, prove parity on crops the model never saw, and build the engines that params.yaml asks for."""
@@ -37,9 +39,9 @@ def main() -> None:
         calibration=sample("train") if "int8" in params.export.precisions else None,
         precisions=params.export.precisions,
         engines=params.export.engines,
-        limits=dict(params.export.parity),
+        limits={str(precision): limit for precision, limit in params.export.parity.items()},
         thresholds=thresholds,
-        provenance={key: facts[key] for key in ("objective", "data_hash", "git_commit", "mlflow_run_id")},
+        provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
     )
     write_json("reports/export.json", report)
     say(f"exported: {', '.join(sorted(path.name for path in Path('exported').iterdir()))}")

@@ -6,6 +6,7 @@ import yaml
 
 from pipelines.console import run_stage, say
 from reid.config import load_params
+from reid.errors import ReidError
 from reid.files import atomic_path, read_json, write_json
 
 
@@ -29,6 +30,8 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
 
 def main() -> None:
     """Run the job and score it."""
+    from serving.job import load_job
+    from serving.progress import BarProgress
     from serving.scoring import score_job
     from serving.worker import run_job
 
@@ -40,10 +43,16 @@ def main() -> None:
         say("no footage in this data set: write a job.yaml and run `reid match job.yaml --out DIR`")
         return
     write_job(results / "job.yaml", footage, params.match.detector, params.match.policy)
-    run_job(results / "job.yaml", results / "match")
+    with BarProgress() as bars:
+        result = run_job(load_job(results / "job.yaml"), results / "match", bars)
+    if result.problems:
+        raise ReidError(result.problems[0])
     truth = {path.stem: path for path in sorted(footage.glob("*.txt"))}
-    score = score_job(results / "match", truth)
+    score = score_job(results / "match", truth).as_dict()
     write_json("reports/match.json", score)
+    total = score["total"]
+    shares = ", ".join(f"{key.replace('_', ' ')} {total[key]:.2f}" for key in ("named_right", "named_wrong", "named_unknown"))
+    say(f"sightings: {shares}; IDF1 {total['idf1']:.2f}")
 
 
 if __name__ == "__main__":

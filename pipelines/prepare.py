@@ -72,9 +72,7 @@ def main() -> None:
     errors = [problem for problem in problems if problem.level == "error"]
     if errors:
         first = errors[0]
-        say(
-            f"{len(errors)} of {len(records)} images are left out, the first: {first.what} ({first.kind}); all in data/problems.json"
-        )
+        say(f"{len(errors)} of {len(records)} images are left out, the first: {first.what} ({first.kind}); all in data/problems.json")
 
 
 if __name__ == "__main__":

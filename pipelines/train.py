@@ -10,7 +10,7 @@ from pipelines.console import progress_bar, run_stage, say
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import read_catalog
 from reid.errors import UsageError
-from reid.files import atomic_directory, atomic_path, read_json, write_json
+from reid.files import atomic_directory, atomic_path, existing, read_json, write_json
 
 REGISTERED = "reid-embedder"
 
@@ -84,7 +84,7 @@ def main() -> None:
     if objective not in OBJECTIVES:
         raise UsageError(f"objective is {objective!r}: choose one of {', '.join(OBJECTIVES)}")
     # Ge 2018, section 4.3: the hierarchical loss starts from a model trained with the plain triplet loss.
-    start = Path("models/batch_hard/model.safetensors") if objective == "hierarchical" else None
+    start = existing("models/batch_hard/model.safetensors", "the model to start from") if objective == "hierarchical" else None
     train_objective(load_params(), objective, Path("data/catalog.parquet"), start, Path("models") / objective, Path("reports/train"))
 
 

@@ -245,4 +245,4 @@ def _run_epoch(
 
 
 def _add(sums: dict[str, float], key: str, value: Tensor | float) -> None:
-    sums[key] += float(value)
+    sums[key] += float(value.detach() if isinstance(value, Tensor) else value)

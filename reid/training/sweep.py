@@ -43,6 +43,8 @@ def search_space(space: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
 
 def start_ray() -> None:
     """Join the cluster of ``RAY_ADDRESS``, or start Ray on this machine alone."""
+    # Ray Tune's own tables would fight with the progress bar; 0 is its quiet writer.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     import ray
 
     if not ray.is_initialized():
@@ -188,7 +190,18 @@ def _callback(on_result: Callable[[str, dict[str, Any]], None]) -> Any:
     from ray.tune import Callback
 
     class Report(Callback):
-        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-            on_result(str(trial), result)
+        """Passes results on. Ray pickles callbacks with the sweep's state; a progress bar does not pickle and is left behind."""
 
-    return Report()
+        on_result: Callable[[str, dict[str, Any]], None] | None = None
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {"on_result": None}
+
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+            if self.on_result is not None:
+                self.on_result(str(trial), result)
+
+    report = Report()
+    # Set from outside: what the class body names would be pickled with the class.
+    report.on_result = on_result
+    return report

@@ -61,7 +61,7 @@ def test_tuned_values_replace_and_are_checked() -> None:
     assert tuned.train.learning_rate == 1e-4
     assert tuned.objectives["batch_hard"].options["margin"] == 0.5
     assert params.train.learning_rate != 1e-4
-    with pytest.raises(UsageError, match="train.lerning_rate"):
+    with pytest.raises(UsageError, match=r"train\.lerning_rate"):
         with_values(params, {"train.lerning_rate": 1.0})
     with pytest.raises(UsageError, match=r"train\.images"):
         with_values(params, {"train.images": 0})

@@ -1,0 +1,67 @@
+"""What ``make run`` prints at its end: the figures, and where everything lies."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.console import run_stage
+from reid.files import read_json
+
+
+def objectives_table(metrics: dict[str, Any], selection: dict[str, Any]) -> Table:
+    """Test figures of each objective and of the untrained network."""
+    table = Table(title="People never trained on, one camera against the others")
+    for column in ("objective", "rank-1", "rank-5", "mAP", "mINP", "validation mAP"):
+        table.add_column(column, justify="left" if column == "objective" else "right")
+    scores = selection.get("val_mean_ap", {})
+    for name, row in {"untrained": metrics["untrained"], **metrics["objectives"]}.items():
+        chosen = " (chosen)" if name == metrics["chosen"] else ""
+        figures = [f"{row[key]:.3f}" for key in ("rank1", "rank5", "mean_ap", "mean_inp")]
+        validation = f"{scores[name]:.3f}" if name in scores else ""
+        table.add_row(name + chosen, *figures, validation)
+    return table
+
+
+def sightings_table(path: Path) -> Table:
+    """The sightings of the job, at most twenty."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(path).to_pylist()
+    table = Table(title=f"{len(rows)} sightings in camera footage")
+    for column in ("camera", "from", "to", "who", "distance", "threshold"):
+        table.add_column(column)
+    for row in rows[:20]:
+        figures = [f"{row['start_s']:.1f} s", f"{row['end_s']:.1f} s", row["identity"]]
+        distances = ["" if row[key] is None else f"{row[key]:.3f}" for key in ("distance", "threshold")]
+        table.add_row(row["camera"], *figures, *distances)
+    return table
+
+
+def main() -> None:
+    """Print tables and places."""
+    console = Console()
+    metrics = read_json("reports/evaluation/metrics.json", "evaluation")
+    console.print(objectives_table(metrics, read_json("reports/selection.json", "selection")))
+    job = Path("results/match")
+    if (job / "sightings.parquet").exists():
+        console.print(sightings_table(job / "sightings.parquet"))
+    score = read_json("reports/match.json", "score of the job")
+    if "total" in score:
+        shares = {key: score["total"][key] for key in ("named_right", "named_wrong", "named_unknown", "idf1", "hota")}
+        console.print("  ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in shares.items()), highlight=False)
+    places = {
+        "report page": job / "report.html",
+        "sightings": job / "sightings.parquet",
+        "annotated video": job,
+        "model directory": Path("exported"),
+        "evaluation": Path("reports/evaluation"),
+        "runs": "mlflow ui --backend-store-uri sqlite:///mlflow.db",
+    }
+    for what, where in places.items():
+        console.print(f"{what:>16}  {where}", highlight=False)
+
+
+if __name__ == "__main__":
+    run_stage(main)
