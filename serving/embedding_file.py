@@ -21,6 +21,7 @@ __all__ = ["EmbeddingFile", "collect_images", "embed_to_file"]
 
 _PART_IMAGES = 1024
 _PLAN = "plan.json"
+_FORMAT = 1  # of the parts
 _UNREADABLE = "unreadable"
 
 
@@ -86,13 +87,15 @@ def embed_to_file(
     facts = {"fingerprint": embedder.fingerprint, "model": embedder.card.name, "precision": embedder.precision}
     try:
         rows, unreadable = _join(parts, output, facts, embedder.dim)
-    finally:
+    except ReidError:
         shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
     return EmbeddingFile(output, rows, resumed, unreadable)
 
 
 def _plan_key(embedder: Embedder, paths: Sequence[Path], part_images: int) -> str:
-    digest = hashlib.sha256(f"{embedder.fingerprint} {embedder.backend} {embedder.precision} {part_images}\n".encode())
+    digest = hashlib.sha256(f"{_FORMAT} {embedder.fingerprint} {embedder.backend} {embedder.precision} {part_images}\n".encode())
     for path in paths:
         facts = path.stat() if path.exists() else None
         digest.update(f"{path}\0{facts and (facts.st_size, facts.st_mtime_ns)}\n".encode())

@@ -100,9 +100,8 @@ class Embedder:
             output = np.concatenate([self._session.run(_padded(piece, fixed))[: len(piece)] for piece in pieces])
         rows = np.asarray(output, np.float32).reshape(len(output), -1)
         if rows.shape != (len(batch), self.dim):
-            raise ReidError(
-                f"{self._source} gives an output of shape {output.shape} for {len(batch)} images: the model card says dim {self.dim}"
-            )
+            shape = f"{self._source} gives an output of shape {output.shape} for {len(batch)} images"
+            raise ReidError(f"{shape}: its card says dim {self.dim}; correct the card or export again")
         return self._normalised(rows, first_index)
 
     def _normalised(self, rows: npt.NDArray[np.float32], first_index: int) -> npt.NDArray[np.float32]:

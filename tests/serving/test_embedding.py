@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from reid.errors import ReidError
+from serving.embedding import embed_files, read_image
+from serving.runtime import load
+from serving.runtime.embedder import MAX_BATCH
+from tests.serving.tiny_models import tiny_model
+
+
+def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    paths = []
+    for number in range(count):
+        path = folder / f"{number:04d}.png"
+        cv2.imwrite(str(path), rng.integers(0, 256, (int(rng.integers(1, 40)), int(rng.integers(1, 30)), 3), np.uint8))
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize("threads", [1, 3, None])
+def test_files_give_the_rows_of_their_images_in_order(tmp_path: Path, threads: int | None) -> None:
+    embedder = load(tiny_model(tmp_path / "model"))
+    paths = write_images(tmp_path / "images", 2 * MAX_BATCH + 11)
+    result = embed_files(embedder, paths, threads=threads)
+    np.testing.assert_allclose(result.embeddings, embedder([read_image(path) for path in paths]), atol=1e-6)
+    assert result.paths == tuple(paths)
+    assert result.index.tolist() == list(range(len(paths)))
+    assert result.unreadable == ()
+
+
+def test_files_that_are_no_images_are_listed_and_the_rest_is_kept(tmp_path: Path) -> None:
+    embedder = load(tiny_model(tmp_path / "model"))
+    paths = write_images(tmp_path / "images", MAX_BATCH + 6)
+    whole = embedder([read_image(path) for path in paths])
+    paths[3].write_bytes(b"")
+    paths[10].write_bytes(b"text")
+    paths[MAX_BATCH + 1].write_bytes(paths[0].read_bytes()[:40])
+    paths[MAX_BATCH + 2].unlink()
+    result = embed_files(embedder, paths)
+    lost = [3, 10, MAX_BATCH + 1, MAX_BATCH + 2]
+    kept = np.setdiff1d(np.arange(len(paths)), lost)
+    assert [one.path for one in result.unreadable] == [paths[position] for position in lost]
+    assert ["is empty" in result.unreadable[0].reason, "cannot be read" in result.unreadable[3].reason] == [True, True]
+    assert result.index.tolist() == kept.tolist()
+    np.testing.assert_allclose(result.embeddings, whole[kept], atol=1e-6)
+
+
+def test_progress_counts_every_file_once_and_ends_at_all(tmp_path: Path) -> None:
+    paths = write_images(tmp_path / "images", MAX_BATCH + 5)
+    paths[0].write_bytes(b"text")
+    calls: list[tuple[int, int]] = []
+    embed_files(load(tiny_model(tmp_path / "model")), paths, on_progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(MAX_BATCH, MAX_BATCH + 5), (MAX_BATCH + 5, MAX_BATCH + 5)]
+
+
+def test_nothing_readable_and_nothing_given(tmp_path: Path) -> None:
+    embedder = load(tiny_model(tmp_path / "model"))
+    assert embed_files(embedder, []).embeddings.shape == (0, embedder.dim)
+    result = embed_files(embedder, [tmp_path / "absent.png"])
+    assert result.embeddings.shape == (0, embedder.dim)
+    assert len(result.unreadable) == 1
+
+
+def test_colours_are_read_as_rgb(tmp_path: Path) -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[..., 2] = 200  # OpenCV writes BGR: this is red
+    cv2.imwrite(str(tmp_path / "red.png"), image)
+    assert read_image(tmp_path / "red.png")[0, 0].tolist() == [200, 0, 0]
+
+
+def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((4, 5), 9, np.uint8))
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.full((4, 5, 4), 9, np.uint8))
+    assert read_image(tmp_path / "grey.png").shape == read_image(tmp_path / "alpha.png").shape == (4, 5, 3)
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(ReidError, match="cannot be read"):
+        read_image(tmp_path)
