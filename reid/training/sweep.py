@@ -78,8 +78,11 @@ def _trial(config: dict[str, Any], *, params: dict[str, Any], objective: str, ca
 
     try:
         run_training(tuned, objective, Path(catalog), folder, start=Path(start) if start else None, on_epoch=report)
-    except BaseException:
+    except Exception:
         tracker.finish(run_id, "FAILED")
+        raise
+    except BaseException:  # the scheduler stopped a weak trial, or somebody pressed Ctrl-C
+        tracker.finish(run_id, "KILLED")
         raise
     tracker.finish(run_id)
 
@@ -142,7 +145,8 @@ def best_trial(
     if tune.Tuner.can_restore(storage / name):
         tuner = tune.Tuner.restore(str(storage / name), trainable, resume_unfinished=True, restart_errored=True)
     else:
-        epochs = max(tuned.grace_epochs, -(-params.train.steps // params.train.epoch_steps))
+        # One more than there are: ASHA stops a trial at max_t, and the last epoch is followed by writing the model.
+        epochs = max(tuned.grace_epochs, -(-params.train.steps // params.train.epoch_steps)) + 1
         scheduler = ASHAScheduler(max_t=epochs, grace_period=tuned.grace_epochs, metric=metric, mode="max") if tuned.trials > 1 else None
         tune_config = tune.TuneConfig(
             num_samples=tuned.trials,
