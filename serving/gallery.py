@@ -69,6 +69,7 @@ class Gallery:
             store = Store(self.path, self._who)
             try:
                 self._check_model(store)
+                store.purge()  # a removal that was killed after its acknowledgement and before its bytes were gone
             except BaseException:
                 store.close()
                 raise
