@@ -1,0 +1,167 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from reid.card import Threshold
+from reid.errors import ReidError, UsageError
+from serving.cli_gallery import embed, gallery_app
+from tests.serving.test_embedding import write_images
+from tests.serving.test_enrolling import named_images
+from tests.serving.tiny_models import tiny_model
+
+app = typer.Typer()
+app.command()(embed)
+app.add_typer(gallery_app, name="gallery")
+
+
+def reid(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, (SystemExit, ReidError)):
+        raise result.exception
+    return result
+
+
+def answer(*arguments: object) -> dict:
+    result = reid("gallery", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def fails(*arguments: object) -> ReidError:
+    result = reid(*arguments)
+    assert isinstance(result.exception, ReidError), result.output
+    assert "\n" not in str(result.exception)
+    assert result.stdout == ""
+    return result.exception
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    near = Threshold(policy="min", unit="image", false_accept_rate=0.01, distance=1e-3)
+    return tiny_model(tmp_path / "model", thresholds=(near,))
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, model: Path) -> Path:
+    folder = named_images(tmp_path / "images", ["anna_1.png", "anna_2.png", "bert_1.png"])
+    path = tmp_path / "g.db"
+    assert reid("gallery", "enroll", path, folder, "--model", model, "--retain-days", 30).exit_code == 0
+    return path
+
+
+def names(gallery: Path) -> dict[str, int]:
+    return {person["identity"]: person["references"] for person in answer("list", gallery)["people"]}
+
+
+def test_the_life_of_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> None:
+    assert names(gallery) == {"anna": 2, "bert": 1}
+    assert answer("list", gallery)["retain_days"] == 30
+    assert answer("list", gallery)["model"] == "tiny-1"
+    named_images(tmp_path / "more" / "carl", ["x.png"], seed=4)
+    enrolled = answer("enroll", gallery, tmp_path / "more", "--model", model)
+    assert enrolled["enrolled"] == {"carl": 1}
+    assert [one["source"] for one in answer("show", gallery, "carl")["references"]] == [str(tmp_path / "more" / "carl" / "x.png")]
+    assert answer("rename", gallery, "carl", "Carl C")["identity"] == "Carl C"
+    assert answer("merge", gallery, "Carl C", "bert")["version"] == enrolled["version"] + 2
+    assert names(gallery) == {"anna": 2, "bert": 2}
+    assert answer("remove", gallery, "anna") == {"removed": {"anna": 2}, "purged": True}
+    assert answer("export", gallery, tmp_path / "all.parquet")["references"] == 2
+    assert pq.read_table(tmp_path / "all.parquet")["identity"].to_pylist() == ["bert", "bert"]
+    assert answer("expire", gallery)["removed"] == {}
+    assert answer("retention", gallery, "forever")["retain_days"] is None
+    assert answer("expire", gallery, "--now", "2099-01-01")["removed"] == {}
+    assert answer("retention", gallery, 10)["retain_days"] == 10
+    assert answer("expire", gallery, "--now", "2099-01-01")["removed"] == {"bert": 2}
+    assert answer("verify", gallery)["problems"] == []
+    actions = [entry["action"] for entry in answer("audit", gallery)["entries"]]
+    assert actions == ["retention", "enroll", "enroll", "enroll", "rename", "merge", "remove", "retention", "retention", "expire"]
+
+
+def test_every_answer_can_be_read_by_people_too(tmp_path: Path, gallery: Path) -> None:
+    for arguments, text in (
+        (("list", gallery), "2 people, version 3, model tiny-1, references kept 30 days"),
+        (("show", gallery, "anna"), "quality"),
+        (("verify", gallery), "2 people, 3 references, version 3: all is well"),
+        (("audit", gallery), "enroll"),
+        (("rename", gallery, "anna", "[red]anne"), "anna is now [red]anne"),
+        (("list", gallery), "[red]anne"),
+        (("expire", gallery), "0 references removed"),
+        (("remove", gallery, "bert"), "1 references removed (bert)"),
+        (("export", gallery, tmp_path / "x.parquet"), "2 references written to"),
+    ):
+        result = reid("gallery", *arguments)
+        assert result.exit_code == 0
+        assert text in result.stdout
+
+
+def test_what_could_not_be_enrolled_is_listed_and_the_exit_code_is_3(tmp_path: Path, gallery: Path, model: Path) -> None:
+    folder = named_images(tmp_path / "bad", ["dora_1.png", "nobody.png", "dora_2.png"], seed=3)
+    (folder / "dora_2.png").write_bytes(b"text")
+    (folder / "carl_1.png").write_bytes((tmp_path / "images" / "anna_1.png").read_bytes())
+    result = reid("gallery", "enroll", gallery, folder, "--model", model, "--json")
+    assert result.exit_code == 3
+    value = json.loads(result.stdout)
+    assert value["enrolled"] == {"carl": 1, "dora": 1}
+    assert (value["unreadable"], value["skipped"]) == ([str(folder / "dora_2.png")], [str(folder / "nobody.png")])
+    assert "'carl' looks like 'anna'" in result.stderr
+    assert "dora_2.png is not an image" in result.stderr
+    assert "nobody.png: its name tells no person" in result.stderr
+
+
+def test_bad_calls_say_what_is_wrong(tmp_path: Path, gallery: Path, model: Path) -> None:
+    absent = tmp_path / "absent.db"
+    for command in ("list", "verify", "expire", "audit"):
+        assert "absent.db does not exist" in str(fails("gallery", command, absent))
+    assert isinstance(fails("gallery", "list", absent), UsageError)
+    assert "nobody named 'eve'" in str(fails("gallery", "remove", gallery, "eve"))
+    assert "nobody named 'eve'" in str(fails("gallery", "show", gallery, "eve"))
+    assert "not a moment" in str(fails("gallery", "expire", gallery, "--now", "soon"))
+    assert "not understood" in str(fails("gallery", "retention", gallery, "-"))
+    other = tiny_model(tmp_path / "other", card={"fingerprint": "tiny-2"})
+    assert "made by model tiny-1, not by tiny-2" in str(fails("gallery", "enroll", gallery, tmp_path / "images", "--model", other))
+    assert "'tpu' is unknown" in str(fails("gallery", "enroll", absent, tmp_path / "images", "--model", model, "--backend", "tpu"))
+    assert not absent.exists()
+    gallery.chmod(0o644)
+    assert "run chmod 600" in str(fails("gallery", "list", gallery))
+
+
+def test_verify_ends_with_1_when_a_row_is_damaged(gallery: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(gallery) as db:
+        db.execute("UPDATE refs SET sha256 = zeroblob(32) WHERE id = 1")
+    result = reid("gallery", "verify", gallery)
+    assert result.exit_code == 1
+    assert "1 problems" in result.stdout
+    assert "reference 1 of 'anna' differs from its hash" in result.stderr
+
+
+def test_embed_writes_a_table_and_lists_what_is_no_image(tmp_path: Path, model: Path) -> None:
+    paths = write_images(tmp_path / "images", 5)
+    result = reid("embed", tmp_path / "images", "-o", tmp_path / "rows.parquet", "--model", model)
+    assert result.exit_code == 0
+    assert "5 embeddings written to" in result.stdout
+    paths[1].write_bytes(b"text")
+    result = reid("embed", *paths, "-o", tmp_path / "rows.parquet", "--model", model, "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["unreadable"] == [str(paths[1])]
+    assert f"{paths[1].name} is not an image" in result.stderr
+    assert pq.read_table(tmp_path / "rows.parquet").num_rows == 4
+    assert "does not exist" in str(fails("embed", tmp_path / "absent", "-o", tmp_path / "x.parquet", "--model", model))
+    assert "'fp8' is unknown" in str(fails("embed", paths[0], "-o", tmp_path / "x.parquet", "--model", model, "--precision", "fp8"))
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_help_is_fast_because_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, serving.cli_gallery\n"
+        "print([name for name in ('numpy', 'cv2', 'faiss', 'onnxruntime', 'pyarrow', 'rich.progress') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
