@@ -1,7 +1,7 @@
 """Annotated video that plays inside a browser: VP8 in WebM, boxes with names drawn on the footage."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -91,11 +91,11 @@ def annotate(image: npt.NDArray[np.uint8], labels: Iterable[Label], scale: float
 
 
 def annotate_all(
-    path: Path, frames: Iterable[Frame], labels: dict[int, list[Label]], size: tuple[int, int], fps: float, max_height: int | None
+    path: Path, frames: Iterable[Frame], labels: Callable[[int], Sequence[Label]], size: tuple[int, int], fps: float, max_height: int | None
 ) -> float:
     """Write an annotated video of ``frames``; return the time of its first frame in the footage.
 
-    ``labels`` are by frame number, ``size`` is the footage's (width, height).
+    ``labels`` gives those of a frame number, asked in rising order; ``size`` is the footage's (width, height).
     """
     width, height = size
     scale = 1.0 if max_height is None else min(1.0, max_height / height)
@@ -103,7 +103,7 @@ def annotate_all(
     with webm_writer(path, round(width * scale), round(height * scale), fps) as writer:
         for frame in frames:
             begin = frame.time_s if begin is None else begin
-            writer.write(annotate(frame.image, labels.get(frame.number, ()), scale), frame.time_s - begin)
+            writer.write(annotate(frame.image, labels(frame.number), scale), frame.time_s - begin)
     return begin or 0.0
 
 

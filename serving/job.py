@@ -75,9 +75,9 @@ class DetectorSpec(_Section):
 class TrackerSpec(_Section):
     """Which tracker of the library ``trackers``, and its decisions; None is the value tuned for the detector."""
 
-    name: str = "bytetrack"
-    max_gap_s: float = Field(default=1.5, gt=0)  # a lost person is looked for this long
-    min_frames: int = Field(default=5, ge=1)  # shorter tracklets are dropped as false detections
+    name: str = "botsort"
+    max_gap_s: float = Field(default=0.5, gt=0)  # a lost person is followed by place alone this long; after that looks count too
+    min_frames: int = Field(default=5, ge=1)  # shorter sightings are dropped as false detections
     min_iou: float | None = Field(default=None, ge=0, le=1)
     activation: float | None = Field(default=None, ge=0, le=1)  # confidence that starts a tracklet
     high_confidence: float | None = Field(default=None, ge=0, le=1)  # below it only existing tracklets are continued
@@ -94,8 +94,8 @@ class LinkSpec(_Section):
     """Joining tracklets of one camera that are the same person, by appearance and motion."""
 
     enabled: bool = True
-    max_gap_s: float = Field(default=12.0, ge=0)
-    max_distance: float | None = Field(default=None, ge=0, le=2)  # None: the threshold that matching uses
+    max_gap_s: float = Field(default=4.0, ge=0)  # who stays away longer is a new sighting
+    same_distance: float | None = Field(default=None, gt=0, le=2)  # None: the threshold that matching uses
 
 
 class Outputs(_Section):

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-__all__ = ["Ends", "chain", "join_border", "link_costs"]
+__all__ = ["Ends", "box_iou", "chain", "join_border", "link_scores"]
 
 _SAME_BOX_IOU = 0.7
+_KEEPS_SPEED_S = 1.5  # how long somebody walks on as before
+_MISS, _MISS_PER_S = 0.25, 0.3  # standard deviation of a predicted place, in body heights
+_SCENE = 60.0  # area of a picture in squared body heights
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,7 @@ class Ends:
     embeddings: Floats
 
 
-def join_border(
-    before: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats], after: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]
-) -> list[tuple[int, int]]:
+def join_border(before: tuple[Ints, Ints, Floats], after: tuple[Ints, Ints, Floats]) -> list[tuple[int, int]]:
     """Pairs (id before, id after) of tracklets with the same boxes in the frames that two segments share.
 
     Each side is ``(ids (N,), frames (N,), boxes (N, 4) xyxy)`` of the shared frames alone. Pairs are one to one, most shared
@@ -54,45 +58,75 @@ def join_border(
     return pairs
 
 
-def link_costs(ends: Ends, max_gap_s: float, max_distance: float) -> Floats:
-    """What it costs to continue tracklet i (row) as tracklet j (column): (N, N), infinite where it cannot be.
+def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Ints, Ints, Floats]:
+    """Which tracklets can continue which, and how much speaks for it.
 
-    j begins after i ends, at most ``max_gap_s`` later, looks alike (Euclidean distance of embeddings at most ``max_distance``), and
-    begins where somebody walking can have come to: within one body height, plus half a body height for each second of the gap,
-    of where i was or was heading.
+    The score is a log likelihood ratio, the same person against two people, of how far apart end and beginning lie and of how
+    alike they look. Somebody unseen keeps his speed for a while; where he is then is uncertain by a quarter of a body height
+    plus a third for each second. Somebody else may begin anywhere in the picture. Embeddings at ``same_distance`` (Euclidean)
+    speak for neither side, a tenth less is worth one unit.
+
+    Args:
+        ends: of N tracklets of one camera.
+        max_gap_s: longest time unseen.
+        same_distance: above 0, where appearance says nothing; the calibrated matching threshold is a good one.
+
+    Returns:
+        ``(i, j, score)``, each (M,): tracklet j may continue tracklet i; only pairs with a positive score.
     """
-    gap = ends.first_s[None, :] - ends.last_s[:, None]
-    distance = np.sqrt(np.maximum(2.0 - 2.0 * ends.embeddings @ ends.embeddings.T, 0.0))
-    height = np.maximum(ends.tail[:, 3] - ends.tail[:, 1], 1.0)[:, None]
-    feet = _feet(ends.tail)[:, None]
-    ahead = feet + _feet_velocity(ends.tail)[:, None] * np.clip(gap, 0.0, 2.0)[:, :, None]
-    target = _feet(ends.head)[None, :]
-    away = np.minimum(np.linalg.norm(target - feet, axis=2), np.linalg.norm(target - ahead, axis=2)) / height
-    reach = 1.0 + 0.5 * np.maximum(gap, 0.0)
-    possible = (gap > 0) & (gap <= max_gap_s) & (distance <= max_distance) & (away <= reach)
-    np.fill_diagonal(possible, False)
-    cost = distance / max(max_distance, 1e-9) + 0.5 * away / reach + 0.25 * gap / max(max_gap_s, 1e-9)
-    return np.where(possible, cost, np.inf)
+    i, j = _within_gap(ends, max_gap_s)
+    gap = ends.first_s[j] - ends.last_s[i]
+    height = np.sqrt(np.maximum((ends.tail[i, 3] - ends.tail[i, 1]) * (ends.head[j, 3] - ends.head[j, 1]), 1.0))
+    walked = (_KEEPS_SPEED_S * (1.0 - np.exp(-gap / _KEEPS_SPEED_S)))[:, None]
+    apart = _feet(ends.head[j]) - _feet(ends.tail[i])
+    forward = np.linalg.norm(apart - _feet_velocity(ends.tail[i]) * walked, axis=1)
+    backward = np.linalg.norm(apart - _feet_velocity(ends.head[j]) * walked, axis=1)
+    miss = (forward + backward) / (2.0 * height)
+    sigma = _MISS + _MISS_PER_S * gap
+    motion = np.log(_SCENE / (2.0 * np.pi * sigma**2)) - miss**2 / (2.0 * sigma**2)
+    distance = np.linalg.norm(ends.embeddings[i] - ends.embeddings[j], axis=1)
+    appearance = np.clip((same_distance - distance) / (0.1 * same_distance), -5.0, 5.0)
+    score = motion + appearance
+    good = score > 0
+    return i[good], j[good], score[good]
 
 
-def chain(costs: Floats) -> npt.NDArray[np.int64]:
-    """Group N tracklets into chains of least total cost, each with at most one successor and one predecessor: labels (N,).
+def chain(count: int, i: Ints, j: Ints, score: Floats) -> Ints:
+    """Group ``count`` tracklets into chains of largest total score, each with at most one successor and one predecessor.
 
-    Labels are the index of the chain's first member.
+    Returns labels (count,): the index of the chain's first member.
     """
-    count = len(costs)
+    follows: dict[int, int] = {}
+    # Rows are ends, columns are beginnings: the assignment falls apart into small independent ones.
+    graph = coo_array((np.ones(len(i)), (i, j + count)), shape=(2 * count, 2 * count))
+    _, part = connected_components(graph, directed=False)
+    for number in np.unique(part[i]):
+        mine = np.flatnonzero(part[i] == number)
+        rows, row = np.unique(i[mine], return_inverse=True)
+        columns, column = np.unique(j[mine], return_inverse=True)
+        gain = np.zeros((len(rows), len(columns)))
+        gain[row, column] = score[mine]
+        for r, c in zip(*linear_sum_assignment(gain, maximize=True), strict=True):
+            if gain[r, c] > 0:
+                follows[int(columns[c])] = int(rows[r])
     label = np.arange(count)
-    if not np.isfinite(costs).any():
-        return label
-    impossible = 1e6
-    rows, columns = linear_sum_assignment(np.where(np.isfinite(costs), costs, impossible))
-    follows = {int(j): int(i) for i, j in zip(rows, columns, strict=True) if np.isfinite(costs[i, j])}
-    for j in range(count):
-        first, steps = j, 0
-        while first in follows and steps <= count:
-            first, steps = follows[first], steps + 1
-        label[j] = first
+    for one in range(count):
+        first = one
+        while first in follows:  # ends, for a successor always begins later
+            first = follows[first]
+        label[one] = first
     return label
+
+
+def _within_gap(ends: Ends, max_gap_s: float) -> tuple[Ints, Ints]:
+    order = np.argsort(ends.first_s, kind="stable")
+    begins = ends.first_s[order]
+    low = np.searchsorted(begins, ends.last_s, side="right")
+    high = np.searchsorted(begins, ends.last_s + max_gap_s, side="right")
+    count = high - low
+    i = np.repeat(np.arange(len(begins)), count)
+    offset = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    return i, order[np.repeat(low, count) + offset]
 
 
 def box_iou(a: Floats, b: Floats) -> Floats:

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from reid.files import atomic_directory, write_json
 from serving.annotate import Label, annotate_all
+from serving.boxes import Boxes, boxes_of
 from serving.gallery import Gallery
 from serving.job import Camera, Job
 from serving.matching import Match, identify
 from serving.runs import CameraRun
-from serving.segments import Segment
 from serving.sightings import Sighting, collect, pooled
 from serving.video import ahead, queue_length, read_frames
 
@@ -25,6 +25,7 @@ __all__ = ["DETECTIONS", "JOB_NAME", "REPORT_NAME", "SIGHTINGS", "write_outputs"
 
 JOB_NAME = "job.json"
 REPORT_NAME = "report.html"
+FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 _SECONDS = pa.timestamp("us", tz="UTC")
 SIGHTINGS = pa.schema(
@@ -74,7 +75,7 @@ def write_outputs(
     """Join, name and write everything that the segments in ``work`` found; return the job record."""
     clock = time.perf_counter()
     seconds = _seconds_of_segments(runs)
-    sightings = {run.camera.id: collect(run.camera.id, run.segments, work, job.link, threshold) for run in runs}
+    sightings = {run.camera.id: collect(run.camera.id, run.segments, work, job.link, threshold, job.tracker.min_frames) for run in runs}
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     matches = _matches(everyone, gallery, threshold, job)
     seconds["joining_and_matching"] = time.perf_counter() - clock
@@ -164,34 +165,32 @@ def _clock(start: datetime | None, seconds: float) -> datetime | None:
     return start.astimezone() + timedelta(seconds=seconds)
 
 
-def _tables(run: CameraRun, sightings: Sequence[Sighting], work: Path) -> Iterator[tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]]:
-    """Rows that each segment owns and the sighting number of each row; rows of dropped tracklets are left out."""
-    number = {(member.segment, member.raw): one.number for one in sightings for member in one.members}
-    for segment in run.segments:
-        table = _owned(work, segment)
-        numbers = np.asarray([number.get((segment.index, raw), 0) for raw in table["raw"].to_pylist()], np.int64)
-        yield table.filter(pa.array(numbers > 0)), numbers[numbers > 0]
-
-
-def _owned(work: Path, segment: Segment) -> pa.Table:
-    return pq.read_table(work / segment.name / "detections.parquet", filters=[("frame", ">=", segment.first)]).sort_by("frame")
-
-
 def _write_detections(
     runs: Sequence[CameraRun], sightings: dict[str, list[Sighting]], names: dict[tuple[str, int], Match], work: Path, path: Path
 ) -> int:
     rows = 0
     with pq.ParquetWriter(path, DETECTIONS) as writer:
         for run in runs:
-            camera = run.camera.id
-            for table, numbers in _tables(run, sightings[camera], work):
-                columns = {name: table[name] for name in ("frame", "x", "y", "w", "h", "confidence")}
-                columns["camera"] = pa.array([camera] * len(numbers), pa.string())
-                columns["tracklet"] = pa.array(numbers)
-                columns["identity"] = pa.array([names[camera, int(n)].identity for n in numbers], pa.string())
-                writer.write_table(pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS))
-                rows += len(numbers)
+            if run.footage is None:
+                continue
+            camera, step = run.camera.id, run.camera.step
+            max_gap = max(step, round(FILL_GAP_S * run.footage.fps))
+            for boxes in boxes_of(sightings[camera], run.segments, work, step, max_gap):
+                writer.write_table(_detections_table(camera, boxes, names))
+                rows += len(boxes)
     return rows
+
+
+def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Match]) -> pa.Table:
+    columns = {
+        "camera": pa.array([camera] * len(boxes), pa.string()),
+        "frame": boxes.frame,
+        "tracklet": boxes.sighting,
+        "confidence": boxes.confidence,
+        "identity": pa.array([names[camera, int(number)].identity for number in boxes.sighting], pa.string()),
+        **{name: boxes.xywh[:, column] for column, name in enumerate("xywh")},
+    }
+    return pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS)
 
 
 def _write_crops(sightings: Sequence[Sighting], folder: Path) -> None:
@@ -200,20 +199,49 @@ def _write_crops(sightings: Sequence[Sighting], folder: Path) -> None:
         (folder / "crops" / f"{one.camera}-{one.number:05d}.jpg").write_bytes(one.best.row["best_jpeg"])
 
 
+class _Labels:
+    """What is written on each frame, read from the table a little ahead of the frame that is asked for."""
+
+    def __init__(self, path: Path, camera: str, names: dict[tuple[str, int], Match]) -> None:
+        self._batches = self._read(path, camera)
+        self._names, self._camera = names, camera
+        self._waiting: dict[int, list[Label]] = {}
+        self._until = -1
+
+    def at(self, number: int) -> list[Label]:
+        """The labels of a frame; frames are asked for in rising order."""
+        # Boxes filled in across a segment's border stand in the batch after it, which is thus read too.
+        while self._until < number and (batch := next(self._batches, None)) is not None:
+            self._until = self._take(batch)
+        for old in [frame for frame in self._waiting if frame < number]:
+            del self._waiting[old]
+        return self._waiting.pop(number, [])
+
+    @staticmethod
+    def _read(path: Path, camera: str) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                if table.num_rows and table["camera"][0].as_py() == camera:
+                    yield table
+
+    def _take(self, table: pa.Table) -> int:
+        columns = [table[name].to_pylist() for name in ("frame", "tracklet", "x", "y", "w", "h")]
+        for frame, number, x, y, w, h in zip(*columns, strict=True):
+            identity = self._names[self._camera, number].identity
+            self._waiting.setdefault(frame, []).append(Label((x, y, x + w, y + h), f"{identity} #{number}", identity))
+        return int(columns[0][0])
+
+
 def _write_video(run: CameraRun, names: dict[tuple[str, int], Match], folder: Path, job: Job) -> float | None:
     """Write a camera's annotated video; return the time of its first frame, None where there is no video."""
     if run.footage is None or run.footage.live or not run.segments:
         return None
-    labels: dict[int, list[Label]] = {}
-    table = pq.read_table(folder / "detections.parquet", filters=[("camera", "==", run.camera.id)])
-    columns = [table[name].to_pylist() for name in ("frame", "tracklet", "x", "y", "w", "h")]
-    for frame, number, x, y, w, h in zip(*columns, strict=True):
-        identity = names[run.camera.id, number].identity
-        labels.setdefault(frame, []).append(Label((x, y, x + w, y + h), f"{identity} #{number}", identity))
     footage = run.footage
     frames = ahead(read_frames(footage, run.segments[0].first, run.segments[-1].last, run.camera.step), queue_length(footage))
+    labels = _Labels(folder / "detections.parquet", run.camera.id, names)
     path = folder / f"annotated-{run.camera.id}.webm"
-    return annotate_all(path, frames, labels, (footage.width, footage.height), footage.fps / run.camera.step, job.outputs.video_height)
+    return annotate_all(path, frames, labels.at, (footage.width, footage.height), footage.fps / run.camera.step, job.outputs.video_height)
 
 
 def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:

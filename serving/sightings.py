@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from serving.job import LinkSpec
-from serving.joining import Ends, chain, join_border, link_costs
+from serving.joining import Ends, chain, join_border, link_scores
 from serving.matching import pool
 from serving.segments import Segment
 
@@ -50,8 +50,10 @@ class Sighting:
         return max(float(member.row["last_s"]) for member in self.members)
 
 
-def collect(camera: str, segments: Sequence[Segment], folder: Path, link: LinkSpec, max_distance: float) -> list[Sighting]:
-    """Join the stored tracklets of a camera's segments into sightings, in order of their start."""
+def collect(
+    camera: str, segments: Sequence[Segment], folder: Path, link: LinkSpec, same_distance: float, min_frames: int
+) -> list[Sighting]:
+    """Join the stored tracklets of a camera's segments into sightings of at least ``min_frames`` frames, in order of their start."""
     members = [
         Member(segment.index, int(row["raw"]), row)
         for segment in segments
@@ -59,7 +61,8 @@ def collect(camera: str, segments: Sequence[Segment], folder: Path, link: LinkSp
     ]
     groups = _across_borders(members, segments, folder)
     if link.enabled and len(groups) > 1:
-        groups = _linked(groups, link, max_distance)
+        groups = _linked(groups, link, same_distance)
+    groups = [group for group in groups if sum(member.row["frames"] for member in group) >= min_frames]
     groups.sort(key=lambda group: (min(m.row["first_s"] for m in group), group[0].segment, group[0].raw))
     return [Sighting(camera, number, tuple(group)) for number, group in enumerate(groups, start=1)]
 
@@ -97,7 +100,7 @@ def _boxes(segment: Segment, folder: Path, border: Segment) -> tuple[npt.NDArray
     return table["raw"].to_numpy(), table["frame"].to_numpy(), np.column_stack([x, y, x + w, y + h])
 
 
-def _linked(groups: list[list[Member]], link: LinkSpec, max_distance: float) -> list[list[Member]]:
+def _linked(groups: list[list[Member]], link: LinkSpec, same_distance: float) -> list[list[Member]]:
     ends = Ends(
         np.asarray([min(m.row["first_s"] for m in group) for group in groups], np.float64),
         np.asarray([max(m.row["last_s"] for m in group) for group in groups], np.float64),
@@ -105,8 +108,8 @@ def _linked(groups: list[list[Member]], link: LinkSpec, max_distance: float) -> 
         np.asarray([group[-1].row["tail"] for group in groups], np.float64),
         np.asarray([pooled(group) for group in groups], np.float64),
     )
-    limit = max_distance if link.max_distance is None else link.max_distance
-    labels = chain(link_costs(ends, link.max_gap_s, limit))
+    limit = same_distance if link.same_distance is None else link.same_distance
+    labels = chain(len(groups), *link_scores(ends, link.max_gap_s, max(limit, 1e-3)))
     linked: dict[int, list[Member]] = {}
     for index in np.argsort(ends.first_s, kind="stable"):
         linked.setdefault(int(labels[index]), []).extend(groups[int(index)])

@@ -1,7 +1,7 @@
 """From detections of single frames to tracklets: one person followed through consecutive frames of one camera.
 
-Association is the library ``trackers`` (ByteTrack: Zhang et al. 2022, OC-SORT: Cao et al. 2023, and others). This module adds what
-a recogniser needs of it: complete tracklets with their best crops, handed on as soon as they end.
+Association is the library ``trackers`` (BoT-SORT: Aharon et al. 2022, ByteTrack: Zhang et al. 2022, OC-SORT: Cao et al. 2023). This
+module adds what a recogniser needs of it: complete tracklets with their best crops, handed on as soon as they end.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from serving.video import Frame
 __all__ = ["TRACKERS", "Tracklet", "TrackletBuilder"]
 
 # Confidences are the detector's own: motion knows only 1, YOLOX-nano is sure of real people from about 0.6.
-_SEES_FRAMES = frozenset({"botsort"})  # compensates the camera's own motion
+_MIN_FRAGMENT = 3  # frames; less is a false detection
 _LIBRARY_HZ = 30.0  # the library counts its lost-track buffer in frames of a 30 Hz camera
 
 
@@ -89,7 +89,7 @@ class TrackletBuilder:
     def _track(self, detections: sv.Detections, frame: Frame) -> sv.Detections:
         if detections.confidence is None:
             detections.confidence = np.ones(len(detections), np.float32)
-        tracked = self._tracker.update(detections, frame=frame.image if self._spec.name in _SEES_FRAMES else None)
+        tracked = self._tracker.update(detections, timestamp=frame.time_s)
         if tracked.tracker_id is None or not len(tracked):
             tracked = sv.Detections.empty()
             tracked.tracker_id, tracked.confidence = np.zeros(0, int), np.zeros(0, np.float32)
@@ -114,7 +114,7 @@ class TrackletBuilder:
 
     def _close(self, key: int) -> Tracklet | None:
         one = self._open.pop(key)
-        if len(one.frames) < self._spec.min_frames:
+        if len(one.frames) < _MIN_FRAGMENT:
             return None
         return Tracklet(
             key,
@@ -141,7 +141,7 @@ def _bytetrack(spec: TrackerSpec, fps: float) -> Any:
         **_common(spec, fps),
         track_activation_threshold=_or(spec.activation, 0.6),
         high_conf_det_threshold=_or(spec.high_confidence, 0.6),
-        minimum_iou_threshold=_or(spec.min_iou, 0.1),
+        minimum_iou_threshold=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
     )
 
@@ -152,7 +152,7 @@ def _ocsort(spec: TrackerSpec, fps: float) -> Any:
     return OCSORTTracker(
         **_common(spec, fps),
         high_conf_det_threshold=_or(spec.high_confidence, 0.6),
-        minimum_iou_threshold=_or(spec.min_iou, 0.2),
+        minimum_iou_threshold=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
     )
 
@@ -163,7 +163,7 @@ def _sort(spec: TrackerSpec, fps: float) -> Any:
     return SORTTracker(
         **_common(spec, fps),
         track_activation_threshold=_or(spec.activation, 0.6),
-        minimum_iou_threshold=_or(spec.min_iou, 0.2),
+        minimum_iou_threshold=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
     )
 
@@ -175,9 +175,9 @@ def _botsort(spec: TrackerSpec, fps: float) -> Any:
         **_common(spec, fps),
         track_activation_threshold=_or(spec.activation, 0.6),
         high_conf_det_threshold=_or(spec.high_confidence, 0.6),
-        minimum_iou_threshold_first_assoc=_or(spec.min_iou, 0.2),
+        minimum_iou_threshold_first_assoc=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
-        enable_cmc=True,
+        enable_cmc=False,  # cameras are fixed
     )
 
 
