@@ -28,6 +28,11 @@ class ReferenceIndex:
         keys, inverse = np.unique(self.people, return_inverse=True)
         return np.asarray([self.names[int(key)] for key in keys], dtype=np.str_)[inverse] if len(keys) else np.empty(0, np.str_)
 
+    @cached_property
+    def people_count(self) -> int:
+        """How many different people have a row."""
+        return len(np.unique(self.people))
+
     def search(self, queries: npt.NDArray[np.float32], k: int) -> list[list[tuple[str, float]]]:
         """The ``k`` nearest different people of each query, with the Euclidean distance of each one's nearest reference.
 
@@ -37,7 +42,7 @@ class ReferenceIndex:
         found: list[list[tuple[str, float]]] = [[] for _ in queries]
         if not len(self.embeddings):
             return found
-        distinct = min(k, len(np.unique(self.people)))
+        distinct = min(k, self.people_count)
         pending = np.arange(len(queries))
         rows_wanted = min(len(self.embeddings), 2 * k)
         while pending.size:
