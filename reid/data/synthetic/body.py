@@ -6,34 +6,21 @@ turned from facing the camera; at 90 degrees they walk to the right of the image
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import cos, hypot, pi, sin, sqrt
+from math import cos, hypot, sin, sqrt
 
 import numpy as np
 
 from reid.data.synthetic.people import Appearance
-from reid.data.synthetic.surface import Floats, Light, floats, paste, round_patch, tube_profile
+from reid.data.synthetic.skeleton import HIP, NECK, SHIN, Point, Pose, Skeleton, between, build_skeleton
+from reid.data.synthetic.surface import Facing, Floats, Light, face, floats, paste, round_patch, tube_profile
 from reid.data.synthetic.textures import TORSO_LENGTH, Textures, textures_of
 
-__all__ = ["Figure", "Pose", "draw_person"]
+__all__ = ["Figure", "draw_person"]
 
-_HIP, _THIGH, _SHIN, _ANKLE = 0.50, 0.245, 0.225, 0.030
-_NECK = _HIP + TORSO_LENGTH
-_UPPER_ARM, _FOREARM = 0.165, 0.205
 _TORSO_ROWS = np.array([0.0, 0.06, 0.17, 0.38, 0.66, 0.9, 1.0])
 _TORSO_WIDTH = np.array([0.042, 0.080, 0.112, 0.106, 0.089, 0.097, 0.098])
 _TORSO_DEPTH = np.array([0.036, 0.052, 0.062, 0.074, 0.064, 0.070, 0.070])
 _WAISTED = np.array([0.0, -0.08, -0.10, -0.06, -0.15, 0.06, 0.10])
-
-Point = tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """How a person stands: turned by ``yaw`` (radians), at ``phase`` of the gait (radians), swinging the legs by ``swing`` (radians)."""
-
-    yaw: float
-    phase: float
-    swing: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +48,9 @@ def draw_person(person: Appearance, pose: Pose, height_px: float, pitch: float, 
         pitch: how far the camera looks down, radians.
         light: for the shading.
     """
-    view = _View(pose.yaw, pitch, height_px, light, (0.46 * height_px, 1.06 * height_px))
+    view = _View(pose.yaw, pitch, height_px, face(pose.yaw, light), (0.46 * height_px, 1.06 * height_px))
     canvas = np.zeros((int(1.16 * height_px) + 2, int(0.92 * height_px) + 2, 4), np.float32)
-    parts = sorted(_parts(person, textures_of(person), _skeleton(person, pose), view), key=lambda part: part.depth)
+    parts = sorted(_parts(person, textures_of(person), build_skeleton(person, pose), view), key=lambda part: part.depth)
     for part in parts:
         paste(canvas, part.patch, part.origin, part.direction)
     rows = np.flatnonzero(canvas[..., 3].max(axis=1) > 0.5)
@@ -77,7 +64,7 @@ class _View:
     yaw: float
     pitch: float
     scale: float
-    light: Light
+    facing: Facing
     foot: tuple[float, float]
 
     def project(self, point: Point) -> tuple[float, float]:
@@ -102,59 +89,7 @@ class _Part:
     direction: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Limb:
-    """Two bones: hip, knee, ankle or shoulder, elbow, hand; ``side`` is 1 on the left and -1 on the right."""
-
-    side: int
-    top: Point
-    middle: Point
-    end: Point
-    end_angle: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Skeleton:
-    drop: float
-    legs: tuple[_Limb, _Limb]
-    arms: tuple[_Limb, _Limb]
-
-
-def _skeleton(person: Appearance, pose: Pose) -> _Skeleton:
-    legs = tuple(_leg(side, pose.phase + (0 if side > 0 else pi), pose.swing) for side in (1, -1))
-    drop = min(leg.end[1] for leg in legs) - _ANKLE
-    lowered = [_Limb(leg.side, _down(leg.top, drop), _down(leg.middle, drop), _down(leg.end, drop), leg.end_angle) for leg in legs]
-    reach = 0.098 + 0.026 * person.build - 0.008 * person.hips
-    arms = []
-    for side in (1, -1):
-        carries = person.bag == "hand" and side < 0
-        swing = -(0.15 if carries else 0.85) * pose.swing * sin(pose.phase + (0 if side > 0 else pi))
-        bend = 0.08 if carries else 0.25 + 0.5 * max(0.0, swing)
-        shoulder = (side * reach, _NECK - 0.058 - drop, 0.0)
-        elbow = (side * (reach + 0.018), shoulder[1] - _UPPER_ARM * cos(swing), _UPPER_ARM * sin(swing))
-        hand = (side * (reach + 0.016), elbow[1] - _FOREARM * cos(swing + bend), elbow[2] + _FOREARM * sin(swing + bend))
-        arms.append(_Limb(side, shoulder, elbow, hand, swing + bend))
-    return _Skeleton(drop, (lowered[0], lowered[1]), (arms[0], arms[1]))
-
-
-def _leg(side: int, phase: float, swing: float) -> _Limb:
-    thigh = swing * sin(phase)
-    # The knee bends while the leg swings forward, that is while the thigh's angle grows.
-    shin = thigh - 0.05 - 1.9 * swing * max(0.0, cos(phase + 0.35)) ** 1.5
-    hip = (side * 0.046, _HIP, 0.0)
-    knee = (side * 0.046, _HIP - _THIGH * cos(thigh), _THIGH * sin(thigh))
-    return _Limb(side, hip, knee, (side * 0.044, knee[1] - _SHIN * cos(shin), knee[2] + _SHIN * sin(shin)), shin)
-
-
-def _down(point: Point, by: float) -> Point:
-    return (point[0], point[1] - by, point[2])
-
-
-def _between(a: Point, b: Point, share: float) -> Point:
-    return (a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2]))
-
-
-def _parts(person: Appearance, textures: Textures, bones: _Skeleton, view: _View) -> Iterator[_Part]:
+def _parts(person: Appearance, textures: Textures, bones: Skeleton, view: _View) -> Iterator[_Part]:
     yield from _legs(person, textures, bones, view)
     yield from _trunk(person, textures, bones, view)
     yield from _arms(person, textures, bones, view)
@@ -167,7 +102,7 @@ def _tube(
     start: Point,
     end: Point,
     radii: tuple[float, float],
-    texture: Floats,
+    surface: Floats,
     rows: tuple[float, float],
     depth: float,
 ) -> _Part:
@@ -178,22 +113,22 @@ def _tube(
     first, last = radii[0] * view.scale, radii[1] * view.scale
     profile = tube_profile(length, first, last)
     share = np.clip((np.arange(len(profile), dtype=np.float32) - first) / max(length, 1.0), 0, 1)
-    along = np.clip((rows[0] + (rows[1] - rows[0]) * share) * len(texture), 0, len(texture) - 1)
-    patch = round_patch(profile, texture, along.astype(np.float32), view.yaw, view.light)
+    along = np.clip((rows[0] + (rows[1] - rows[0]) * share) * len(surface), 0, len(surface) - 1)
+    patch = round_patch(profile, surface, along.astype(np.float32), view.facing)
     return _Part(depth, patch, (x0 - direction[0] * first, y0 - direction[1] * first), direction)
 
 
-def _upright(view: _View, centre: Point, height: float, widths: Floats, texture: Floats, depth: float) -> _Part:
+def _upright(view: _View, centre: Point, height: float, widths: Floats, surface: Floats, depth: float) -> _Part:
     """A body of revolution hanging from ``centre``; ``widths`` are half-widths spread evenly over its height."""
     x, y = view.project(centre)
     rows = max(round(height * view.scale * cos(view.pitch)), 2)
     share = (np.arange(rows, dtype=np.float32) + 0.5) / rows
     profile = np.interp(share, np.linspace(0, 1, len(widths)), widths).astype(np.float32) * view.scale
-    along = np.clip(share * len(texture), 0, len(texture) - 1).astype(np.float32)
-    return _Part(depth, round_patch(profile, texture, along, view.yaw, view.light), (x, y), (0.0, 1.0))
+    along = np.clip(share * len(surface), 0, len(surface) - 1).astype(np.float32)
+    return _Part(depth, round_patch(profile, surface, along, view.facing), (x, y), (0.0, 1.0))
 
 
-def _legs(person: Appearance, textures: Textures, bones: _Skeleton, view: _View) -> Iterator[_Part]:
+def _legs(person: Appearance, textures: Textures, bones: Skeleton, view: _View) -> Iterator[_Part]:
     stout = 0.86 + 0.3 * person.build
     loose = 0.003 + 0.015 * person.lower_width if person.lower_kind == "trousers" else 0.0
     wide_knee = 0.012 * person.lower_width if person.lower_kind == "shorts" else 0.0
@@ -204,25 +139,25 @@ def _legs(person: Appearance, textures: Textures, bones: _Skeleton, view: _View)
         yield _tube(view, leg.top, leg.middle, (0.054 * stout + 0.3 * loose, knee + wide_knee), textures.leg, (0.0, 0.5), depth + 0.002)
         cuff = 0.024 * stout + loose + 0.006 * bool(person.boot)
         # The round end of a wide cuff would swallow the shoe: stop short by what it is wider than an ankle.
-        ankle = _between(leg.middle, leg.end, 1 - max(0.0, cuff - 0.018) / _SHIN)
+        ankle = between(leg.middle, leg.end, 1 - max(0.0, cuff - 0.018) / SHIN)
         yield _tube(view, leg.middle, ankle, (knee, cuff), textures.leg, (0.5, 1.0), depth + 0.001)
         tilt = -0.7 * max(0.0, -leg.end_angle)
         heel = (leg.end[0], leg.end[1] - 0.006, leg.end[2] - 0.012)
         toe = (leg.end[0] * 1.25, leg.end[1] - 0.008 + 0.085 * sin(tilt), leg.end[2] + 0.085 * cos(tilt))
-        shoe = np.full((2, 8, 3), person.shoes, np.float32)
+        shoe = floats(person.shoes)
         yield _tube(view, heel, toe, (0.027, 0.022), shoe, (0.0, 1.0), depth)
 
 
-def _trunk(person: Appearance, textures: Textures, bones: _Skeleton, view: _View) -> Iterator[_Part]:
+def _trunk(person: Appearance, textures: Textures, bones: Skeleton, view: _View) -> Iterator[_Part]:
     thick = 0.006 * (person.opening > 0 or person.hood) + 0.006 * (person.hem > 0.3)
     waisted = 1 + _WAISTED * (2 * person.hips - 0.4)
     width = _TORSO_WIDTH * waisted * (0.88 + 0.26 * person.build) + thick
     deep = _TORSO_DEPTH * (0.8 + 0.45 * person.build) + thick
     at = np.linspace(0, 1, 24)
     widths = np.interp(at, _TORSO_ROWS, np.sqrt((width * cos(view.yaw)) ** 2 + (deep * sin(view.yaw)) ** 2)).astype(np.float32)
-    neck = (0.0, _NECK - bones.drop, 0.0)
+    neck = (0.0, NECK - bones.drop, 0.0)
     yield _upright(view, neck, TORSO_LENGTH, widths, textures.torso, 0.0)
-    hip, at_hip = (0.0, _HIP - bones.drop + 0.004, 0.0), float(widths[-1])
+    hip, at_hip = (0.0, HIP - bones.drop + 0.004, 0.0), float(widths[-1])
     stride = abs(bones.legs[0].middle[2] - bones.legs[1].middle[2]) * abs(sin(view.yaw)) * 0.3
     if person.hem > 0.02:
         flared = at_hip + (0.012 + stride) * min(1.0, 2 * person.hem)
@@ -234,7 +169,7 @@ def _trunk(person: Appearance, textures: Textures, bones: _Skeleton, view: _View
         yield _upright(view, top, length, floats([at_hip * 0.96, at_hip + 0.01, hem]), textures.skirt, -0.8)
 
 
-def _arms(person: Appearance, textures: Textures, bones: _Skeleton, view: _View) -> Iterator[_Part]:
+def _arms(person: Appearance, textures: Textures, bones: Skeleton, view: _View) -> Iterator[_Part]:
     radius = 0.023 + 0.010 * person.build + 0.005 * (person.sleeve > 0.9) + 0.004 * (person.hem > 0.3)
     for arm in bones.arms:
         depth = view.nearness((arm.top[0], 0.0, 0.35 * arm.middle[2]))
@@ -242,16 +177,16 @@ def _arms(person: Appearance, textures: Textures, bones: _Skeleton, view: _View)
         yield _tube(view, arm.middle, arm.end, (radius, 0.019), textures.arm, (0.46, 1.0), depth + 0.001)
 
 
-def _head(person: Appearance, textures: Textures, bones: _Skeleton, view: _View) -> Iterator[_Part]:
-    base = _NECK - bones.drop
-    skin = np.full((2, 8, 3), floats(person.skin) * 0.9, np.float32)
+def _head(person: Appearance, textures: Textures, bones: Skeleton, view: _View) -> Iterator[_Part]:
+    base = NECK - bones.drop
+    skin = floats(person.skin) * 0.9
     yield _tube(view, (0.0, base + 0.035, 0.004), (0.0, base - 0.006, 0.0), (0.029, 0.033), skin, (0.0, 1.0), 0.02)
     volume = 0.004 * (person.hair_length > 0.2) + 0.004 * (person.hat == "beanie")
     shape = np.sin(np.pi * np.linspace(0.06, 0.93, 12) ** 0.86) ** 0.62
     crown = (0.0, 1.0 - bones.drop + volume, 0.010)
     widths = (view.breadth(0.051 + volume, 0.060 + volume) * shape).astype(np.float32)
     yield _upright(view, crown, 0.142 + volume, widths, textures.head, 0.03)
-    hair = np.full((2, 8, 3), floats(person.hair) * 0.93, np.float32)
+    hair = floats(person.hair) * 0.93
     behind = -0.06 * cos(view.yaw)
     if person.hair_tied:
         tail = (0.0, base + 0.10, -0.052), (0.0, base + 0.13 - 0.16 * person.hair_length, -0.082)
@@ -262,23 +197,23 @@ def _head(person: Appearance, textures: Textures, bones: _Skeleton, view: _View)
         widths = floats([0.8, 1.0, 1.0, 1.02, 0.8]) * breadth
         yield _upright(view, (0.0, base + 0.115, -0.022), length, widths, hair, behind + 0.012)
     if person.hat == "cap":
-        peak = np.full((2, 8, 3), floats(person.hat_colour) * 0.85, np.float32)
+        peak = floats(person.hat_colour) * 0.85
         front = (0.0, base + 0.122, 0.045), (0.0, base + 0.116, 0.092)
         yield _tube(view, *front, (0.026, 0.018), peak, (0.0, 1.0), 0.03 + 0.02 * cos(view.yaw))
     if person.hood:
-        hood = np.full((2, 8, 3), floats(person.upper) * 0.82, np.float32)
+        hood = floats(person.upper) * 0.82
         sag = floats([0.7, 1.0, 0.9, 0.5]) * view.breadth(0.062, 0.034)
         yield _upright(view, (0.0, base + 0.03, -0.036), 0.085, sag, hood, behind + 0.011)
 
 
-def _bags(person: Appearance, textures: Textures, bones: _Skeleton, view: _View) -> Iterator[_Part]:
-    base = _NECK - bones.drop
+def _bags(person: Appearance, textures: Textures, bones: Skeleton, view: _View) -> Iterator[_Part]:
+    base = NECK - bones.drop
     if person.bag == "backpack":
         widths = floats([0.6, 0.95, 1.0, 1.0, 1.0, 0.9]) * view.breadth(0.088, 0.052)
         centre = (0.0, base - 0.03, -0.112)
         yield _upright(view, centre, 0.25, widths, textures.backpack, view.nearness(centre))
         return
-    flat = np.full((2, 8, 3), person.bag_colour, np.float32)
+    flat = floats(person.bag_colour)
     if person.bag == "shoulder":
         centre = (0.118, base - 0.245, 0.01)
         widths = floats([0.9, 1.0, 1.0, 0.95]) * view.breadth(0.034, 0.082)

@@ -109,7 +109,7 @@ def build_camera(seed: int, number: int, width: int, height: int) -> Camera:
         mixing=_mixing(style, rng),
         gamma=style.gamma * float(rng.uniform(0.93, 1.08)),
         sharpness=style.sharpness * float(rng.uniform(0.9, 1.0)),
-        noise=float(rng.uniform(2.0, 3.5)),
+        noise=float(rng.uniform(1.2, 2.2)),
         jpeg_quality=int(rng.integers(52, 82)),
         seed=seed,
     )

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from reid.data.synthetic.body import Pose, draw_person
+from reid.data.synthetic.body import draw_person
 from reid.data.synthetic.cameras import Camera, build_camera, respond
 from reid.data.synthetic.people import Appearance, sample_person
 from reid.data.synthetic.scene import Placed, build_scene, compose
 from reid.data.synthetic.seeds import generator
+from reid.data.synthetic.skeleton import Pose
 from reid.data.synthetic.spec import TownSpec
 from reid.data.synthetic.walks import Step, plan_walk
 

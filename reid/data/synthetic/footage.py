@@ -101,11 +101,11 @@ def write_video(path: Path, frames: Iterator[Image], width: int, height: int, fp
     equal files.
     """
     count = 0
-    effort = {"deadline": "realtime", "cpu-used": "-8", "crf": "14"}
+    effort = {"deadline": "realtime", "cpu-used": "-8", "crf": "20"}
     with av.open(str(path), "w", format="webm", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libvpx", rate=Fraction(fps), options=effort)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.bit_rate = int(9.0 * width * height)
+        stream.bit_rate = int(0.4 * width * height * fps)
         stream.codec_context.thread_count = 1
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

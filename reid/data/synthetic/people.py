@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -156,6 +157,7 @@ def look_alike_of(identity: int) -> int | None:
     return identity - place if 0 < place < _ALIKE else None
 
 
+@lru_cache(maxsize=1024)
 def sample_person(seed: int, identity: int) -> Appearance:
     """The appearance of an identity (from 1 on); it depends on the seed and the identity alone."""
     rng = generator(seed, "appearance", identity)

@@ -27,11 +27,13 @@ class Scene:
     Attributes:
         backdrop: (H, W, 3) uint8 RGB.
         front: (H, W) bool, what of the backdrop stands before people who walk behind it.
+        front_boxes: x0, y0, x1, y1 around its pieces.
         front_y: image row where that thing meets the ground; who stands lower in the image is before it.
     """
 
     backdrop: Image
     front: npt.NDArray[np.bool_]
+    front_boxes: tuple[tuple[int, int, int, int], ...]
     front_y: float
 
 
@@ -69,7 +71,9 @@ def build_scene(camera: Camera) -> Scene:
     front, front_y = _plant(canvas, camera, rng)
     canvas += _grain(rng, height, width)[..., None]
     cv2.rectangle(canvas, (0, wall_y - 3), (width, wall_y + 1), tuple(map(float, wall * 0.6)), -1)
-    return Scene(np.clip(canvas, 0, 255).astype(np.uint8), front, front_y)
+    pieces = cv2.connectedComponentsWithStats(front.astype(np.uint8))[2][1:]
+    boxes = tuple((int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in pieces)
+    return Scene(np.clip(canvas, 0, 255).astype(np.uint8), front, boxes, front_y)
 
 
 def _grain(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.float32]:
@@ -148,8 +152,11 @@ def compose(scene: Scene, people: Sequence[Placed], window: tuple[int, int, int,
     for placed in behind:
         _lay(image, placed, x0, y0)
     if behind:
-        front = scene.front[y0:y1, x0:x1]
-        np.copyto(image, scene.backdrop[y0:y1, x0:x1], where=front[..., None])
+        for fx0, fy0, fx1, fy1 in scene.front_boxes:
+            rows, columns = slice(max(fy0, y0), min(fy1, y1)), slice(max(fx0, x0), min(fx1, x1))
+            if rows.start < rows.stop and columns.start < columns.stop:
+                part = image[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0]
+                np.copyto(part, scene.backdrop[rows, columns], where=scene.front[rows, columns, None])
     for placed in ordered[len(behind) :]:
         _lay(image, placed, x0, y0)
     return image

@@ -59,6 +59,6 @@ class TownSpec:
         if self.footage_people * _SECONDS_IN_VIEW > _MOST_IN_VIEW * (self.footage_seconds - 1):
             longer = 1 + self.footage_people * _SECONDS_IN_VIEW / _MOST_IN_VIEW
             raise UsageError(
-                f"synthetic town: footage_seconds is {self.footage_seconds}, too short for {self.footage_people} people: "
+                f"synthetic town: footage_seconds is {self.footage_seconds}, too short for footage_people {self.footage_people}: "
                 f"want {longer:.1f} or more"
             )

@@ -4,15 +4,16 @@ Patches are float32 (h, w, 4), RGB premultiplied by alpha, all in [0, 1].
 """
 
 from dataclasses import dataclass
-from math import cos, sin
+from math import ceil, cos, floor, pi, sin
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Light", "floats", "paste", "round_patch", "tube_profile"]
+__all__ = ["TEXTURE_COLUMNS", "Facing", "Floats", "Light", "face", "floats", "paste", "round_patch", "tube_profile"]
 
 Floats = npt.NDArray[np.float32]
+TEXTURE_COLUMNS, _HALF = 192, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,42 +29,62 @@ def floats(values: npt.ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Facing:
+    """Which part of a round surface is seen, and how bright, at 2 x 256 + 1 places across it from its left edge to its right.
+
+    Attributes:
+        columns: (513,) float32, columns of a texture `TEXTURE_COLUMNS` wide.
+        shade: (513,) float32, what colours are multiplied by.
+    """
+
+    columns: Floats
+    shade: Floats
+
+
+def face(yaw: float, light: Light) -> Facing:
+    """What is seen of surfaces turned by ``yaw`` (radians; 0 shows a texture's middle) under a light."""
+    sine = np.linspace(-1, 1, 2 * _HALF + 1)
+    turned = (np.arcsin(sine) - yaw) * (TEXTURE_COLUMNS / (2 * pi)) + (TEXTURE_COLUMNS - 1) / 2
+    lit = 0.5 + 0.5 * cos(light.azimuth) * np.sqrt(1 - sine**2) + 0.5 * sin(light.azimuth) * sine
+    # Dark edges set limbs off from the body behind them.
+    return Facing(floats(np.mod(turned, TEXTURE_COLUMNS)), floats(1.0 - light.hardness * (1 - lit) - 0.16 * sine**4))
+
+
 def tube_profile(length: float, start: float, end: float) -> Floats:
     """Half-widths (rows,) in pixels of a limb with round ends, from ``start`` before its first joint to ``end`` past its last."""
-    rows = np.arange(int(np.ceil(length + start + end)) + 1, dtype=np.float32) - start
-    straight = start + (end - start) * np.clip(rows / max(length, 1e-3), 0, 1)
-    over = np.maximum(np.maximum(-rows, rows - length), 0)
-    return np.sqrt(np.maximum(straight**2 - over**2, 0)).astype(np.float32)
+    rows = np.arange(ceil(length + start + end) + 1, dtype=np.float32) - start
+    inside = np.minimum(np.maximum(rows, 0), length)
+    straight = start + (end - start) / max(length, 1e-3) * inside
+    return np.sqrt(np.maximum(straight**2 - (rows - inside) ** 2, 0))
 
 
-def round_patch(half_width: Floats, texture: Floats, along: Floats, yaw: float, light: Light) -> Floats:
+def round_patch(half_width: Floats, surface: Floats, along: Floats, facing: Facing) -> Floats:
     """Draw an upright body of revolution.
 
     Args:
         half_width: (rows,) pixels.
-        texture: (v, u, 3); u runs around the body from back over right, front and left to back.
+        surface: a texture (v, `TEXTURE_COLUMNS`, 3) whose columns run around the body from back over right, front and left to back;
+            or one colour (3,).
         along: (rows,) which row of the texture each row shows.
-        yaw: how far the body is turned, radians; 0 shows the texture's middle.
-        light: for the shading across.
+        facing: how the body is turned and lit.
 
     Returns:
         (rows, 2c + 1, 4) with the axis in column c = ceil(max half_width) + 1.
     """
-    centre = int(np.ceil(float(half_width.max()))) + 1
-    x = np.arange(-centre, centre + 1, dtype=np.float32)[None]
+    centre = ceil(float(half_width.max())) + 1
+    x = np.arange(-centre, centre + 1, dtype=np.float32)
     width = np.maximum(half_width, 1e-3)[:, None]
-    sine = np.minimum(np.maximum(x / width, -1), 1)
-    toward = np.sqrt(1 - sine * sine)
-    azimuth = np.arcsin(sine)
+    place = np.minimum(np.maximum(x * (_HALF / width), -_HALF), _HALF).astype(np.int32) + _HALF
     alpha = np.minimum(np.maximum(width + 0.5 - np.abs(x), 0), 1)
-    columns = texture.shape[1]
-    map_x = (azimuth - yaw) * (columns / (2 * np.pi)) + (columns - 1) / 2
-    map_x = np.mod(map_x, columns).astype(np.float32)
-    map_y = np.broadcast_to(along[:, None], map_x.shape)
-    lit = 0.5 + (0.5 * cos(light.azimuth)) * toward + (0.5 * sin(light.azimuth)) * sine
-    shade = 1.0 - light.hardness * (1 - lit) - 0.16 * (sine * sine) ** 2
-    out = np.empty((*map_x.shape, 4), np.float32)
-    out[..., :3] = cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) * (shade * alpha)[..., None]
+    weight = facing.shade[place] * alpha
+    out = np.empty((*place.shape, 4), np.float32)
+    if surface.ndim == 1:
+        np.multiply(weight[..., None], surface, out=out[..., :3])
+    else:
+        map_y = np.repeat(along[:, None], place.shape[1], axis=1)
+        colours = cv2.remap(surface, facing.columns[place], map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        np.multiply(weight[..., None], colours, out=out[..., :3])
     out[..., 3] = alpha
     return out
 
@@ -83,8 +104,8 @@ def paste(canvas: Floats, patch: Floats, origin: tuple[float, float], direction:
     # Columns run along (dy, -dx), so that an upright patch keeps its left and right.
     corners_x = [origin[0] + r * dx + c * dy for r in (0, rows) for c in (-centre, centre)]
     corners_y = [origin[1] + r * dy - c * dx for r in (0, rows) for c in (-centre, centre)]
-    x0, x1 = max(int(np.floor(min(corners_x))) - 1, 0), min(int(np.ceil(max(corners_x))) + 2, canvas.shape[1])
-    y0, y1 = max(int(np.floor(min(corners_y))) - 1, 0), min(int(np.ceil(max(corners_y))) + 2, canvas.shape[0])
+    x0, x1 = max(floor(min(corners_x)) - 1, 0), min(ceil(max(corners_x)) + 2, canvas.shape[1])
+    y0, y1 = max(floor(min(corners_y)) - 1, 0), min(ceil(max(corners_y)) + 2, canvas.shape[0])
     if x0 >= x1 or y0 >= y1:
         return
     to_canvas = np.array(

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from reid.data.synthetic.people import Appearance, Colour
-from reid.data.synthetic.surface import Floats, floats
+from reid.data.synthetic.surface import TEXTURE_COLUMNS, Floats, floats
 
-__all__ = ["HEAD_V", "TORSO_LENGTH", "TORSO_V", "Textures", "textures_of"]
+__all__ = ["TORSO_LENGTH", "Textures", "textures_of"]
 
-HEAD_V, TORSO_V, _U = 48, 96, 192
+_HEAD_V, _TORSO_V, _U = 48, 96, TEXTURE_COLUMNS
 # Shares of the body height: neck to hip along the torso, and the torso's mean radius.
 TORSO_LENGTH, _RADIUS = 0.335, 0.105
 _LEG_LENGTH = 0.49
@@ -82,8 +82,8 @@ def _patterned(person: Appearance, rows: int, length: float, offset: float = 0.0
 
 
 def _torso(person: Appearance) -> Floats:
-    around, down = _grid(TORSO_V, TORSO_LENGTH)
-    cloth = _patterned(person, TORSO_V, TORSO_LENGTH)
+    around, down = _grid(_TORSO_V, TORSO_LENGTH)
+    cloth = _patterned(person, _TORSO_V, TORSO_LENGTH)
     if person.pattern == "logo":
         size = 0.03 + 0.03 * person.pattern_scale
         cloth[np.hypot(around * _RADIUS / 1.3, down - 0.12) < size] = person.upper_second
@@ -113,8 +113,8 @@ def _opened(cloth: Floats, person: Appearance, around: Floats, share_down: Float
 
 def _coat(person: Appearance) -> Floats:
     length = person.hem * 0.26
-    around, down = _grid(TORSO_V, max(length, 0.01))
-    cloth = _patterned(person, TORSO_V, max(length, 0.01), TORSO_LENGTH)
+    around, down = _grid(_TORSO_V, max(length, 0.01))
+    cloth = _patterned(person, _TORSO_V, max(length, 0.01), TORSO_LENGTH)
     if person.opening > 0:
         gap = np.broadcast_to(np.abs(around) < person.opening, cloth.shape[:2])
         cloth[gap] = floats(person.lower) * 0.85
@@ -124,8 +124,8 @@ def _coat(person: Appearance) -> Floats:
 
 
 def _arm(person: Appearance) -> Floats:
-    cloth = _patterned(person, TORSO_V, 0.33)
-    covered = round(TORSO_V * person.sleeve * 0.86)
+    cloth = _patterned(person, _TORSO_V, 0.33)
+    covered = round(_TORSO_V * person.sleeve * 0.86)
     if person.pattern in ("blocks", "band"):
         cloth[:covered] = person.upper_second if person.pattern == "blocks" and person.pattern_scale > 0.5 else person.upper
     cloth[max(covered - 3, 0) : covered] *= 0.78
@@ -134,8 +134,8 @@ def _arm(person: Appearance) -> Floats:
 
 
 def _leg(person: Appearance) -> Floats:
-    around, down = _grid(TORSO_V, 1.0)
-    cloth = _plain(person.skin, TORSO_V)
+    around, down = _grid(_TORSO_V, 1.0)
+    cloth = _plain(person.skin, _TORSO_V)
     if person.lower_kind != "skirt":
         covered = down[:, 0] < (1.0 if person.lower_kind == "trousers" else person.lower_length)
         cloth[covered] = person.lower
@@ -146,14 +146,14 @@ def _leg(person: Appearance) -> Floats:
 
 
 def _pleated(colour: Colour) -> Floats:
-    around, _ = _grid(TORSO_V, 1.0)
-    return floats(_plain(colour, TORSO_V) * (0.9 + 0.1 * np.cos(around * 14))[..., None])
+    around, _ = _grid(_TORSO_V, 1.0)
+    return floats(_plain(colour, _TORSO_V) * (0.9 + 0.1 * np.cos(around * 14))[..., None])
 
 
 def _head(person: Appearance) -> Floats:
-    around, down = _grid(HEAD_V, 1.0)
+    around, down = _grid(_HEAD_V, 1.0)
     turn = np.abs(around)
-    head = _plain(person.skin, HEAD_V)
+    head = _plain(person.skin, _HEAD_V)
     face = turn < 0.95
     for sign in (-1, 1):
         head[np.hypot((around - sign * 0.42) / 0.17, (down - 0.5) / 0.045) < 1] = floats(person.skin) * 0.25
@@ -173,8 +173,8 @@ def _head(person: Appearance) -> Floats:
 
 
 def _backpack(colour: Colour) -> Floats:
-    bag = _plain(colour, TORSO_V)
-    around, down = _grid(TORSO_V, 1.0)
+    bag = _plain(colour, _TORSO_V)
+    around, down = _grid(_TORSO_V, 1.0)
     away = np.pi - np.abs(around)
     pocket = (away < 0.75) & (np.abs(down - 0.68) < 0.2)
     bag[pocket] *= 0.8

@@ -5,8 +5,8 @@ from math import atan2, hypot, pi
 
 import numpy as np
 
-from reid.data.synthetic.body import Pose
 from reid.data.synthetic.cameras import Camera
+from reid.data.synthetic.skeleton import Pose
 
 __all__ = ["Step", "Walk", "plan_walk"]
 
