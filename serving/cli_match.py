@@ -47,17 +47,18 @@ def score(
     folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
     truth: Annotated[list[str], typer.Option("--truth", help="MOTChallenge truth; camera=FILE when the job has several cameras.")],
     frames: Annotated[str | None, typer.Option(help="Score only these frames, as FIRST-LAST.")] = None,
+    people: Annotated[Path | None, typer.Option(help="Who truth ids are, where they are of tracks: lines 'id,person'.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a job's output with truth; writes score.json into the folder."""
     from reid.files import write_json
-    from serving.scoring import score_job
+    from serving.scoring import read_people, score_job
 
     files: dict[str, Path] = {}
     for one in truth:
         camera, mark, path = one.partition("=")
         files[camera if mark else ""] = Path(path if mark else camera)
-    value = score_job(folder, files, parse_range(frames)).as_dict()
+    value = score_job(folder, files, parse_range(frames), read_people(people) if people else None).as_dict()
     write_json(folder / "score.json", value)
     if as_json:
         typer.echo(json.dumps(value, sort_keys=True))

@@ -79,14 +79,18 @@ class CropKeeper:
 
 def cut(image: npt.NDArray[np.uint8], box: npt.NDArray[np.float32], max_height: int) -> npt.NDArray[np.uint8]:
     """A copy of the part of ``image`` inside ``box``, at least one pixel, shrunk to ``max_height`` if it is higher."""
-    height, width = image.shape[:2]
-    x0, y0 = min(int(max(box[0], 0)), width - 1), min(int(max(box[1], 0)), height - 1)
-    x1, y1 = max(int(np.ceil(min(box[2], width))), x0 + 1), max(int(np.ceil(min(box[3], height))), y0 + 1)
-    part = image[y0:y1, x0:x1]
+    part = _inside(image, box)
     if part.shape[0] > max_height:
         shrunk = (max(1, round(part.shape[1] * max_height / part.shape[0])), max_height)
         return cv2.resize(part, shrunk, interpolation=cv2.INTER_AREA)
     return part.copy()
+
+
+def _inside(image: npt.NDArray[np.uint8], box: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    x0, y0 = min(int(max(box[0], 0)), width - 1), min(int(max(box[1], 0)), height - 1)
+    x1, y1 = max(int(np.ceil(min(box[2], width))), x0 + 1), max(int(np.ceil(min(box[3], height))), y0 + 1)
+    return image[y0:y1, x0:x1]
 
 
 def _covered(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -100,5 +104,6 @@ def _covered(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _sharpness(image: npt.NDArray[np.uint8], box: npt.NDArray[np.float32]) -> float:
-    part = cv2.resize(cut(image, box, 10**6), _PATCH, interpolation=cv2.INTER_AREA)
-    return float(cv2.Laplacian(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var())
+    patch = cv2.resize(_inside(image, box), _PATCH, interpolation=cv2.INTER_AREA)
+    edges = cv2.Laplacian(cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY), cv2.CV_32F)
+    return float(cv2.meanStdDev(edges)[1][0, 0]) ** 2

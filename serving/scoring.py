@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from scipy.optimize import linear_sum_assignment
 
 from reid.errors import ReidError, UsageError
-from reid.files import existing
+from reid.files import existing, read_json
 from serving.joining import box_iou
 from serving.mot import MotTable, read_mot
 
-__all__ = ["CameraScore", "Naming", "Score", "score_job"]
+__all__ = ["CameraScore", "Naming", "Score", "read_people", "score_job"]
 
 IOU = 0.5
 
@@ -75,7 +75,10 @@ class Score:
 
 
 def score_job(
-    folder: Path | str, truth: dict[str, Path], frames: tuple[int, int] | None = None, enrolled: frozenset[str] | None = None
+    folder: Path | str,
+    truth: dict[str, Path],
+    frames: tuple[int, int] | None = None,
+    people: dict[str, str] | None = None,
 ) -> Score:
     """Score a job's output.
 
@@ -83,8 +86,8 @@ def score_job(
         folder: what ``reid match`` wrote.
         truth: MOTChallenge truth of each camera to score; the key ``""`` stands for the only camera of the job.
         frames: first and last frame to score, both included; the whole truth when None.
-        enrolled: names in the gallery that the job used; a sighting of somebody else is right when it is ``unknown``. None: the
-            names that the job record holds.
+        people: who a truth id is, where that is not its own name. MOTChallenge ids are often of *tracks*: somebody who leaves and
+            comes back has a new one. Tracking metrics are of the ids as they stand; names are compared with people.
 
     Raises:
         UsageError: the folder or a truth file is missing, or a camera is not in the job.
@@ -94,8 +97,7 @@ def score_job(
     boxes = pq.read_table(existing(folder / "detections.parquet", "job output"))
     sightings = pq.read_table(existing(folder / "sightings.parquet", "job output"))
     cameras = _cameras(folder)
-    if enrolled is None:
-        enrolled = _enrolled(folder)
+    enrolled = _enrolled(folder)
     raw: dict[str, dict[str, Any]] = {}
     namings: dict[str, Naming] = {}
     for name, path in truth.items():
@@ -106,13 +108,17 @@ def score_job(
         found = _tracked(boxes, camera, frames)
         raw[camera] = _metrics(table, found)
         names = {row["tracklet"]: row["identity"] for row in sightings.to_pylist() if row["camera"] == camera}
-        namings[camera] = name_sightings(true_identities(table, found), names, enrolled)
+        namings[camera] = name_sightings(true_identities(table, found, people or {}), names, enrolled)
     scores = {camera: _camera_score(value, namings[camera]) for camera, value in raw.items()}
     return Score(scores, _camera_score(_aggregate(raw), _sum(list(namings.values()))))
 
 
-def true_identities(truth: MotTable, found: MotTable) -> dict[int, str | None]:
-    """Who each tracklet really is: the truth id that most of its boxes match one to one at IoU >= 0.5; None when none does."""
+def true_identities(truth: MotTable, found: MotTable, people: dict[str, str]) -> dict[int, str | None]:
+    """Who each tracklet really is: whom most of its boxes match one to one at IoU >= 0.5; None when no box does.
+
+    ``people`` says who a truth id is, where that is not its own name.
+    """
+    who = {plain(track): plain(person) for track, person in people.items()}
     votes: dict[int, Counter[str]] = {int(one): Counter() for one in np.unique(found.id)}
     true_frames = truth.by_frame()
     for number, seen in found.by_frame().items():
@@ -122,7 +128,8 @@ def true_identities(truth: MotTable, found: MotTable) -> dict[int, str | None]:
         overlap = box_iou(there.xyxy.astype(np.float64), seen.xyxy.astype(np.float64))
         for i, j in zip(*linear_sum_assignment(-overlap), strict=True):
             if overlap[i, j] >= IOU:
-                votes[int(seen.id[j])][plain(str(there.id[i]))] += 1
+                track = plain(str(there.id[i]))
+                votes[int(seen.id[j])][who.get(track, track)] += 1
     # Equal votes go to the smaller name, so that the same input has the same score.
     return {one: (min(count, key=lambda name: (-count[name], name)) if count else None) for one, count in votes.items()}
 
@@ -142,20 +149,35 @@ def name_sightings(true: dict[int, str | None], named: dict[int, str], enrolled:
     return Naming(counts["right"], counts["wrong"], counts["unknown"], counts["no_truth"])
 
 
+def read_people(path: Path | str) -> dict[str, str]:
+    """Read who is who: lines ``truth id,person``; empty lines and lines that begin with # do not count.
+
+    Raises:
+        UsageError: the file does not exist.
+        ReidError: a line is not two values, or an id is given twice.
+    """
+    path = existing(path, "people file")
+    people: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        track, mark, person = (part.strip() for part in line.partition(","))
+        if not (mark and track and person) or track in people:
+            raise ReidError(f"people file {path}, line {number}: want 'truth id,person', each id once")
+        people[track] = person
+    return people
+
+
 def plain(name: str) -> str:
     """A name without leading zeros: truth writes 7 where a gallery writes 0007."""
     return name.lstrip("0") or "0"
 
 
 def _cameras(folder: Path) -> list[str]:
-    from reid.files import read_json
-
     return [camera["id"] for camera in read_json(folder / "job.json", "job record")["job"]["cameras"]]
 
 
 def _enrolled(folder: Path) -> frozenset[str]:
-    from reid.files import read_json
-
     return frozenset(read_json(folder / "job.json", "job record")["gallery"]["identities"])
 
 

@@ -6,15 +6,18 @@ that people who walk across a border are followed on both sides of it and can be
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import supervision as sv
 
 from reid.files import atomic_directory, write_json
 from serving.detection import Detector, inside
@@ -22,9 +25,9 @@ from serving.job import Camera
 from serving.matching import pool
 from serving.runtime import Embedder
 from serving.tracking import Tracklet, TrackletBuilder
-from serving.video import Footage, ahead, queue_length, read_frames
+from serving.video import Footage, Frame, ahead, queue_length, read_frames
 
-__all__ = ["OVERLAP_S", "Segment", "SegmentCounts", "frames_of", "plan_segments", "process_segment"]
+__all__ = ["OVERLAP_S", "Segment", "SegmentResult", "frames_of", "plan_segments", "process_segment"]
 
 OVERLAP_S = 2.0
 _EMBED_BATCH = 32
@@ -47,21 +50,20 @@ class Segment:
         return f"{self.camera}-{self.index:05d}"
 
 
-@dataclass
-class SegmentCounts:
-    """What a segment saw, and the seconds that each step took."""
+@dataclass(frozen=True)
+class SegmentResult:
+    """What a segment came to: rows of its tracklets' boxes, one row a tracklet, and counts with the seconds of each step."""
 
-    frames: int = 0
-    detections: int = 0
-    tracklets: int = 0
-    crops: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    boxes: pa.Table
+    people: pa.Table
+    counts: dict[str, Any]
 
-    def add(self, step: str, since: float) -> float:
-        """Charge the time since ``since`` to a step; return now."""
-        now = time.perf_counter()
-        self.seconds[step] = self.seconds.get(step, 0.0) + now - since
-        return now
+    def store(self, folder: Path) -> None:
+        """Write ``detections.parquet``, ``tracklets.parquet`` and ``counts.json`` into ``folder``, which appears whole or not at all."""
+        with atomic_directory(folder) as temporary:
+            pq.write_table(self.boxes, temporary / "detections.parquet")
+            pq.write_table(self.people, temporary / "tracklets.parquet")
+            write_json(temporary / "counts.json", self.counts)
 
 
 def plan_segments(camera: Camera, footage: Footage, segment_s: float) -> list[Segment]:
@@ -91,57 +93,83 @@ def process_segment(
     detector: Detector,
     builder: TrackletBuilder,
     embedder: Embedder,
-    folder: Path,
     on_frame: Callable[[], None] = lambda: None,
-) -> None:
-    """Detect, track and embed one segment into ``folder``, which appears whole or not at all.
+) -> SegmentResult:
+    """Detect, track and embed one segment. Decoding and detection each run in a thread ahead of tracking and embedding."""
+    work = _Work(segment, embedder)
+    first = max(1, segment.begin - detector.warm_up * camera.step)
+    first += (segment.begin - first) % camera.step
+    frames = ahead(read_frames(footage, first, segment.last, camera.step), queue_length(footage))
+    batches = ahead(_detected(frames, detector, camera, min(4, queue_length(footage)), work.seconds), 2)
+    for group, found in batches:
+        with work.timed("tracking"):
+            for frame, detections in zip(group, found, strict=True):
+                if frame.number >= segment.begin:
+                    work.take(builder.update(frame, detections))
+                if frame.number >= segment.first:
+                    work.frames += 1
+                    on_frame()
+        with work.timed("embedding"):
+            work.embed(_EMBED_BATCH)
+    work.take(builder.finish())
+    with work.timed("embedding"):
+        work.embed(1)
+    return work.result()
 
-    It holds ``detections.parquet``, ``tracklets.parquet`` and ``counts.json``.
-    """
-    counts = SegmentCounts()
-    warm = max(1, segment.begin - detector.warm_up * camera.step)
-    warm += (segment.begin - warm) % camera.step
-    batch = min(4, queue_length(footage))
-    frames = ahead(read_frames(footage, warm, segment.last, camera.step), queue_length(footage))
-    rows: list[pa.Table] = []
-    people: list[dict[str, object]] = []
-    waiting: list[Tracklet] = []
 
-    def embed(least: int) -> None:
-        while waiting and sum(len(one.crops) for one in waiting) >= least:
-            group = _take(waiting, _EMBED_BATCH)
-            people.extend(_person(one, vectors) for one, vectors in zip(group, _embed(group, embedder), strict=True))
-            counts.crops += sum(len(one.crops) for one in group)
+def _detected(
+    frames: Iterator[Frame], detector: Detector, camera: Camera, size: int, seconds: dict[str, float]
+) -> Iterator[tuple[list[Frame], list[sv.Detections]]]:
+    while True:
+        begin = time.perf_counter()
+        group = list(islice(frames, size))
+        middle = time.perf_counter()
+        if not group:
+            return
+        found = [inside(one, camera.region) for one in detector.detect(group)]
+        seconds["waiting_for_frames"] = seconds.get("waiting_for_frames", 0.0) + middle - begin
+        seconds["detection"] = seconds.get("detection", 0.0) + time.perf_counter() - middle
+        yield group, found
 
-    def take(done: list[Tracklet]) -> None:
-        owned = [one for one in done if one.frames[-1] >= segment.first]
-        waiting.extend(owned)
-        rows.extend(_rows(one) for one in owned)
-        counts.detections += sum(int((one.frames >= segment.first).sum()) for one in owned)
-        counts.tracklets += len(owned)
 
-    clock = time.perf_counter()
-    while group := list(islice(frames, batch)):
-        clock = counts.add("wait_for_decoding", clock)
-        found = detector.detect(group)
-        clock = counts.add("detection", clock)
-        for frame, detections in zip(group, found, strict=True):
-            if frame.number >= segment.begin:
-                take(builder.update(frame, inside(detections, camera.region)))
-            if frame.number >= segment.first:
-                counts.frames += 1
-                on_frame()
-        clock = counts.add("tracking", clock)
-        embed(_EMBED_BATCH)
-        clock = counts.add("embedding", clock)
-    take(builder.finish())
-    embed(1)
-    clock = counts.add("embedding", clock)
-    with atomic_directory(folder) as temporary:
-        pq.write_table(pa.concat_tables([_NO_ROWS, *rows]), temporary / "detections.parquet")
-        pq.write_table(pa.Table.from_pylist(people, schema=_PEOPLE), temporary / "tracklets.parquet")
-        counts.add("storing", clock)
-        write_json(temporary / "counts.json", asdict(counts))
+class _Work:
+    """What has been found in a segment so far."""
+
+    def __init__(self, segment: Segment, embedder: Embedder) -> None:
+        self.frames = 0
+        self.seconds: dict[str, float] = {}
+        self._segment, self._embedder = segment, embedder
+        self._boxes: list[pa.Table] = []
+        self._people: list[dict[str, object]] = []
+        self._waiting: list[Tracklet] = []
+        self._crops = 0
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Charge the time inside the block to a step."""
+        begin = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - begin
+
+    def take(self, tracklets: list[Tracklet]) -> None:
+        """Keep finished tracklets that reach into the frames the segment owns."""
+        owned = [one for one in tracklets if one.frames[-1] >= self._segment.first]
+        self._waiting.extend(owned)
+        self._boxes.extend(_rows(one) for one in owned)
+
+    def embed(self, least: int) -> None:
+        """Embed waiting tracklets as long as they have ``least`` crops."""
+        while self._waiting and sum(len(one.crops) for one in self._waiting) >= least:
+            group = _take(self._waiting, _EMBED_BATCH)
+            self._people.extend(_person(one, vectors) for one, vectors in zip(group, _embed(group, self._embedder), strict=True))
+            self._crops += sum(len(one.crops) for one in group)
+
+    def result(self) -> SegmentResult:
+        """Everything as tables."""
+        boxes = pa.concat_tables([_NO_ROWS, *self._boxes])
+        people = pa.Table.from_pylist(self._people, schema=_PEOPLE)
+        counts = {"frames": self.frames, "tracklets": len(self._people), "crops": self._crops, "seconds": self.seconds}
+        return SegmentResult(boxes, people, counts)
 
 
 _NO_ROWS = pa.table(

@@ -159,7 +159,7 @@ def _run_segment(
     if not folder.is_dir():
         detector = build_detector(job.detector, run.camera, job.threads)
         builder = TrackletBuilder(job.tracker, job.crops, footage.fps / run.camera.step)
-        process_segment(segment, run.camera, footage, detector, builder, embedder, folder, advance)
+        process_segment(segment, run.camera, footage, detector, builder, embedder, advance).store(folder)
     else:
         for _ in range(frames_of(segment, run.camera, footage)):
             advance()
