@@ -27,6 +27,11 @@ def widen(embeddings: Tensor) -> Tensor:
     return embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings
 
 
+def _half_inverse(root: Tensor) -> Tensor:
+    """``1 / (2 root)``, the slope of a square root; 0 at 0. By arithmetic, since a selection takes many times as long."""
+    return root / (2 * root * root).clamp_min_(torch.finfo(root.dtype).tiny)
+
+
 class _SafeSqrt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, squared: Tensor) -> Tensor:
@@ -38,7 +43,7 @@ class _SafeSqrt(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (root,) = ctx.saved_tensors
-        return torch.where(root > 0, 0.5 * gradient / root, 0.0)
+        return gradient * _half_inverse(root)
 
 
 def safe_sqrt(squared: Tensor) -> Tensor:
@@ -46,27 +51,36 @@ def safe_sqrt(squared: Tensor) -> Tensor:
     return _SafeSqrt.apply(squared)
 
 
-class _SelfSquared(torch.autograd.Function):
-    """All squared distances inside one set. The matrix is symmetric, so one product serves the backward pass where autograd takes two."""
+class _SelfDistances(torch.autograd.Function):
+    """All distances inside one set. The matrix is symmetric, so one product serves the backward pass where autograd takes two."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
         norms = (x * x).sum(1)
-        squared = torch.addmm(norms[None, :], x, x.T, alpha=-2.0)
-        return squared.add_(norms[:, None]).clamp_min_(0).fill_diagonal_(0)
+        matrix = torch.addmm(norms, x, x.T, alpha=-2.0).add_(norms[:, None]).clamp_min_(0).fill_diagonal_(0)
+        ctx.squared = squared
+        if squared:
+            ctx.save_for_backward(x)
+        else:
+            ctx.save_for_backward(x, matrix.sqrt_())
+        return matrix
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        weight = gradient + gradient.T
-        weight.fill_diagonal_(0)
-        return torch.addmm(x * weight.sum(1, keepdim=True), weight, x, beta=2.0, alpha=-2.0)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x = ctx.saved_tensors[0]
+        weight = gradient if ctx.squared else gradient * _half_inverse(ctx.saved_tensors[1])
+        weight = weight.T.contiguous().add_(weight).fill_diagonal_(0)
+        return torch.addmm(x * weight.sum(1, keepdim=True), weight, x, beta=2.0, alpha=-2.0), None
 
 
 def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """Squared Euclidean distances of every row of ``x`` (N, D) to every row of ``y`` (M, D), or of ``x`` to itself.
+    """:func:`pairwise_distances` with ``squared=True``."""
+    return pairwise_distances(x, y, squared=True)
+
+
+def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
+    """Euclidean distances, or their squares, of every row of ``x`` (N, D) to every row of ``y`` (M, D), or of ``x`` to itself.
 
     Returns:
         (N, M), at least float32. The diagonal of a set with itself is exactly zero.
@@ -76,16 +90,10 @@ def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
         # Distances do not change when both sets move together, and near the origin the expanded square loses fewer digits.
         centre = x.detach().mean(0)
         if y is None:
-            return _SelfSquared.apply(x - centre)
+            return _SelfDistances.apply(x - centre, squared)
         x, y = x - centre, widen(y) - centre
-        squared = (x * x).sum(1, keepdim=True) + (y * y).sum(1) - 2 * x @ y.T
-        return squared.clamp_min(0)
-
-
-def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
-    """Euclidean distances (N, M), or their squares, of every row of ``x`` (N, D) to every row of ``y`` (M, D) or of ``x`` itself."""
-    matrix = squared_distances(x, y)
-    return matrix if squared else safe_sqrt(matrix)
+        matrix = (x * x).sum(1, keepdim=True) + (y * y).sum(1) - 2 * x @ y.T
+        return matrix.clamp_min(0) if squared else safe_sqrt(matrix)
 
 
 def paired_distances(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:

@@ -33,26 +33,59 @@ class Triplets(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """The rows of a batch by label: ``members`` (P, K) row numbers padded with any row, ``valid`` (P, K), ``group`` (B,) of each row."""
+    """The rows of a batch by label: of P labels, the most frequent with K rows."""
 
-    members: Tensor
-    valid: Tensor
-    group: Tensor
+    members: Tensor  # (P, K) row numbers, padded with any row
+    sizes: Tensor  # (P,) how many are real
+    group: Tensor  # (B,) the group of each row
+    counts: tuple[int, ...]  # the sizes again, as plain numbers
 
     @classmethod
     def of(cls, labels: Tensor) -> "Groups":
         """Group labels (B,), B > 0."""
         _, group, sizes = labels.unique(return_inverse=True, return_counts=True)
         order = group.argsort(stable=True)
-        slot = torch.arange(int(sizes.max()), device=labels.device)
-        start = sizes.cumsum(0) - sizes
-        return cls(order[(start[:, None] + slot).clamp_max(len(labels) - 1)], slot < sizes[:, None], group)
+        counts = tuple(sizes.tolist())
+        slots = torch.arange(max(counts), device=labels.device)
+        place = (sizes.cumsum(0) - sizes)[:, None] + slots
+        return cls(order[place.clamp_max_(len(labels) - 1)], sizes, group, counts)
+
+    @property
+    def positive_pairs(self) -> int:
+        """Ordered pairs of different rows with the same label."""
+        return sum(size * (size - 1) for size in self.counts)
+
+    @property
+    def negative_pairs(self) -> int:
+        """Ordered pairs of rows with different labels."""
+        return len(self.group) ** 2 - sum(size * size for size in self.counts)
+
+    @property
+    def triplets(self) -> int:
+        """Anchor, positive and negative."""
+        return sum(size * (size - 1) * (len(self.group) - size) for size in self.counts)
+
+    @property
+    def quadruplets(self) -> int:
+        """Unordered positive pairs with unordered pairs of two other labels."""
+        negative = self.negative_pairs
+        return sum(size * (size - 1) // 2 * (negative // 2 - size * (len(self.group) - size)) for size in self.counts)
+
+    @property
+    def valid(self) -> Tensor:
+        """(P, K): which members are real."""
+        return torch.arange(self.members.shape[1], device=self.sizes.device) < self.sizes[:, None]
+
+    def same(self, dtype: torch.dtype) -> Tensor:
+        """(B, B): 1 where two rows have the same label, the diagonal included, and 0 elsewhere."""
+        group = self.group.to(dtype)
+        # Comparing floats into floats vectorises; the bool matrix and its conversion take ten times as long.
+        return torch.eq(group[:, None], group[None, :], out=torch.empty(len(group), len(group), dtype=dtype, device=group.device))
 
     def partners(self) -> tuple[Tensor, Tensor]:
-        """For each row the rows of its group (B, K), and where they are real and not the row itself (B, K)."""
+        """For each row the rows of its group (B, K), and which of them are real and not the row itself (B, K)."""
         partner = self.members[self.group]
-        rows = torch.arange(len(self.group), device=partner.device)
-        return partner, self.valid[self.group] & (partner != rows[:, None])
+        return partner, self.valid[self.group] & (partner != torch.arange(len(partner), device=partner.device)[:, None])
 
 
 def positive_mask(labels: Tensor) -> Tensor:

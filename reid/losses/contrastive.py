@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from reid.distances import pairwise_distances
 from reid.errors import UsageError
 from reid.losses.output import LossOutput, checked, split_means
+from reid.mining import Groups
 
 __all__ = ["ContrastiveLoss"]
 
@@ -44,15 +45,16 @@ class ContrastiveLoss(nn.Module):
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
         embeddings, labels = checked(embeddings, labels)
         matrix = pairwise_distances(F.normalize(embeddings) if self.normalise else embeddings, squared=self.form == "squared")
-        same = labels[:, None] == labels[None, :]
-        equal, different = same.clone().fill_diagonal_(False), ~same
+        groups = Groups.of(labels)
+        same = groups.same(matrix.dtype)
+        equal, different = same.clone().fill_diagonal_(0), 1 - same
         short = F.relu(self.margin - matrix)
         pull, push = (0.5 * matrix.square(), 0.5 * short.square()) if self.form == "hadsell" else (matrix, short)
         value = self._mean(pull, equal) + self._mean(push, different)
+        active = (matrix.detach() > 0).mul(equal).sum() + (short.detach() > 0).mul(different).sum()
         pairs = len(labels) * (len(labels) - 1)
-        active = ((matrix.detach() > 0) & equal).sum() + ((short.detach() > 0) & different).sum()
-        return LossOutput(value, active.to(matrix.dtype) / max(1, pairs), *split_means(matrix.detach(), labels))
+        return LossOutput(value, active / max(1, pairs), *split_means(matrix.detach(), groups, same))
 
     def _mean(self, cost: Tensor, mask: Tensor) -> Tensor:
-        counted = mask & (cost.detach() > 0) if self.average == "active" else mask
+        counted = (cost.detach() > 0).mul(mask) if self.average == "active" else mask
         return (cost * mask).sum() / counted.sum().clamp_min(1)

@@ -33,7 +33,7 @@ class HierarchicalLoss(nn.Module):
         super().__init__()
         self.beta, self.squared = beta, squared
         self.tree: ClassTree | None = None
-        self.register_buffer("margins", torch.zeros(0, 0), persistent=False)  # (C, C): anchor class, negative class
+        self.register_buffer("margins", torch.zeros(0, 0, dtype=torch.float64), persistent=False)  # (C, C): anchor class, negative class
         self.register_buffer("levels", torch.zeros(0, 0, dtype=torch.int64), persistent=False)
         if tree is not None:
             self.set_tree(tree)
@@ -42,7 +42,7 @@ class HierarchicalLoss(nn.Module):
         """Take the margins from ``tree`` from now on."""
         self.tree = tree
         margins = self.beta + tree.thresholds[tree.merge_levels] - tree.intra_class[:, None]
-        self.margins = torch.as_tensor(margins, dtype=torch.float64).to(self.margins)
+        self.margins = torch.as_tensor(margins).to(self.margins)
         self.levels = torch.as_tensor(tree.merge_levels).to(self.levels)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
@@ -55,27 +55,30 @@ class HierarchicalLoss(nn.Module):
         if not self.squared:
             matrix = safe_sqrt(matrix)
         groups = Groups.of(labels)
-        margin = self.margins[labels][:, labels].to(matrix.dtype)
-        hinge = triplet_hinge(matrix, matrix - margin, groups)
-        count = hinge.terms.clamp_min(1)
-        means = split_means(matrix.detach(), labels)
-        return LossOutput(hinge.total / (2 * count), hinge.active / count, *means, self._extras(labels))
+        same = groups.same(matrix.dtype)
+        # One row and column a class first: the few there are make the large matrix of margins cheap to lay out.
+        present = labels[groups.members[:, 0]]
+        margins = self.margins[present][:, present]
+        laid_out = margins.to(matrix.dtype).index_select(0, groups.group).index_select(1, groups.group)
+        hinge = triplet_hinge(matrix, laid_out, groups, same)
+        extras = _in_force(margins, self.levels[present][:, present])
+        terms = max(1, hinge.terms)
+        means = split_means(matrix.detach(), groups, same)
+        return LossOutput(hinge.total / (2 * terms), hinge.active / terms, *means, extras)
 
-    @torch.no_grad()
-    def _extras(self, labels: Tensor) -> dict[str, Tensor]:
-        """Margins in force and levels in use, over the ordered pairs of different classes of the batch."""
-        present = labels.unique()
-        different = present[:, None] != present[None, :]
-        if not different.any():
-            return {}
-        used = self.margins[present][:, present][different]
-        levels = self.levels[present][:, present][different].to(torch.float32)
-        return {
-            "margin_mean": used.mean(),
-            "margin_min": used.min(),
-            "margin_max": used.max(),
-            "level_min": levels.min(),
-            "level_mean": levels.mean(),
-            "level_max": levels.max(),
-            "levels_used": torch.tensor(float(len(levels.unique())), device=levels.device),
-        }
+
+def _in_force(margins: Tensor, levels: Tensor) -> dict[str, Tensor]:
+    """Margins in force and levels in use, over the ordered pairs of different classes of a batch; both (P, P)."""
+    if len(margins) < 2:
+        return {}
+    different = ~torch.eye(len(margins), dtype=torch.bool, device=margins.device)
+    used, merged = margins[different].float(), levels[different].float()
+    return {
+        "margin_mean": used.mean(),
+        "margin_min": used.min(),
+        "margin_max": used.max(),
+        "level_mean": merged.mean(),
+        "level_min": merged.min(),
+        "level_max": merged.max(),
+        "levels_used": used.new_tensor(len(merged.unique())),
+    }

@@ -1,5 +1,6 @@
 """What every objective returns, and what every objective demands of a batch."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from reid.distances import pairwise_distances, widen
 from reid.errors import ReidError
+from reid.mining import Groups
 
-__all__ = ["LossOutput", "checked", "checked_classes", "mean_over", "pair_means", "zero_of"]
+__all__ = ["LossOutput", "checked", "checked_classes", "mean_over", "pair_means", "split_means", "zero_of"]
 
 
 class LossOutput(NamedTuple):
@@ -33,13 +35,15 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the embeddings in float32 or wider and the labels on the same device.
 
     Raises:
-        ReidError: the shapes do not fit, or an embedding is not finite; the message names the rows of the batch.
+        ReidError: the shapes do not fit, the batch is empty, or an embedding is not finite; the message names the rows of the batch.
     """
     if embeddings.ndim != 2 or labels.ndim == 0 or labels.shape[0] != embeddings.shape[0]:
         shapes = f"embeddings {tuple(embeddings.shape)} and labels {tuple(labels.shape)}"
         raise ReidError(f"{shapes} do not fit together: an objective takes (B, D) and one label a row")
+    if not len(labels):
+        raise ReidError("the batch is empty: an objective takes at least one row; check the sampler")
     # One sum is cheap and not finite whenever an element is; only then is it worth looking for the rows.
-    if not torch.isfinite(embeddings.detach().sum()):
+    if not math.isfinite(float(embeddings.detach().sum())):
         rows = (~torch.isfinite(embeddings.detach()).all(1)).nonzero().flatten().tolist()
         if rows:
             shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
@@ -75,14 +79,14 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
 @torch.no_grad()
 def pair_means(embeddings: Tensor, labels: Tensor, *, squared: bool = False) -> tuple[Tensor, Tensor]:
     """Mean distance of the pairs with equal labels (self excluded) and of those with different labels."""
-    return split_means(pairwise_distances(embeddings, squared=squared), labels)
+    matrix, groups = pairwise_distances(embeddings, squared=squared), Groups.of(labels)
+    return split_means(matrix, groups, groups.same(matrix.dtype))
 
 
-@torch.no_grad()
-def split_means(matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of the off-diagonal entries of a (B, B) matrix with zero diagonal: where labels are equal, and where they differ."""
-    same = labels[:, None] == labels[None, :]
-    equal, size = same.sum(), len(labels)
-    inside = (matrix * same).sum()
-    positive = inside / (equal - size).clamp_min(1)
-    return positive, (matrix.sum() - inside) / (size * size - equal).clamp_min(1)
+def split_means(matrix: Tensor, groups: Groups, same: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean entry of a (B, B) matrix of zero diagonal over the pairs with the same label, and over the others; 0 where there are none.
+
+    ``same`` is ``groups.same()``.
+    """
+    inside = torch.dot(matrix.flatten(), same.flatten())
+    return inside / max(1, groups.positive_pairs), (matrix.sum() - inside) / max(1, groups.negative_pairs)

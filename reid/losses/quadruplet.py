@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from reid import mining
 from reid.distances import squared_distances
 from reid.errors import UsageError
+from reid.losses.hardest import hardest_quadruplets
 from reid.losses.hinge_sums import HingeSum, quadruplet_hinge, triplet_hinge
 from reid.losses.output import LossOutput, checked, split_means
 from reid.models.pair_metric import PairMetric
@@ -67,85 +68,41 @@ class QuadrupletLoss(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). In training each call is a step of the warm-up. Raises ReidError."""
         embeddings, labels = checked(embeddings, labels)
-        extras: dict[str, Tensor] = {}
-        if self.pair_metric is not None:
-            logits = self.pair_metric.logits(embeddings)
-            pair_loss = self.pair_metric.classification_loss(logits, labels)
-            extras["pair_loss"] = pair_loss
-            matrix = logits.sigmoid().square()
+        matrix, pair_loss = self._measure(embeddings, labels)
+        groups = mining.Groups.of(labels)
+        same = groups.same(matrix.dtype)
+        margins = self._margins_of(matrix, groups, same)
+        if self.selection == "hardest":
+            hinges = hardest_quadruplets(matrix, labels, *margins)
         else:
-            pair_loss = None
-            matrix = squared_distances(F.normalize(embeddings) if self.normalise else embeddings)
-        first_margin, second_margin = self._margins_of(matrix, labels)
-        hinges = self._hinges(matrix, labels, first_margin, second_margin)
+            hinges = triplet_hinge(matrix, margins[0], groups, same), quadruplet_hinge(matrix, margins[1], groups, same)
         first, second = (self._mean(hinge) for hinge in hinges)
-        value = first + self.quadruplet_weight * second
-        if pair_loss is not None:
-            value = value + self.pair_weight * pair_loss
-        active = (hinges[0].active + hinges[1].active) / (hinges[0].terms + hinges[1].terms).clamp_min(1)
-        extras |= {"margin_1": first_margin, "margin_2": second_margin, "triplet": first, "quadruplet": second}
-        extras = {name: extra.detach() for name, extra in extras.items()}
+        value = first + self.quadruplet_weight * second + self.pair_weight * pair_loss
+        active = (hinges[0].active + hinges[1].active) / max(1, hinges[0].terms + hinges[1].terms)
+        parts = {"margin_1": margins[0], "margin_2": margins[1], "triplet": first, "quadruplet": second}
+        if self.pair_metric is not None:
+            parts["pair_loss"] = pair_loss
         if self.training:
             self.step += 1
-        return LossOutput(value, active, *self._means(matrix.detach(), labels), extras)
+        means = split_means(matrix.detach(), groups, same)
+        return LossOutput(value, active, *means, {name: part.detach() for name, part in parts.items()})
 
-    def _means(self, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return split_means(matrix.clone().fill_diagonal_(0), labels)
+    def _measure(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """g squared of all pairs (B, B) with zero diagonal, and the loss that trains g; 0 where g is the Euclidean distance."""
+        if self.pair_metric is None:
+            return squared_distances(F.normalize(embeddings) if self.normalise else embeddings), embeddings.new_zeros(())
+        logits = self.pair_metric.logits(embeddings)
+        g_squared = logits.sigmoid().square()
+        # The learned g of a row with itself is not zero, and would else be taken for a distance.
+        return g_squared - g_squared.diagonal().diag(), self.pair_metric.classification_loss(logits, labels)
 
-    def _margins_of(self, matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _margins_of(self, matrix: Tensor, groups: mining.Groups, same: Tensor) -> tuple[Tensor, Tensor]:
         """a1 and a2 for this batch (Chen 2017, equation 8)."""
         if not self.adaptive or self.step < self.warmup_steps:
             return matrix.new_tensor(self.margins[0]), matrix.new_tensor(self.margins[1])
-        measured = matrix.detach() if self.detach_margin else matrix
-        positive, negative = mining.positive_mask(labels), mining.negative_mask(labels)
-        mean_positive = (measured * positive).sum() / positive.sum().clamp_min(1)
-        mean_negative = (measured * negative).sum() / negative.sum().clamp_min(1)
-        gap = (mean_negative - mean_positive).clamp_min(0)
+        positive, negative = split_means(matrix.detach() if self.detach_margin else matrix, groups, same)
+        gap = (negative - positive).clamp_min(0)
         return gap, 0.5 * gap
 
-    def _hinges(self, matrix: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> tuple[HingeSum, HingeSum]:
-        if self.selection == "hardest":
-            return _hardest(matrix, labels, first, second)
-        groups = mining.Groups.of(labels)
-        return triplet_hinge(matrix, matrix - first, groups), quadruplet_hinge(matrix, matrix - second, groups)
-
     def _mean(self, hinge: HingeSum) -> Tensor:
-        return hinge.total / (hinge.active if self.selection == "margin" else hinge.terms).clamp_min(1)
-
-
-def _hardest(matrix: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> tuple[HingeSum, HingeSum]:
-    """The hardest triplet of each anchor, and its positive pair against the nearest pair of two other identities."""
-    triplets = mining.batch_hard(matrix, labels)
-    near = matrix[triplets.anchor, triplets.positive]
-    near_gap = near - matrix[triplets.anchor, triplets.negative] + first
-    left, right = _nearest_foreign_pairs(matrix.detach(), labels)
-    left, right = left[triplets.anchor], right[triplets.anchor]
-    exists = left >= 0
-    foreign_gap = near[exists] - matrix[left[exists], right[exists]] + second
-    return _hinge_of(near_gap, matrix), _hinge_of(foreign_gap, matrix)
-
-
-def _hinge_of(gap: Tensor, matrix: Tensor) -> HingeSum:
-    total = F.relu(gap).sum() + (matrix * 0).sum()
-    return HingeSum(total, (gap > 0).sum().to(gap.dtype), torch.tensor(float(len(gap)), dtype=gap.dtype, device=gap.device))
-
-
-def _nearest_foreign_pairs(matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row the nearest pair of two other identities, as two (B,) of row numbers; -1 where there is none."""
-    distances = matrix.masked_fill(labels[:, None] == labels[None, :], torch.inf)
-    left, right = _nearest_pair(distances)
-    every_left, every_right = torch.full_like(labels, left), torch.full_like(labels, right)
-    # The nearest pair of all serves everyone but the two identities it belongs to.
-    for owner in (left, right) if left >= 0 else ():
-        own = labels == labels[owner]
-        pair = _nearest_pair(distances.masked_fill(own[:, None] | own[None, :], torch.inf))
-        every_left[own], every_right[own] = pair
-    return every_left, every_right
-
-
-def _nearest_pair(distances: Tensor) -> tuple[int, int]:
-    """Row and column of the least finite entry of a (B, B) matrix; -1, -1 where there is none."""
-    place = int(distances.argmin())
-    if distances.flatten()[place] == torch.inf:
-        return -1, -1
-    return divmod(place, len(distances))
+        return hinge.total / (hinge.active.clamp_min(1) if self.selection == "margin" else max(1, hinge.terms))

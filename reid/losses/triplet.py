@@ -56,7 +56,7 @@ class BatchHardLoss(_MarginLoss):
         anchors = embeddings[triplets.anchor]
         reach = paired_distances(anchors, embeddings[triplets.positive], squared=self.squared)
         gap = reach - paired_distances(anchors, embeddings[triplets.negative], squared=self.squared)
-        return self.reduced(gap, embeddings, split_means(matrix, labels))
+        return self.reduced(gap, embeddings, _means(matrix, labels))
 
 
 class BatchAllLoss(_MarginLoss):
@@ -86,10 +86,15 @@ class BatchAllLoss(_MarginLoss):
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings, squared=self.squared)
         groups = mining.Groups.of(labels)
-        hinge = triplet_softplus(matrix, matrix, groups) if self.soft_margin else triplet_hinge(matrix, matrix - self.margin, groups)
-        number = hinge.active if self.average == "active" and not self.soft_margin else hinge.terms
-        value = hinge.total / number.clamp_min(1)
-        return LossOutput(value, hinge.active / hinge.terms.clamp_min(1), *split_means(matrix.detach(), labels))
+        same = groups.same(matrix.dtype)
+        if self.soft_margin:
+            hinge = triplet_softplus(matrix, groups, same)
+        else:
+            hinge = triplet_hinge(matrix, matrix.new_tensor(self.margin), groups, same)
+        everything = max(1, hinge.terms)
+        number = hinge.active.clamp_min(1) if self.average == "active" and not self.soft_margin else everything
+        value = hinge.total / number
+        return LossOutput(value, hinge.active / everything, *split_means(matrix.detach(), groups, same))
 
 
 class BatchSemiHardLoss(_MarginLoss):
@@ -104,7 +109,7 @@ class BatchSemiHardLoss(_MarginLoss):
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings, squared=self.squared)
         anchor, positive, negative = mining.semi_hard(matrix.detach(), labels)
-        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, split_means(matrix.detach(), labels))
+        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels))
 
 
 class EasyPositiveLoss(_MarginLoss):
@@ -119,7 +124,7 @@ class EasyPositiveLoss(_MarginLoss):
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings, squared=self.squared)
         anchor, positive, negative = mining.easy_positive(matrix.detach(), labels)
-        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, split_means(matrix.detach(), labels))
+        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels))
 
 
 class DistanceWeightedLoss(_MarginLoss):
@@ -138,4 +143,9 @@ class DistanceWeightedLoss(_MarginLoss):
         distances = pairwise_distances(embeddings)
         anchor, positive, negative = mining.distance_weighted(distances.detach(), labels, embeddings.shape[1])
         matrix = distances.square() if self.squared else distances
-        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, split_means(matrix.detach(), labels))
+        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels))
+
+
+def _means(matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    groups = mining.Groups.of(labels)
+    return split_means(matrix.detach(), groups, groups.same(matrix.dtype))

@@ -1,0 +1,106 @@
+"""How many thresholds exceed each of very many values, and the reverse: all that a sum of hinges and its gradient need."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["count_exceeding"]
+
+_IN_CACHE = 1 << 18  # numbers in a working array
+_FEW = 12  # up to here one pass over the values for every threshold is the fastest
+_CROWDED = 12  # with more thresholds than this in one cell, a search by halving is faster than the grid
+
+
+def count_exceeding(thresholds: Tensor, values: Tensor, row: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Compare every value with all thresholds of its row.
+
+    Args:
+        thresholds: (R, N); -inf pads rows that have fewer.
+        values: (B, M), finite.
+        row: (B,) int64, which row of the thresholds holds for a row of values; None where R = B and each has its own.
+
+    Returns:
+        (B, M) the number of thresholds above each value, and (R, N) the number of values below each threshold, both floating.
+    """
+    if thresholds.shape[1] <= _FEW:
+        return _by_passes(thresholds, values, row)
+    if row is None:
+        row = torch.arange(len(values), device=values.device)
+    ascending, order = thresholds.sort(1)
+    grid = _Grid.over(ascending)
+    number = _by_halving(ascending, values, row) if grid.crowd > _CROWDED else _by_grid(grid, values, row)
+    below = _values_below(number, ascending, row)
+    return number, torch.empty_like(below).scatter_(1, order, below)
+
+
+def _by_passes(thresholds: Tensor, values: Tensor, row: Tensor | None) -> tuple[Tensor, Tensor]:
+    number = torch.zeros_like(values)
+    each = thresholds if row is None else thresholds.index_select(0, row)
+    sums = torch.empty_like(each)
+    step = max(1, _IN_CACHE // max(1, values.numel()))
+    for start in range(0, thresholds.shape[1], step):
+        part = each[:, start : start + step, None]
+        # A comparison written into floats vectorises; a bool result that is added up afterwards takes five times as long.
+        below = torch.lt(values[:, None, :], part, out=values.new_empty(len(values), part.shape[1], values.shape[1]))
+        torch.sum(below, 2, out=sums[:, start : start + step])
+        for one in below.unbind(1):
+            number += one
+    return number, sums if row is None else torch.zeros_like(thresholds).index_add_(0, row, sums)
+
+
+class _Grid(NamedTuple):
+    """An even grid over the span of each row of thresholds. The cell of a number is monotone in it, so that only inside a cell there is
+    anything left to compare; ``crowd`` is the most thresholds in one cell.
+    """
+
+    low: Tensor  # (R, 1)
+    scale: Tensor  # (R, 1)
+    beyond: Tensor  # (R, cells): thresholds in higher cells
+    inside: Tensor  # (crowd, R, cells): thresholds in the cell, -inf where there are fewer
+    crowd: int
+
+    @classmethod
+    def over(cls, thresholds: Tensor) -> "_Grid":
+        """Lay a grid over (R, N) ascending thresholds."""
+        rows, count = thresholds.shape
+        cells = 1 << (8 * count).bit_length()
+        finite = thresholds > -torch.inf
+        low = torch.where(finite, thresholds, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0)
+        span = thresholds[:, -1:] - low
+        scale = torch.where(span > 0, (cells - 1) / span, 0.0)
+        cell = ((thresholds.clamp_min(low) - low) * scale).clamp_(0, cells - 1).long()
+        # Rows ascend, so a cell's thresholds are neighbours; the padding comes first and so gets the highest ranks of the first cell.
+        rank = torch.searchsorted(cell, cell, right=True) - 1 - torch.arange(count, device=cell.device)
+        crowd = int(rank[finite].max()) + 1 if bool(finite.any()) else 1
+        if crowd > _CROWDED:
+            return cls(low, scale, thresholds.new_empty(0), thresholds.new_empty(0), crowd)
+        held = torch.zeros(rows, cells, dtype=thresholds.dtype, device=cell.device).scatter_add_(1, cell, finite.to(thresholds.dtype))
+        inside = thresholds.new_full((crowd, rows, cells), -torch.inf)
+        of_row = torch.arange(rows, device=cell.device)[:, None].expand_as(cell)
+        inside[rank[finite], of_row[finite], cell[finite]] = thresholds[finite]
+        return cls(low, scale, held.sum(1, keepdim=True) - held.cumsum(1), inside, crowd)
+
+
+def _by_grid(grid: _Grid, values: Tensor, row: Tensor) -> Tensor:
+    cells = grid.beyond.shape[1]
+    cell = (values - grid.low[row]).mul_(grid.scale[row]).clamp_(0, cells - 1).int()
+    place = cell.add_((row * cells).int()[:, None]).flatten()
+    number = grid.beyond.flatten().index_select(0, place).view_as(values)
+    below = torch.empty_like(values)
+    for inside in grid.inside:
+        torch.lt(values, inside.flatten().index_select(0, place).view_as(values), out=below)
+        number += below
+    return number
+
+
+def _by_halving(thresholds: Tensor, values: Tensor, row: Tensor) -> Tensor:
+    return thresholds.shape[1] - torch.searchsorted(thresholds.index_select(0, row), values, right=True).to(values.dtype)
+
+
+def _values_below(number: Tensor, thresholds: Tensor, row: Tensor) -> Tensor:
+    """A value lies below as many of the highest thresholds as exceed it: one histogram and a running sum count them for every threshold."""
+    width = thresholds.shape[1] + 1
+    bins = (width - 1 - number).int().add_((row * width).int()[:, None])
+    histogram = torch.bincount(bins.flatten(), minlength=len(thresholds) * width).view(len(thresholds), width)
+    return histogram.cumsum(1)[:, :-1].to(thresholds.dtype)
