@@ -45,6 +45,8 @@ def start_ray() -> None:
     """Join the cluster of ``RAY_ADDRESS``, or start Ray on this machine alone."""
     # Ray Tune's own tables would fight with the progress bar; 0 is its quiet writer.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Ray runs its workers at nice 15, out of the way of others; here the trial is what everybody waits for.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if not ray.is_initialized():
