@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 __all__ = ["ReferenceIndex"]
 
-_GATHER_BYTES = 64 * 2**20
+_ROWS_A_PERSON = 32  # proposed at first for each person wanted; more hardly cost FAISS time, another pass costs all of it
+_FAISS_ERROR_SQ = 1e-5  # of squared distances between unit rows in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,46 +30,43 @@ class ReferenceIndex:
         return np.asarray([self.names[int(key)] for key in keys], dtype=np.str_)[inverse] if len(keys) else np.empty(0, np.str_)
 
     @cached_property
-    def people_count(self) -> int:
-        """How many different people have a row."""
-        return len(np.unique(self.people))
+    def _references_each(self) -> npt.NDArray[np.int64]:
+        """(P,) how many rows each person has."""
+        return np.unique(self.people, return_counts=True)[1]
 
     def search(self, queries: npt.NDArray[np.float32], k: int) -> list[list[tuple[str, float]]]:
         """The ``k`` nearest different people of each query, with the Euclidean distance of each one's nearest reference.
 
-        FAISS proposes rows; their distances are then computed anew from differences, because its expanded form loses half of the
-        digits near 0. A query whose rows belong to too few people is asked again with more rows.
+        FAISS proposes rows; a query whose rows belong to too few people is asked again with more of them.
         """
         found: list[list[tuple[str, float]]] = [[] for _ in queries]
         if not len(self.embeddings):
             return found
-        distinct = min(k, self.people_count)
-        pending = np.arange(len(queries))
-        rows_wanted = min(len(self.embeddings), 2 * k)
-        while pending.size:
-            _, rows = faiss.knn(queries[pending], self.embeddings, rows_wanted, faiss.METRIC_L2)
-            distances = self._distances(queries[pending], rows)
-            for query, row, distance in zip(pending, rows, distances, strict=True):
-                found[query] = self._first_of_each(row, distance, distinct)
-            pending = pending[[len(found[query]) < distinct for query in pending]]
-            rows_wanted = min(len(self.embeddings), 4 * rows_wanted)
+        k = min(k, len(self._references_each))
+        pending = list(range(len(queries)))
+        rows_wanted = min(len(self.embeddings), k * min(int(self._references_each.max()), _ROWS_A_PERSON))
+        while pending:
+            squared, rows = faiss.knn(queries[pending], self.embeddings, rows_wanted, faiss.METRIC_L2)
+            for query, near, distance_sq in zip(pending, rows, squared, strict=True):
+                found[query] = self._nearest_people(queries[query], near, distance_sq, k)
+            pending = [query for query in pending if len(found[query]) < k]
+            rows_wanted = min(len(self.embeddings), 8 * rows_wanted)
         return found
 
-    def _distances(self, queries: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        distances = np.empty(rows.shape, np.float32)
-        step = max(1, _GATHER_BYTES // max(1, 4 * rows.shape[1] * queries.shape[1]))
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
-            difference = self.embeddings[rows[part]] - queries[part, None]
-            distances[part] = np.sqrt(np.einsum("qrd,qrd->qr", difference, difference))
-        return distances
+    def _nearest_people(
+        self, query: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], distance_sq: npt.NDArray[np.float32], k: int
+    ) -> list[tuple[str, float]]:
+        """Up to ``k`` people from rows in FAISS's order; fewer where the rows belong to fewer.
 
-    def _first_of_each(self, rows: npt.NDArray[np.int64], distances: npt.NDArray[np.float32], k: int) -> list[tuple[str, float]]:
+        Distances are computed anew from differences: FAISS's expanded form loses half of the digits near 0, so rows that it puts
+        within its error behind the last person are looked at too.
+        """
+        first_rows = np.sort(np.unique(self.people[rows], return_index=True)[1])
+        if len(first_rows) < k:
+            return []
+        rows = rows[distance_sq <= distance_sq[first_rows[k - 1]] + _FAISS_ERROR_SQ]
+        distances = np.linalg.norm(self.embeddings[rows] - query, axis=1)
         nearest: dict[int, float] = {}
         for position in np.argsort(distances, kind="stable"):
-            person = int(self.people[rows[position]])
-            if person not in nearest:
-                nearest[person] = float(distances[position])
-                if len(nearest) == k:
-                    break
-        return [(self.names[person], distance) for person, distance in nearest.items()]
+            nearest.setdefault(int(self.people[rows[position]]), float(distances[position]))
+        return [(self.names[person], distance) for person, distance in list(nearest.items())[:k]]
