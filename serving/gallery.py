@@ -6,6 +6,7 @@ while one writes; each answer comes from one version. Search runs on arrays in m
 
 import getpass
 import time as clock
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,11 +17,12 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from serving import gallery_reading as reading
-from serving.gallery_checks import check_dim, check_embeddings, check_name, reference_rows, seconds
+from serving.gallery_checks import check_embeddings, check_name, seconds
 from serving.gallery_index import ReferenceIndex
 from serving.gallery_reading import AuditEntry, Person, Reference, Removal, VerifyReport
 from serving.gallery_schema import create_database, private_path
 from serving.gallery_store import Store
+from serving.gallery_writing import NewReferences
 
 __all__ = ["Gallery", "Removal"]
 
@@ -148,24 +150,24 @@ class Gallery:
         Raises:
             ReidError: the name, an embedding or another value is wrong, or the database cannot be written; nothing is changed then.
         """
-        identity = check_name(identity)
-        now = clock.time()
-        matrix = check_embeddings(embeddings, self._dim)
-        rows = reference_rows(matrix, source, camera, time, quality, now)
+        return self._insert(NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality))
+
+    def enroll_batch(
+        self,
+        identities: Sequence[str],
+        embeddings: npt.ArrayLike,
+        source: object = "",
+        camera: object = "",
+        time: object = None,
+        quality: object = 1.0,
+    ) -> int:
+        """Add references of many people in one transaction; like :meth:`enroll`, with the name of each row's person (N,)."""
+        return self._insert(NewReferences.checked(tuple(identities), embeddings, self._dim, source, camera, time, quality))
+
+    def _insert(self, new: NewReferences) -> int:
         self._create()
         with self._store.writing() as change:
-            db = change.db
-            model, dim = db.execute("SELECT id, dim FROM models WHERE active = 1").fetchone()
-            check_dim(matrix, dim)
-            db.execute("UPDATE models SET dim = ? WHERE id = ? AND dim IS NULL", (matrix.shape[1], model))
-            db.execute("INSERT INTO people (name, enrolled_at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (identity, now))
-            person, _ = self._store.person(db, identity)
-            db.executemany(
-                "INSERT INTO refs (person_id, model_id, taken_at, enrolled_at, quality, source, camera, sha256, embedding) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                ((person, model, *row) for row in rows),
-            )
-            change.log("enroll", identity, f"{len(rows)} references")
+            new.insert(change)
         return change.version
 
     def search(self, embeddings: npt.ArrayLike, k: int = 10) -> list[list[tuple[str, float]]]:

@@ -72,6 +72,24 @@ def test_what_is_enrolled_is_there_after_reopening(path: Path, gallery: Gallery)
         assert (person.identity, person.references, person.cameras) == ("anna", 3, ("east",))
 
 
+def test_a_batch_of_many_people_is_one_change(gallery: Gallery) -> None:
+    rows = unit_rows(5)
+    gallery.enroll("anna", rows[:1])
+    assert gallery.enroll_batch(["bert", "anna", "bert", "carl"], rows[1:], source=["1", "2", "3", "4"]) == 2
+    assert {one.identity: one.references for one in gallery.people()} == {"anna": 2, "bert": 2, "carl": 1}
+    assert [one.source for one in gallery.show("bert")] == ["1", "3"]
+    assert gallery.references()[1].tolist() == ["anna", "bert", "anna", "bert", "carl"]
+    assert [(e.identity, e.detail[0]) for e in gallery.audit()[1:]] == [("bert", "2"), ("anna", "1"), ("carl", "1")]
+        ("bert", "2 references"),
+        ("anna", "1 references"),
+        ("carl", "1 references"),
+    ]
+    for names in (["dora"], ["dora", "dora", "dora", "tab\t"], ["dora"] * 5):
+        with pytest.raises(ReidError):
+            gallery.enroll_batch(names, rows[1:])
+    assert gallery.version == 2
+
+
 def test_every_change_raises_the_version_by_one(gallery: Gallery) -> None:
     assert gallery.version == 0
     assert gallery.enroll("anna", unit_rows(2)) == 1
