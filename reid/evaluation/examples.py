@@ -1,6 +1,8 @@
 """Which images to show: what a query finds, and the pairs that fool the model most."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,10 @@ from reid.evaluation.blocks import Distances
 from reid.evaluation.checks import Labels, as_labels, encode, is_junk
 from reid.evaluation.pairs import PairIndex
 
-__all__ = ["HardPairs", "RankedList", "hardest_pairs", "ranked_lists"]
+__all__ = ["HardPairs", "RankedList", "ShownList", "hardest_pairs", "ranked_lists"]
+
+ShownList = tuple[Path | str, Sequence[tuple[Path | str, bool] | tuple[Path | str, bool, float]]]
+"""A query's image file and what it finds, nearest first: image file, right or wrong, and the distance where it is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +26,11 @@ class RankedList:
     gallery: npt.NDArray[np.int64]  # (k,) rows, nearest first
     distances: npt.NDArray[np.float32]  # (k,)
     right: npt.NDArray[np.bool_]  # (k,) whether the identity is the query's
+
+    def shown(self, query_paths: Sequence[Path | str], gallery_paths: Sequence[Path | str]) -> ShownList:
+        """What ``plot_ranked_lists`` draws, given the image files of all query and all gallery rows."""
+        results = zip(self.gallery.tolist(), self.right.tolist(), self.distances.tolist(), strict=True)
+        return query_paths[self.query], [(gallery_paths[row], right, distance) for row, right, distance in results]
 
 
 @dataclass(frozen=True, eq=False)

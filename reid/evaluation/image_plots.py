@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from reid.errors import ReidError
 from reid.evaluation.canvas import INK, RIGHT, WRONG, new_figure, save
-from reid.evaluation.examples import HardPairs, RankedList
+from reid.evaluation.examples import HardPairs, ShownList
 
 __all__ = ["plot_activation_maps", "plot_hardest_pairs", "plot_ranked_lists"]
 
@@ -20,32 +20,29 @@ _HEIGHT, _WIDTH = 256, 128  # pixels an image is shown at, padded where its shap
 _TICK, _CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
-def plot_ranked_lists(
-    lists: Sequence[RankedList], query_paths: Sequence[Path | str], gallery_paths: Sequence[Path | str], path: Path | str
-) -> str:
-    """One line for each query: the query, then what it finds, nearest first, ticked or crossed, with the distance.
+def plot_ranked_lists(lists: Sequence[ShownList], path: Path | str) -> str:
+    """One line for each query: the query, then what it finds, nearest first, ticked or crossed, with the distance where it is given.
 
     Args:
-        lists: from ``ranked_lists``.
-        query_paths: (Q,) image files, by query row.
-        gallery_paths: (G,) image files, by gallery row.
+        lists: for each query its image file and, nearest first, (image file, right or wrong) or (image file, right or wrong, distance);
+            ``RankedList.shown`` gives them.
         path: of the picture.
 
     Raises:
-        ReidError: there is no list, or an image cannot be read.
+        ReidError: there is nothing to draw, or an image cannot be read.
     """
-    columns = max((len(one.gallery) for one in lists), default=0)
+    columns = max((len(results) for _, results in lists), default=0)
     if not columns:
         raise ReidError("there is no ranked list to draw: give at least one query with a gallery")
     figure, cells = _grid(len(lists), columns + 1, gap=1)
-    for line, one in zip(cells, lists, strict=True):
-        _show(line[0], query_paths[one.query], "query", INK, "-")
-        for cell, row, distance, right in zip(line[1:], one.gallery, one.distances, one.right, strict=False):
+    for line, (query, results) in zip(cells, lists, strict=True):
+        _show(line[0], query, "query", INK, "-")
+        for cell, (image, right, *distance) in zip(line[1:], results, strict=False):
             mark, colour, dash = (_TICK, RIGHT, "-") if right else (_CROSS, WRONG, (0, (3, 1.5)))
-            _show(cell, gallery_paths[row], f"{mark} {distance:.2f}", colour, dash)
+            _show(cell, image, " ".join([mark, *(f"{value:.2f}" for value in distance)]), colour, dash)
     save(figure, path)
-    first = sum(bool(one.right[0]) for one in lists)
-    hits, shown = sum(int(one.right.sum()) for one in lists), sum(len(one.right) for one in lists)
+    flags = [[bool(result[1]) for result in results] for _, results in lists]
+    first, hits, shown = sum(any(own[:1]) for own in flags), sum(map(sum, flags)), sum(map(len, flags))
     return f"Ranked lists of {len(lists)} queries: the nearest image is right for {first}, and {hits} of all {shown} images shown are."
 
 

@@ -15,10 +15,22 @@ from reid.card import Threshold
 from reid.errors import ReidError, UsageError
 from reid.evaluation.canvas import COLOURS, DASHES, GREY, INK, MARKERS, new_figure, save, style
 from reid.evaluation.checks import Labels, as_embeddings, as_labels
+from reid.evaluation.image_plots import plot_activation_maps, plot_hardest_pairs, plot_ranked_lists
 from reid.evaluation.open_set import OpenSetCurve
 from reid.evaluation.verification import VerificationReport
 
-__all__ = ["plot_class_tree", "plot_cmc", "plot_det", "plot_distances", "plot_embeddings", "plot_identification", "plot_roc"]
+__all__ = [
+    "plot_activation_maps",
+    "plot_class_tree",
+    "plot_cmc",
+    "plot_det",
+    "plot_distance_histogram",
+    "plot_embeddings",
+    "plot_hardest_pairs",
+    "plot_identification",
+    "plot_ranked_lists",
+    "plot_roc",
+]
 
 _DET_TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4)
 
@@ -101,10 +113,12 @@ def plot_det(reports: Mapping[str, VerificationReport], path: Path | str) -> str
     return "DET. " + "; ".join(_verification_words(name, report) for name, report in reports.items()) + "."
 
 
-def plot_distances(
-    distances: npt.ArrayLike, same: npt.ArrayLike, path: Path | str, *, threshold: Threshold | None = None, bins: int = 80
+def plot_distance_histogram(
+    distances: npt.ArrayLike, same: npt.ArrayLike, path: Path | str, *, threshold: Threshold | float | None = None, bins: int = 80
 ) -> str:
-    """Histograms of genuine and impostor distances (N,), each scaled to its own count, with a calibrated threshold and its interval.
+    """Histograms of genuine and impostor distances (N,), each scaled to its own count.
+
+    The threshold is drawn with its interval where it is a calibrated one.
 
     Raises:
         ReidError: there are no genuine or no impostor pairs.
@@ -123,11 +137,12 @@ def plot_distances(
         )  # fmt: skip
     words = f"Median distance {np.median(values[genuine]):.2f} for the same person, {np.median(values[~genuine]):.2f} for different people."
     if threshold is not None:
-        inside = f"accepts {100 * np.mean(values[genuine] <= threshold.distance):.0f} % of the same-person pairs"
-        if threshold.low is not None and threshold.high is not None:
+        limit = threshold.distance if isinstance(threshold, Threshold) else threshold
+        inside = f"accepts {100 * np.mean(values[genuine] <= limit):.0f} % of the same-person pairs"
+        if isinstance(threshold, Threshold) and threshold.low is not None and threshold.high is not None:
             axes.axvspan(threshold.low, threshold.high, color=INK, alpha=0.12, linewidth=0)
-        axes.axvline(threshold.distance, color=INK, linewidth=1.6, linestyle="--", label=f"threshold {threshold.distance:.2f}: {inside}")
-        words += f" The threshold {threshold.distance:.3f} {inside}."
+        axes.axvline(limit, color=INK, linewidth=1.6, linestyle="--", label=f"threshold {limit:.2f}: {inside}")
+        words += f" The threshold {limit:.3f} {inside}."
     style(axes, "Distances between pairs of images", "Distance", "Pairs of the kind, %")
     axes.set_ylim(0, 1.28 * axes.get_ylim()[1])
     axes.legend(loc="upper left")

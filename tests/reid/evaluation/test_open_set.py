@@ -72,6 +72,8 @@ def test_no_more_unknown_probes_are_accepted_than_wanted(seed, rate, policy):
         distances, _ = person_distances(row[None], rows[others], ids[others], policy)
         accepted.append(distances.min() <= threshold.distance + 1e-6)
     assert rate - 1 / len(accepted) < np.mean(accepted) <= rate + 1 / len(accepted)
+    scores = open_set_scores(rows[probes], ids[probes], rows[references], ids[references], policy=policy).impostor
+    assert np.sum(scores <= threshold.distance) == int(rate * len(scores))
     assert threshold.low is not None
     assert threshold.low <= threshold.distance <= threshold.high
     assert (threshold.probes, threshold.policy, threshold.unit) == (probes.sum(), policy, "image")
@@ -85,6 +87,8 @@ def test_equal_distances_never_push_the_rate_over():
     assert np.mean(scores <= _quantile(scores, 0.3)) == 0
     assert np.mean(scores <= _quantile(scores, 0.4)) == pytest.approx(0.4)
     assert np.mean(scores <= _quantile(scores, 0.5)) == pytest.approx(0.5)
+    # 2.5 of ten probes: halfway between the second and the third distance.
+    assert _quantile(np.arange(1, 11) / 10, 0.25) == pytest.approx(0.25)
 
 
 def test_the_interval_narrows_with_more_people_and_repeats():

@@ -18,7 +18,6 @@ from reid.evaluation import (
     rank_gallery,
     verify,
 )
-from reid.evaluation import image_plots as ip
 from reid.evaluation import plots as p
 from reid.evaluation.examples import hardest_pairs, ranked_lists
 
@@ -51,7 +50,7 @@ def charts(world):
         "cmc": lambda path: p.plot_cmc({"a": rank_gallery(*split).cmc, "b": np.linspace(0.2, 1, 30)}, path),
         "roc": lambda path: p.plot_roc({"a": report}, path),
         "det": lambda path: p.plot_det({"a": report}, path),
-        "distances": lambda path: p.plot_distances(distances, same, path, threshold=threshold),
+        "distances": lambda path: p.plot_distance_histogram(distances, same, path, threshold=threshold),
         "identification": lambda path: p.plot_identification({"a": curve}, path),
         "embeddings": lambda path: p.plot_embeddings(rows, ids, path, people=5),
         "tree": lambda path: p.plot_class_tree(hierarchy.linkage(rows, "average"), path, thresholds=[1.0, 2.0]),
@@ -77,6 +76,7 @@ def test_charts_are_written_the_same_every_time_and_say_their_figures(world, tmp
     accepted = 100 * np.mean(distances[same] <= 2.5)
     assert f"accepts {accepted:.0f} % of the same-person pairs" in words["distances"]
     assert "threshold 2.50" in text["distances"]
+    assert words["distances"] == p.plot_distance_histogram(distances, same, tmp_path / "plain.png", threshold=2.5)
     assert "20 unknown and 20 known probes, 10 people" in text["identification"]
     assert words["embeddings"] == "t-SNE map of 20 images of 5 people."
     assert "Class tree of 40 people" in text["tree"]
@@ -100,11 +100,13 @@ def test_ranked_lists_tick_right_and_cross_wrong(world, tmp_path):
         assert one.gallery.tolist() == np.argsort(exact[row])[:6].tolist()
         assert one.right.tolist() == (split[4][one.gallery] == split[1][row]).tolist()
         np.testing.assert_allclose(one.distances, exact[row][one.gallery], rtol=1e-5)
-    words = ip.plot_ranked_lists(lists, *files, tmp_path / "lists.svg")
+    words = p.plot_ranked_lists([one.shown(*files) for one in lists], tmp_path / "lists.svg")
     text = (tmp_path / "lists.svg").read_text()
     right = sum(int(one.right.sum()) for one in lists)
     assert (len(re.findall("✓", text)), len(re.findall("✗", text))) == (right, 12 - right)
     assert f"{right} of all 12" in words
+    p.plot_ranked_lists([(files[0][0], [(files[1][0], True), (files[1][1], False)])], tmp_path / "plain.svg")
+    assert (tmp_path / "plain.svg").read_text().count("✓") == 1
     assert f"✓ {lists[0].distances[lists[0].right][0]:.2f}" in text
 
 
@@ -126,7 +128,7 @@ def test_hardest_pairs_are_the_worst_and_no_image_comes_twice(world, tmp_path):
     for chosen, values, sign in ((hard.genuine, hard.genuine_distances, -1), (hard.impostors, hard.impostor_distances, 1)):
         assert len(set(chosen[:, 0])) == len(set(chosen[:, 1])) == 3
         assert np.all(np.diff(values) * sign >= 0)
-    words = ip.plot_hardest_pairs(hard, *files, tmp_path / "hard.svg")
+    words = p.plot_hardest_pairs(hard, *files, tmp_path / "hard.svg")
     assert f"up to {distances[same].max():.2f}" in words
     assert f"{distances[~same].min():.2f}" in (tmp_path / "hard.svg").read_text()
 
@@ -134,7 +136,7 @@ def test_hardest_pairs_are_the_worst_and_no_image_comes_twice(world, tmp_path):
 def test_activation_maps_lie_on_their_images(tmp_path):
     images = [np.full((40, 20, 3), 255, np.uint8)] * 2
     maps = [np.asarray([[1.0, 1.0], [0.0, 0.0]], np.float32), np.zeros((4, 2), np.float32)]
-    assert ip.plot_activation_maps(images, maps, tmp_path / "maps.png") == "Activation maps of 2 images."
+    assert p.plot_activation_maps(images, maps, tmp_path / "maps.png") == "Activation maps of 2 images."
     with Image.open(tmp_path / "maps.png") as image:
         shades = np.asarray(image.convert("L"), dtype=float)
     middle = shades.shape[1] // 4
@@ -142,9 +144,9 @@ def test_activation_maps_lie_on_their_images(tmp_path):
     # The upper half is active and light, the lower half dark.
     assert column[len(column) // 4] > column[3 * len(column) // 4] + 50
     with pytest.raises(ReidError, match="2 images and 1 activation maps"):
-        ip.plot_activation_maps(images, maps[:1], tmp_path / "maps.png")
+        p.plot_activation_maps(images, maps[:1], tmp_path / "maps.png")
     with pytest.raises(ReidError, match="activation map 0"):
-        ip.plot_activation_maps(images[:1], [np.full((2, 2), np.nan, np.float32)], tmp_path / "maps.png")
+        p.plot_activation_maps(images[:1], [np.full((2, 2), np.nan, np.float32)], tmp_path / "maps.png")
 
 
 def test_bad_input_is_named(world, tmp_path):
@@ -154,14 +156,14 @@ def test_bad_input_is_named(world, tmp_path):
         with pytest.raises(ReidError, match="to draw: give at least one"):
             draw({}, path)
     with pytest.raises(ReidError, match="of one kind only"):
-        p.plot_distances([1.0, 2.0], [True, True], path)
+        p.plot_distance_histogram([1.0, 2.0], [True, True], path)
     with pytest.raises(ReidError, match="3 images are too few"):
         p.plot_embeddings(np.eye(3), [1, 1, 1], path)
     with pytest.raises(ReidError, match="class tree linkage"):
         p.plot_class_tree(np.zeros((0, 4)), path)
     with pytest.raises(ReidError, match="no ranked list"):
-        ip.plot_ranked_lists([], *files, path)
+        p.plot_ranked_lists([], path)
     gone = [tmp_path / "gone.png"] * 20
     with pytest.raises(ReidError, match=r"gone\.png cannot be read"):
-        ip.plot_hardest_pairs(hardest_pairs(pairs, distances, same, count=1), gone, files[1], path)
+        p.plot_hardest_pairs(hardest_pairs(pairs, distances, same, count=1), gone, files[1], path)
     assert not list(tmp_path.iterdir())

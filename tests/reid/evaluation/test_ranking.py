@@ -136,6 +136,12 @@ def test_given_distances_rank_as_embeddings_do(metric, monkeypatch):
     np.testing.assert_allclose(whole, expected, atol=1e-5)
 
 
+def test_rounding_never_makes_a_distance_to_itself_nan():
+    rows = np.random.default_rng(0).standard_normal((300, 64)) + 3
+    own = np.diag(distances_between(rows, rows)(np.arange(300)))
+    assert ((own >= 0) & (own < 0.05)).all()
+
+
 def test_bad_given_distances_are_named():
     _, query_ids, query_cams, _, gallery_ids, gallery_cams = case(4)
     labels = (query_ids[:9], query_cams[:9], gallery_ids, gallery_cams)
