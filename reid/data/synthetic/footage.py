@@ -45,7 +45,7 @@ class TruthBox:
     box: tuple[int, int, int, int]
 
     def as_mot(self) -> str:
-        """A line of a MOTChallenge 2015 file (Leal-Taixé et al. 2015, section 3.3): 3D coordinates unknown, hence -1."""
+        """A line of a MOTChallenge 2015 file (Leal-Taixé et al. 2015, data format): 3D coordinates unknown, hence -1."""
         return f"{self.frame},{self.identity}," + ",".join(map(str, self.box)) + ",1,-1,-1,-1"
 
 

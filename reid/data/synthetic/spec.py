@@ -24,7 +24,7 @@ _SECONDS_IN_VIEW, _MOST_IN_VIEW = 4.4, 5.0
 
 @dataclass(frozen=True, slots=True)
 class TownSpec:
-    """What to render. Sizes are pixels; a person's height in the footage is 0.28 to 0.45 of ``footage_height``.
+    """What to render. Sizes are pixels; a person in the footage is 0.25 to 0.47 of ``footage_height`` tall.
 
     Raises:
         UsageError: a field is too small, too large for another, or not a number of its type.

@@ -97,7 +97,7 @@ def _choose_actors(spec: TownSpec, test_identities: Sequence[int]) -> list[int]:
 
 def _refuse_strange_files(out: Path) -> None:
     for folder, own in (("crops", _CROP_NAME), ("footage", _FOOTAGE_NAME)):
-        strange = sorted(path.name for path in (out / folder).glob("*") if not own.fullmatch(path.name))
+        strange = sorted(path.name for path in (out / folder).glob("[!.]*") if not own.fullmatch(path.name))
         if strange:
             raise UsageError(f"{out / folder} holds {strange[0]}, which is not of a synthetic town: give another folder or move it away")
 
