@@ -1,6 +1,7 @@
 """Stage ``evaluate``: every objective on people never trained on, next to the untrained network -> figures, curves, pictures."""
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,35 @@ from pipelines.console import progress_bar, run_stage, say
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_images
-from reid.evaluation import RankingReport, bootstrap_interval, rank_gallery, verify
+from reid.evaluation import (
+    RankingReport,
+    bootstrap_interval,
+    distances_between,
+    draw_pairs,
+    pair_distances,
+    rank_gallery,
+    verify,
+)
+from reid.evaluation.examples import ranked_lists
+from reid.evaluation.image_plots import plot_ranked_lists
+from reid.evaluation.plots import plot_cmc, plot_distance_histogram, plot_roc
 from reid.files import atomic_path, read_json, write_json
 
 OUT = Path("reports/evaluation")
-Embeddings = npt.NDArray[np.float32]
 
 
-def ranking(embeddings: Embeddings, catalog: Catalog) -> RankingReport:
-    """Query against gallery, both parts of one embedded catalog."""
-    query, gallery = (np.isin(catalog.column("split"), name) for name in ("query", "gallery"))
-    ids, cameras = catalog.identities, catalog.cameras
-    return rank_gallery(embeddings[query], ids[query], cameras[query], embeddings[gallery], ids[gallery], cameras[gallery])
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A part of the catalog with the embeddings (N, D) of its images."""
+
+    catalog: Catalog
+    embeddings: npt.NDArray[np.float32]
+
+
+def rank(query: Embedded, gallery: Embedded) -> RankingReport:
+    """Query against gallery by the Market-1501 protocol."""
+    parts = ((part.embeddings, part.catalog.identities, part.catalog.cameras) for part in (query, gallery))
+    return rank_gallery(*next(parts), *next(parts))
 
 
 def figures(report: RankingReport) -> dict[str, float]:
@@ -36,75 +54,64 @@ def figures(report: RankingReport) -> dict[str, float]:
     return {key: float(value) for key, value in values.items()}
 
 
-def pair_distances(embeddings: Embeddings, catalog: Catalog, limit: int = 2000) -> tuple[Embeddings, npt.NDArray[np.bool_]]:
-    """Distances of all cross-camera pairs of at most ``limit`` images, and which pairs show one person."""
-    keep = np.linspace(0, len(catalog) - 1, min(limit, len(catalog))).astype(int)
-    kept, ids, cameras = embeddings[keep], catalog.identities[keep], catalog.cameras[keep]
-    first, second = np.triu_indices(len(keep), 1)
-    across = cameras[first] != cameras[second]
-    first, second = first[across], second[across]
-    similarity = (kept @ kept.T)[first, second]
-    return np.sqrt(np.maximum(2 - 2 * similarity, 0)).astype(np.float32), ids[first] == ids[second]
-
-
 def write_curve(path: Path, header: tuple[str, str], points: list[tuple[float, float]]) -> None:
     """A two-column CSV for ``dvc plots``."""
     with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
         csv.writer(stream).writerows([header, *points])
 
 
-def pictures(params: Params, catalog: Catalog, embeddings: Embeddings, report: RankingReport, out: Path) -> dict[str, Any]:
+def pictures(params: Params, query: Embedded, gallery: Embedded, report: RankingReport, out: Path) -> dict[str, float | int]:
     """Curves and pictures of the chosen model; returns its verification figures."""
-    from reid.evaluation import plots
-
-    distances, same = pair_distances(embeddings, catalog)
+    labels = (query.catalog.identities, query.catalog.cameras, gallery.catalog.identities, gallery.catalog.cameras)
+    pairs, same = draw_pairs(*labels, seed=params.seed)
+    distances = pair_distances(query.embeddings, gallery.embeddings, pairs)
     verification = verify(distances, same)
-    plots.plot_cmc({"chosen": report.cmc}, out / "cmc.png")
-    plots.plot_distance_histogram(distances, same, out / "distances.png", threshold=verification.threshold)
+    plot_cmc({"chosen": report.cmc}, out / "cmc.png")
+    plot_roc({"chosen": verification}, out / "roc.png")
+    plot_distance_histogram(distances, same, out / "distances.png", threshold=verification.threshold)
     write_curve(out / "cmc.csv", ("rank", "match_rate"), [(rank, float(rate)) for rank, rate in enumerate(report.cmc, 1)])
     step = max(1, len(verification.roc.far) // 500)
     points = zip(verification.roc.far[::step], verification.roc.tar[::step], strict=True)
     write_curve(out / "roc.csv", ("false_accept_rate", "true_accept_rate"), [(float(far), float(tar)) for far, tar in points])
-    query, gallery = (np.flatnonzero(catalog.column("split") == name) for name in ("query", "gallery"))
-    chosen = query[np.linspace(0, len(query) - 1, min(params.evaluate.ranked_queries, len(query))).astype(int)]
-    paths, ids, cameras = catalog.paths, catalog.identities, catalog.cameras
-    rows = []
-    for index in chosen:
-        asked = np.argsort(-(embeddings[gallery] @ embeddings[index]), kind="stable")
-        ranked = gallery[asked]
-        ranked = ranked[(ids[ranked] != ids[index]) | (cameras[ranked] != cameras[index])][:8]
-        rows.append((paths[index], [(paths[other], bool(ids[other] == ids[index])) for other in ranked]))
-    plots.plot_ranked_lists(rows, out / "ranked_lists.png")
+    rows = np.linspace(0, len(query.catalog) - 1, min(params.evaluate.ranked_queries, len(query.catalog))).astype(int)
+    lists = ranked_lists(distances_between(query.embeddings, gallery.embeddings), rows, *labels, k=8)
+    plot_ranked_lists([ranked.shown(query.catalog.paths, gallery.catalog.paths) for ranked in lists], out / "ranked_lists.png")
     return verification.summary()
 
 
 def main() -> None:
     """Write ``reports/evaluation``."""
-    from reid.models.embedder import build_model, load_model
+    from reid.models.embedder import EmbeddingModel, build_model, load_model
     from reid.models.inference import embed_images
     from reid.training.trial import model_spec
 
     params = load_params()
-    catalog = read_catalog("data/catalog.parquet").split("query", "gallery")
+    catalog = read_catalog("data/catalog.parquet")
+    parts = [catalog.split(name) for name in ("query", "gallery")]
     chosen = read_json("reports/selection.json", "selection")["chosen"]
     with progress_bar("decoding images") as progress:
-        images = load_images(catalog.paths, params.model.height, params.model.width, progress=progress)
+        paths = [path for part in parts for path in part.paths]
+        images = load_images(paths, params.model.height, params.model.width, progress=progress)
+
+    def embed(model: EmbeddingModel) -> tuple[Embedded, Embedded]:
+        embeddings = embed_images(model, images)
+        split = len(parts[0])
+        return Embedded(parts[0], embeddings[:split]), Embedded(parts[1], embeddings[split:])
+
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
-    baseline = embed_images(build_model(model_spec(params)), images)
-    metrics["untrained"] = figures(ranking(baseline, catalog))
+    metrics["untrained"] = figures(rank(*embed(build_model(model_spec(params)))))
     for name in OBJECTIVES:
         model, _ = load_model(Path("models") / name / "model.safetensors")
-        embeddings = embed_images(model, images)
-        report = ranking(embeddings, catalog)
+        query, gallery = embed(model)
+        report = rank(query, gallery)
         metrics["objectives"][name] = figures(report)
         say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
         if name == chosen:
             if params.evaluate.bootstrap:
-                asked = catalog.split("query").identities
-                interval = bootstrap_interval(report, asked, samples=params.evaluate.bootstrap, seed=params.seed)
+                interval = bootstrap_interval(report, query.catalog.identities, samples=params.evaluate.bootstrap, seed=params.seed)
                 metrics["chosen_mean_ap_interval"] = [interval.low, interval.high]
             metrics["queries"] = {"valid": report.valid_queries, "skipped": report.skipped_queries}
-            metrics["verification"] = pictures(params, catalog, embeddings, report, OUT)
+            metrics["verification"] = pictures(params, query, gallery, report, OUT)
     write_json(OUT / "metrics.json", metrics)
 
 

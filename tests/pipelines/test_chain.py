@@ -1,0 +1,141 @@
+"""The whole chain by DVC, small but real: rendered people, three trainings under Ray, an engine, a gallery, a camera job."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(cwd)}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+
+
+def project(folder: Path, **sections: dict[str, Any]) -> Path:
+    """A git and DVC repository with the project's code and its parameters, sections replaced by keys."""
+    for name in ("reid", "serving", "pipelines"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for objective in params["objectives"].values():
+        objective |= {"steps": None, "learning_rate": None}
+    for name, keys in sections.items():
+        params[name] |= keys
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "-A"]):
+        assert run(*command, cwd=folder).returncode == 0
+    assert run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start", cwd=folder).returncode == 0
+    return folder
+
+
+SMALL_TRAINING = {"steps": 4, "epoch_steps": 2, "identities": 4, "images": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
+    folder = project(
+        tmp_path,
+        synthetic={"people": 30, "cameras": 2, "images_per_camera": 3, "footage_people": 4, "footage_seconds": 6.0},
+        model={"height": 64, "width": 32},
+        train=SMALL_TRAINING,
+        data={"validation_share": 0.3},
+        calibrate={"false_accept_rate": 0.2, "bootstrap": 20},
+        evaluate={"bootstrap": 20},
+    )
+    done = run("dvc", "repro", cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads((folder / "reports/evaluation/metrics.json").read_text())
+    assert set(metrics["objectives"]) == {"batch_hard", "quadruplet", "hierarchical"}
+    assert all(0 < row["rank1"] <= 1 and 0 < row["mean_ap"] < 1 for row in metrics["objectives"].values())
+    assert metrics["chosen"] in metrics["objectives"]
+    exported = {path.name for path in (folder / "exported").iterdir()}
+    assert {"model.onnx", "model.plan", "model.json"} <= exported
+    export = json.loads((folder / "reports/export.json").read_text())
+    assert export["files"]["fp32"]["lowest"] >= 0.9999
+    sightings = pq.read_table(folder / "results/match/sightings.parquet").to_pylist()
+    assert sightings, "four people walk through the footage"
+    known = set(json.loads((folder / "reports/gallery.json").read_text())["known"])
+    assert {row["identity"] for row in sightings} <= known | {"unknown"}
+    assert (folder / "results/match/report.html").stat().st_size > 1000
+    assert json.loads((folder / "reports/match.json").read_text())["total"]["idf1"] > 0.3
+    results = run(sys.executable, "-m", "pipelines.results", cwd=folder)
+    assert results.returncode == 0, results.stderr
+    assert "report.html" in results.stdout
+
+    again = run("dvc", "repro", cwd=folder)
+    assert again.returncode == 0
+    assert "Data and pipelines are up to date" in again.stdout
+    changed = run("dvc", "repro", "--dry", cwd=change(folder, "calibrate", "false_accept_rate", 0.3))
+    ran = {line.split("'")[1] for line in changed.stdout.splitlines() if line.startswith("Running stage")}
+    assert "calibrate" in ran
+    assert not {stage for stage in ran if stage.startswith(("prepare", "train", "select", "evaluate"))}
+
+
+def change(folder: Path, section: str, key: str, value: object) -> Path:
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params[section][key] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.footage
+def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path) -> None:
+    folder = project(
+        tmp_path,
+        data={
+            "source": "folder",
+            "root": str(shared / "data/pku_reid/dev"),
+            "pattern": r"^(?P<identity>\d+)_c(?P<camera>\d)_",
+            "test_share": 0.3,
+            "validation_share": 0.15,
+            "query_per_camera": 2,
+        },
+        train={"steps": 30, "epoch_steps": 15, "identities": 8, "images": 4},
+    )
+    done = run("dvc", "repro", "train@batch_hard", cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = json.loads((folder / "data/summary.json").read_text())
+    assert summary["images_found"] == summary["images_kept"] == 800
+    counts = {split: part["identities"] for split, part in summary["splits"].items()}
+    assert counts == {"train": 30, "val": 5, "query": 15, "gallery": 15}
+    for name in ("quadruplet", "hierarchical"):  # one training is enough here; the other two are the same files
+        shutil.copytree(folder / "models/batch_hard", folder / "models" / name)
+    for stage in ("select", "evaluate"):
+        done = run(sys.executable, "-m", f"pipelines.{stage}", cwd=folder)
+        assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads((folder / "reports/evaluation/metrics.json").read_text())
+    trained, untrained = metrics["objectives"]["batch_hard"], metrics["untrained"]
+    assert trained["mean_ap"] > untrained["mean_ap"] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("section", "keys", "message", "code"),
+    [
+        ("train", {"stepz": 3}, "train.stepz: unknown key", 2),
+        ("data", {"source": "folder"}, "data.root is not set", 2),
+        ("data", {"source": "folder", "root": "nowhere", "pattern": "(?P<identity>.)"}, "nowhere does not exist", 2),
+        ("data", {"source": "market1501", "root": "."}, "bounding_box_train is missing", 2),
+    ],
+)
+def test_bad_parameters_are_one_line(tmp_path: Path, section: str, keys: dict[str, Any], message: str, code: int) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params[section] |= keys
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "pipelines.prepare"], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data" / "catalog.parquet").exists()
