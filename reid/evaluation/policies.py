@@ -69,11 +69,12 @@ def _combine(distances: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], 
         return distances
     if policy == "min":
         return np.minimum.reduceat(distances, starts, axis=1)
-    ends = np.append(starts[1:], distances.shape[1])
+    counts = np.diff(np.append(starts, distances.shape[1]))
     result = np.empty((len(distances), len(starts)), dtype=np.float32)
-    for person, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        own = distances[:, start:end]
-        if end - start > top_k:
-            own = np.partition(own, top_k - 1, axis=1)[:, :top_k]
-        own.mean(axis=1, out=result[:, person])
+    for count in np.unique(counts):
+        alike = np.flatnonzero(counts == count)
+        own = distances[:, starts[alike][:, None] + np.arange(count)]
+        if count > top_k:
+            own = np.partition(own, top_k - 1, axis=2)[:, :, :top_k]
+        result[:, alike] = own.mean(axis=2)
     return result
