@@ -49,8 +49,9 @@ def main() -> None:
         raise ReidError(result.problems[0])
     truth = {path.stem: path for path in sorted(footage.glob("*.txt"))}
     score = score_job(results / "match", truth).as_dict()
-    write_json("reports/match.json", score)
+    write_json(results / "match" / "score.json", score)
     total = score["total"]
+    write_json("reports/match.json", {key: value for key, value in total.items() if key != "naming"})
     shares = ", ".join(f"{key.replace('_', ' ')} {total[key]:.2f}" for key in ("named_right", "named_wrong", "named_unknown"))
     say(f"sightings: {shares}; IDF1 {total['idf1']:.2f}")
 

@@ -48,9 +48,9 @@ def main() -> None:
     if (job / "sightings.parquet").exists():
         console.print(sightings_table(job / "sightings.parquet"))
     score = read_json("reports/match.json", "score of the job")
-    if "total" in score:
-        shares = {key: score["total"][key] for key in ("named_right", "named_wrong", "named_unknown", "idf1", "hota")}
-        console.print("  ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in shares.items()), highlight=False)
+    if "idf1" in score:
+        shares = [f"{key.replace('_', ' ')} {score[key]:.3f}" for key in ("named_right", "named_wrong", "named_unknown", "idf1", "hota")]
+        console.print("  ".join(shares), highlight=False)
     places = {
         "report page": job / "report.html",
         "sightings": job / "sightings.parquet",
