@@ -8,7 +8,19 @@ import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
 
-__all__ = ["JUNK", "Labels", "Metric", "as_embeddings", "as_labels", "encode", "for_metric", "is_junk", "same_width", "unit_rows"]
+__all__ = [
+    "JUNK",
+    "Labels",
+    "Metric",
+    "as_embeddings",
+    "as_labels",
+    "encode",
+    "for_metric",
+    "is_junk",
+    "row_norms",
+    "same_width",
+    "unit_rows",
+]
 
 Metric = Literal["euclidean", "cosine"]
 Labels = Sequence[int] | Sequence[str] | npt.NDArray[Any]
@@ -55,8 +67,8 @@ def same_width(first: npt.NDArray[np.float32], first_name: str, second: npt.NDAr
         )
 
 
-def unit_rows(matrix: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
-    """Divide every row by its Euclidean norm.
+def row_norms(matrix: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+    """The Euclidean norm of every row.
 
     Raises:
         ReidError: a row is all zeros, which has no direction.
@@ -65,7 +77,16 @@ def unit_rows(matrix: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.floa
     if not norms.all():
         zero = np.flatnonzero(norms == 0)
         raise ReidError(f"{name} embeddings are all zero in {len(zero)} of {len(matrix)} rows (first: {zero[0]}): they have no direction")
-    return matrix / norms[:, None]
+    return norms
+
+
+def unit_rows(matrix: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+    """Divide every row by its Euclidean norm.
+
+    Raises:
+        ReidError: a row is all zeros, which has no direction.
+    """
+    return matrix / row_norms(matrix, name)[:, None]
 
 
 def for_metric(matrix: npt.NDArray[np.float32], name: str, metric: str) -> npt.NDArray[np.float32]:
