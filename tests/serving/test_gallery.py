@@ -80,10 +80,6 @@ def test_a_batch_of_many_people_is_one_change(gallery: Gallery) -> None:
     assert [one.source for one in gallery.show("bert")] == ["1", "3"]
     assert gallery.references()[1].tolist() == ["anna", "bert", "anna", "bert", "carl"]
     assert [(e.identity, e.detail[0]) for e in gallery.audit()[1:]] == [("bert", "2"), ("anna", "1"), ("carl", "1")]
-        ("bert", "2 references"),
-        ("anna", "1 references"),
-        ("carl", "1 references"),
-    ]
     for names in (["dora"], ["dora", "dora", "dora", "tab\t"], ["dora"] * 5):
         with pytest.raises(ReidError):
             gallery.enroll_batch(names, rows[1:])
