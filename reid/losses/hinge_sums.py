@@ -94,10 +94,10 @@ def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tenso
         positives = matrix[left, right] - centre
         thresholds = positives.masked_fill(~usable, -torch.inf)
         number, pushes = count_exceeding(thresholds.view(1, -1), values, torch.zeros_like(groups.group))
-        # A negative pair that shares the identity of the positive one makes a triplet, not a quadruplet: take those out again.
-        # Every negative stands twice in the matrix, once in a row of either identity.
+        # A negative pair that shares the identity of the positive one makes a triplet, not a quadruplet: take those of either identity
+        # out again. Every negative stands twice in the matrix, so each place counts half.
         number_own, pushes_own = count_exceeding(thresholds, values, groups.group)
-        number = number.mul_(0.5).sub_(number_own)
+        number = number.sub_(number_own).sub_(number_own.T.contiguous()).mul_(0.5)
         pushes = 0.5 * pushes.view_as(pushes_own) - pushes_own
         total, active = _inner(pushes, positives) - _inner(number, values), pushes.sum()
         # Padded pairs have a push of zero, wherever it is added.

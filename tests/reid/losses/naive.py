@@ -1,25 +1,41 @@
 """The objectives as loops over float64 numbers, written from the formulas: the reference of the tests."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from hypothesis import strategies as st
 
 Array = npt.NDArray[np.float64]
+Matrix = Sequence[Sequence[float]]
+
+# Any integers may be labels; few different ones make every mixture of group sizes.
+any_labels = st.lists(st.sampled_from([-7, 0, 1, 5, 10**12]), min_size=1, max_size=11)
+seeds = st.integers(0, 999)
 
 
-def distances(x: Array, squared: bool) -> list[list[float]]:
+def embeddings(rows: int, seed: int, dim: int = 3) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, dim)))
+
+
+def distances(x: torch.Tensor, squared: bool) -> Matrix:
     out = [[sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) for q in x.tolist()] for p in x.tolist()]
-    return out if squared else [[value**0.5 for value in row] for row in out]
+    return out if squared else [[math.sqrt(value) for value in row] for row in out]
 
 
-def unit(x: Array) -> Array:
-    return np.stack([row / np.sqrt((row**2).sum()) for row in x])
+def unit(x: torch.Tensor) -> torch.Tensor:
+    return torch.stack([row / float((row**2).sum()) ** 0.5 for row in x])
 
 
 def hinge(value: float) -> float:
     return max(0.0, value)
+
+
+def softplus(value: float) -> float:
+    return math.log(1 + math.exp(value))
 
 
 def mean(values: Iterable[float]) -> float:
@@ -31,44 +47,78 @@ def active_mean(values: Iterable[float]) -> float:
     return mean(value for value in values if value > 0)
 
 
-def triplets(y: list[int]) -> list[tuple[int, int, int]]:
-    n = range(len(y))
-    return [(a, p, k) for a, p, k in product(n, n, n) if a != p and y[a] == y[p] and y[a] != y[k]]
+def candidates(y: Sequence[int], anchor: int) -> tuple[list[int], list[int]]:
+    rows = range(len(y))
+    return [p for p in rows if p != anchor and y[p] == y[anchor]], [n for n in rows if y[n] != y[anchor]]
 
 
-def quadruplets(y: list[int]) -> list[tuple[int, int, int, int]]:
-    n = range(len(y))
-    return [(i, j, m, k) for i, j, m, k in product(n, n, n, n) if i != j and y[i] == y[j] and len({y[i], y[m], y[k]}) == 3]
+def triplets(y: Sequence[int]) -> list[tuple[int, int, int]]:
+    return [(a, p, n) for a in range(len(y)) for p in candidates(y, a)[0] for n in candidates(y, a)[1]]
 
 
-def batch_hard(x: Array, y: list[int], cost: Callable[[float], float], squared: bool = False) -> float:
-    d = distances(x, squared)
-    values = []
-    for a in range(len(y)):
-        positives = [d[a][p] for p in range(len(y)) if p != a and y[p] == y[a]]
-        negatives = [d[a][n] for n in range(len(y)) if y[n] != y[a]]
-        if positives and negatives:
-            values.append(cost(max(positives) - min(negatives)))
-    return mean(values)
+def quadruplets(y: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    rows = range(len(y))
+    positive = [(i, j) for i, j in product(rows, rows) if i != j and y[i] == y[j]]
+    return [(i, j, m, k) for (i, j), m, k in product(positive, rows, rows) if len({y[i], y[m], y[k]}) == 3]
 
 
-def quadruplet(
-    g_sq: list[list[float]], y: list[int], a1: float, a2: float, average: Callable[[Iterable[float]], float]
-) -> tuple[float, float]:
-    first = average([hinge(g_sq[i][j] - g_sq[i][k] + a1) for i, j, k in triplets(y)])
-    second = average([hinge(g_sq[i][j] - g_sq[m][k] + a2) for i, j, m, k in quadruplets(y)])
-    return first, second
-
-
-def pair_means(d: list[list[float]], y: list[int]) -> tuple[float, float]:
+def pair_means(d: Matrix, y: Sequence[int]) -> tuple[float, float]:
     n = range(len(y))
     positive = mean(d[i][j] for i, j in product(n, n) if i != j and y[i] == y[j])
     return positive, mean(d[i][j] for i, j in product(n, n) if y[i] != y[j])
 
 
-def hierarchical(
-    x: Array, y: list[int], thresholds: list[float], merge: Callable[[int, int], int], intra: list[float], beta: float, squared: bool
-) -> float:
-    d = distances(unit(x), squared)
-    values = [hinge(d[a][p] - d[a][n] + beta + thresholds[merge(y[a], y[n])] - intra[y[a]]) for a, p, n in triplets(y)]
-    return mean(values) / 2
+def batch_hard(d: Matrix, y: Sequence[int]) -> list[float]:
+    """Hardest positive less nearest negative, of every anchor that has both."""
+    gaps = []
+    for a in range(len(y)):
+        positives, negatives = candidates(y, a)
+        if positives and negatives:
+            gaps.append(max(d[a][p] for p in positives) - min(d[a][n] for n in negatives))
+    return gaps
+
+
+def semi_hard(d: Matrix, y: Sequence[int]) -> list[float]:
+    """Positive less the nearest negative beyond it, of every positive pair that has one."""
+    gaps = []
+    for a in range(len(y)):
+        positives, negatives = candidates(y, a)
+        for p in positives:
+            beyond = [d[a][n] for n in negatives if d[a][n] > d[a][p]]
+            if beyond:
+                gaps.append(d[a][p] - min(beyond))
+    return gaps
+
+
+def quadruplet(
+    g_sq: Matrix, y: Sequence[int], a1: float, a2: float, average: Callable[[Iterable[float]], float] = mean
+) -> tuple[float, float]:
+    first = average([hinge(g_sq[i][j] - g_sq[i][k] + a1) for i, j, k in triplets(y)])
+    return first, average([hinge(g_sq[i][j] - g_sq[m][k] + a2) for i, j, m, k in quadruplets(y)])
+
+
+def hardest_quadruplet(g_sq: Matrix, y: Sequence[int], a1: float, a2: float) -> tuple[float, float]:
+    first, second = [], []
+    for a in range(len(y)):
+        positives, negatives = candidates(y, a)
+        if not positives or not negatives:
+            continue
+        hardest = max(g_sq[a][p] for p in positives)
+        first.append(hinge(hardest - min(g_sq[a][n] for n in negatives) + a1))
+        foreign = [g_sq[m][k] for m, k in product(negatives, negatives) if y[m] != y[k]]
+        if foreign:
+            second.append(hinge(hardest - min(foreign) + a2))
+    return mean(first), mean(second)
+
+
+def log_ratio(x: torch.Tensor, labels: Matrix, anchors: int, floor: float = 1e-6) -> float:
+    d = distances(x, squared=True)
+    wanted = distances(torch.tensor(labels, dtype=torch.float64), squared=False)
+    values = []
+    for a in range(anchors):
+        others = [i for i in range(len(labels)) if i != a and wanted[a][i] > 0]
+        for i, j in product(others, others):
+            if i < j:
+                ratio = math.log(max(d[a][i], floor) / max(d[a][j], floor))
+                values.append((ratio - math.log(wanted[a][i] / wanted[a][j])) ** 2)
+    return mean(values)
