@@ -16,11 +16,13 @@ import supervision as sv
 
 from reid.errors import ReidError, UsageError
 from reid.files import existing
+from serving.geometry import inside, make_detections
 from serving.job import Camera, DetectorSpec
 from serving.mot import read_mot
+from serving.motion import MotionDetector
 from serving.video import Frame
 
-__all__ = ["DETECTORS", "Detector", "MotDetector", "MotionDetector", "YoloxDetector", "build_detector"]
+__all__ = ["DETECTORS", "Detector", "MotDetector", "MotionDetector", "YoloxDetector", "build_detector", "inside"]
 
 Boxes = npt.NDArray[np.float32]
 PERSON = 0
@@ -45,46 +47,6 @@ def build_detector(spec: DetectorSpec, camera: Camera, threads: int | None = Non
     if spec.name not in DETECTORS:
         raise UsageError(f"detector.name is {spec.name!r}: want one of {', '.join(sorted(DETECTORS))}")
     return DETECTORS[spec.name](spec, camera, threads)
-
-
-class MotionDetector:
-    """Moving things of a person's size in front of a fixed camera, by a mixture-of-Gaussians background (Zivkovic 2004).
-
-    The subtractor marks shadows, which are dropped. Fragments of one person (head, legs) are joined when they lie above one
-    another. Works on a picture at most ``work_height`` high, so its cost does not grow with the camera's resolution.
-    """
-
-    warm_up = 100
-
-    def __init__(self, min_size: tuple[int, int] = (8, 24), work_height: int = 360) -> None:
-        self.min_size, self.work_height = min_size, work_height
-        self._background = cv2.createBackgroundSubtractorMOG2(history=500, varThreshold=25, detectShadows=True)
-        self._seen = 0
-
-    def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
-        """See ``Detector``."""
-        return [self._one(frame.image) for frame in frames]
-
-    def _one(self, image: npt.NDArray[np.uint8]) -> sv.Detections:
-        height, width = image.shape[:2]
-        scale = min(1.0, self.work_height / height)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        mask = self._background.apply(small)
-        self._seen += 1
-        if self._seen == 1:
-            return sv.Detections.empty()  # the first frame is all foreground
-        foreground = (mask == 255).astype(np.uint8)
-        foreground = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        foreground = cv2.morphologyEx(foreground, cv2.MORPH_CLOSE, np.ones((9, 5), np.uint8))
-        _, _, stats, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
-        blobs = stats[1:]
-        blobs = blobs[blobs[:, cv2.CC_STAT_AREA] >= 12].astype(np.float32)
-        boxes = np.column_stack([blobs[:, :2], blobs[:, :2] + blobs[:, 2:4]]) / scale
-        boxes = join_fragments(boxes, reach=0.15 * float(np.median(boxes[:, 3] - boxes[:, 1])) if len(boxes) else 0.0)
-        if float(np.count_nonzero(foreground)) > 0.5 * foreground.size:
-            return sv.Detections.empty()  # the light changed or the camera moved: nothing in this frame can be told apart
-        return _detections(boxes, np.ones(len(boxes), np.float32), width, height, self.min_size)
 
 
 class YoloxDetector:
@@ -138,7 +100,7 @@ class YoloxDetector:
         centre = (raw[:, :2] + self._grid[keep]) * stride
         half = np.exp(raw[:, 2:4]) * stride / 2
         boxes = np.concatenate([centre - half, centre + half], axis=1) / scale
-        found = _detections(boxes, confidence, width, height, self.min_size)
+        found = make_detections(boxes, confidence, width, height, self.min_size)
         return found.with_nms(threshold=self.nms_iou, class_agnostic=True) if len(found) else found
 
 
@@ -162,7 +124,7 @@ class MotDetector:
         if rows is None:
             return sv.Detections.empty()
         height, width = frame.image.shape[:2]
-        return _detections(rows.xyxy, np.clip(rows.confidence, 0, 1), width, height, self.min_size)
+        return make_detections(rows.xyxy, np.clip(rows.confidence, 0, 1), width, height, self.min_size)
 
 
 def letterbox(image: npt.NDArray[np.uint8], height: int, width: int, scale: float) -> npt.NDArray[np.float32]:
@@ -173,39 +135,6 @@ def letterbox(image: npt.NDArray[np.uint8], height: int, width: int, scale: floa
     return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
-def join_fragments(boxes: Boxes, reach: float) -> Boxes:
-    """Replace boxes (N, 4) xyxy that lie above one another by the box around them.
-
-    Two boxes belong together when they share at least half of the narrower one's width and at most ``reach`` pixels lie
-    between them vertically; belonging is transitive.
-    """
-    if len(boxes) < 2:
-        return boxes
-    left, top, right, bottom = boxes.T
-    shared = np.minimum.outer(right, right) - np.maximum.outer(left, left)
-    narrow = np.minimum.outer(right - left, right - left)
-    between = np.maximum.outer(top, top) - np.minimum.outer(bottom, bottom)
-    together = (shared >= 0.5 * narrow) & (between <= reach)
-    from scipy.sparse.csgraph import connected_components
-
-    count, group = connected_components(together, directed=False)
-    joined = np.empty((count, 4), boxes.dtype)
-    for side, reduce in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
-        joined[:, side] = np.inf if side < 2 else -np.inf
-        reduce.at(joined[:, side], group, boxes[:, side])
-    return joined
-
-
-def inside(detections: sv.Detections, region: Sequence[tuple[float, float]]) -> sv.Detections:
-    """The detections whose feet (middle of the lower edge) are inside a polygon; all of them when there is none."""
-    if not region or not len(detections):
-        return detections
-    polygon = np.asarray(region, np.float32).reshape(-1, 1, 2)
-    feet = np.column_stack([detections.xyxy[:, [0, 2]].mean(axis=1), detections.xyxy[:, 3]])
-    mask = np.asarray([cv2.pointPolygonTest(polygon, (float(x), float(y)), False) >= 0 for x, y in feet])
-    return detections[mask]
-
-
 def _grid(height: int, width: int, strides: Sequence[int]) -> tuple[Boxes, Boxes]:
     cells, steps = [], []
     for stride in strides:
@@ -213,13 +142,6 @@ def _grid(height: int, width: int, strides: Sequence[int]) -> tuple[Boxes, Boxes
         cells.append(np.stack([x.ravel(), y.ravel()], axis=1))
         steps.append(np.full((x.size, 1), stride))
     return np.concatenate(cells).astype(np.float32), np.concatenate(steps).astype(np.float32)
-
-
-def _detections(boxes: Boxes, confidence: Boxes, width: int, height: int, min_size: tuple[int, int]) -> sv.Detections:
-    boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
-    size = boxes[:, 2:] - boxes[:, :2]
-    keep = (size >= min_size).all(axis=1)
-    return sv.Detections(xyxy=boxes[keep], confidence=confidence[keep].astype(np.float32), class_id=np.zeros(int(keep.sum()), int))
 
 
 def _motion(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:

@@ -77,7 +77,8 @@ def _across_borders(members: list[Member], segments: Sequence[Segment], folder: 
     by_key = {(member.segment, member.raw): member for member in members}
     group_of: dict[tuple[int, int], list[Member]] = {}
     groups: list[list[Member]] = []
-    for before, after in zip([None, *segments[:-1]], segments, strict=True):
+    for position, after in enumerate(segments):
+        before = segments[position - 1] if position else None
         joined: dict[int, int] = {}
         if before is not None and after.begin < after.first:
             pairs = join_border(_boxes(before, folder, after), _boxes(after, folder, after))

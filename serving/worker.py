@@ -15,7 +15,7 @@ from reid.errors import ReidError, UsageError
 from reid.files import read_json, write_json
 from serving.detection import build_detector
 from serving.gallery import Gallery
-from serving.job import Camera, Job, redacted, source_files
+from serving.job import Camera, Job, is_url, redacted, source_files
 from serving.outputs import JOB_NAME, write_outputs
 from serving.runs import CameraRun
 from serving.runtime import Embedder, load
@@ -65,14 +65,13 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, segment
     gallery = Gallery.open(job.gallery, embedder.fingerprint)
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
-    work = _work_folder(job, out, embedder, segment_s)
     runs = [_prepare(camera, segment_s) for camera in job.cameras]
+    problems = tuple(f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems)
+    if all(run.footage is None for run in runs):
+        raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
+    work = _work_folder(job, out, embedder, segment_s)
     for run in runs:
         _run_camera(run, job, embedder, work, progress)
-    usable = [run for run in runs if run.footage is not None]
-    problems = tuple(f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems)
-    if not usable:
-        raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job could be read; the first: {problems[0]}")
     facts: dict[str, Any] = {
         "job": job.public(),
         "job_key": job.key(),
@@ -121,12 +120,29 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
 
 def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> Path:
     work = out.parent / f".{out.name}.work"
-    ledger = {"job_key": job.key(), "fingerprint": embedder.fingerprint, "segment_s": segment_s}
+    files = [_version(camera) for camera in job.cameras]
+    ledger = {"job_key": job.key(), "fingerprint": embedder.fingerprint, "segment_s": segment_s, "files": files}
     if work.exists() and (not (work / _LEDGER).is_file() or read_json(work / _LEDGER, "ledger") != ledger):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / _LEDGER, ledger)
     return work
+
+
+def _version(camera: Camera) -> list[list[Any]]:
+    """What tells whether a camera's files are still those that stored segments were made from."""
+    try:
+        sources = source_files(camera)
+    except ReidError:
+        return []
+    return [[redacted(name), *_size_and_time(name)] for name in sources]
+
+
+def _size_and_time(source: str) -> list[int]:
+    if is_url(source):
+        return []
+    facts = Path(source).stat()
+    return [facts.st_size, facts.st_mtime_ns]
 
 
 def _prepare(camera: Camera, segment_s: float) -> CameraRun:
