@@ -49,6 +49,8 @@ class ReferenceIndex:
             squared, rows = faiss.knn(queries[pending], self.embeddings, rows_wanted, faiss.METRIC_L2)
             for query, near, distance_sq in zip(pending, rows, squared, strict=True):
                 found[query] = self._nearest_people(queries[query], near, distance_sq, k)
+            if rows_wanted == len(self.embeddings):
+                break  # all rows were seen: a damaged row that is no number is near to nobody
             pending = [query for query in pending if len(found[query]) < k]
             rows_wanted = min(len(self.embeddings), 8 * rows_wanted)
         return found
@@ -56,15 +58,15 @@ class ReferenceIndex:
     def _nearest_people(
         self, query: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], distance_sq: npt.NDArray[np.float32], k: int
     ) -> list[tuple[str, float]]:
-        """Up to ``k`` people from rows in FAISS's order; fewer where the rows belong to fewer.
+        """The ``k`` nearest people of rows in FAISS's order; fewer where the rows belong to fewer.
 
         Distances are computed anew from differences: FAISS's expanded form loses half of the digits near 0, so rows that it puts
         within its error behind the last person are looked at too.
         """
+        rows, distance_sq = rows[rows >= 0], distance_sq[rows >= 0]
         first_rows = np.sort(np.unique(self.people[rows], return_index=True)[1])
-        if len(first_rows) < k:
-            return []
-        rows = rows[distance_sq <= distance_sq[first_rows[k - 1]] + _FAISS_ERROR_SQ]
+        if len(first_rows) > k:
+            rows = rows[distance_sq <= distance_sq[first_rows[k - 1]] + _FAISS_ERROR_SQ]
         distances = np.linalg.norm(self.embeddings[rows] - query, axis=1)
         nearest: dict[int, float] = {}
         for position in np.argsort(distances, kind="stable"):

@@ -408,6 +408,16 @@ def test_verify_finds_each_kind_of_damage(path: Path, gallery: Gallery) -> None:
     assert len(report.problems) == 5
 
 
+def test_a_damaged_row_is_near_to_nobody(path: Path) -> None:
+    with Gallery.open(path, "m", create=True) as gallery:
+        gallery.enroll("anna", unit_rows(1))
+        gallery.enroll("bert", unit_rows(1, seed=1))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE refs SET embedding = ? WHERE id = 2", (np.full(16, np.nan, "f4").tobytes(),))
+    with Gallery.open(path, "m") as gallery:
+        assert [name for name, _ in gallery.search(unit_rows(1), 5)[0]] == ["anna"]
+
+
 def test_a_second_writer_gets_a_clear_error_and_changes_nothing(path: Path, monkeypatch) -> None:
     monkeypatch.setattr("serving.gallery_schema._BUSY_TIMEOUT_MS", 50)
     with Gallery.open(path, "m", create=True) as gallery:
