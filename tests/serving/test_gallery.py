@@ -49,6 +49,13 @@ def test_search_is_brute_force_over_people(gallery: Gallery) -> None:
             np.testing.assert_allclose([distance for _, distance in found], [distance for _, distance in wanted], atol=1e-6)
 
 
+def test_somebody_with_very_many_references_hides_nobody(gallery: Gallery) -> None:
+    near = unit_rows(1) + 0.01 * unit_rows(600, seed=1)
+    gallery.enroll("crowd", near / np.linalg.norm(near, axis=1, keepdims=True))
+    gallery.enroll_batch(["anna", "bert"], unit_rows(2, seed=2))
+    assert {name for name, _ in gallery.search(unit_rows(1), 3)[0]} == {"crowd", "anna", "bert"}
+
+
 def test_an_enrolled_embedding_is_at_distance_zero(gallery: Gallery) -> None:
     rows = unit_rows(40, 128)
     gallery.enroll("anna", rows)
