@@ -66,8 +66,11 @@ def main() -> None:
     write_json(data / "problems.json", [asdict(problem) for problem in problems])
     summary = {"splits": counts, "images_found": len(records), "images_kept": len(rows), "problems": len(problems)}
     write_json(data / "summary.json", summary | {"data_hash": catalog.data_hash})
-    footage = data / "footage"
-    footage.mkdir(exist_ok=True)  # a declared output of the stage; empty for data without footage
+    if params.data.source != "synthetic":  # the stage's declared outputs, empty for data that are not rendered
+        for name in ("crops", "footage"):
+            shutil.rmtree(data / name, ignore_errors=True)
+            (data / name).mkdir()
+        write_json(data / "town.json", {})
     say(", ".join(f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()))
     errors = [problem for problem in problems if problem.level == "error"]
     if errors:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from reid.class_tree import ClassTree
 from reid.config import TrainParams
@@ -111,7 +111,7 @@ def train(
     optimizer = torch.optim.AdamW(
         [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
     )
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+    averaged = AveragedModel(model, multi_avg_fn=_moving_average(settings.ema), use_buffers=True)
     states = {"model": model, "objective": objective, "averaged": averaged}
     position: dict[str, Any] = {"epoch": 0, "step": 0, "elapsed": 0.0}
     if checkpoint is not None and checkpoint.exists():
@@ -149,6 +149,23 @@ def validate(model: EmbeddingModel, data: TrainingData) -> dict[str, float]:
     everyone = (embeddings, data.val_identities, data.val_cameras)
     report = rank_gallery(*everyone, *everyone)
     return {"val_mean_ap": float(report.mean_ap), "val_rank1": float(report.cmc[0]), "val_mean_inp": float(report.mean_inp)}
+
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+    """An exponential moving average that forgets faster in the beginning: a short training must not end near its start."""
+
+    @torch.no_grad()
+    def update(averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
+        keep = min(decay, (1 + int(count)) / (10 + int(count)))
+        if averaged[0].is_floating_point():  # the tensors of one call are of one kind
+            torch._foreach_lerp_(averaged, current, 1 - keep)
+        else:  # BatchNorm's counters
+            torch._foreach_copy_(averaged, current)
+
+    return update
 
 
 def _finished(position: dict[str, Any], settings: TrainParams) -> bool:
@@ -217,12 +234,13 @@ def _run_epoch(
         pixels = augment(torch.from_numpy(data.images[np.asarray(batch)]), how, generator)
         pixels = erase(normalise(pixels), settings.erasing, generator)
         features = model(pixels)
-        output = objective(features, model.neck(features), torch.from_numpy(data.labels[np.asarray(batch)]))
-        if not torch.isfinite(output.value):
+        labels = torch.from_numpy(data.labels[np.asarray(batch)])
+        # The losses refuse embeddings that are not finite; asked first, so that the message can name the files.
+        output = objective(features, model.neck(features), labels) if torch.isfinite(features).all() else None
+        if output is None or not torch.isfinite(output.value):
             names = ", ".join(str(data.paths[index]) for index in batch)
-            raise ReidError(
-                f"the loss is {float(output.value)} at step {position['step']}: lower train.learning_rate; the batch held {names}"
-            )
+            what = "the embeddings are" if output is None else "the loss is"
+            raise ReidError(f"{what} not finite at step {position['step']}: lower train.learning_rate; the batch held {names}")
         optimizer.zero_grad(set_to_none=True)
         output.value.backward()
         if settings.gradient_clip:

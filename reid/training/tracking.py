@@ -48,6 +48,7 @@ class Tracker:
     def __init__(self, uri: str, experiment: str) -> None:
         import mlflow
         from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError  # MLflow lets the database's own errors through
 
         self.uri = absolute_uri(uri)
         self._errors = mlflow.exceptions.MlflowException
@@ -59,7 +60,7 @@ class Tracker:
                 self.experiment_id = self.client.create_experiment(experiment, artifact_location=local)
             else:
                 self.experiment_id = found.experiment_id
-        except self._errors as error:
+        except (self._errors, SQLAlchemyError) as error:
             reason = str(error).splitlines()[0]
             raise ReidError(f"MLflow at {uri} cannot be reached ({reason}): correct tracking.uri or start the server") from error
 

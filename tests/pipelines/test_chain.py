@@ -46,7 +46,7 @@ SMALL_TRAINING = {"steps": 4, "epoch_steps": 2, "identities": 4, "images": 2}
 def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     folder = project(
         tmp_path,
-        synthetic={"people": 30, "cameras": 2, "images_per_camera": 3, "footage_people": 4, "footage_seconds": 6.0},
+        synthetic={"people": 30, "cameras": 2, "images_per_camera": 3, "footage_people": 4, "footage_seconds": 8.0},
         model={"height": 64, "width": 32},
         train=SMALL_TRAINING,
         data={"validation_share": 0.3},
@@ -102,7 +102,7 @@ def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path) -> None:
             "validation_share": 0.15,
             "query_per_camera": 2,
         },
-        train={"steps": 30, "epoch_steps": 15, "identities": 8, "images": 4},
+        train={"steps": 60, "epoch_steps": 30, "identities": 8, "images": 4},
     )
     done = run("dvc", "repro", "train@batch_hard", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -10,10 +10,11 @@ import pytest
 
 from reid.card import InputSpec, Threshold, load_card
 from reid.errors import ReidError, UsageError
-from reid.export import embed_torch, export_model, fingerprint_of
-from reid.export.parity import embed_onnx
+from reid.export import People, export_model, fingerprint_of
+from reid.export.runners import embed_onnxruntime
 from reid.files import sha256_of
-from tests.reid.export.conftest import Exported
+from reid.models.inference import embed_images
+from tests.reid.export.conftest import Exported, smooth_crops
 
 THRESHOLD = Threshold(policy="min", unit="tracklet", false_accept_rate=0.01, distance=0.8, probes=100)
 
@@ -37,7 +38,36 @@ def test_a_directory_holds_what_its_card_says(exported: Exported, crops: npt.NDA
     assert card.fingerprint == report["fingerprint"] == fingerprint_of(exported.checkpoint, card.input)
     assert report["files"]["fp32"]["lowest"] > 0.99999
     assert report["engines"]["fp32"]["targets"] == ["SM86"]
-    np.testing.assert_allclose(embed_onnx(out / "model.onnx", crops), embed_torch(exported.model, crops), atol=2e-6)
+    np.testing.assert_allclose(embed_onnxruntime(out / "model.onnx", crops), embed_images(exported.model, crops), atol=1e-5)
+
+
+def test_every_precision_is_written_measured_and_ranked(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    people = People(np.concatenate([crops, crops[:, :, ::-1]]), np.tile(np.arange(12).astype(str), 2), np.repeat(["1", "2"], 12))
+    report = _export(
+        exported,
+        out,
+        crops,
+        people=people,
+        calibration=smooth_crops(12, 64, 32, seed=3),
+        precisions=("int8", "fp16"),
+        limits={"fp32": 0.9999, "fp16": 0.999, "int8": 0.98},
+        map_fall=0.1,
+    )
+    card = load_card(out)
+    assert set(card.files) == {"fp32", "fp16", "int8"}
+    sizes = {precision: (out / card.files[precision].path).stat().st_size for precision in card.files}
+    assert sizes["int8"] < 0.3 * sizes["fp32"]
+    assert sizes["fp16"] < 0.55 * sizes["fp32"]
+    for precision, file in report["files"].items():
+        for runtime in file["runtimes"].values():
+            assert runtime["mean"] >= file["mean"] > 0.98
+            assert runtime["rank1"] > 0.3, precision
+    assert report["files"]["int8"]["held_against"] == "mean"
+    assert "onnxruntime" in report["files"]["int8"]["runtimes"]
+    # A file that ranks worse than agreed stops the export, however well its cosines look.
+    with pytest.raises(ReidError, match=r"model\.onnx in onnxruntime ranks worse"):
+        _export(exported, out, crops, people=people, map_fall=-0.01)
 
 
 def test_the_fingerprint_is_of_weights_and_input(exported: Exported, tmp_path: Path) -> None:
@@ -65,7 +95,9 @@ def test_a_file_that_strays_stops_the_export_and_leaves_the_old_directory(
     report = _export(exported, out, crops)
     assert report["engines"]["fp32"] == {"note": "no engine was asked for"}
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(ReidError, match=r"model\.onnx strays from the trained model: .* worst images: .*person 3\.png") as caught:
+    with pytest.raises(
+        ReidError, match=r"model\.onnx in onnxruntime strays from the trained model: .* worst images: .*person 3\.png"
+    ) as caught:
         # No float32 file reaches a cosine over one: the limit fails every image.
         _export(exported, out, crops[:4], limits={"fp32": 1.1}, crop_names=[f"person {row}.png" for row in range(4)])
     assert "\n" not in str(caught.value)
@@ -79,6 +111,8 @@ def test_wrong_arguments_are_named(exported: Exported, crops: npt.NDArray[np.uin
         _export(exported, out, crops, precisions=("fp8",))
     with pytest.raises(UsageError, match="limits lack 'fp32'"):
         _export(exported, out, crops, limits={})
+    with pytest.raises(UsageError, match="int8 is made with training crops, and none are given"):
+        _export(exported, out, crops, precisions=("int8",), limits={"fp32": 0.9, "int8": 0.9})
     with pytest.raises(UsageError, match="provenance key 'author' is unknown"):
         _export(exported, out, crops, provenance={"author": "x"})
     with pytest.raises(ReidError, match=r"crops are uint8 \(12, 32, 64, 3\): the model wants uint8 \(N, 64, 32, 3\)"):

@@ -1,6 +1,7 @@
 """The float32 ONNX file: same answers as torch, any batch, nothing left outside, nothing of this machine inside."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,17 @@ import pytest
 import torch
 
 from reid.errors import ReidError, UsageError
-from reid.export import embed_torch
 from reid.export.onnx import export_onnx, read_onnx
-from reid.export.parity import embed_onnx
+from reid.export.runners import RUNNERS, embed_onnxruntime, embed_openvino, installed_runners
+from reid.models.inference import embed_images
 from tests.reid.export.conftest import Exported
 
 
 def test_the_file_gives_the_models_own_embeddings_for_any_batch(exported: Exported, crops: npt.NDArray[np.uint8]) -> None:
-    reference = embed_torch(exported.model, crops)
+    reference = embed_images(exported.model, crops)
     for batch in (1, 5, 12):
-        got = embed_onnx(exported.onnx, crops, batch=batch)
-        np.testing.assert_allclose(got, reference, atol=2e-6)
+        got = embed_onnxruntime(exported.onnx, crops, batch=batch)
+        np.testing.assert_allclose(got, reference, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(reference, axis=1), 1, atol=1e-6)
     # Blobs of one colour each: were all embeddings the same, agreement would mean nothing.
     assert np.abs(reference - reference.mean(axis=0)).max() > 0.05
@@ -31,11 +32,11 @@ def test_before_bn_is_exported_when_the_model_retrieves_with_it(exported: Export
     try:
         exported.model.neck_feature = "before_bn"
         export_onnx(exported.model, exported.spec, tmp_path / "before.onnx", {})
-        got, want = embed_onnx(tmp_path / "before.onnx", crops), embed_torch(exported.model, crops)
+        got, want = embed_onnxruntime(tmp_path / "before.onnx", crops), embed_images(exported.model, crops)
     finally:
         exported.model.neck_feature = other
-    np.testing.assert_allclose(got, want, atol=2e-6)
-    assert np.abs(want - embed_torch(exported.model, crops)).max() > 1e-3
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    assert np.abs(want - embed_images(exported.model, crops)).max() > 1e-3
 
 
 def test_the_contract_of_the_graph(exported: Exported) -> None:
@@ -75,13 +76,22 @@ def test_a_model_that_cannot_be_exported_is_named_and_nothing_is_left(exported: 
     assert list(tmp_path.iterdir()) == []
 
 
+def _runs(runner: str) -> Callable[[Path], object]:
+    return lambda path: RUNNERS[runner](path, np.zeros((1, 64, 32, 3), np.uint8))
+
+
+def test_openvino_gives_the_same_embeddings(exported: Exported, crops: npt.NDArray[np.uint8]) -> None:
+    pytest.importorskip("openvino")
+    np.testing.assert_allclose(embed_openvino(exported.onnx, crops, batch=5), embed_images(exported.model, crops), atol=1e-5)
+
+
 def test_truncated_and_foreign_files_are_named(exported: Exported, tmp_path: Path) -> None:
     torn, garbage, empty = (tmp_path / name for name in ("torn.onnx", "garbage.onnx", "empty.onnx"))
     torn.write_bytes(exported.onnx.read_bytes()[:-1000])
     garbage.write_bytes(b"PK\x03\x04 not a graph" * 50)
     empty.touch()
     for path in (torn, garbage, empty):
-        for read in (read_onnx, lambda path: embed_onnx(path, np.zeros((1, 64, 32, 3), np.uint8))):
+        for read in (read_onnx, *(_runs(name) for name in installed_runners())):
             with pytest.raises(ReidError, match=re.escape(str(path))) as caught:
                 read(path)
             assert "\n" not in str(caught.value)

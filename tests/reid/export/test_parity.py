@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid.errors import ReidError
-from reid.export.parity import check_parity, measure_parity
+from reid.export.parity import Accuracy, People, check_accuracy, check_parity, measure_accuracy, measure_parity
 
 
 def _unit(angles: list[float]) -> np.ndarray:
@@ -35,11 +35,16 @@ def test_scale_does_not_matter_and_order_of_rows_only_moves_the_names(seed: int,
 
 def test_one_bad_image_stops_the_file_and_is_named() -> None:
     reference = np.random.default_rng(0).normal(size=(50, 16))
+    names = [f"crop {row}" for row in range(50)]
+    check_parity(measure_parity(reference, reference.copy(), names), 0.9999, "model.onnx")
     candidate = reference.copy()
-    check_parity(reference, candidate, 0.9999, [str(row) for row in range(50)], "model.onnx")
     candidate[7] += reference[8]
-    with pytest.raises(ReidError, match=r"model\.int8\.onnx strays .* limit 0.99; worst images: crop 7 0\.\d+$"):
-        check_parity(reference, candidate, 0.99, [f"crop {row}" for row in range(50)], "model.int8.onnx")
+    report = measure_parity(reference, candidate, names)
+    with pytest.raises(ReidError, match=r"^model\.int8\.onnx strays .* lowest cosine 0\.\d+, limit 0.99; worst images: crop 7 0\.\d+$"):
+        check_parity(report, 0.99, "model.int8.onnx")
+    check_parity(report, 0.99, "model.int8.onnx", statistic="mean")
+    with pytest.raises(ReidError, match=r"mean cosine 0\.99\d+, limit 0.999; worst images: crop 7 "):
+        check_parity(report, 0.999, "model.int8.onnx", statistic="mean")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
@@ -48,7 +53,21 @@ def test_an_embedding_without_a_direction_never_passes(value: float) -> None:
     candidate = reference.copy()
     candidate[1] = value
     with pytest.raises(ReidError, match=r"worst images: b -1\.0"):
-        check_parity(reference, candidate, 0.0, ["a", "b", "c"], "model.onnx")
+        check_parity(measure_parity(reference, candidate, ["a", "b", "c"]), 0.0, "model.onnx")
+
+
+def test_ranking_is_across_cameras_and_its_fall_is_gated() -> None:
+    identities, cameras = np.array(["p", "p", "q", "q"]), np.array(["1", "2", "1", "2"])
+    people = People(np.zeros((4, 1, 1, 3), np.uint8), identities, cameras)
+    right = measure_accuracy(_unit([0.0, 0.1, 1.0, 1.1]), people)
+    assert right == Accuracy(rank1=1.0, mean_ap=1.0)
+    # Each image of camera 2 moved onto the other person: every first hit is wrong, the right one is last of two or three.
+    wrong = measure_accuracy(_unit([0.0, 1.1, 1.0, 0.1]), people)
+    assert wrong.rank1 == 0.0
+    assert wrong.mean_ap < 0.6
+    check_accuracy(right, right, 0.0, "model.int8.onnx")
+    with pytest.raises(ReidError, match=r"model\.int8\.onnx in openvino ranks worse .* mAP 1\.0000 falls by 0\.\d+, limit 0\.005"):
+        check_accuracy(right, wrong, 0.005, "model.int8.onnx in openvino")
 
 
 def test_nothing_to_compare_is_an_error() -> None:
