@@ -68,7 +68,8 @@ class _Grid(NamedTuple):
         finite = thresholds > -torch.inf
         low = torch.where(finite, thresholds, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0)
         span = thresholds[:, -1:] - low
-        scale = torch.where(span > 0, (cells - 1) / span, 0.0)
+        # A span of nothing, or of so little that its inverse overflows, becomes one cell.
+        scale = ((cells - 1) / span).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         cell = ((thresholds.clamp_min(low) - low) * scale).clamp_(0, cells - 1).long()
         # Rows ascend, so a cell's thresholds are neighbours; the padding comes first and so gets the highest ranks of the first cell.
         rank = torch.searchsorted(cell, cell, right=True) - 1 - torch.arange(count, device=cell.device)

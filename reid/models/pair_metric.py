@@ -101,8 +101,12 @@ class PairMetric(nn.Module):
         path = existing(path, "pair metric")
         try:
             weights = load_file(path)
-            metric = cls(len(weights["difference"]))
-            metric.load_state_dict(weights)
-        except (SafetensorError, KeyError, RuntimeError) as error:
-            raise ReidError(f"pair metric {path} is not a file of {', '.join(_KEYS)} ({error}): save it again") from error
+        except SafetensorError as error:
+            raise ReidError(f"pair metric {path} cannot be read ({error}): save it again") from error
+        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        dim = shapes.get("difference", ())
+        if shapes != {"difference": dim, "product": dim, "bias": ()} or len(dim) != 1:
+            raise ReidError(f"pair metric {path} holds {shapes}, want difference (D,), product (D,) and bias (): save it again")
+        metric = cls(dim[0])
+        metric.load_state_dict(weights)
         return metric

@@ -18,7 +18,7 @@ def way(request, monkeypatch):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=150)
 def check(data):
     rows, slots = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 9))
     padded = numbers | st.just(-torch.inf)
@@ -33,6 +33,11 @@ def check(data):
 
 def test_counts_equal_the_loops(way):
     check()
+
+
+def test_a_span_too_small_to_divide_by(way):
+    number, below = count_exceeding(torch.tensor([[0.0, 0.0, 1.1754944e-38]]), torch.tensor([[0.0]]), torch.tensor([0]))
+    assert (number.tolist(), below.tolist()) == ([[1.0]], [[0.0, 0.0, 1.0]])
 
 
 def test_many_equal_thresholds_and_far_values(way):
