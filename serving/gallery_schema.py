@@ -46,6 +46,7 @@ CREATE TABLE refs (
 ) STRICT;
 CREATE INDEX refs_of_person ON refs (person_id);
 CREATE INDEX refs_by_age ON refs (taken_at);
+CREATE INDEX refs_of_model ON refs (model_id);
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at REAL NOT NULL,
