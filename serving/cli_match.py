@@ -1,12 +1,13 @@
 """The commands ``match``, ``score``, ``report`` and ``crops``. Heavy imports are inside them, so that ``--help`` is fast."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 
 __all__ = ["crops", "match", "report", "score"]
 
@@ -17,19 +18,25 @@ def match(
     job: Annotated[Path, typer.Argument(help="The job file.", metavar="JOB.yaml")],
     out: Annotated[Path, typer.Option("--out", help="Output folder; appears whole when the job is done.")],
     segment_s: Annotated[float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0)] = 60.0,
+    workers: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares the work; local starts one here.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Find known and unknown people in camera footage."""
     from serving.job import load_job
     from serving.progress import BarProgress
-    from serving.worker import Progress, run_job
+    from serving.worker import Execution, Progress, run_job
 
-    checked = load_job(job)
-    if quiet:
-        result = run_job(checked, out, Progress(), segment_s)
-    else:
-        with BarProgress() as bars:
-            result = run_job(checked, out, bars, segment_s)
+    checked, execution = load_job(job), Execution(segment_s, workers, ray)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        if quiet:
+            result = run_job(checked, out, Progress(), execution)
+        else:
+            with BarProgress() as bars:
+                result = run_job(checked, out, bars, execution)
+    except _Terminated as error:
+        raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
     counts = result.summary["counts"]
     typer.echo(
         f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in {counts['frames']} frames"
@@ -41,6 +48,20 @@ def match(
         typer.echo(problem, err=True)
     if result.problems:
         raise typer.Exit(INCOMPLETE)
+
+
+class StoppedError(ReidError):
+    """The job was asked to end by SIGTERM."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come; no error of a camera, so nothing on the way may take it for one."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 def score(

@@ -161,7 +161,9 @@ class _Work:
         """Embed waiting tracklets as long as they have ``least`` crops."""
         while self._waiting and sum(len(one.crops) for one in self._waiting) >= least:
             group = _take(self._waiting, _EMBED_BATCH)
-            self._people.extend(_person(one, vectors) for one, vectors in zip(group, _embed(group, self._embedder), strict=True))
+            self._people.extend(
+                _person(one, vectors, self._segment.first) for one, vectors in zip(group, _embed(group, self._embedder), strict=True)
+            )
             self._crops += sum(len(one.crops) for one in group)
 
     def result(self) -> SegmentResult:
@@ -187,7 +189,7 @@ _PEOPLE = pa.schema(
         ("last_frame", pa.int64()),
         ("first_s", pa.float64()),
         ("last_s", pa.float64()),
-        ("frames", pa.int64()),
+        ("frames", pa.int64()),  # that the segment owns
         ("head", pa.list_(pa.float32())),  # box at the start, then its velocity in pixels a second
         ("tail", pa.list_(pa.float32())),
         ("embedding", pa.list_(pa.float32())),
@@ -232,7 +234,7 @@ def _rows(one: Tracklet) -> pa.Table:
     )
 
 
-def _person(one: Tracklet, vectors: npt.NDArray[np.float32]) -> dict[str, object]:
+def _person(one: Tracklet, vectors: npt.NDArray[np.float32], first: int) -> dict[str, object]:
     weights = np.asarray([crop.quality for crop in one.crops]) + 1e-3
     best = max(one.crops, key=lambda crop: crop.quality)
     return {
@@ -241,7 +243,7 @@ def _person(one: Tracklet, vectors: npt.NDArray[np.float32]) -> dict[str, object
         "last_frame": int(one.frames[-1]),
         "first_s": float(one.times_s[0]),
         "last_s": float(one.times_s[-1]),
-        "frames": len(one.frames),
+        "frames": int((one.frames >= first).sum()),
         "head": _end(one.boxes[:8], one.times_s[:8], 0),
         "tail": _end(one.boxes[-8:], one.times_s[-8:], -1),
         "embedding": pool(vectors, weights).tolist(),

@@ -6,7 +6,8 @@ the segments that are missing. The output folder itself appears whole when every
 
 import shutil
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ from typing import Any
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, write_json
 from serving.detection import build_detector
+from serving.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.gallery import Gallery
 from serving.job import Camera, Job, is_url, redacted, source_files
 from serving.outputs import JOB_NAME, write_outputs
 from serving.runs import CameraRun
 from serving.runtime import Embedder, load
-from serving.segments import Segment, frames_of, plan_segments, process_segment
-from serving.tracking import TrackletBuilder
-from serving.video import Footage, open_footage
+from serving.runtime.embedder import processors
+from serving.segments import frames_of, plan_segments
+from serving.video import open_footage
 
-__all__ = ["JobResult", "Progress", "run_job"]
+__all__ = ["Execution", "JobResult", "Progress", "run_job"]
 
 _LEDGER = "ledger.json"
 
@@ -50,14 +52,23 @@ class Progress:
         """A camera is finished, or has failed with ``problem``."""
 
 
-def run_job(job: Job, out: Path | str, progress: Progress | None = None, segment_s: float = 60.0) -> JobResult:
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a job is worked through: seconds of footage a segment, processes, and the address of a Ray cluster if there is one."""
+
+    segment_s: float = 60.0
+    workers: int = 1
+    ray: str | None = None
+
+
+def run_job(job: Job, out: Path | str, progress: Progress | None = None, execution: Execution | None = None) -> JobResult:
     """Work through a job and write its output folder.
 
     Raises:
         UsageError: the output folder belongs to something else, or the model has no threshold for the policy.
         ReidError: model, gallery or detector cannot be used, or no camera of the job could be read at all.
     """
-    out, progress = Path(out), progress or Progress()
+    out, progress, execution = Path(out), progress or Progress(), execution or Execution()
     began = time.perf_counter()
     check_output(job, out)
     embedder = load(job.model, job.backend, job.threads)
@@ -65,24 +76,23 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, segment
     gallery = Gallery.open(job.gallery, embedder.fingerprint)
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
-    runs = [_prepare(camera, segment_s) for camera in job.cameras]
-    problems = tuple(f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems)
+    runs = [_prepare(camera, execution.segment_s) for camera in job.cameras]
     if all(run.footage is None for run in runs):
+        problems = _problems(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
-    work = _work_folder(job, out, embedder, segment_s)
-    for run in runs:
-        _run_camera(run, job, embedder, work, progress)
+    work = _work_folder(job, out, embedder, execution.segment_s)
+    _run_segments(runs, job, embedder, work, progress, execution)
     facts: dict[str, Any] = {
         "job": job.public(),
         "job_key": job.key(),
         "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
         "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
         "decision": {"policy": job.policy, "top_k": job.top_k, "threshold": threshold, "from": threshold_from},
-        "problems": list(problems),
+        "problems": _problems(runs),
     }
     summary = write_outputs(job, runs, gallery, threshold, work, out, facts, began)
     shutil.rmtree(work)
-    return JobResult(out, summary, problems)
+    return JobResult(out, summary, tuple(facts["problems"]))
 
 
 def check_output(job: Job, out: Path) -> None:
@@ -159,24 +169,53 @@ def _prepare(camera: Camera, segment_s: float) -> CameraRun:
     return run
 
 
-def _run_camera(run: CameraRun, job: Job, embedder: Embedder, work: Path, progress: Progress) -> None:
-    if run.footage is not None:
+def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: Path, progress: Progress, execution: Execution) -> None:
+    by_camera = {run.camera.id: run for run in runs}
+    threads = job.threads
+    if threads is None and execution.workers > 1:
+        threads = max(1, processors() // execution.workers)
+    tasks: list[SegmentTask] = []
+    for run in runs:
+        if run.footage is None:
+            progress.done(run.camera.id, run.problems[0])
+            continue
         progress.start(run.camera.id, run.total)
-        advance: Callable[[], None] = lambda: progress.advance(run.camera.id)  # noqa: E731
         for segment in run.segments:
-            _run_segment(run, run.footage, segment, job, embedder, work, advance)
-    progress.done(run.camera.id, run.problems[0] if run.problems else None)
+            if not (work / segment.name).is_dir():
+                tasks.append(SegmentTask(job, run.camera, run.footage, segment, threads))
+                continue
+            _advance(progress, run.camera.id, frames_of(segment, run.camera, run.footage))
+    left = Counter(task.camera.id for task in tasks)
+    for outcome in _outcomes(tasks, embedder, progress, execution):
+        run = by_camera[outcome.task.camera.id]
+        if outcome.result is not None:
+            outcome.result.store(work / outcome.task.segment.name)
+            if execution.ray is not None:  # workers of a cluster tell nothing on the way
+                _advance(progress, run.camera.id, outcome.result.counts["frames"])
+        elif outcome.problem is not None and outcome.problem not in run.problems:
+            run.problems.append(outcome.problem)
+        left[run.camera.id] -= 1
+        if not left[run.camera.id]:
+            progress.done(run.camera.id, run.problems[0] if run.problems else None)
+    for run in runs:
+        run.segments = [segment for segment in run.segments if (work / segment.name).is_dir()]
+        run.counts = {segment.name: read_json(work / segment.name / "counts.json", "segment record") for segment in run.segments}
 
 
-def _run_segment(
-    run: CameraRun, footage: Footage, segment: Segment, job: Job, embedder: Embedder, work: Path, advance: Callable[[], None]
-) -> None:
-    folder = work / segment.name
-    if not folder.is_dir():
-        detector = build_detector(job.detector, run.camera, job.threads)
-        builder = TrackletBuilder(job.tracker, job.crops, footage.fps / run.camera.step)
-        process_segment(segment, run.camera, footage, detector, builder, embedder, advance).store(folder)
-    else:
-        for _ in range(frames_of(segment, run.camera, footage)):
-            advance()
-    run.counts[segment.name] = read_json(folder / "counts.json", "segment record")
+def _advance(progress: Progress, camera: str, frames: int) -> None:
+    for _ in range(frames):
+        progress.advance(camera)
+
+
+def _outcomes(tasks: Sequence[SegmentTask], embedder: Embedder, progress: Progress, execution: Execution) -> Iterator[Outcome]:
+    if not tasks:
+        return iter(())
+    if execution.ray is not None:
+        return on_ray(tasks, execution.ray)
+    if execution.workers > 1:
+        return in_processes(tasks, execution.workers, progress.advance)
+    return in_this_process(tasks, embedder, progress.advance)
+
+
+def _problems(runs: Sequence[CameraRun]) -> list[str]:
+    return [f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems]

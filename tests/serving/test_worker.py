@@ -17,7 +17,7 @@ from serving.gallery import Gallery
 from serving.job import Job, load_job
 from serving.runtime import load
 from serving.scoring import score_job
-from serving.worker import Progress, run_job
+from serving.worker import Execution, Progress, run_job
 from tests.serving.tiny_footage import Walk, background, person, write_truth, write_video, write_walks
 from tests.serving.tiny_models import tiny_model
 
@@ -28,6 +28,7 @@ WALKS = [
     Walk("carl", (-12, 238), (3, 0), 60, 177),
 ]
 FRAMES = 190
+SHORT = Execution(segment_s=5.0)
 LIMIT = Threshold(policy="min", unit="tracklet", false_accept_rate=0.01, distance=0.35)
 
 
@@ -144,7 +145,7 @@ def test_a_part_of_the_frames_and_every_other_one(place: Path) -> None:
 
 def test_cutting_into_segments_changes_no_sighting(place: Path, done: Path) -> None:
     job = job_of(place, "cut", [WALK], outputs={"video": False})
-    out = run_job(job, place / "cut", segment_s=5.0).out
+    out = run_job(job, place / "cut", execution=SHORT).out
     whole, cut = (pq.read_table(folder / "sightings.parquet").to_pylist() for folder in (done, out))
     assert [row["identity"] for row in cut] == [row["identity"] for row in whole]
     for one, other in zip(whole, cut, strict=True):
@@ -167,9 +168,9 @@ class _StopAfter(Progress):
 
 def test_a_stopped_job_goes_on_where_it_was_and_ends_the_same(place: Path) -> None:
     job = job_of(place, "stopped", [WALK], outputs={"video": False, "report": False})
-    straight = run_job(job, place / "straight", segment_s=5.0).out
+    straight = run_job(job, place / "straight", execution=SHORT).out
     with pytest.raises(KeyboardInterrupt):
-        run_job(job, place / "stopped", _StopAfter(130), segment_s=5.0)
+        run_job(job, place / "stopped", _StopAfter(130), SHORT)
     assert not (place / "stopped").exists()
     kept = sorted(path.name for path in (place / ".stopped.work").iterdir())
     assert kept == ["hall-00000", "hall-00001", "ledger.json"]
@@ -179,7 +180,7 @@ def test_a_stopped_job_goes_on_where_it_was_and_ends_the_same(place: Path) -> No
         def done(self, camera: str, problem: str | None) -> None:
             assert {name: (place / ".stopped.work" / name).stat().st_mtime_ns for name in marks} == marks
 
-    out = run_job(job, place / "stopped", Watch(), segment_s=5.0).out
+    out = run_job(job, place / "stopped", Watch(), SHORT).out
     for name in ("sightings", "detections"):
         assert pq.read_table(out / f"{name}.parquet").equals(pq.read_table(straight / f"{name}.parquet"))
     assert not (place / ".stopped.work").exists()
@@ -190,9 +191,9 @@ def test_segments_of_other_footage_are_not_taken_up(place: Path, tmp_path: Path)
     camera = {"id": "hall", "source": str(video)}
     job = job_of(place, "changed", [camera], outputs={"video": False, "report": False})
     with pytest.raises(KeyboardInterrupt):
-        run_job(job, tmp_path / "out", _StopAfter(80), segment_s=5.0)
+        run_job(job, tmp_path / "out", _StopAfter(80), SHORT)
     write_video(video, [background()] * 130)
-    assert run_job(job, tmp_path / "out", segment_s=5.0).summary["counts"]["sightings"] == 0
+    assert run_job(job, tmp_path / "out", execution=SHORT).summary["counts"]["sightings"] == 0
 
 
 def test_nobody_in_the_footage_is_an_answer(place: Path) -> None:
