@@ -1,0 +1,143 @@
+"""The figures and pictures of an evaluation as one HTML file that opens from disk: nothing in it is fetched, everything is escaped."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+from reid.errors import ReidError, UsageError
+from reid.files import atomic_path, existing
+
+__all__ = ["Figure", "Section", "Table", "write_page"]
+
+_MEDIA = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the table at the top.
+
+    A share is given in 0..1 with the unit ``%`` and shown times a hundred; other units are shown as given.
+    """
+
+    value: float
+    unit: str = "%"
+    low: float | None = None  # confidence interval, in the unit of ``value``
+    high: float | None = None
+    count: int | None = None  # of what the figure is a mean or a share
+    of: str = ""  # what was counted: ``queries``, ``impostor pairs``
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a section; the first cell of a row is its name."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Section(NamedTuple):
+    """A part of the page: a heading, a text, pictures as (PNG, SVG or JPEG file, alternative text), and a table."""
+
+    heading: str
+    text: str = ""
+    pictures: Sequence[tuple[Path | str, str]] = ()
+    table: Table | None = None
+
+
+def write_page(
+    path: Path | str,
+    title: str,
+    figures: Mapping[str, Figure],
+    sections: Sequence[Section | tuple[str, str, Sequence[tuple[Path | str, str]]]],
+) -> None:
+    """Write the page to ``path``, whole or not at all, with its pictures inside.
+
+    Args:
+        path: of the page.
+        title: of the page, as plain text; like all texts here it is escaped.
+        figures: by name, in the order shown.
+        sections: in the order shown; a plain tuple (heading, text, pictures) will do.
+
+    Raises:
+        ReidError: there is no figure, a figure is not finite, or a picture has no alternative text.
+        UsageError: a picture does not exist or is of an unknown kind.
+    """
+    if not figures:
+        raise ReidError(f"page {path} has no figure to show: give at least one")
+    parts = [Section(*section) for section in sections]
+    headings = ["Figures", *(part.heading for part in parts)]
+    contents = "".join(f'<li><a href="#part-{number}">{escape(heading)}</a></li>' for number, heading in enumerate(headings))
+    bodies = [_figures(figures), *(_body(part) for part in parts)]
+    blocks = [
+        f'<section id="part-{number}"><h2>{escape(heading)}</h2>{body}</section>'
+        for number, (heading, body) in enumerate(zip(headings, bodies, strict=True))
+    ]
+    template = Template(files("reid.evaluation").joinpath("evaluation.html").read_text(encoding="utf-8"))
+    page = template.substitute(
+        title=escape(title), contents=f'<nav aria-label="Contents"><ul>{contents}</ul></nav>', sections="\n".join(blocks)
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _figures(figures: Mapping[str, Figure]) -> str:
+    rows = []
+    for name, figure in figures.items():
+        numbers = [value for value in (figure.value, figure.low, figure.high) if value is not None]
+        if not all(math.isfinite(value) for value in numbers):
+            raise ReidError(
+                f"figure {name!r} is not finite ({figure.value}, {figure.low}, {figure.high}): leave it out or measure it again"
+            )
+        interval = (
+            "" if figure.low is None or figure.high is None else f"{_number(figure.low, figure.unit)} to {_shown(figure.high, figure.unit)}"
+        )
+        counted = "" if figure.count is None else f"{figure.count:,} {figure.of}".strip()
+        rows.append((name, _shown(figure.value, figure.unit), interval, counted))
+    return _table(Table(("figure", "value", "interval", "measured on"), rows))
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{100 * value:.1f}" if unit == "%" else f"{value:.4g}"
+
+
+def _shown(value: float, unit: str) -> str:
+    return f"{_number(value, unit)} {unit}".strip()
+
+
+def _body(part: Section) -> str:
+    text = f"<p>{escape(part.text)}</p>" if part.text else ""
+    table = "" if part.table is None else _table(part.table)
+    return text + table + "".join(_picture(path, words) for path, words in part.pictures)
+
+
+def _picture(path: Path | str, words: str) -> str:
+    path = existing(path, "picture")
+    media = _MEDIA.get(path.suffix.lower())
+    if media is None:
+        raise UsageError(f"picture {path}: suffix {path.suffix!r} is unknown, want one of {', '.join(_MEDIA)}")
+    if not words.strip():
+        raise ReidError(f"picture {path} has no alternative text: say in words what it shows")
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    # A region that scrolls must be reachable by keyboard.
+    return (
+        f'<figure><div class="wide" tabindex="0" role="group" aria-label="{escape(path.stem)}"><img src="data:{media};base64,{data}" '
+        f'alt="{escape(words)}"></div><figcaption aria-hidden="true">{escape(words)}</figcaption></figure>'
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
+    rows = []
+    for row in table.rows:
+        if len(row) != len(table.header):
+            raise ReidError(f"a table row has {len(row)} cells under {len(table.header)} headings ({', '.join(table.header)})")
+        name, *cells = row
+        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
+    inside = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="wide" tabindex="0" role="group" aria-label="table">{inside}</div>'
