@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from reid.card import InputSpec, ModelCard, ModelFile, Threshold, save_card
 from reid.engine import stamp_path
 from reid.errors import ReidError, UsageError
+from reid.export.gate import Gate
 from reid.export.onnx import export_onnx
-from reid.export.parity import check_parity, embed_onnx
+from reid.export.parity import People
+from reid.export.precisions import CONVERSIONS, FILES, GATED_BY
 from reid.export.tensorrt import Module, build_engine, installed
 from reid.files import atomic_directory, sha256_of
-from reid.models.embedder import EmbeddingModel, ModelSpec, load_model, normalise
+from reid.models.embedder import EmbeddingModel, ModelSpec, load_model
 
-__all__ = ["FILES", "PROVENANCE", "embed_torch", "export_model", "fingerprint_of"]
+__all__ = ["PROVENANCE", "People", "export_model", "fingerprint_of"]
 
-FILES = {"fp32": "model.onnx"}
 PROVENANCE = ("name", "objective", "data_hash", "git_commit", "mlflow_run_id", "licence")
 
 
@@ -31,66 +31,66 @@ def export_model(
     *,
     crops: npt.NDArray[np.uint8],
     crop_names: Sequence[str] = (),
+    people: People | None = None,
     calibration: npt.NDArray[np.uint8] | None = None,
     precisions: Sequence[str] = ("fp32",),
     engines: Module | None = None,
     engine_options: Mapping[str, Any] | None = None,
     limits: Mapping[str, float],
+    map_fall: float = 0.005,
     thresholds: Sequence[Threshold] = (),
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Write a model directory, whole or not at all, and measure every file in it.
+    """Write a model directory, whole or not at all, and measure every file in it with every CPU runtime that is installed.
 
     Args:
         checkpoint: of ``reid.models.embedder.save_model``.
         out: the directory; one that is there is replaced.
         crops: held-out people for the parity check, uint8 ``(N, height, width, 3)``, RGB, of the model's input size.
         crop_names: N names for messages; row numbers when empty.
-        calibration: training people for int8, like ``crops``.
+        people: validation people to measure rank-1 and mAP on; None leaves that check out.
+        calibration: training people, like ``crops``: int8 is calibrated on them, and layers of fp16 and int8 chosen.
         precisions: keys of ``FILES``; fp32 is always written.
         engines: the TensorRT module to build an engine with from every ONNX file, or None for no engine.
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
-        limits: for each precision, the lowest cosine to the trained model that one crop may have.
+        limits: for each precision, the least cosine to the trained model; ``GATED_BY`` says whether of the lowest crop or the mean.
+        map_fall: how far mAP on ``people`` may fall below the trained model's, in 0..1.
         thresholds: calibrated ones, for the card.
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
 
     Returns:
-        For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit and parity; ``engines``, by precision: path,
-        bytes, key, or a note why there is none.
+        For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held against, layers left in
+        float32, and by runtime cosines, rank-1 and mAP; ``engines``, by precision: path, bytes, key, or a note why there is none.
 
     Raises:
         UsageError: the checkpoint is missing, or a precision, limit or key is unknown or missing.
         ReidError: a file strays from the trained model, or a step fails; nothing is written then.
     """
     precisions = tuple(dict.fromkeys(("fp32", *precisions)))
-    _check_arguments(precisions, limits, provenance)
+    _check_arguments(precisions, limits, provenance, calibration)
     model, spec = load_model(checkpoint)
     _check_crops(crops, spec)
-    names = list(crop_names) or [f"crop {row}" for row in range(len(crops))]
-    reference = embed_torch(model, crops)
+    gate = Gate(model, crops, list(crop_names) or [f"crop {row}" for row in range(len(crops))], people, map_fall)
     input_spec = InputSpec(height=spec.height, width=spec.width)
     fingerprint = fingerprint_of(checkpoint, input_spec)
-    metadata = {
-        "reid.fingerprint": fingerprint,
-        "reid.backbone": spec.backbone,
-        "reid.neck_feature": spec.neck_feature,
-        "reid.colour": "rgb",
-        "reid.layout": "nhwc",
-    }
-    report: dict[str, Any] = {"fingerprint": fingerprint, "files": {}, "engines": {}}
+    report: dict[str, Any] = {"fingerprint": fingerprint, "trained": gate.trained, "files": {}, "engines": {}}
     files: dict[str, ModelFile] = {}
     with atomic_directory(out) as folder:
         for precision in precisions:
             path = folder / FILES[precision]
-            export_onnx(model, spec, path, metadata)
-            parity = check_parity(reference, embed_onnx(path, crops), limits[precision], names, FILES[precision])
+            kept = _write(precision, path, folder / FILES["fp32"], model, spec, fingerprint, calibration, limits[precision])
+            measured = gate.check(path, limits[precision], GATED_BY[precision])
             files[precision] = ModelFile(path=path.name, sha256=sha256_of(path))
             report["files"][precision] = {
                 "path": path.name,
                 "bytes": path.stat().st_size,
                 "sha256": files[precision].sha256,
                 "limit": limits[precision],
-                **parity.as_dict(),
+                "held_against": GATED_BY[precision],
+                "float32_layers": list(kept),
+                "lowest": min(runtime["lowest"] for runtime in measured.values()),
+                "mean": min(runtime["mean"] for runtime in measured.values()),
+                "runtimes": measured,
             }
             report["engines"][precision] = _engine(path, engines, dict(engine_options or {}), files, precision)
         card = ModelCard(
@@ -107,18 +107,33 @@ def export_model(
     return report
 
 
-def embed_torch(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 32) -> npt.NDArray[np.float32]:
-    """The trained model's own embeddings ``(N, D)``, float32, L2-normalised, of uint8 RGB ``(N, height, width, 3)``."""
-    model.eval()
-    with torch.inference_mode():
-        rows = [model.embed(normalise(torch.from_numpy(images[start : start + batch]))).numpy() for start in range(0, len(images), batch)]
-    return np.concatenate(rows) if rows else np.zeros((0, model.dim), np.float32)
-
-
 def fingerprint_of(checkpoint: Path | str, input_spec: InputSpec) -> str:
     """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach them."""
     facts = json.dumps(input_spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{sha256_of(checkpoint)}\n{facts}".encode()).hexdigest()[:32]
+
+
+def _write(
+    precision: str,
+    path: Path,
+    fp32: Path,
+    model: EmbeddingModel,
+    spec: ModelSpec,
+    fingerprint: str,
+    calibration: npt.NDArray[np.uint8] | None,
+    limit: float,
+) -> tuple[str, ...]:
+    if precision in CONVERSIONS and calibration is not None:
+        return CONVERSIONS[precision](fp32, path, calibration, limit).kept
+    metadata = {
+        "reid.fingerprint": fingerprint,
+        "reid.backbone": spec.backbone,
+        "reid.neck_feature": spec.neck_feature,
+        "reid.colour": "rgb",
+        "reid.layout": "nhwc",
+    }
+    export_onnx(model, spec, path, metadata)
+    return ()
 
 
 def _engine(onnx_path: Path, module: Module | None, options: dict[str, Any], files: dict[str, ModelFile], precision: str) -> dict[str, Any]:
@@ -140,12 +155,18 @@ def _engine(onnx_path: Path, module: Module | None, options: dict[str, Any], fil
     }
 
 
-def _check_arguments(precisions: Sequence[str], limits: Mapping[str, float], provenance: Mapping[str, str]) -> None:
+def _check_arguments(
+    precisions: Sequence[str], limits: Mapping[str, float], provenance: Mapping[str, str], calibration: npt.NDArray[np.uint8] | None
+) -> None:
     for precision in precisions:
         if precision not in FILES:
             raise UsageError(f"precision {precision!r} is unknown: choose from {', '.join(FILES)}")
         if precision not in limits:
-            raise UsageError(f"limits lack {precision!r}: give the lowest cosine that {precision} may have")
+            raise UsageError(f"limits lack {precision!r}: give the least cosine that {precision} may have")
+        if precision in CONVERSIONS and calibration is None:
+            raise UsageError(
+                f"{precision} is made with training crops, and none are given: give calibration images, or leave {precision} out"
+            )
     for key in provenance:
         if key not in PROVENANCE:
             raise UsageError(f"provenance key {key!r} is unknown: choose from {', '.join(PROVENANCE)}")

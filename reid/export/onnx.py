@@ -3,7 +3,7 @@
 import copy
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from reid.errors import ReidError
 from reid.files import atomic_path, existing
 from reid.models.embedder import EmbeddingModel, ModelSpec, normalise
 
-__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "export_onnx", "read_onnx", "write_onnx"]
+__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "convolutions", "export_onnx", "read_onnx", "trunk_nodes", "write_onnx"]
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"
@@ -105,6 +105,28 @@ def read_onnx(path: Path | str) -> onnx.ModelProto:
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise ReidError(f"{path} is not an ONNX file, or truncated: export the model again") from error
     return proto
+
+
+def convolutions(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the convolutions, in the graph's order."""
+    return tuple(node.name for node in proto.graph.node if node.op_type == "Conv")
+
+
+def trunk_nodes(proto: onnx.ModelProto) -> frozenset[str]:
+    """Names of the nodes from the first convolution to the last: what lower precision pays for, and what can bear it."""
+    behind: set[str] = set()  # tensors that a convolution has a part in
+    ahead: set[str] = set()  # tensors that have a part in a convolution
+    nodes = proto.graph.node
+    downstream = {node.name for node in nodes if _extend(behind, node, node.input, node.output)}
+    upstream = {node.name for node in reversed(nodes) if _extend(ahead, node, node.output, node.input)}
+    return frozenset(downstream & upstream)
+
+
+def _extend(reached: set[str], node: onnx.NodeProto, come_from: Iterable[str], go_to: Iterable[str]) -> bool:
+    if node.op_type != "Conv" and reached.isdisjoint(come_from):
+        return False
+    reached.update(go_to)
+    return True
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:

@@ -1,20 +1,19 @@
-"""The parity gate: an exported file must give the answers of the trained model, image by image."""
+"""The parity gate: an exported file must give the answers of the trained model, image by image and ranking by ranking."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from reid.errors import ReidError
-from reid.files import existing
+from reid.evaluation import rank_gallery
 
-__all__ = ["ParityReport", "check_parity", "embed_onnx", "measure_parity"]
+__all__ = ["Accuracy", "ParityReport", "People", "check_accuracy", "check_parity", "measure_accuracy", "measure_parity"]
 
 _WORST = 5
+Embeddings = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,24 @@ class ParityReport:
         return asdict(self)
 
 
-def measure_parity(reference: npt.NDArray[np.floating], candidate: npt.NDArray[np.floating], names: Sequence[str]) -> ParityReport:
+@dataclass(frozen=True)
+class People:
+    """Validation people: images uint8 ``(N, height, width, 3)`` with N identities and N cameras."""
+
+    images: npt.NDArray[np.uint8]
+    identities: npt.NDArray[np.str_]
+    cameras: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Ranking of every image against all images of other cameras, in 0..1."""
+
+    rank1: float
+    mean_ap: float
+
+
+def measure_parity(reference: Embeddings, candidate: Embeddings, names: Sequence[str]) -> ParityReport:
     """Compare embeddings row by row.
 
     Args:
@@ -59,52 +75,47 @@ def measure_parity(reference: npt.NDArray[np.floating], candidate: npt.NDArray[n
     return ParityReport(images=len(cosine), lowest=float(cosine.min()), mean=float(cosine.mean()), worst=worst)
 
 
-def check_parity(
-    reference: npt.NDArray[np.floating], candidate: npt.NDArray[np.floating], limit: float, names: Sequence[str], file: str
-) -> ParityReport:
-    """``measure_parity``, and refuse a file that strays.
+def check_parity(report: ParityReport, limit: float, file: str, *, statistic: str = "lowest") -> None:
+    """Refuse a file that strays from the trained model.
 
     Args:
-        reference: ``(N, D)``.
-        candidate: ``(N, D)``.
-        limit: the lowest cosine that any one image may have.
-        names: N names of the images.
+        report: of ``measure_parity``.
+        limit: the least cosine.
+        file: what is under test, for the message.
+        statistic: ``lowest`` or ``mean``, what the limit is held against.
+
+    Raises:
+        ReidError: the cosine is below the limit; the message names the file and the worst images.
+    """
+    value = {"lowest": report.lowest, "mean": report.mean}[statistic]
+    if value < limit:
+        worst = ", ".join(f"{name} {cosine:.5f}" for name, cosine in report.worst if cosine < limit)
+        raise ReidError(f"{file} strays from the trained model: {statistic} cosine {value:.5f}, limit {limit}; worst images: {worst}")
+
+
+def measure_accuracy(embeddings: Embeddings, people: People) -> Accuracy:
+    """Rank every image of ``people`` against the rest; images of the same person and camera are left out.
+
+    Raises:
+        ReidError: nobody is seen by two cameras.
+    """
+    rows = (embeddings, people.identities, people.cameras)
+    report = rank_gallery(*rows, *rows)
+    return Accuracy(rank1=float(report.cmc[0]), mean_ap=float(report.mean_ap))
+
+
+def check_accuracy(reference: Accuracy, candidate: Accuracy, most: float, file: str) -> None:
+    """Refuse a file that ranks worse than the trained model.
+
+    Args:
+        reference: of the trained model.
+        candidate: of the file under test.
+        most: how far mAP may fall, in 0..1.
         file: what is under test, for the message.
 
     Raises:
-        ReidError: an image is below the limit; the message names the file and the worst images.
+        ReidError: mAP falls further.
     """
-    report = measure_parity(reference, candidate, names)
-    if report.lowest < limit:
-        worst = ", ".join(f"{name} {cosine:.5f}" for name, cosine in report.worst if cosine < limit)
-        raise ReidError(f"{file} strays from the trained model: lowest cosine {report.lowest:.5f}, limit {limit}; worst images: {worst}")
-    return report
-
-
-def embed_onnx(path: Path | str, images: npt.NDArray[np.uint8], batch: int = 32, threads: int = 0) -> npt.NDArray[np.float32]:
-    """Embed with ONNX Runtime on the CPU.
-
-    Args:
-        path: an ONNX file of this project.
-        images: uint8 ``(N, height, width, 3)``, RGB, of the file's own size.
-        batch: images a run.
-        threads: of ONNX Runtime, 0 for its own choice.
-
-    Returns:
-        float32 ``(N, D)``.
-
-    Raises:
-        UsageError: the file does not exist.
-        ReidError: ONNX Runtime cannot load or run it.
-    """
-    path = existing(path, "ONNX file")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        rows = [session.run(None, {name: images[start : start + batch]})[0] for start in range(0, len(images), batch)]
-    except Exception as error:  # ONNX Runtime's exceptions share no base class other than this
-        raise ReidError(f"{path} does not run in ONNX Runtime: {' '.join(str(error).split())[:400]}: export the model again") from error
-    return np.concatenate(rows) if rows else np.zeros((0, session.get_outputs()[0].shape[1]), np.float32)
+    fall = reference.mean_ap - candidate.mean_ap
+    if fall > most:
+        raise ReidError(f"{file} ranks worse than the trained model: mAP {reference.mean_ap:.4f} falls by {fall:.4f}, limit {most}")

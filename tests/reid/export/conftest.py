@@ -29,10 +29,8 @@ def smooth_crops(count: int, height: int, width: int, seed: int) -> npt.NDArray[
     return (fine * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def settled(spec: ModelSpec, images: npt.NDArray[np.uint8]) -> EmbeddingModel:
-    """A model with random weights whose BatchNorms have seen images, as those of a trained one have."""
-    torch.manual_seed(0)
-    model = build_model(spec)
+def settled(model: EmbeddingModel, images: npt.NDArray[np.uint8]) -> EmbeddingModel:
+    """Let the BatchNorms of a random model see images, as those of a trained one have."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.momentum = 0.5
@@ -53,7 +51,25 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A ResNet-18 with a reduction to 64 dimensions and GeM."""
     folder = tmp_path_factory.mktemp("exported")
     spec = ModelSpec(backbone="resnet18", weights="none", height=64, width=32, embedding_dim=64, pooling="gem")
-    model = settled(spec, smooth_crops(16, 64, 32, seed=2))
+    torch.manual_seed(0)
+    model = settled(build_model(spec), smooth_crops(16, 64, 32, seed=2))
     save_model(model, spec, folder / "model.safetensors")
     export_onnx(model, spec, folder / "model.onnx", {"reid.note": "test"})
     return Exported(model, spec, folder / "model.safetensors", folder / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The float32 ONNX file of a network of six convolutions in a row, with 16 dimensions."""
+    torch.manual_seed(0)
+    layers: list[torch.nn.Module] = []
+    for channels_in, channels_out, stride in ((3, 16, 2), (16, 16, 1), (16, 16, 2), (16, 16, 1), (16, 16, 2), (16, 16, 1)):
+        layers += [
+            torch.nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
+            torch.nn.BatchNorm2d(channels_out),
+            torch.nn.ReLU(),
+        ]
+    model = settled(EmbeddingModel(torch.nn.Sequential(*layers), 16), smooth_crops(16, 64, 32, seed=2))
+    path = tmp_path_factory.mktemp("small") / "small.onnx"
+    export_onnx(model, ModelSpec(backbone="small", height=64, width=32), path, {"reid.note": "test"})
+    return path

@@ -43,7 +43,8 @@ def test_a_directory_holds_what_its_card_says(exported: Exported, crops: npt.NDA
 
 def test_every_precision_is_written_measured_and_ranked(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     out = tmp_path / "model"
-    people = People(np.concatenate([crops, crops[:, :, ::-1]]), np.tile(np.arange(12).astype(str), 2), np.repeat(["1", "2"], 12))
+    brighter = np.minimum(crops, 245) + np.uint8(10)
+    people = People(np.concatenate([crops, brighter]), np.tile(np.arange(12).astype(str), 2), np.repeat(["1", "2"], 12))
     report = _export(
         exported,
         out,
@@ -62,7 +63,7 @@ def test_every_precision_is_written_measured_and_ranked(exported: Exported, crop
     for precision, file in report["files"].items():
         for runtime in file["runtimes"].values():
             assert runtime["mean"] >= file["mean"] > 0.98
-            assert runtime["rank1"] > 0.3, precision
+            assert runtime["rank1"] > 0.8, precision
     assert report["files"]["int8"]["held_against"] == "mean"
     assert "onnxruntime" in report["files"]["int8"]["runtimes"]
     # A file that ranks worse than agreed stops the export, however well its cosines look.
@@ -95,9 +96,7 @@ def test_a_file_that_strays_stops_the_export_and_leaves_the_old_directory(
     report = _export(exported, out, crops)
     assert report["engines"]["fp32"] == {"note": "no engine was asked for"}
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(
-        ReidError, match=r"model\.onnx in onnxruntime strays from the trained model: .* worst images: .*person 3\.png"
-    ) as caught:
+    with pytest.raises(ReidError, match=r"model\.onnx in onnxruntime strays from .* worst images: .*person 3\.png") as caught:
         # No float32 file reaches a cosine over one: the limit fails every image.
         _export(exported, out, crops[:4], limits={"fp32": 1.1}, crop_names=[f"person {row}.png" for row in range(4)])
     assert "\n" not in str(caught.value)

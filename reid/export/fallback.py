@@ -1,0 +1,68 @@
+"""Which layers stay in float32 so that a lower precision keeps the model's answers: as few as it takes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reid.export.parity import ParityReport
+
+__all__ = ["Fallback", "leading", "most_sensitive"]
+
+Attempt = Callable[[Sequence[str]], ParityReport]
+# Few steps, each about half as many layers again: an attempt converts and runs the whole file.
+_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """``kept`` are the layers left in float32; ``parity`` is what that gave on the crops it was chosen with."""
+
+    kept: tuple[str, ...]
+    parity: ParityReport
+
+
+def leading(layers: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool]) -> Fallback:
+    """Keep the first layers, more of them until it is enough.
+
+    For float16: rounding hurts where small inputs meet large weights, and folding BatchNorm makes such weights in the first layers.
+
+    Args:
+        layers: convolutions in the graph's order.
+        attempt: convert with these layers kept, and compare with the trained model.
+        enough: the goal.
+
+    Returns:
+        The first choice that is enough, else the best seen; at most half of the layers are kept.
+    """
+    return _first_enough(layers, attempt, enough, attempt(()))
+
+
+def most_sensitive(layers: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool]) -> Fallback:
+    """Keep the layers that cost most when each alone is converted, more of them until it is enough.
+
+    The costs are measured only if converting everything is not enough.
+
+    Args:
+        layers: convolutions.
+        attempt: convert with these layers kept, and compare with the trained model.
+        enough: the goal.
+
+    Returns:
+        The first choice that is enough, else the best seen; at most half of the layers are kept.
+    """
+    whole = attempt(())
+    if enough(whole):
+        return Fallback((), whole)
+    alone = {layer: attempt([other for other in layers if other != layer]).mean for layer in layers}
+    return _first_enough(sorted(layers, key=lambda layer: alone[layer]), attempt, enough, whole)
+
+
+def _first_enough(order: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool], whole: ParityReport) -> Fallback:
+    best = Fallback((), whole)
+    for count in _COUNTS:
+        if enough(best.parity) or count > len(order) // 2:
+            break
+        kept = tuple(order[:count])
+        parity = attempt(kept)
+        if enough(parity) or parity.mean > best.parity.mean:
+            best = Fallback(kept, parity)
+    return best

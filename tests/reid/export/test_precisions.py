@@ -1,0 +1,196 @@
+"""Half precision and int8: real files that differ from float32 by rounding only, and layers kept back where rounding costs too much."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, numpy_helper
+
+from reid.errors import ReidError
+from reid.export.fallback import leading, most_sensitive
+from reid.export.half import convert_fp16
+from reid.export.onnx import convolutions, read_onnx, trunk_nodes, write_onnx
+from reid.export.parity import ParityReport, measure_parity
+from reid.export.precisions import to_fp16, to_int8
+from reid.export.quantize import calibrate, quantize_int8
+from reid.export.runners import embed_onnxruntime
+from tests.reid.export.conftest import smooth_crops
+
+
+@pytest.fixture(scope="module")
+def training() -> npt.NDArray[np.uint8]:
+    return smooth_crops(16, 64, 32, seed=3)
+
+
+def _parity(small: Path, path: Path, crops: npt.NDArray[np.uint8]) -> ParityReport:
+    return measure_parity(embed_onnxruntime(small, crops), embed_onnxruntime(path, crops), [str(row) for row in range(len(crops))])
+
+
+def _types(path: Path) -> dict[str, int]:
+    proto = onnx.shape_inference.infer_shapes(read_onnx(path))
+    known = {value.name: value.type.tensor_type.elem_type for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
+    return {node.name: known[node.output[0]] for node in proto.graph.node}
+
+
+def test_half_precision_is_half_and_its_ends_are_not(small: Path, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "model.fp16.onnx"
+    convert_fp16(small, path)
+    report = _parity(small, path, crops)
+    assert 0.999 < report.lowest < 1 - 1e-9
+    proto = read_onnx(path)
+    assert proto.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+    assert proto.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    types = _types(path)
+    trunk = trunk_nodes(proto)
+    assert {types[name] for name in convolutions(proto)} == {TensorProto.FLOAT16}
+    assert {types[node.name] for node in proto.graph.node if node.op_type in ("ReduceMean", "ReduceL2", "BatchNormalization")} == {
+        TensorProto.FLOAT
+    }
+    assert len(trunk) > len(convolutions(proto))
+    assert [prop.key for prop in proto.metadata_props] == ["reid.note"]
+
+
+def test_layers_kept_from_half_precision_are_the_first(small: Path, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    whole, partly, none = (tmp_path / f"{name}.onnx" for name in ("whole", "partly", "none"))
+    names = convolutions(read_onnx(small))
+    convert_fp16(small, whole)
+    convert_fp16(small, partly, names[:3])
+    convert_fp16(small, none, names)
+    types = _types(partly)
+    assert [types[name] for name in names] == [TensorProto.FLOAT] * 3 + [TensorProto.FLOAT16] * (len(names) - 3)
+    assert _parity(small, partly, crops).mean > _parity(small, whole, crops).mean
+    np.testing.assert_array_equal(embed_onnxruntime(none, crops), embed_onnxruntime(small, crops))
+
+
+def test_a_weight_beyond_half_precision_is_named(small: Path, tmp_path: Path) -> None:
+    proto = read_onnx(small)
+    convolution = next(node for node in proto.graph.node if node.op_type == "Conv")
+    tensor = next(tensor for tensor in proto.graph.initializer if tensor.name == convolution.input[1])
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[0] = 1e5
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    write_onnx(proto, tmp_path / "large.onnx")
+    with pytest.raises(ReidError, match=r"large\.onnx: .* holds 1e\+05, beyond float16: leave fp16 out"):
+        convert_fp16(tmp_path / "large.onnx", tmp_path / "half.onnx")
+    assert not (tmp_path / "half.onnx").exists()
+
+
+def test_int8_is_symmetric_per_channel_and_before_convolutions_only(
+    small: Path, crops: npt.NDArray[np.uint8], training: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.int8.onnx"
+    quantize_int8(small, path, calibrate(small, training))
+    report = _parity(small, path, crops)
+    assert 0.97 < report.mean < 1 - 1e-6
+    proto = read_onnx(path)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    producer = {name: node for node in proto.graph.node for name in node.output}
+    for convolution in (node for node in proto.graph.node if node.op_type == "Conv"):
+        activation, weight = (producer[name] for name in convolution.input[:2])
+        assert activation.op_type == weight.op_type == "DequantizeLinear"
+        assert tensors[weight.input[0]].dtype == np.int8
+        assert tensors[weight.input[1]].shape == (len(tensors[weight.input[0]]),)
+        assert tensors[activation.input[1]].ndim == 0
+        for zero_point in (tensors[weight.input[2]], tensors[activation.input[2]]):
+            assert zero_point.dtype == np.int8
+            assert not zero_point.any()
+        assert tensors[convolution.input[2]].dtype == np.float32
+    # Rounding comes after the activation function: in this network a convolution never feeds another one directly.
+    rounded = {producer[node.input[0]].op_type for node in proto.graph.node if node.op_type == "QuantizeLinear"}
+    assert rounded == {"Div", "Relu"}
+    assert [prop.key for prop in proto.metadata_props] == ["reid.note"]
+
+
+def test_int8_is_the_same_each_time_and_keeps_what_it_is_told(
+    small: Path, crops: npt.NDArray[np.uint8], training: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    ranges = calibrate(small, training)
+    names = convolutions(read_onnx(small))
+    first, second, partly, none = (tmp_path / f"{name}.onnx" for name in ("first", "second", "partly", "none"))
+    quantize_int8(small, first, ranges)
+    quantize_int8(small, second, calibrate(small, training))
+    assert first.read_bytes() == second.read_bytes()
+    quantize_int8(small, partly, ranges, names[2:])
+    assert Counter(node.op_type for node in read_onnx(partly).graph.node)["QuantizeLinear"] == 2
+    quantize_int8(small, none, ranges, names)
+    np.testing.assert_array_equal(embed_onnxruntime(none, crops), embed_onnxruntime(small, crops))
+
+
+def test_an_activations_range_is_the_mean_of_the_images_own_maxima(small: Path, training: npt.NDArray[np.uint8]) -> None:
+    proto = read_onnx(small)
+    first = next(node for node in proto.graph.node if node.op_type == "Conv").input[0]
+    import torch
+
+    from reid.models.embedder import normalise  # torch, for the reference only
+
+    pixels = normalise(torch.from_numpy(training)).numpy()
+    reach = max(pixels.max(axis=(1, 2, 3)).mean(), -pixels.min(axis=(1, 2, 3)).mean())
+    low, high = (float(np.ravel(value)[0]) for value in calibrate(small, training)[first].range_value)
+    assert (low, high) == (pytest.approx(-reach, rel=1e-5), pytest.approx(reach, rel=1e-5))
+
+
+def test_int8_without_calibration_crops_is_an_error(small: Path, crops: npt.NDArray[np.uint8]) -> None:
+    with pytest.raises(ReidError, match="int8 wants training crops to calibrate on"):
+        calibrate(small, crops[:0])
+
+
+def test_conversion_keeps_layers_back_until_the_goal_is_met(small: Path, training: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    """A channel of the second layer is scaled up by weights and down by the next: harmless in float32, ruinous in int8."""
+    proto = read_onnx(small)
+    second, third = [node for node in proto.graph.node if node.op_type == "Conv"][1:3]
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+
+    def scale(name: str, axis: int, factor: float) -> None:
+        values = numpy_helper.to_array(tensors[name]).copy()
+        values[(slice(None),) * axis + (0,)] *= factor
+        tensors[name].CopyFrom(numpy_helper.from_array(values, name))
+
+    scale(second.input[1], 0, 300.0)
+    scale(second.input[2], 0, 300.0)
+    scale(third.input[1], 1, 1 / 300.0)
+    source = tmp_path / "uneven.onnx"
+    write_onnx(proto, source)
+    fallback = to_int8(source, tmp_path / "model.int8.onnx", training, 0.98)
+    assert third.name in fallback.kept
+    assert fallback.parity.mean > 0.99
+    written = read_onnx(tmp_path / "model.int8.onnx")
+    assert Counter(node.op_type for node in written.graph.node)["QuantizeLinear"] >= len(convolutions(proto)) - len(fallback.kept) - 3
+    even = to_int8(small, tmp_path / "even.int8.onnx", training, 0.9)
+    assert even.kept == ()
+    assert to_fp16(small, tmp_path / "model.fp16.onnx", training, 0.99).kept == ()
+
+
+def _report(mean: float) -> ParityReport:
+    return ParityReport(images=1, lowest=mean, mean=mean, worst=())
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=30), st.floats(0.0, 1.0))
+def test_the_most_sensitive_layers_are_kept_and_no_more_than_it_takes(costs: list[float], goal: float) -> None:
+    layers = [f"layer {row}" for row in range(len(costs))]
+    total = sum(costs) or 1.0
+
+    def attempt(kept: Sequence[str]) -> ParityReport:
+        return _report(1 - sum(cost for layer, cost in zip(layers, costs, strict=True) if layer not in kept) / total)
+
+    found = most_sensitive(layers, attempt, lambda parity: parity.mean >= goal)
+    assert found.parity == attempt(found.kept)
+    assert len(found.kept) <= len(layers) // 2
+    kept_costs = [costs[layers.index(layer)] for layer in found.kept]
+    assert all(cost <= min(kept_costs) + 1e-9 for layer, cost in zip(layers, costs, strict=True) if found.kept and layer not in found.kept)
+    if found.kept and found.parity.mean >= goal:
+        # One step fewer was not enough.
+        fewer = [count for count in (0, 1, 2, 3, 4, 6, 8, 12) if count < len(found.kept)][-1]
+        assert attempt(found.kept[:fewer]).mean < goal
+
+
+def test_the_best_is_returned_when_nothing_is_enough() -> None:
+    seen = {0: 0.2, 1: 0.5, 2: 0.9, 3: 0.4, 4: 0.3}
+    found = leading([f"layer {row}" for row in range(9)], lambda kept: _report(seen[len(kept)]), lambda parity: False)
+    assert found.kept == ("layer 0", "layer 1")
+    assert found.parity.mean == 0.9
