@@ -73,7 +73,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     check_output(job, out)
     embedder = load(job.model, job.backend, job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
-    gallery = Gallery.open(job.gallery, embedder.fingerprint)
+    gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False)
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
     runs = [_prepare(camera, execution.segment_s) for camera in job.cameras]
