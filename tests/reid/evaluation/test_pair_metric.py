@@ -1,0 +1,68 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from reid.errors import ReidError, UsageError
+from reid.evaluation.pair_metric import PairScorer, load_pair_scorer
+from reid.models.pair_metric import PairMetric
+
+
+@pytest.fixture
+def trained(tmp_path):
+    torch.manual_seed(0)
+    metric = PairMetric(5)
+    for parameter in metric.parameters():
+        torch.nn.init.normal_(parameter)
+    metric.save(tmp_path / "pair_metric.safetensors")
+    return metric, load_pair_scorer(tmp_path / "pair_metric.safetensors")
+
+
+def test_it_gives_what_the_trained_metric_gives(trained):
+    metric, scorer = trained
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 5)).astype(np.float32), 3 * rng.normal(size=(6, 5)).astype(np.float32)
+    expected = metric(torch.from_numpy(x), torch.from_numpy(y)).detach().numpy()
+    np.testing.assert_allclose(scorer.paired(x[:, None], y[None]), expected, atol=1e-6)
+    np.testing.assert_allclose(scorer.paired(x, y), expected.diagonal(), atol=1e-6)
+    np.testing.assert_allclose(scorer.paired(y, x), scorer.paired(x, y), atol=1e-6)
+
+
+def test_it_orders_short_lists_as_the_trained_metric_does(trained):
+    metric, scorer = trained
+    rng = np.random.default_rng(1)
+    query, gallery = rng.normal(size=(4, 5)).astype(np.float32), rng.normal(size=(20, 5)).astype(np.float32)
+    candidates = np.stack([rng.permutation(20)[:7] for _ in range(4)])
+    ordered, dissimilarity = scorer.rescore(query, gallery, candidates)
+    theirs, values = metric.rescore(torch.from_numpy(query), torch.from_numpy(gallery), torch.from_numpy(candidates))
+    np.testing.assert_array_equal(ordered, theirs)
+    np.testing.assert_allclose(dissimilarity, values, atol=1e-6)
+    assert (np.diff(dissimilarity, axis=1) >= 0).all()
+
+
+def test_equal_scores_keep_the_order_and_large_weights_do_not_overflow():
+    scorer = PairScorer(np.full(2, 1e4, np.float32), np.zeros(2, np.float32), -1e4)
+    with np.errstate(over="raise"):
+        assert scorer.paired([[1, 0], [1, 0], [1, 0]], [[1, 0], [-1, 0], [0, 0]]).tolist() == [0.0, 1.0, 0.5]
+    ordered, _ = scorer.rescore([[1, 0]], [[1, 0], [2, 0], [3, 0]], np.array([[2, 0, 1]]))
+    assert ordered.tolist() == [[2, 0, 1]]
+
+
+def test_other_dimensions_and_other_files_are_named(trained, tmp_path):
+    with pytest.raises(ReidError, match=r"\(2, 4\).*5 dimensions"):
+        trained[1].paired(np.zeros((2, 4)), np.zeros((2, 4)))
+    with pytest.raises(UsageError, match="gone"):
+        load_pair_scorer(tmp_path / "gone.safetensors")
+    (tmp_path / "text.safetensors").write_text("nothing")
+    save_file({"difference": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    for name in ("text", "other"):
+        with pytest.raises(ReidError, match=name):
+            load_pair_scorer(tmp_path / f"{name}.safetensors")
+
+
+def test_it_needs_no_torch():
+    code = "import reid.evaluation.pair_metric, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
