@@ -20,10 +20,11 @@ from reid.data.sampling import HierarchicalSampler, PKSampler
 from reid.data.transforms import Augmentation, augment, erase
 from reid.errors import ReidError
 from reid.evaluation import rank_gallery
+from reid.losses import CombinedLoss
 from reid.models.embedder import EmbeddingModel, normalise
 from reid.models.inference import embed_images, extract_features
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
-from reid.training.objective import Objective
+from reid.training.objective import features_by_term
 
 __all__ = ["Epoch", "HierarchicalPlan", "TrainingData", "learning_rate_factor", "train", "validate"]
 
@@ -74,7 +75,7 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
 
 def train(
     model: EmbeddingModel,
-    objective: Objective,
+    objective: CombinedLoss,
     data: TrainingData,
     settings: TrainParams,
     *,
@@ -205,7 +206,7 @@ def _passes(sampler: _Batches, epoch: int) -> Iterator[list[int]]:
 
 def _run_epoch(
     model: EmbeddingModel,
-    objective: Objective,
+    objective: CombinedLoss,
     averaged: AveragedModel,
     optimizer: torch.optim.Optimizer,
     sampler: _Batches,
@@ -236,7 +237,7 @@ def _run_epoch(
         features = model(pixels)
         labels = torch.from_numpy(data.labels[np.asarray(batch)])
         # The losses refuse embeddings that are not finite; asked first, so that the message can name the files.
-        output = objective(features, model.neck(features), labels) if torch.isfinite(features).all() else None
+        output = objective(features_by_term(objective, features, model.neck(features)), labels) if torch.isfinite(features).all() else None
         if output is None or not torch.isfinite(output.value):
             names = ", ".join(str(data.paths[index]) for index in batch)
             what = "the embeddings are" if output is None else "the loss is"
