@@ -1,46 +1,24 @@
 """Stage ``evaluate``: every objective on people never trained on, next to the untrained network -> figures, curves, pictures."""
 
 import csv
-from dataclasses import dataclass
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.evaluation_page import draw_curves, draw_images, write_evaluation
+from pipelines.judging import Judgement, Side, judge, rank
+from reid.class_tree import ClassTree
 from reid.config import OBJECTIVES, Params, load_params
-from reid.data.catalog import Catalog, read_catalog
+from reid.data.catalog import read_catalog
 from reid.data.store import load_images
-from reid.evaluation import (
-    RankingReport,
-    bootstrap_interval,
-    distances_between,
-    draw_pairs,
-    pair_distances,
-    rank_gallery,
-    verify,
-)
-from reid.evaluation.examples import ranked_lists
-from reid.evaluation.image_plots import plot_ranked_lists
-from reid.evaluation.plots import plot_cmc, plot_distance_histogram, plot_roc
+from reid.evaluation import RankingReport
+from reid.evaluation.page import Section, Table
+from reid.evaluation.plots import plot_class_tree
 from reid.files import atomic_path, read_json, write_json
 
 OUT = Path("reports/evaluation")
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """A part of the catalog with the embeddings (N, D) of its images."""
-
-    catalog: Catalog
-    embeddings: npt.NDArray[np.float32]
-
-
-def rank(query: Embedded, gallery: Embedded) -> RankingReport:
-    """Query against gallery by the Market-1501 protocol."""
-    parts = ((part.embeddings, part.catalog.identities, part.catalog.cameras) for part in (query, gallery))
-    return rank_gallery(*next(parts), *next(parts))
+TREE = Path("models/hierarchical/tree.npz")
 
 
 def figures(report: RankingReport) -> dict[str, float]:
@@ -60,23 +38,46 @@ def write_curve(path: Path, header: tuple[str, str], points: list[tuple[float, f
         csv.writer(stream).writerows([header, *points])
 
 
-def pictures(params: Params, query: Embedded, gallery: Embedded, report: RankingReport, out: Path) -> dict[str, float | int]:
-    """Curves and pictures of the chosen model; returns its verification figures."""
-    labels = (query.catalog.identities, query.catalog.cameras, gallery.catalog.identities, gallery.catalog.cameras)
-    pairs, same = draw_pairs(*labels, seed=params.seed)
-    distances = pair_distances(query.embeddings, gallery.embeddings, pairs)
-    verification = verify(distances, same)
-    plot_cmc({"chosen": report.cmc}, out / "cmc.png")
-    plot_roc({"chosen": verification}, out / "roc.png")
-    plot_distance_histogram(distances, same, out / "distances.png", threshold=verification.threshold)
-    write_curve(out / "cmc.csv", ("rank", "match_rate"), [(rank, float(rate)) for rank, rate in enumerate(report.cmc, 1)])
-    step = max(1, len(verification.roc.far) // 500)
-    points = zip(verification.roc.far[::step], verification.roc.tar[::step], strict=True)
+def write_curves(judged: Judgement, out: Path) -> None:
+    """CMC and at most 500 points of the ROC, as ``dvc plots diff`` reads them."""
+    write_curve(out / "cmc.csv", ("rank", "match_rate"), [(at, float(rate)) for at, rate in enumerate(judged.report.cmc, 1)])
+    roc = judged.verification.roc
+    step = max(1, len(roc.far) // 500)
+    points = zip(roc.far[::step], roc.tar[::step], strict=True)
     write_curve(out / "roc.csv", ("false_accept_rate", "true_accept_rate"), [(float(far), float(tar)) for far, tar in points])
-    rows = np.linspace(0, len(query.catalog) - 1, min(params.evaluate.ranked_queries, len(query.catalog))).astype(int)
-    lists = ranked_lists(distances_between(query.embeddings, gallery.embeddings), rows, *labels, k=8)
-    plot_ranked_lists([ranked.shown(query.catalog.paths, gallery.catalog.paths) for ranked in lists], out / "ranked_lists.png")
-    return verification.summary()
+
+
+def objectives_section(metrics: dict[str, Any]) -> Section:
+    """Every objective next to the untrained network."""
+    rows = [
+        (name, *(f"{100 * row[key]:.1f} %" for key in ("rank1", "rank5", "mean_ap", "mean_inp")))
+        for name, row in {"untrained": metrics["untrained"], **metrics["objectives"]}.items()
+    ]
+    text = f"The same people, judged with each model; {metrics['chosen']} was chosen on validation people, not on these."
+    return Section("Objectives", text, table=Table(("objective", "rank-1", "rank-5", "mAP", "mINP"), rows))
+
+
+def write_page(params: Params, metrics: dict[str, Any], query: Side, gallery: Side, judged: Judgement) -> None:
+    """Pictures of the chosen model, and the page; those that are no plots of the stage are in the page alone."""
+    plots = ("cmc", "roc", "distances", "ranked_lists")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures = draw_curves(metrics["chosen"], judged, folder)
+        pictures |= draw_images(query, gallery, judged, folder, queries=params.evaluate.ranked_queries, seed=params.seed)
+        more = [objectives_section(metrics)]
+        if TREE.exists():
+            tree = ClassTree.load(TREE)
+            words = plot_class_tree(tree.linkage, folder / "tree.png", thresholds=tree.thresholds)
+            more.append(Section("Class tree", "Training people by likeness; dotted lines are the levels.", [(folder / "tree.png", words)]))
+        people = len(set(query.identities.tolist()))
+        summary = (
+            f"Model: {metrics['chosen']}, {params.model.backbone}. {len(query):,} queries of {people:,} people, none of them trained on, "
+            f"in a gallery of {len(gallery):,} images; {judged.report.skipped_queries:,} queries without a match were skipped."
+        )
+        write_evaluation(OUT / "evaluation.html", f"Evaluation of {metrics['chosen']}", summary, judged, pictures, more)
+        for plot in plots:
+            with atomic_path(OUT / f"{plot}.png") as temporary:
+                temporary.write_bytes(pictures[plot][0].read_bytes())
 
 
 def main() -> None:
@@ -93,10 +94,14 @@ def main() -> None:
         paths = [path for part in parts for path in part.paths]
         images = load_images(paths, params.model.height, params.model.width, progress=progress)
 
-    def embed(model: EmbeddingModel) -> tuple[Embedded, Embedded]:
+    def embed(model: EmbeddingModel) -> tuple[Side, Side]:
         embeddings = embed_images(model, images)
         split = len(parts[0])
-        return Embedded(parts[0], embeddings[:split]), Embedded(parts[1], embeddings[split:])
+        first, second = (
+            Side(rows, part.identities, part.cameras, part.paths)
+            for part, rows in zip(parts, (embeddings[:split], embeddings[split:]), strict=True)
+        )
+        return first, second
 
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
     metrics["untrained"] = figures(rank(*embed(build_model(model_spec(params)))))
@@ -107,11 +112,15 @@ def main() -> None:
         metrics["objectives"][name] = figures(report)
         say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
         if name == chosen:
-            if params.evaluate.bootstrap:
-                interval = bootstrap_interval(report, query.catalog.identities, samples=params.evaluate.bootstrap, seed=params.seed)
-                metrics["chosen_mean_ap_interval"] = [interval.low, interval.high]
-            metrics["queries"] = {"valid": report.valid_queries, "skipped": report.skipped_queries}
-            metrics["verification"] = pictures(params, query, gallery, report, OUT)
+            best = query, gallery
+    judged = judge(*best, bootstrap=params.evaluate.bootstrap, seed=params.seed)
+    if judged.intervals:
+        metrics["chosen_mean_ap_interval"] = [judged.intervals["mean_ap"].low, judged.intervals["mean_ap"].high]
+    metrics["queries"] = {"valid": judged.report.valid_queries, "skipped": judged.report.skipped_queries}
+    metrics["other_cameras_only"] = figures(judged.across)
+    metrics["verification"] = judged.verification.summary()
+    write_curves(judged, OUT)
+    write_page(params, metrics, *best, judged)
     write_json(OUT / "metrics.json", metrics)
 
 

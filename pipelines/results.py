@@ -56,7 +56,7 @@ def main() -> None:
         "sightings": job / "sightings.parquet",
         "annotated video": job,
         "model directory": Path("exported"),
-        "evaluation": Path("reports/evaluation"),
+        "evaluation": Path("reports/evaluation/evaluation.html"),
         "runs": "mlflow ui --backend-store-uri sqlite:///mlflow.db",
     }
     for what, where in places.items():
