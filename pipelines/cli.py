@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli_evaluate import compare, evaluate
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands
@@ -22,6 +23,8 @@ app = typer.Typer(
 models_app = typer.Typer(help="Weights that a training can start from.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 add_commands(app)
+for command in (evaluate, compare):
+    app.command()(command)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,253 @@
+"""Evaluation of a model directory on any folder or catalog, and the comparison of two. Torch-free."""
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.evaluation_page import draw_curves, draw_images, write_evaluation
+from pipelines.judging import Judgement, Side, judge
+from reid.card import ModelCard
+from reid.data.catalog import read_catalog
+from reid.data.datasets import read_folder
+from reid.errors import ReidError, UsageError
+from reid.evaluation import PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
+from reid.files import atomic_directory, existing, read_json, write_json
+
+__all__ = ["Evaluation", "Images", "choose_images", "compare_results", "run_evaluation", "write_results"]
+
+COMPARED = ("mean_ap", "rank1", "rank5", "mean_inp")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Image files with their labels (N,), and which rows are query and gallery; a row may be both."""
+
+    root: Path
+    paths: Sequence[Path]
+    identities: npt.NDArray[np.str_]
+    cameras: npt.NDArray[np.str_]
+    query: npt.NDArray[np.bool_]
+    gallery: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A judged model."""
+
+    card: ModelCard
+    root: Path
+    query: Side
+    gallery: Side
+    judged: Judgement
+    unreadable: Sequence[tuple[Path, str]]
+
+    def metrics(self) -> dict[str, Any]:
+        """Everything measured, as plain values."""
+        judged = self.judged
+        return {
+            "model": {"name": self.card.name, "fingerprint": self.card.fingerprint},
+            "ranking": judged.report.summary(),
+            "other_cameras_only": judged.across.summary(),
+            "verification": judged.verification.summary(),
+            "intervals": {figure: asdict(interval) for figure, interval in judged.intervals.items()},
+            "cameras": {f"{ours}->{theirs}": one.summary() for (ours, theirs), one in judged.by_cameras.items()},
+            "counts": {
+                "queries": len(self.query),
+                "query_people": len(set(self.query.identities.tolist())),
+                "gallery": len(self.gallery),
+                "gallery_people": len(set(self.gallery.identities.tolist())),
+                "unreadable": len(self.unreadable),
+            },
+            "data": {"query": _hash(self.query, self.root), "gallery": _hash(self.gallery, self.root)},
+        }
+
+
+def choose_images(
+    root: Path | None,
+    pattern: str | None,
+    catalog: Path | None,
+    query_cameras: Sequence[str] | None,
+    gallery_cameras: Sequence[str] | None,
+) -> Images:
+    """Read a folder or a catalog and say which images are query and gallery.
+
+    Raises:
+        UsageError: neither or both are named, a folder comes without pattern or cameras, or a camera is not there.
+        ReidError: nothing is there to read.
+    """
+    if (root is None) == (catalog is None):
+        raise UsageError("name the images by either --root DIR --pattern RE or --catalog FILE")
+    if root is not None:
+        if pattern is None or query_cameras is None or gallery_cameras is None:
+            raise UsageError(
+                "--root needs --pattern, --query-cameras and --gallery-cameras: a folder does not say what is query and gallery"
+            )
+        records = read_folder(root, pattern)
+        paths: list[Path] = [record.path for record in records]
+        identities, cameras = (np.asarray([getattr(record, key) for record in records]) for key in ("identity", "camera"))
+        everywhere = np.ones(len(records), np.bool_)
+        sides = everywhere, everywhere
+    else:
+        assert catalog is not None
+        table = read_catalog(catalog)
+        root, paths, identities, cameras = table.folder, table.paths, table.identities, table.cameras
+        split = table.column("split")
+        sides = split == "query", split == "gallery"
+    query = sides[0] & _among(cameras, query_cameras, "--query-cameras")
+    gallery = sides[1] & _among(cameras, gallery_cameras, "--gallery-cameras")
+    for name, rows in (("query", query), ("gallery", gallery)):
+        if not rows.any():
+            raise ReidError(f"no {name} image is among the {len(paths)} images: check the splits and the cameras asked for")
+    return Images(root, paths, identities, cameras, query, gallery)
+
+
+def run_evaluation(
+    model_dir: Path, images: Images, *, rerank: bool, bootstrap: int, seed: int, backend: str = "auto", threads: int | None = None
+) -> Evaluation:
+    """Embed the images and judge the model; files that are no images are left out and listed.
+
+    Raises:
+        UsageError: the model directory or backend is missing.
+        ReidError: the model fails, or there is nobody to find.
+    """
+    from pipelines.console import progress_bar
+    from serving.embedding import embed_files
+    from serving.runtime import load
+
+    embedder = load(model_dir, backend, threads)
+    needed = np.flatnonzero(images.query | images.gallery)
+    with progress_bar("embedding") as progress:
+        found = embed_files(embedder, [images.paths[row] for row in needed.tolist()], threads=threads, on_progress=progress)
+    rows = needed[found.index]
+
+    def side(member: npt.NDArray[np.bool_], name: str) -> Side:
+        kept = member[rows]
+        if not kept.any():
+            raise ReidError(f"none of the {int(member.sum())} {name} images can be read: check the files")
+        own = rows[kept]
+        return Side(found.embeddings[kept], images.identities[own], images.cameras[own], [images.paths[row] for row in own.tolist()])
+
+    query, gallery = side(images.query, "query"), side(images.gallery, "gallery")
+    reranked = k_reciprocal(query.embeddings, gallery.embeddings) if rerank else None
+    judged = judge(query, gallery, bootstrap=bootstrap, seed=seed, reranked=reranked)
+    return Evaluation(embedder.card, images.root, query, gallery, judged, [(one.path, one.reason) for one in found.unreadable])
+
+
+def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8) -> None:
+    """Write ``metrics.json``, ``queries.parquet`` (a row for each query) and ``evaluation.html`` into ``out``, whole or not at all.
+
+    Raises:
+        UsageError: ``out`` holds something else than an earlier evaluation.
+    """
+    if out.exists() and not (
+        out.is_dir() and {path.name for path in out.iterdir()} <= {"metrics.json", "queries.parquet", "evaluation.html"}
+    ):
+        raise UsageError(f"--out {out} holds other things than an evaluation: name a new or empty folder")
+    summary = (
+        f"Model {result.card.name} ({result.card.fingerprint}). {len(result.query):,} queries in a gallery of {len(result.gallery):,} "
+        f"images, ranked by {result.judged.report.metric}; {result.judged.report.skipped_queries:,} queries without a match were skipped."
+    )
+    with atomic_directory(out) as folder, tempfile.TemporaryDirectory() as drawings:
+        place = Path(drawings)
+        pictures = draw_curves(result.card.name, result.judged, place)
+        pictures |= draw_images(result.query, result.gallery, result.judged, place, queries=queries, seed=seed)
+        write_json(folder / "metrics.json", result.metrics())
+        pq.write_table(_query_table(result), folder / "queries.parquet")
+        write_evaluation(folder / "evaluation.html", f"Evaluation of {result.card.name}", summary, result.judged, pictures)
+
+
+def compare_results(first: Path, second: Path, *, samples: int, seed: int) -> dict[str, PairedDifference]:
+    """Paired bootstrap of each figure between two folders of ``write_results``.
+
+    Raises:
+        UsageError: a folder is not there.
+        ReidError: they are not evaluations, or not of the same query and gallery.
+    """
+    data = [read_json(folder / "metrics.json", "evaluation").get("data") for folder in (first, second)]
+    for folder, one in zip((first, second), data, strict=True):
+        if not isinstance(one, dict):
+            raise ReidError(f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid evaluate --out")
+    for side in ("query", "gallery"):
+        if data[0].get(side) != data[1].get(side):
+            raise ReidError(f"{first} and {second} judge different {side} images: evaluate both models on the same ones")
+    (ours, people), (theirs, _) = (_read_queries(folder / "queries.parquet") for folder in (first, second))
+    return {figure: paired_bootstrap(ours, theirs, people, figure=figure, samples=samples, seed=seed) for figure in COMPARED}
+
+
+def _among(cameras: npt.NDArray[np.str_], wanted: Sequence[str] | None, option: str) -> npt.NDArray[np.bool_]:
+    if wanted is None:
+        return np.ones(len(cameras), np.bool_)
+    present = np.unique(cameras)
+    missing = [name for name in wanted if name not in present]
+    if missing or not wanted:
+        raise UsageError(f"{option} {','.join(missing) or 'is empty'}: no image is from there; cameras are {', '.join(present[:20])}")
+    return np.isin(cameras, wanted)
+
+
+def _hash(side: Side, root: Path) -> str:
+    """Of file names within the root and labels: the same data elsewhere has the same hash."""
+    digest = hashlib.sha256()
+    for path, identity, camera in zip(side.paths, side.identities, side.cameras, strict=True):
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(f"{name.as_posix()}\0{identity}\0{camera}\n".encode())
+    return digest.hexdigest()
+
+
+def _query_table(result: Evaluation) -> pa.Table:
+    report, query = result.judged.report, result.query
+    columns: dict[str, list[Any]] = {name: [None] * len(query) for name in ("average_precision", "inverse_negative_penalty", "first_rank")}
+    values = zip(
+        report.query_index.tolist(), report.per_query_ap.tolist(), report.per_query_inp.tolist(), report.first_rank.tolist(), strict=True
+    )
+    for row, precision, penalty, first in values:
+        columns["average_precision"][row] = precision
+        columns["inverse_negative_penalty"][row] = penalty
+        columns["first_rank"][row] = first
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("path", "identity", "camera")]
+        + [(name, pa.float64()) for name in ("average_precision", "inverse_negative_penalty")]
+        + [("first_rank", pa.int64())]
+    )
+    names = {"path": [str(path) for path in query.paths], "identity": query.identities.tolist(), "camera": query.cameras.tolist()}
+    return pa.table({**names, **columns}, schema=schema)
+
+
+def _read_queries(path: Path) -> tuple[RankingReport, npt.NDArray[np.str_]]:
+    """What the paired bootstrap wants: figures of the valid queries, and the identity of every query."""
+    try:
+        table = pq.read_table(existing(path, "table of queries"))
+        columns = {name: table[name].to_pylist() for name in ("identity", "average_precision", "inverse_negative_penalty", "first_rank")}
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise ReidError(f"table of queries {path} cannot be read ({error}): write it with reid evaluate --out") from error
+    valid = np.asarray([row for row, first in enumerate(columns["first_rank"]) if first is not None], np.int64)
+    if not len(valid):
+        raise ReidError(f"table of queries {path} has no valid query: write it with reid evaluate --out")
+    precision, penalty = (
+        np.asarray([columns[name][row] for row in valid], np.float64) for name in ("average_precision", "inverse_negative_penalty")
+    )
+    first_rank = np.asarray([columns["first_rank"][row] for row in valid], np.int64)
+    cmc = np.asarray([np.mean(first_rank <= rank) for rank in range(1, 51)])
+    report = RankingReport(
+        cmc=cmc,
+        mean_ap=float(precision.mean()),
+        mean_inp=float(penalty.mean()),
+        valid_queries=len(valid),
+        skipped_queries=table.num_rows - len(valid),
+        query_index=valid,
+        per_query_ap=precision,
+        per_query_inp=penalty,
+        first_rank=first_rank,
+        gallery_images=0,
+        junk_images=0,
+        metric="",
+        ap="rectangle",
+    )
+    return report, np.asarray(columns["identity"], dtype=np.str_)
