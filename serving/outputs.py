@@ -2,24 +2,27 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.files import atomic_directory, write_json
-from serving.annotate import Label, annotate_all
+from serving.annotated import write_video
 from serving.boxes import Boxes, boxes_of
 from serving.gallery import Gallery
 from serving.job import Camera, Job
-from serving.matching import Match, identify
+from serving.matching import UNKNOWN, Match, identify
 from serving.runs import CameraRun
+from serving.runtime.embedder import processors
 from serving.sightings import Sighting, collect, pooled
-from serving.video import ahead, queue_length, read_frames
+from serving.strangers import group_strangers
 
 __all__ = ["DETECTIONS", "JOB_NAME", "REPORT_NAME", "SIGHTINGS", "write_outputs"]
 
@@ -46,6 +49,7 @@ SIGHTINGS = pa.schema(
         ("h", pa.float64()),
         ("crop", pa.string()),
         ("identity", pa.string()),
+        ("provisional", pa.string()),
         ("nearest", pa.string()),
         ("distance", pa.float64()),
         ("threshold", pa.float64()),
@@ -75,15 +79,18 @@ def write_outputs(
     """Join, name and write everything that the segments in ``work`` found; return the job record."""
     clock = time.perf_counter()
     seconds = _seconds_of_segments(runs)
+    cameras = {run.camera.id: run.camera for run in runs}
     sightings = {run.camera.id: collect(run.camera.id, run.segments, work, job.link, threshold, job.tracker.min_frames) for run in runs}
     everyone = [one for run in runs for one in sightings[run.camera.id]]
-    matches = _matches(everyone, gallery, threshold, job)
+    embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
+    matches = identify(embeddings, gallery, threshold, job.policy, job.top_k) if everyone else []
+    strangers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold)
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
     with atomic_directory(out) as folder:
         clock = time.perf_counter()
-        cameras = {run.camera.id: run.camera for run in runs}
-        rows = [_sighting_row(one, match, cameras[one.camera]) for one, match in zip(everyone, matches, strict=True)]
+        triples = zip(everyone, matches, strangers, strict=True)
+        rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]
         pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder / "sightings.parquet")
         boxes = _write_detections(runs, sightings, names, work, folder / "detections.parquet")
         if job.outputs.crops:
@@ -92,7 +99,10 @@ def write_outputs(
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
         if job.outputs.video:
-            video_start_s = {run.camera.id: _write_video(run, names, folder, job) for run in runs}
+            # Decoding, drawing and encoding are all done outside the interpreter's lock.
+            with ThreadPoolExecutor(processors()) as pool:
+                starts = pool.map(lambda run: write_video(run, folder, job.outputs.video_height), runs)
+                video_start_s = dict(zip((run.camera.id for run in runs), starts, strict=True))
         seconds["video"] = time.perf_counter() - clock
         seconds["wall"] = time.perf_counter() - began
         record = facts | {
@@ -107,14 +117,26 @@ def write_outputs(
     return record
 
 
-def _matches(sightings: Sequence[Sighting], gallery: Gallery, threshold: float, job: Job) -> list[Match]:
-    if not sightings:
-        return []
-    embeddings = np.stack([pooled(one.members) for one in sightings])
-    return list(identify(embeddings, gallery, threshold, job.policy, job.top_k))
+def _strangers(
+    sightings: Sequence[Sighting],
+    matches: Sequence[Match],
+    embeddings: npt.NDArray[np.float32],
+    cameras: dict[str, Camera],
+    same_distance: float,
+) -> list[str | None]:
+    """A provisional name for each sighting that is unknown; strangers are numbered in the order in which they came."""
+    clocks = {name: camera.start_time.timestamp() if camera.start_time else 0.0 for name, camera in cameras.items()}
+    spans = np.asarray([(one.start_s, one.end_s) for one in sightings], np.float64).reshape(-1, 2)
+    spans += np.asarray([clocks[one.camera] for one in sightings], np.float64)[:, None]
+    unknown = np.asarray([index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN], np.int64)
+    numbers = group_strangers(embeddings[unknown], [sightings[index].camera for index in unknown], spans[unknown], same_distance)
+    names: list[str | None] = [None] * len(sightings)
+    for index, number in zip(unknown, numbers, strict=True):
+        names[index] = f"{UNKNOWN}-{number}"
+    return names
 
 
-def _sighting_row(one: Sighting, match: Match, camera: Camera) -> dict[str, object]:
+def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: Camera) -> dict[str, object]:
     best = one.best.row
     x0, y0, x1, y1 = best["best_box"]
     return {
@@ -134,6 +156,7 @@ def _sighting_row(one: Sighting, match: Match, camera: Camera) -> dict[str, obje
         "h": y1 - y0,
         "crop": f"crops/{one.camera}-{one.number:05d}.jpg",
         "identity": match.identity,
+        "provisional": provisional,
         "nearest": match.nearest,
         "distance": _finite(match.distance),
         "threshold": match.threshold,
@@ -149,7 +172,7 @@ def certainty(match: Match) -> float:
     Small means uncertain; sightings are shown in this order.
     """
     to_threshold = min(abs(match.threshold - match.distance), 2.0)
-    if match.identity == "unknown":
+    if match.identity == UNKNOWN:
         return to_threshold
     return min(to_threshold, match.margin)
 
@@ -199,51 +222,6 @@ def _write_crops(sightings: Sequence[Sighting], folder: Path) -> None:
         (folder / "crops" / f"{one.camera}-{one.number:05d}.jpg").write_bytes(one.best.row["best_jpeg"])
 
 
-class _Labels:
-    """What is written on each frame, read from the table a little ahead of the frame that is asked for."""
-
-    def __init__(self, path: Path, camera: str, names: dict[tuple[str, int], Match]) -> None:
-        self._batches = self._read(path, camera)
-        self._names, self._camera = names, camera
-        self._waiting: dict[int, list[Label]] = {}
-        self._until = -1
-
-    def at(self, number: int) -> list[Label]:
-        """The labels of a frame; frames are asked for in rising order."""
-        # Boxes filled in across a segment's border stand in the batch after it, which is thus read too.
-        while self._until < number and (batch := next(self._batches, None)) is not None:
-            self._until = self._take(batch)
-        for old in [frame for frame in self._waiting if frame < number]:
-            del self._waiting[old]
-        return self._waiting.pop(number, [])
-
-    @staticmethod
-    def _read(path: Path, camera: str) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group)
-                if table.num_rows and table["camera"][0].as_py() == camera:
-                    yield table
-
-    def _take(self, table: pa.Table) -> int:
-        columns = [table[name].to_pylist() for name in ("frame", "tracklet", "x", "y", "w", "h")]
-        for frame, number, x, y, w, h in zip(*columns, strict=True):
-            identity = self._names[self._camera, number].identity
-            self._waiting.setdefault(frame, []).append(Label((x, y, x + w, y + h), f"{identity} #{number}", identity))
-        return int(columns[0][0])
-
-
-def _write_video(run: CameraRun, names: dict[tuple[str, int], Match], folder: Path, job: Job) -> float | None:
-    """Write a camera's annotated video; return the time of its first frame, None where there is no video."""
-    if run.footage is None or run.footage.live or not run.segments:
-        return None
-    footage = run.footage
-    frames = ahead(read_frames(footage, run.segments[0].first, run.segments[-1].last, run.camera.step), queue_length(footage))
-    labels = _Labels(folder / "detections.parquet", run.camera.id, names)
-    path = folder / f"annotated-{run.camera.id}.webm"
-    return annotate_all(path, frames, labels.at, (footage.width, footage.height), footage.fps / run.camera.step, job.outputs.video_height)
-
-
 def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for counts in (counts for run in runs for counts in run.counts.values()):
@@ -262,8 +240,8 @@ def _counts(
             "frames": sum(one["frames"] for one in counts),
             "crops_embedded": sum(one["crops"] for one in counts),
             "sightings": len(chosen),
-            "named": sum(row["identity"] != "unknown" for row in chosen),
-            "unknown": sum(row["identity"] == "unknown" for row in chosen),
+            "named": sum(row["identity"] != UNKNOWN for row in chosen),
+            "unknown": sum(row["identity"] == UNKNOWN for row in chosen),
         }
 
     cameras = {run.camera.id: of(run.camera.id) | {"video_start_s": video_start_s.get(run.camera.id)} for run in runs}

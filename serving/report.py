@@ -100,12 +100,13 @@ def _duration(seconds: float) -> str:
 
 
 def _person(row: dict[str, Any]) -> str:
-    return str(row["identity"])
+    return str(row["provisional"] or row["identity"])
 
 
 def _people(rows: Sequence[dict[str, Any]]) -> list[str]:
-    names = {_person(row) for row in rows}
-    return sorted(names - {"unknown"}) + (["unknown"] if "unknown" in names else [])
+    named = {_person(row) for row in rows if row["provisional"] is None}
+    strangers = {_person(row) for row in rows} - named
+    return sorted(named) + sorted(strangers, key=lambda name: (len(name), name))
 
 
 def _options(names: Sequence[str]) -> str:

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,8 +21,8 @@ import supervision as sv
 from reid.files import atomic_directory, write_json
 from serving.detection import Detector, inside
 from serving.job import Camera
-from serving.matching import pool
 from serving.runtime import Embedder
+from serving.segment_tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.tracking import Tracklet, TrackletBuilder
 from serving.video import Footage, Frame, ahead, queue_length, read_frames
 
@@ -31,7 +30,6 @@ __all__ = ["OVERLAP_S", "Segment", "SegmentResult", "frames_of", "plan_segments"
 
 OVERLAP_S = 2.0
 _EMBED_BATCH = 32
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,51 +153,23 @@ class _Work:
         """Keep finished tracklets that reach into the frames the segment owns."""
         owned = [one for one in tracklets if one.frames[-1] >= self._segment.first]
         self._waiting.extend(owned)
-        self._boxes.extend(_rows(one) for one in owned)
+        self._boxes.extend(rows_of(one) for one in owned)
 
     def embed(self, least: int) -> None:
         """Embed waiting tracklets as long as they have ``least`` crops."""
         while self._waiting and sum(len(one.crops) for one in self._waiting) >= least:
             group = _take(self._waiting, _EMBED_BATCH)
             self._people.extend(
-                _person(one, vectors, self._segment.first) for one, vectors in zip(group, _embed(group, self._embedder), strict=True)
+                person_row(one, vectors, self._segment.first) for one, vectors in zip(group, _embed(group, self._embedder), strict=True)
             )
             self._crops += sum(len(one.crops) for one in group)
 
     def result(self) -> SegmentResult:
         """Everything as tables."""
-        boxes = pa.concat_tables([_NO_ROWS, *self._boxes])
-        people = pa.Table.from_pylist(self._people, schema=_PEOPLE)
+        boxes = pa.concat_tables([NO_ROWS, *self._boxes])
+        people = pa.Table.from_pylist(self._people, schema=PEOPLE)
         counts = {"frames": self.frames, "tracklets": len(self._people), "crops": self._crops, "seconds": self.seconds}
         return SegmentResult(boxes, people, counts)
-
-
-_NO_ROWS = pa.table(
-    {
-        "raw": pa.array([], pa.int64()),
-        "frame": pa.array([], pa.int64()),
-        "time_s": pa.array([], pa.float64()),
-        **{side: pa.array([], pa.float32()) for side in ("x", "y", "w", "h", "confidence")},
-    }
-)
-_PEOPLE = pa.schema(
-    [
-        ("raw", pa.int64()),
-        ("first_frame", pa.int64()),
-        ("last_frame", pa.int64()),
-        ("first_s", pa.float64()),
-        ("last_s", pa.float64()),
-        ("frames", pa.int64()),  # that the segment owns
-        ("head", pa.list_(pa.float32())),  # box at the start, then its velocity in pixels a second
-        ("tail", pa.list_(pa.float32())),
-        ("embedding", pa.list_(pa.float32())),
-        ("weight", pa.float64()),
-        ("best_frame", pa.int64()),
-        ("best_quality", pa.float64()),
-        ("best_box", pa.list_(pa.float32())),
-        ("best_jpeg", pa.binary()),
-    ]
-)
 
 
 def _take(waiting: list[Tracklet], crops: int) -> list[Tracklet]:
@@ -216,49 +186,6 @@ def _embed(group: list[Tracklet], embedder: Embedder) -> Iterator[npt.NDArray[np
     for one in group:
         yield vectors[start : start + len(one.crops)]
         start += len(one.crops)
-
-
-def _rows(one: Tracklet) -> pa.Table:
-    x0, y0, x1, y1 = one.boxes.T
-    return pa.table(
-        {
-            "raw": np.full(len(one.frames), one.id, np.int64),
-            "frame": one.frames,
-            "time_s": one.times_s,
-            "x": x0,
-            "y": y0,
-            "w": x1 - x0,
-            "h": y1 - y0,
-            "confidence": one.confidence,
-        }
-    )
-
-
-def _person(one: Tracklet, vectors: npt.NDArray[np.float32], first: int) -> dict[str, object]:
-    weights = np.asarray([crop.quality for crop in one.crops]) + 1e-3
-    best = max(one.crops, key=lambda crop: crop.quality)
-    return {
-        "raw": one.id,
-        "first_frame": int(one.frames[0]),
-        "last_frame": int(one.frames[-1]),
-        "first_s": float(one.times_s[0]),
-        "last_s": float(one.times_s[-1]),
-        "frames": int((one.frames >= first).sum()),
-        "head": _end(one.boxes[:8], one.times_s[:8], 0),
-        "tail": _end(one.boxes[-8:], one.times_s[-8:], -1),
-        "embedding": pool(vectors, weights).tolist(),
-        "weight": float(weights.sum()),
-        "best_frame": best.frame,
-        "best_quality": best.quality,
-        "best_box": list(best.box),
-        "best_jpeg": cv2.imencode(".jpg", best.image, _JPEG)[1].tobytes(),
-    }
-
-
-def _end(boxes: npt.NDArray[np.float32], times_s: npt.NDArray[np.float64], which: int) -> list[float]:
-    elapsed = float(times_s[-1] - times_s[0])
-    velocity = (boxes[-1] - boxes[0]) / elapsed if elapsed > 0 else np.zeros(4, np.float32)
-    return [*map(float, boxes[which]), *map(float, velocity)]
 
 
 def frames_of(segment: Segment, camera: Camera, footage: Footage) -> int:

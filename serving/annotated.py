@@ -1,0 +1,59 @@
+"""The annotated video of a camera, made from its footage and the table of its boxes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from serving.annotate import Label, annotate_all
+from serving.runs import CameraRun
+from serving.video import ahead, queue_length, read_frames
+
+__all__ = ["write_video"]
+
+
+def write_video(run: CameraRun, folder: Path, max_height: int | None) -> float | None:
+    """Write ``annotated-<camera>.webm`` into an output folder that has its ``detections.parquet``.
+
+    Returns the time of its first frame in the footage; None where there is no video: of a stream, which cannot be read twice.
+    """
+    if run.footage is None or run.footage.live or not run.segments:
+        return None
+    footage = run.footage
+    frames = ahead(read_frames(footage, run.segments[0].first, run.segments[-1].last, run.camera.step), queue_length(footage))
+    labels = _Labels(folder / "detections.parquet", run.camera.id)
+    path = folder / f"annotated-{run.camera.id}.webm"
+    return annotate_all(path, frames, labels.at, (footage.width, footage.height), footage.fps / run.camera.step, max_height)
+
+
+class _Labels:
+    """What is written on each frame, read from the table a little ahead of the frame that is asked for."""
+
+    def __init__(self, path: Path, camera: str) -> None:
+        self._batches = self._read(path, camera)
+        self._waiting: dict[int, list[Label]] = {}
+        self._until = -1
+
+    def at(self, number: int) -> list[Label]:
+        """The labels of a frame; frames are asked for in rising order."""
+        # Boxes filled in across a segment's border stand in the batch after it, which is thus read too.
+        while self._until < number and (batch := next(self._batches, None)) is not None:
+            self._until = self._take(batch)
+        for old in [frame for frame in self._waiting if frame < number]:
+            del self._waiting[old]
+        return self._waiting.pop(number, [])
+
+    @staticmethod
+    def _read(path: Path, camera: str) -> Iterator[pa.Table]:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                if table.num_rows and table["camera"][0].as_py() == camera:
+                    yield table
+
+    def _take(self, table: pa.Table) -> int:
+        columns = [table[name].to_pylist() for name in ("frame", "tracklet", "identity", "x", "y", "w", "h")]
+        for frame, number, identity, x, y, w, h in zip(*columns, strict=True):
+            self._waiting.setdefault(frame, []).append(Label((x, y, x + w, y + h), f"{identity} #{number}", identity))
+        return int(columns[0][0])
