@@ -81,7 +81,7 @@ def choose_images(
 
     Raises:
         UsageError: neither or both are named, a folder comes without pattern or cameras, or a camera is not there.
-        ReidError: nothing is there to read.
+        ReidError: nothing is there to read, or all of it is from one camera.
     """
     if (root is None) == (catalog is None):
         raise UsageError("name the images by either --root DIR --pattern RE or --catalog FILE")
@@ -106,6 +106,9 @@ def choose_images(
     for name, rows in (("query", query), ("gallery", gallery)):
         if not rows.any():
             raise ReidError(f"no {name} image is among the {len(paths)} images: check the splits and the cameras asked for")
+    seen = np.unique(cameras[query | gallery])
+    if len(seen) == 1:  # known before the long work begins
+        raise ReidError(f"no query can have a match because every image is from camera {seen[0]}: ask for another camera")
     return Images(root, paths, identities, cameras, query, gallery)
 
 
