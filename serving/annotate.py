@@ -16,7 +16,7 @@ import numpy.typing as npt
 from reid.files import atomic_path
 from serving.video import Frame
 
-__all__ = ["Label", "annotate", "annotate_all", "colour_of", "webm_writer"]
+__all__ = ["Label", "annotate", "annotate_all", "colour_of", "join_webm", "webm_writer"]
 
 _MILLISECONDS = Fraction(1, 1000)
 
@@ -92,8 +92,8 @@ def annotate(image: npt.NDArray[np.uint8], labels: Iterable[Label], scale: float
 
 def annotate_all(
     path: Path, frames: Iterable[Frame], labels: Callable[[int], Sequence[Label]], size: tuple[int, int], fps: float, max_height: int | None
-) -> float:
-    """Write an annotated video of ``frames``; return the time of its first frame in the footage.
+) -> float | None:
+    """Write an annotated video of ``frames``; return the time of its first frame in the footage, None when there is none.
 
     ``labels`` gives those of a frame number, asked in rising order; ``size`` is the footage's (width, height).
     """
@@ -104,7 +104,23 @@ def annotate_all(
         for frame in frames:
             begin = frame.time_s if begin is None else begin
             writer.write(annotate(frame.image, labels(frame.number), scale), frame.time_s - begin)
-    return begin or 0.0
+    return begin
+
+
+def join_webm(path: Path, pieces: Sequence[tuple[Path, float]]) -> None:
+    """Join videos of one encoder's settings without encoding them again; each with the time at which it begins, in seconds."""
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="webm") as whole:
+        target: Any = None
+        for piece, start_s in pieces:
+            with av.open(str(piece)) as part:
+                source = part.streams.video[0]
+                target = target or whole.add_stream_from_template(source)
+                shift = round((start_s - pieces[0][1]) / source.time_base)
+                for packet in part.demux(source):
+                    if packet.dts is None:
+                        continue
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, target
+                    whole.mux(packet)
 
 
 def colour_of(key: str) -> tuple[int, int, int]:

@@ -1,16 +1,20 @@
 """The annotated video of a camera, made from its footage and the table of its boxes."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from serving.annotate import Label, annotate_all
+from serving.annotate import Label, annotate_all, join_webm
 from serving.runs import CameraRun
+from serving.runtime.embedder import processors
 from serving.video import ahead, queue_length, read_frames
 
 __all__ = ["write_video"]
+
+_LEAST_FRAMES = 150  # of a part that is encoded on its own
 
 
 def write_video(run: CameraRun, folder: Path, max_height: int | None) -> float | None:
@@ -20,11 +24,34 @@ def write_video(run: CameraRun, folder: Path, max_height: int | None) -> float |
     """
     if run.footage is None or run.footage.live or not run.segments:
         return None
-    footage = run.footage
-    frames = ahead(read_frames(footage, run.segments[0].first, run.segments[-1].last, run.camera.step), queue_length(footage))
-    labels = _Labels(folder / "detections.parquet", run.camera.id)
+    footage, step = run.footage, run.camera.step
+    numbers = range(run.segments[0].first, (run.segments[-1].last or footage.frames) + 1, step)
     path = folder / f"annotated-{run.camera.id}.webm"
-    return annotate_all(path, frames, labels.at, (footage.width, footage.height), footage.fps / run.camera.step, max_height)
+    parts = _parts(numbers)
+
+    def write_part(index: int) -> float | None:
+        part = parts[index]
+        labels = _Labels(folder / "detections.parquet", run.camera.id)
+        frames = ahead(read_frames(footage, part[0], part[-1], step), queue_length(footage))
+        target = path if len(parts) == 1 else folder / f".{run.camera.id}-{index}.webm"
+        return annotate_all(target, frames, labels.at, (footage.width, footage.height), footage.fps / step, max_height)
+
+    # Decoding, drawing and encoding are all done outside the interpreter's lock.
+    with ThreadPoolExecutor(processors()) as pool:
+        starts = list(pool.map(write_part, range(len(parts))))
+    if len(parts) > 1:
+        pieces = [folder / f".{run.camera.id}-{index}.webm" for index in range(len(parts))]
+        join_webm(path, [(piece, start) for piece, start in zip(pieces, starts, strict=True) if start is not None])
+        for piece in pieces:
+            piece.unlink()
+    return next((start for start in starts if start is not None), None)
+
+
+def _parts(numbers: range) -> list[range]:
+    """Equal stretches of frames, as many as there are processors, none of them short."""
+    count = max(1, min(processors(), len(numbers) // _LEAST_FRAMES))
+    length = -(-len(numbers) // count)
+    return [numbers[begin : begin + length] for begin in range(0, len(numbers), length)]
 
 
 class _Labels:

@@ -132,7 +132,8 @@ def letterbox(image: npt.NDArray[np.uint8], height: int, width: int, scale: floa
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     canvas = np.full((height, width, 3), 114, np.uint8)
     canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
+    blob: npt.NDArray[np.float32] = cv2.dnn.blobFromImage(canvas)
+    return blob
 
 
 def _grid(height: int, width: int, strides: Sequence[int]) -> tuple[Boxes, Boxes]:

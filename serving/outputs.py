@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from serving.gallery import Gallery
 from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, identify
 from serving.runs import CameraRun
-from serving.runtime.embedder import processors
 from serving.sightings import Sighting, collect, pooled
 from serving.strangers import group_strangers
 
@@ -99,10 +97,7 @@ def write_outputs(
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
         if job.outputs.video:
-            # Decoding, drawing and encoding are all done outside the interpreter's lock.
-            with ThreadPoolExecutor(processors()) as pool:
-                starts = pool.map(lambda run: write_video(run, folder, job.outputs.video_height), runs)
-                video_start_s = dict(zip((run.camera.id for run in runs), starts, strict=True))
+            video_start_s = {run.camera.id: write_video(run, folder, job.outputs.video_height) for run in runs}
         seconds["video"] = time.perf_counter() - clock
         seconds["wall"] = time.perf_counter() - began
         record = facts | {

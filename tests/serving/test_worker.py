@@ -27,7 +27,7 @@ WALKS = [
     Walk("bert", (332, 165), (-3, 0), 20, 137),
     Walk("carl", (-12, 238), (3, 0), 60, 177),
 ]
-FRAMES = 190
+FRAMES = 310
 SHORT = Execution(segment_s=5.0)
 LIMIT = Threshold(policy="min", unit="tracklet", false_accept_rate=0.01, distance=0.35)
 
@@ -118,15 +118,23 @@ def test_the_record_says_what_was_done_with_what(place: Path, done: Path) -> Non
     assert not list(place.glob(".*work"))
 
 
+def _packets(path: Path) -> list:
+    with av.open(str(path)) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
+
+
 def test_the_annotated_video_is_vp8_in_webm_with_every_frame(done: Path) -> None:
     with av.open(str(done / "annotated-hall.webm")) as container:
         stream = container.streams.video[0]
         assert (container.format.name, stream.codec_context.name) == ("matroska,webm", "vp8")
         images = [frame.to_ndarray(format="bgr24") for frame in container.decode(stream)]
+        times = [float(packet.pts * stream.time_base) for packet in _packets(done / "annotated-hall.webm")]
     assert len(images) == FRAMES
+    np.testing.assert_allclose(times, np.arange(FRAMES) / 10, atol=2e-3)
     assert images[0].shape == (240, 320, 3)
     rows = pq.read_table(done / "detections.parquet").to_pylist()
     row = next(row for row in rows if row["frame"] == 80)
+    assert not list(done.glob(".*"))
     # On the edge of a box there is its colour and not the ground's.
     x, y = round(row["x"]), round(row["y"] + row["h"] / 2)
     assert np.abs(images[79][y, x].astype(int) - background()[y, x].astype(int)).max() > 30
