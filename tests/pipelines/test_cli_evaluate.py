@@ -144,11 +144,16 @@ def test_compare_says_who_is_better(pair: tuple[Path, Path], run) -> None:  # ty
     bad, good = pair
     code, out, err = run("compare", bad, good)
     assert code == 0, err
-    assert "B is better" in next(line for line in out.splitlines() if "mAP" in line)
+    verdicts = {line.split()[0]: line for line in out.splitlines()[1:]}
     found = json.loads(run("compare", bad, good, "--json")[1])
     maps = [json.loads((one / "metrics.json").read_text())["ranking"]["mean_ap"] for one in pair]
     assert found["mean_ap"]["value"] == pytest.approx(maps[1] - maps[0])
-    assert found["mean_ap"]["significant"] and found["mean_ap"]["people"] == PEOPLE
+    for figure, name in (("mean_ap", "mAP"), ("rank1", "rank-1"), ("rank5", "rank-5"), ("mean_inp", "mINP")):
+        one = found[figure]
+        assert one["people"] == PEOPLE
+        assert one["significant"] == (one["low"] > 0 or one["high"] < 0)
+        words = "B is better" if one["low"] > 0 else "A is better" if one["high"] < 0 else "no difference that these people could show"
+        assert words in verdicts[name]
     same = run("compare", good, good)[1]
     assert same.count("no difference that these people could show") == 4
 
