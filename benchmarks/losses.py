@@ -38,6 +38,8 @@ def main() -> None:
     options = arguments(__doc__ or "", rounds=31, identities=64, images=8, dim=512, threads=torch.get_num_threads())
     torch.set_num_threads(options.threads)
     x, y = batch(options.identities, options.images, options.dim)
+    # A network's training frees larger arrays than these, after which the allocator keeps such memory; leave it in that state.
+    torch.ones(30 << 18)
     miner, triplet = BatchHardMiner(), TripletMarginLoss(margin=0.3)
     tree = ClassTree.from_embeddings(x, y)
     large = alternate(

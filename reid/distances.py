@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["full_precision", "paired_distances", "pairwise_distances", "safe_sqrt", "squared_distances", "widen"]
+__all__ = ["full_precision", "paired_distances", "pairwise_distances", "safe_sqrt", "squared_distances", "unit_rows", "widen"]
+
+_NO_LENGTH = 1e-12
 
 
 @contextmanager
@@ -51,6 +53,29 @@ def safe_sqrt(squared: Tensor) -> Tensor:
     return _SafeSqrt.apply(squared)
 
 
+class _UnitRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        inverse = torch.where(norm > _NO_LENGTH, 1 / norm, 0.0)
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        unit, inverse = ctx.saved_tensors
+        along = (gradient * unit).sum(1, keepdim=True)
+        return torch.addcmul(gradient, unit, along, value=-1.0).mul_(inverse)
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """L2-normalise the rows of ``x`` (N, D), at least in float32. A row without length stays zero and has a gradient of zero."""
+    with full_precision(x):
+        return _UnitRows.apply(widen(x))
+
+
 class _SelfDistances(torch.autograd.Function):
     """All distances inside one set. The matrix is symmetric, so one product serves the backward pass where autograd takes two."""
 
@@ -71,7 +96,7 @@ class _SelfDistances(torch.autograd.Function):
         x = ctx.saved_tensors[0]
         weight = gradient if ctx.squared else gradient * _half_inverse(ctx.saved_tensors[1])
         weight = weight.T.contiguous().add_(weight).fill_diagonal_(0)
-        return torch.addmm(x * weight.sum(1, keepdim=True), weight, x, beta=2.0, alpha=-2.0), None
+        return (x * weight.sum(1, keepdim=True)).addmm_(weight, x, beta=2.0, alpha=-2.0), None
 
 
 def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:

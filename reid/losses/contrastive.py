@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.distances import pairwise_distances
+from reid.distances import pairwise_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.output import LossOutput, checked, split_means
 from reid.mining import Groups
@@ -44,7 +44,7 @@ class ContrastiveLoss(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
         embeddings, labels = checked(embeddings, labels)
-        matrix = pairwise_distances(F.normalize(embeddings) if self.normalise else embeddings, squared=self.form == "squared")
+        matrix = pairwise_distances(unit_rows(embeddings) if self.normalise else embeddings, squared=self.form == "squared")
         groups = Groups.of(labels)
         same = groups.same(matrix.dtype)
         equal, different = same.clone().fill_diagonal_(0), 1 - same

@@ -38,12 +38,15 @@ def _by_passes(thresholds: Tensor, values: Tensor, row: Tensor | None) -> tuple[
     number = torch.zeros_like(values)
     each = thresholds if row is None else thresholds.index_select(0, row)
     sums = torch.empty_like(each)
-    step = max(1, _IN_CACHE // max(1, values.numel()))
-    for start in range(0, thresholds.shape[1], step):
+    step = max(1, min(each.shape[1], _IN_CACHE // max(1, values.numel())))
+    # One working array for all passes: new ones of this size cost more in page faults than the comparison itself.
+    working = values.new_empty(len(values), step, values.shape[1])
+    for start in range(0, each.shape[1], step):
         part = each[:, start : start + step, None]
+        below = working[:, : part.shape[1]]
         # A comparison written into floats vectorises; a bool result that is added up afterwards takes five times as long.
-        below = torch.lt(values[:, None, :], part, out=values.new_empty(len(values), part.shape[1], values.shape[1]))
-        torch.sum(below, 2, out=sums[:, start : start + step])
+        torch.lt(values[:, None, :], part, out=below)
+        sums[:, start : start + step] = below.sum(2)
         for one in below.unbind(1):
             number += one
     return number, sums if row is None else torch.zeros_like(thresholds).index_add_(0, row, sums)
@@ -87,12 +90,12 @@ def _by_grid(grid: _Grid, values: Tensor, row: Tensor) -> Tensor:
     cells = grid.beyond.shape[1]
     cell = (values - grid.low[row]).mul_(grid.scale[row]).clamp_(0, cells - 1).int()
     place = cell.add_((row * cells).int()[:, None]).flatten()
-    number = grid.beyond.flatten().index_select(0, place).view_as(values)
-    below = torch.empty_like(values)
+    number = grid.beyond.flatten().index_select(0, place)
+    working, flat = torch.empty_like(number), values.flatten()
     for inside in grid.inside:
-        torch.lt(values, inside.flatten().index_select(0, place).view_as(values), out=below)
-        number += below
-    return number
+        torch.index_select(inside.flatten(), 0, place, out=working)
+        number += torch.gt(working, flat, out=working)
+    return number.view_as(values)
 
 
 def _by_halving(thresholds: Tensor, values: Tensor, row: Tensor) -> Tensor:
@@ -102,6 +105,6 @@ def _by_halving(thresholds: Tensor, values: Tensor, row: Tensor) -> Tensor:
 def _values_below(number: Tensor, thresholds: Tensor, row: Tensor) -> Tensor:
     """A value lies below as many of the highest thresholds as exceed it: one histogram and a running sum count them for every threshold."""
     width = thresholds.shape[1] + 1
-    bins = (width - 1 - number).int().add_((row * width).int()[:, None])
+    bins = torch.rsub(number, width - 1).int().add_((row * width).int()[:, None])
     histogram = torch.bincount(bins.flatten(), minlength=len(thresholds) * width).view(len(thresholds), width)
     return histogram.cumsum(1)[:, :-1].to(thresholds.dtype)

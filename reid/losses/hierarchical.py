@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reid.class_tree import ClassTree
-from reid.distances import safe_sqrt, squared_distances
+from reid.distances import safe_sqrt, squared_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.hinge_sums import triplet_hinge
 from reid.losses.output import LossOutput, checked, checked_classes, split_means
@@ -51,7 +50,7 @@ class HierarchicalLoss(nn.Module):
             raise UsageError("the hierarchical objective has no class tree: pass tree= or call set_tree before the first step")
         embeddings, labels = checked(embeddings, labels)
         labels = checked_classes(labels, len(self.tree.classes))
-        matrix = squared_distances(F.normalize(embeddings))
+        matrix = squared_distances(unit_rows(embeddings))
         if not self.squared:
             matrix = safe_sqrt(matrix)
         groups = Groups.of(labels)
@@ -59,7 +58,8 @@ class HierarchicalLoss(nn.Module):
         # One row and column a class first: the few there are make the large matrix of margins cheap to lay out.
         present = labels[groups.members[:, 0]]
         margins = self.margins[present][:, present]
-        laid_out = margins.to(matrix.dtype).index_select(0, groups.group).index_select(1, groups.group)
+        columns = margins.T.to(matrix.dtype).index_select(0, groups.group).T.contiguous()
+        laid_out = columns.index_select(0, groups.group)  # rows alone are gathered, several times as fast as columns
         hinge = triplet_hinge(matrix, laid_out, groups, same)
         extras = _in_force(margins, self.levels[present][:, present])
         terms = max(1, hinge.terms)
@@ -69,16 +69,17 @@ class HierarchicalLoss(nn.Module):
 
 def _in_force(margins: Tensor, levels: Tensor) -> dict[str, Tensor]:
     """Margins in force and levels in use, over the ordered pairs of different classes of a batch; both (P, P)."""
-    if len(margins) < 2:
+    size = len(margins)
+    if size < 2:
         return {}
-    different = ~torch.eye(len(margins), dtype=torch.bool, device=margins.device)
-    used, merged = margins[different].float(), levels[different].float()
+    # Without its first entry, the flat matrix has the diagonal in the last column of rows one longer.
+    used, merged = (matrix.flatten()[1:].view(size - 1, size + 1)[:, :-1].float() for matrix in (margins, levels))
     return {
         "margin_mean": used.mean(),
-        "margin_min": used.min(),
-        "margin_max": used.max(),
+        "margin_min": used.amin(),
+        "margin_max": used.amax(),
         "level_mean": merged.mean(),
-        "level_min": merged.min(),
-        "level_max": merged.max(),
+        "level_min": merged.amin(),
+        "level_max": merged.amax(),
         "levels_used": used.new_tensor(len(merged.unique())),
     }

@@ -55,7 +55,7 @@ def triplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tensor) 
     with torch.no_grad():
         partner, usable = groups.partners()
         centre = matrix.mean()
-        values = torch.add(matrix - (centre + margin), same, alpha=_OUT_OF_REACH)
+        values = (matrix - (centre + margin)).add_(same, alpha=_OUT_OF_REACH)
         positives = matrix.gather(1, partner) - centre
         number, pushes = count_exceeding(positives.masked_fill(~usable, -torch.inf), values)
         total, active = _inner(pushes, positives) - _inner(number, values), pushes.sum()
@@ -88,10 +88,10 @@ def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tenso
     As :func:`triplet_hinge`; ``matrix`` must be symmetric and ``margin`` 0-d.
     """
     with torch.no_grad():
-        left, right, usable = _positive_pairs(groups)
+        place, usable = _positive_pairs(groups)
         centre = matrix.mean()
-        values = torch.add(matrix - (centre + margin), same, alpha=_OUT_OF_REACH)
-        positives = matrix[left, right] - centre
+        values = (matrix - (centre + margin)).add_(same, alpha=_OUT_OF_REACH)
+        positives = matrix.flatten()[place] - centre
         thresholds = positives.masked_fill(~usable, -torch.inf)
         number, pushes = count_exceeding(thresholds.view(1, -1), values, torch.zeros_like(groups.group))
         # A negative pair that shares the identity of the positive one makes a triplet, not a quadruplet: take those of either identity
@@ -101,7 +101,8 @@ def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tenso
         pushes = 0.5 * pushes.view_as(pushes_own) - pushes_own
         total, active = _inner(pushes, positives) - _inner(number, values), pushes.sum()
         # Padded pairs have a push of zero, wherever it is added.
-        slope = number.neg_().index_put_((left, right), pushes, accumulate=True)
+        slope = number.neg_()
+        slope.view(-1).scatter_add_(0, place.flatten(), pushes.flatten())
     return HingeSum(_Linear.apply(matrix, margin, total, slope, active), active, groups.quadruplets)
 
 
@@ -109,8 +110,8 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a.flatten(), b.flatten())
 
 
-def _positive_pairs(groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-    """Both rows of every pair of one group (P, pairs), and where they are real."""
+def _positive_pairs(groups: Groups) -> tuple[Tensor, Tensor]:
+    """Places in the flattened (B, B) matrix of every pair of one group (P, pairs), and which of them are real."""
     width = groups.members.shape[1]
     first, second = torch.triu_indices(width, width, 1, device=groups.members.device)
-    return groups.members[:, first], groups.members[:, second], second < groups.sizes[:, None]
+    return groups.members[:, first] * len(groups.group) + groups.members[:, second], second < groups.sizes[:, None]

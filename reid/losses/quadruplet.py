@@ -4,10 +4,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reid import mining
-from reid.distances import squared_distances
+from reid.distances import squared_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.hardest import hardest_quadruplets
 from reid.losses.hinge_sums import HingeSum, quadruplet_hinge, triplet_hinge
@@ -71,7 +70,8 @@ class QuadrupletLoss(nn.Module):
         matrix, pair_loss = self._measure(embeddings, labels)
         groups = mining.Groups.of(labels)
         same = groups.same(matrix.dtype)
-        margins = self._margins_of(matrix, groups, same)
+        means = split_means(matrix.detach() if self.detach_margin else matrix, groups, same)
+        margins = self._margins_of(*means)
         if self.selection == "hardest":
             hinges = hardest_quadruplets(matrix, labels, *margins)
         else:
@@ -84,24 +84,23 @@ class QuadrupletLoss(nn.Module):
             parts["pair_loss"] = pair_loss
         if self.training:
             self.step += 1
-        means = split_means(matrix.detach(), groups, same)
-        return LossOutput(value, active, *means, {name: part.detach() for name, part in parts.items()})
+        details = {name: part.detach() for name, part in parts.items()}
+        return LossOutput(value, active, means[0].detach(), means[1].detach(), details)
 
     def _measure(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """g squared of all pairs (B, B) with zero diagonal, and the loss that trains g; 0 where g is the Euclidean distance."""
         if self.pair_metric is None:
-            return squared_distances(F.normalize(embeddings) if self.normalise else embeddings), embeddings.new_zeros(())
+            return squared_distances(unit_rows(embeddings) if self.normalise else embeddings), embeddings.new_zeros(())
         logits = self.pair_metric.logits(embeddings)
         g_squared = logits.sigmoid().square()
         # The learned g of a row with itself is not zero, and would else be taken for a distance.
         return g_squared - g_squared.diagonal().diag(), self.pair_metric.classification_loss(logits, labels)
 
-    def _margins_of(self, matrix: Tensor, groups: mining.Groups, same: Tensor) -> tuple[Tensor, Tensor]:
+    def _margins_of(self, mean_positive: Tensor, mean_negative: Tensor) -> tuple[Tensor, Tensor]:
         """a1 and a2 for this batch (Chen 2017, equation 8)."""
         if not self.adaptive or self.step < self.warmup_steps:
-            return matrix.new_tensor(self.margins[0]), matrix.new_tensor(self.margins[1])
-        positive, negative = split_means(matrix.detach() if self.detach_margin else matrix, groups, same)
-        gap = (negative - positive).clamp_min(0)
+            return mean_positive.new_tensor(self.margins[0]), mean_positive.new_tensor(self.margins[1])
+        gap = (mean_negative - mean_positive).clamp_min(0)
         return gap, 0.5 * gap
 
     def _mean(self, hinge: HingeSum) -> Tensor:

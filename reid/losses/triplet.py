@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid import mining
-from reid.distances import paired_distances, pairwise_distances
+from reid.distances import paired_distances, pairwise_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.hinge_sums import triplet_hinge, triplet_softplus
 from reid.losses.output import LossOutput, checked, split_means, zero_of
@@ -25,7 +25,7 @@ class _MarginLoss(nn.Module):
     def prepared(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Checked and, where wanted, normalised embeddings, and the labels."""
         embeddings, labels = checked(embeddings, labels)
-        return (F.normalize(embeddings) if self.normalise else embeddings), labels
+        return (unit_rows(embeddings) if self.normalise else embeddings), labels
 
     def reduced(self, gap: Tensor, embeddings: Tensor, means: tuple[Tensor, Tensor]) -> LossOutput:
         """Output from the (T,) differences of the chosen triplets, which may be none."""

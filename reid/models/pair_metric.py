@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.distances import full_precision, widen
+from reid.distances import full_precision, unit_rows, widen
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
 
@@ -38,8 +38,8 @@ class PairMetric(nn.Module):
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Log-odds of 'different persons' for every row of ``x`` (N, D) with every row of ``y`` (M, D) or of ``x`` itself: (N, M)."""
         with full_precision(x):
-            x = F.normalize(widen(x))
-            y = x if y is None else F.normalize(widen(y))
+            x = unit_rows(x)
+            y = x if y is None else unit_rows(y)
             difference = self.difference.to(x.dtype)
             cross = (x * (self.product.to(x.dtype) - 2 * difference)) @ y.T
             return cross + ((x * x) @ difference)[:, None] + ((y * y) @ difference)[None, :] + self.bias.to(x.dtype)

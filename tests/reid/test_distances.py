@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.distances import paired_distances, pairwise_distances, safe_sqrt, squared_distances
+from reid.distances import paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
 
 
 def points(rows: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -60,6 +60,17 @@ def test_equal_rows_have_finite_gradients():
 def test_points_far_from_the_origin_lose_no_digits():
     near = points(12, 8).float()
     torch.testing.assert_close(pairwise_distances(near + 1000.0), pairwise_distances(near.double() + 1000.0).float(), atol=1e-3, rtol=1e-3)
+
+
+def test_unit_rows():
+    x = points(6, 3).requires_grad_()
+    torch.testing.assert_close(unit_rows(x).detach(), torch.stack([row / (row * row).sum().sqrt() for row in x.detach()]))
+    assert torch.autograd.gradcheck(unit_rows, (x,))
+    zero = torch.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True)
+    (unit_rows(zero) * torch.tensor([1.0, 2.0])).sum().backward()
+    assert unit_rows(zero).tolist() == [[0.0, 0.0], [pytest.approx(0.6), pytest.approx(0.8)]]
+    assert zero.grad[0].tolist() == [0.0, 0.0]
+    assert unit_rows(torch.ones(2, 2, dtype=torch.bfloat16)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
