@@ -73,14 +73,14 @@ class DetectorSpec(_Section):
 
 
 class TrackerSpec(_Section):
-    """Which tracker of the library ``trackers``, and its decisions; None is the value tuned for the detector."""
+    """Which tracker of the library ``trackers``, and its decisions; None is the tracker's own value."""
 
     name: str = "botsort"
     max_gap_s: float = Field(default=0.5, gt=0)  # a lost person is followed by place alone this long; after that looks count too
     min_frames: int = Field(default=5, ge=1)  # shorter sightings are dropped as false detections
     min_iou: float | None = Field(default=None, ge=0, le=1)
-    activation: float | None = Field(default=None, ge=0, le=1)  # confidence that starts a tracklet
-    high_confidence: float | None = Field(default=None, ge=0, le=1)  # below it only existing tracklets are continued
+    activation: float = Field(default=0.6, ge=0, le=1)  # confidence that starts a tracklet, and that half of a sighting's boxes have
+    high_confidence: float = Field(default=0.6, ge=0, le=1)  # below it only existing tracklets are continued
 
 
 class CropSpec(_Section):

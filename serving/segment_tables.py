@@ -29,6 +29,7 @@ PEOPLE = pa.schema(
         ("first_s", pa.float64()),
         ("last_s", pa.float64()),
         ("frames", pa.int64()),  # that the segment owns
+        ("sure", pa.int64()),  # of these: as confident as what starts a tracklet
         ("head", pa.list_(pa.float32())),  # box at the start, then its velocity in pixels a second
         ("tail", pa.list_(pa.float32())),
         ("embedding", pa.list_(pa.float32())),
@@ -58,7 +59,7 @@ def rows_of(one: Tracklet) -> pa.Table:
     )
 
 
-def person_row(one: Tracklet, vectors: npt.NDArray[np.float32], first: int) -> dict[str, object]:
+def person_row(one: Tracklet, vectors: npt.NDArray[np.float32], first: int, activation: float) -> dict[str, object]:
     """The row of a tracklet whose crops have embeddings (N, D), in a segment that owns frames from ``first`` on."""
     weights = crop_weights(one, vectors)
     best = one.crops[int(weights.argmax())]
@@ -69,6 +70,7 @@ def person_row(one: Tracklet, vectors: npt.NDArray[np.float32], first: int) -> d
         "first_s": float(one.times_s[0]),
         "last_s": float(one.times_s[-1]),
         "frames": int((one.frames >= first).sum()),
+        "sure": int(((one.frames >= first) & (one.confidence >= activation)).sum()),
         "head": _end(one.boxes[:8], one.times_s[:8], 0),
         "tail": _end(one.boxes[-8:], one.times_s[-8:], -1),
         "embedding": pool(vectors, weights).tolist(),

@@ -94,7 +94,7 @@ def process_segment(
     on_frame: Callable[[], None] = lambda: None,
 ) -> SegmentResult:
     """Detect, track and embed one segment. Decoding and detection each run in a thread ahead of tracking and embedding."""
-    work = _Work(segment, embedder)
+    work = _Work(segment, embedder, builder.activation)
     first = max(1, segment.begin - detector.warm_up * camera.step)
     first += (segment.begin - first) % camera.step
     frames = ahead(read_frames(footage, first, segment.last, camera.step), queue_length(footage))
@@ -133,10 +133,10 @@ def _detected(
 class _Work:
     """What has been found in a segment so far."""
 
-    def __init__(self, segment: Segment, embedder: Embedder) -> None:
+    def __init__(self, segment: Segment, embedder: Embedder, activation: float) -> None:
         self.frames = 0
         self.seconds: dict[str, float] = {}
-        self._segment, self._embedder = segment, embedder
+        self._segment, self._embedder, self._activation = segment, embedder, activation
         self._boxes: list[pa.Table] = []
         self._people: list[dict[str, object]] = []
         self._waiting: list[Tracklet] = []
@@ -159,9 +159,8 @@ class _Work:
         """Embed waiting tracklets as long as they have ``least`` crops."""
         while self._waiting and sum(len(one.crops) for one in self._waiting) >= least:
             group = _take(self._waiting, _EMBED_BATCH)
-            self._people.extend(
-                person_row(one, vectors, self._segment.first) for one, vectors in zip(group, _embed(group, self._embedder), strict=True)
-            )
+            for one, vectors in zip(group, _embed(group, self._embedder), strict=True):
+                self._people.append(person_row(one, vectors, self._segment.first, self._activation))
             self._crops += sum(len(one.crops) for one in group)
 
     def result(self) -> SegmentResult:

@@ -53,7 +53,11 @@ class Sighting:
 def collect(
     camera: str, segments: Sequence[Segment], folder: Path, link: LinkSpec, same_distance: float, min_frames: int
 ) -> list[Sighting]:
-    """Join the stored tracklets of a camera's segments into sightings of at least ``min_frames`` frames, in order of their start."""
+    """Join the stored tracklets of a camera's segments into sightings, in order of their start.
+
+    What has fewer than ``min_frames`` frames is left out, and what was mostly less sure than it takes to start a tracklet: things
+    that look a little like a person for a long time.
+    """
     members = [
         Member(segment.index, int(row["raw"]), row)
         for segment in segments
@@ -62,9 +66,14 @@ def collect(
     groups = _across_borders(members, segments, folder)
     if link.enabled and len(groups) > 1:
         groups = _linked(groups, link, same_distance)
-    groups = [group for group in groups if sum(member.row["frames"] for member in group) >= min_frames]
+    groups = [group for group in groups if _trusted(group, min_frames)]
     groups.sort(key=lambda group: (min(m.row["first_s"] for m in group), group[0].segment, group[0].raw))
     return [Sighting(camera, number, tuple(group)) for number, group in enumerate(groups, start=1)]
+
+
+def _trusted(group: list[Member], min_frames: int) -> bool:
+    frames, sure = (sum(int(member.row[name]) for member in group) for name in ("frames", "sure"))
+    return frames >= min_frames and 2 * sure >= frames
 
 
 def pooled(members: Sequence[Member]) -> npt.NDArray[np.float32]:

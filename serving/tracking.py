@@ -19,7 +19,6 @@ from serving.video import Frame
 
 __all__ = ["TRACKERS", "Tracklet", "TrackletBuilder"]
 
-# Confidences are the detector's own: motion knows only 1, YOLOX-nano is sure of real people from about 0.6.
 _MIN_FRAGMENT = 3  # frames; less is a false detection
 _LIBRARY_HZ = 30.0  # the library counts its lost-track buffer in frames of a 30 Hz camera
 
@@ -64,6 +63,11 @@ class TrackletBuilder:
         self._spec, self._crops = spec, crops
         self._open: dict[int, _Open] = {}
         self._loose: tuple[float, int, sv.Detections] | None = None
+
+    @property
+    def activation(self) -> float:
+        """The confidence that starts a tracklet."""
+        return self._spec.activation
 
     def update(self, frame: Frame, detections: sv.Detections) -> list[Tracklet]:
         """Take the detections of the next frame; return the tracklets that ended before it."""
@@ -139,8 +143,8 @@ def _bytetrack(spec: TrackerSpec, fps: float) -> Any:
 
     return ByteTrackTracker(
         **_common(spec, fps),
-        track_activation_threshold=_or(spec.activation, 0.6),
-        high_conf_det_threshold=_or(spec.high_confidence, 0.6),
+        track_activation_threshold=spec.activation,
+        high_conf_det_threshold=spec.high_confidence,
         minimum_iou_threshold=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
     )
@@ -151,7 +155,7 @@ def _ocsort(spec: TrackerSpec, fps: float) -> Any:
 
     return OCSORTTracker(
         **_common(spec, fps),
-        high_conf_det_threshold=_or(spec.high_confidence, 0.6),
+        high_conf_det_threshold=spec.high_confidence,
         minimum_iou_threshold=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
     )
@@ -162,7 +166,7 @@ def _sort(spec: TrackerSpec, fps: float) -> Any:
 
     return SORTTracker(
         **_common(spec, fps),
-        track_activation_threshold=_or(spec.activation, 0.6),
+        track_activation_threshold=spec.activation,
         minimum_iou_threshold=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
     )
@@ -173,8 +177,8 @@ def _botsort(spec: TrackerSpec, fps: float) -> Any:
 
     return BoTSORTTracker(
         **_common(spec, fps),
-        track_activation_threshold=_or(spec.activation, 0.6),
-        high_conf_det_threshold=_or(spec.high_confidence, 0.6),
+        track_activation_threshold=spec.activation,
+        high_conf_det_threshold=spec.high_confidence,
         minimum_iou_threshold_first_assoc=_or(spec.min_iou, 0.3),
         minimum_consecutive_frames=2,
         enable_cmc=False,  # cameras are fixed

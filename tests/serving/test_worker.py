@@ -163,6 +163,20 @@ def test_cutting_into_segments_changes_no_sighting(place: Path, done: Path) -> N
     assert score_job(out, {"": place / "gt.txt"}).total.id_switches == 0
 
 
+def test_what_is_mostly_doubtful_is_nobody(place: Path) -> None:
+    lines = []
+    for number in range(1, 61):
+        sure = 0.9 if number < 30 else 0.3
+        lines.append(f"{number},-1,40,100,30,80,{0.9 if number < 20 else 0.3}")  # less than half of them
+        lines.append(f"{number},-1,200,100,30,80,{sure if number < 55 else 0.9}")  # more than half
+    (place / "det.txt").write_text("\n".join(lines))
+    camera = {"id": "hall", "source": "walk.avi", "frames": [1, 60], "detections": "det.txt"}
+    job = job_of(place, "doubt", [camera], detector={"name": "mot"}, outputs={"video": False, "report": False})
+    rows = pq.read_table(run_job(job, place / "doubt").out / "sightings.parquet").to_pylist()
+    assert len(rows) == 1
+    assert 190 < rows[0]["x"] < 210
+
+
 class _StopAfter(Progress):
     def __init__(self, frames: int) -> None:
         self.left = frames
