@@ -52,7 +52,8 @@ def most_sensitive(layers: Sequence[str], attempt: Attempt, enough: Callable[[Pa
     whole = attempt(())
     if enough(whole):
         return Fallback((), whole)
-    alone = {layer: attempt([other for other in layers if other != layer]).mean for layer in layers}
+    # The median: one odd image that overflows a layer's range says nothing about the layer.
+    alone = {layer: attempt([other for other in layers if other != layer]).median for layer in layers}
     return _first_enough(sorted(layers, key=lambda layer: alone[layer]), attempt, enough, whole)
 
 

@@ -22,6 +22,7 @@ class ParityReport:
 
     images: int
     lowest: float
+    median: float
     mean: float
     worst: tuple[tuple[str, float], ...]
 
@@ -72,7 +73,9 @@ def measure_parity(reference: Embeddings, candidate: Embeddings, names: Sequence
     cosine = np.where(np.isfinite(cosine), np.clip(cosine, -1.0, 1.0), -1.0)
     order = np.argsort(cosine, kind="stable")[:_WORST]
     worst = tuple((str(names[i]), float(cosine[i])) for i in order)
-    return ParityReport(images=len(cosine), lowest=float(cosine.min()), mean=float(cosine.mean()), worst=worst)
+    return ParityReport(
+        images=len(cosine), lowest=float(cosine.min()), median=float(np.median(cosine)), mean=float(cosine.mean()), worst=worst
+    )
 
 
 def check_parity(report: ParityReport, limit: float, file: str, *, statistic: str = "lowest") -> None:

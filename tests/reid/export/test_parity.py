@@ -17,6 +17,7 @@ def test_cosines_worked_by_hand() -> None:
     report = measure_parity(_unit([0, 0, 0]), _unit([0, np.pi / 3, np.pi]), ["a", "b", "c"])
     assert report.images == 3
     assert report.lowest == pytest.approx(-1)
+    assert report.median == pytest.approx(0.5)
     assert report.mean == pytest.approx((1 + 0.5 - 1) / 3)
     assert [name for name, _ in report.worst] == ["c", "b", "a"]
 

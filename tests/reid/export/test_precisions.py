@@ -167,7 +167,7 @@ def test_conversion_keeps_layers_back_until_the_goal_is_met(small: Path, trainin
 
 
 def _report(mean: float) -> ParityReport:
-    return ParityReport(images=1, lowest=mean, mean=mean, worst=())
+    return ParityReport(images=1, lowest=mean, median=mean, mean=mean, worst=())
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=30), st.floats(0.0, 1.0))
