@@ -2,6 +2,8 @@
 
 import json
 import signal
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -20,21 +22,25 @@ def match(
     segment_s: Annotated[float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0)] = 60.0,
     workers: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares the work; local starts one here.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="A file kept up to date in Prometheus' text format.")] = None,
+    json_lines: Annotated[bool, typer.Option("--json-lines", help="Progress as JSON lines on standard error instead of bars.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Find known and unknown people in camera footage."""
     from serving.job import load_job
-    from serving.progress import BarProgress
+    from serving.progress import BarProgress, JsonLinesProgress, MetricsFile, Together
     from serving.worker import Execution, Progress, run_job
 
     checked, execution = load_job(job), Execution(segment_s, workers, ray)
     signal.signal(signal.SIGTERM, _stop)
+    tell: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
+    if json_lines:
+        tell.append(JsonLinesProgress(sys.stderr))
     try:
-        if quiet:
-            result = run_job(checked, out, Progress(), execution)
-        else:
-            with BarProgress() as bars:
-                result = run_job(checked, out, bars, execution)
+        with ExitStack() as stack:
+            if not (quiet or json_lines):
+                tell.append(stack.enter_context(BarProgress()))
+            result = run_job(checked, out, Together(tell), execution)
     except _Terminated as error:
         raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
     counts = result.summary["counts"]
@@ -73,7 +79,8 @@ def score(
 ) -> None:
     """Compare a job's output with truth; writes score.json into the folder."""
     from reid.files import write_json
-    from serving.scoring import read_people, score_job
+    from serving.naming import read_people
+    from serving.scoring import score_job
 
     files: dict[str, Path] = {}
     for one in truth:

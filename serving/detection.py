@@ -89,11 +89,15 @@ class YoloxDetector:
         """See ``Detector``."""
         return [self._one(frame.image) for frame in frames]
 
+    def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The model alone: (1, 3, height, width) to (1, anchors, 5 + classes)."""
+        answer: npt.NDArray[np.float32] = self._session.run(None, {self._input: blob})[0]
+        return answer
+
     def _one(self, image: npt.NDArray[np.uint8]) -> sv.Detections:
         height, width = image.shape[:2]
         scale = min(self._height / height, self._width / width)
-        blob = letterbox(image, self._height, self._width, scale)
-        raw = self._session.run(None, {self._input: blob})[0][0]
+        raw = self.infer(letterbox(image, self._height, self._width, scale))[0]
         confidence = raw[:, 4] * raw[:, 5 + PERSON]
         keep = confidence >= self.confidence
         raw, confidence, stride = raw[keep], confidence[keep], self._stride[keep]

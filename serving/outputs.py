@@ -239,5 +239,9 @@ def _counts(
             "unknown": sum(row["identity"] == UNKNOWN for row in chosen),
         }
 
-    cameras = {run.camera.id: of(run.camera.id) | {"video_start_s": video_start_s.get(run.camera.id)} for run in runs}
+    cameras = {
+        run.camera.id: of(run.camera.id)
+        | {"video_start_s": video_start_s.get(run.camera.id), "fps": None if run.footage is None else run.footage.fps}
+        for run in runs
+    }
     return of(None) | {"detections": boxes, "cameras": cameras}

@@ -3,7 +3,6 @@
 HOTA: Luiten et al. 2021. CLEAR (MOTA): Bernardin and Stiefelhagen 2008. IDF1: Ristani et al. 2016.
 """
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,36 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-from scipy.optimize import linear_sum_assignment
 
 from reid.errors import ReidError, UsageError
 from reid.files import existing, read_json
 from serving.joining import box_iou
 from serving.mot import MotTable, read_mot
+from serving.naming import IOU, Naming, first_right_names, name_sightings, true_identities
 
-__all__ = ["CameraScore", "Naming", "Score", "read_people", "score_job"]
-
-IOU = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """Sightings by how they were named. ``no_truth`` are sightings that match no true box: false detections."""
-
-    right: int
-    wrong: int
-    unknown: int  # somebody enrolled, called unknown
-    no_truth: int
-
-    @property
-    def sightings(self) -> int:
-        """Sightings that show somebody who is in the truth."""
-        return self.right + self.wrong + self.unknown
-
-    def shares(self) -> dict[str, float]:
-        """Shares of the sightings of true people; 0 where there is none."""
-        total = max(self.sightings, 1)
-        return {"named_right": self.right / total, "named_wrong": self.wrong / total, "named_unknown": self.unknown / total}
+__all__ = ["CameraScore", "Score", "score_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +33,7 @@ class CameraScore:
     truth_boxes: int
     boxes: int
     naming: Naming
+    first_right_name_s: float | None  # median over enrolled people who were named right, from their first true box on
 
 
 @dataclass(frozen=True)
@@ -100,6 +78,8 @@ def score_job(
     enrolled = _enrolled(folder)
     raw: dict[str, dict[str, Any]] = {}
     namings: dict[str, Naming] = {}
+    waits: dict[str, list[float]] = {}
+    fps = _fps(folder)
     for name, path in truth.items():
         camera = _resolve(name, cameras, folder)
         table = _within(read_mot(path), frames)
@@ -108,73 +88,20 @@ def score_job(
         found = _tracked(boxes, camera, frames)
         raw[camera] = _metrics(table, found)
         names = {row["tracklet"]: row["identity"] for row in sightings.to_pylist() if row["camera"] == camera}
-        namings[camera] = name_sightings(true_identities(table, found, people or {}), names, enrolled)
-    scores = {camera: _camera_score(value, namings[camera]) for camera, value in raw.items()}
-    return Score(scores, _camera_score(_aggregate(raw), _sum(list(namings.values()))))
-
-
-def true_identities(truth: MotTable, found: MotTable, people: dict[str, str]) -> dict[int, str | None]:
-    """Who each tracklet really is: whom most of its boxes match one to one at IoU >= 0.5; None when no box does.
-
-    ``people`` says who a truth id is, where that is not its own name.
-    """
-    who = {plain(track): plain(person) for track, person in people.items()}
-    votes: dict[int, Counter[str]] = {int(one): Counter() for one in np.unique(found.id)}
-    true_frames = truth.by_frame()
-    for number, seen in found.by_frame().items():
-        there = true_frames.get(number)
-        if there is None:
-            continue
-        overlap = box_iou(there.xyxy.astype(np.float64), seen.xyxy.astype(np.float64))
-        for i, j in zip(*linear_sum_assignment(-overlap), strict=True):
-            if overlap[i, j] >= IOU:
-                track = plain(str(there.id[i]))
-                votes[int(seen.id[j])][who.get(track, track)] += 1
-    # Equal votes go to the smaller name, so that the same input has the same score.
-    return {one: (min(count, key=lambda name: (-count[name], name)) if count else None) for one, count in votes.items()}
-
-
-def name_sightings(true: dict[int, str | None], named: dict[int, str], enrolled: frozenset[str]) -> Naming:
-    """Compare the names of sightings with who they are."""
-    known = {plain(name) for name in enrolled}
-    counts = Counter[str]()
-    for tracklet, who in true.items():
-        name = named.get(tracklet, "unknown")
-        if who is None:
-            counts["no_truth"] += 1
-        elif name == "unknown":
-            counts["unknown" if who in known else "right"] += 1
-        else:
-            counts["right" if plain(name) == who else "wrong"] += 1
-    return Naming(counts["right"], counts["wrong"], counts["unknown"], counts["no_truth"])
-
-
-def read_people(path: Path | str) -> dict[str, str]:
-    """Read who is who: lines ``truth id,person``; empty lines and lines that begin with # do not count.
-
-    Raises:
-        UsageError: the file does not exist.
-        ReidError: a line is not two values, or an id is given twice.
-    """
-    path = existing(path, "people file")
-    people: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        track, mark, person = (part.strip() for part in line.partition(","))
-        if not (mark and track and person) or track in people:
-            raise ReidError(f"people file {path}, line {number}: want 'truth id,person', each id once")
-        people[track] = person
-    return people
-
-
-def plain(name: str) -> str:
-    """A name without leading zeros: truth writes 7 where a gallery writes 0007."""
-    return name.lstrip("0") or "0"
+        true = true_identities(table, found, people or {})
+        namings[camera] = name_sightings(true, names, enrolled)
+        waits[camera] = [frames / fps.get(camera, 1.0) for frames in first_right_names(table, found, true, names, people or {})]
+    scores = {camera: _camera_score(value, namings[camera], waits[camera]) for camera, value in raw.items()}
+    return Score(scores, _camera_score(_aggregate(raw), _sum(list(namings.values())), [one for wait in waits.values() for one in wait]))
 
 
 def _cameras(folder: Path) -> list[str]:
     return [camera["id"] for camera in read_json(folder / "job.json", "job record")["job"]["cameras"]]
+
+
+def _fps(folder: Path) -> dict[str, float]:
+    counts = read_json(folder / "job.json", "job record").get("counts", {}).get("cameras", {})
+    return {camera: one.get("fps") or 1.0 for camera, one in counts.items()}
 
 
 def _enrolled(folder: Path) -> frozenset[str]:
@@ -259,7 +186,7 @@ def _sum(namings: list[Naming]) -> Naming:
     return Naming(*(sum(getattr(one, name) for one in namings) for name in ("right", "wrong", "unknown", "no_truth")))
 
 
-def _camera_score(value: dict[str, Any], naming: Naming) -> CameraScore:
+def _camera_score(value: dict[str, Any], naming: Naming, waits: list[float]) -> CameraScore:
     clear, hota, identity = value["clear"], value["hota"], value["identity"]
     return CameraScore(
         hota=float(hota["HOTA"]),
@@ -271,4 +198,5 @@ def _camera_score(value: dict[str, Any], naming: Naming) -> CameraScore:
         truth_boxes=value["truth_boxes"],
         boxes=value["boxes"],
         naming=naming,
+        first_right_name_s=float(np.median(waits)) if waits else None,
     )

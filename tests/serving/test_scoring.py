@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reid.errors import ReidError, UsageError
+from serving.naming import Naming, name_sightings, read_people, true_identities
 from serving.outputs import DETECTIONS, SIGHTINGS
-from serving.scoring import Naming, name_sightings, read_people, score_job, true_identities
+from serving.scoring import score_job
 from tests.serving.tiny_footage import Walk, write_truth
 
 WALKS = [Walk("anna", (30, 100), (4, 0), 1, 40), Walk("bert", (290, 220), (-4, 0), 11, 50)]
@@ -28,7 +29,11 @@ def output(folder: Path, camera: str, tracks: dict[int, tuple[Walk, str, range]]
         sightings.append({field.name: None for field in SIGHTINGS} | {"camera": camera, "tracklet": number, "identity": name})
     pq.write_table(pa.Table.from_pylist(boxes, schema=DETECTIONS), folder / "detections.parquet")
     pq.write_table(pa.Table.from_pylist(sightings, schema=SIGHTINGS), folder / "sightings.parquet")
-    record = {"job": {"cameras": [{"id": one} for one in cameras]}, "gallery": {"identities": identities}}
+    record = {
+        "job": {"cameras": [{"id": one} for one in cameras]},
+        "gallery": {"identities": identities},
+        "counts": {"cameras": {one: {"fps": 5.0} for one in cameras}},
+    }
     (folder / "job.json").write_text(json.dumps(record))
     return folder
 
@@ -84,6 +89,20 @@ def test_two_cameras_are_counted_together(tmp_path: Path, truth: Path) -> None:
         score_job(both, {"": truth})
     with pytest.raises(UsageError, match=r"camera 'c9' is not in job .*: it has c1, c2"):
         score_job(both, {"c9": truth})
+
+
+def test_the_wait_for_the_first_right_name(tmp_path: Path, truth: Path) -> None:
+    tracks = {
+        1: (WALKS[0], "unknown", range(1, 11)),
+        2: (WALKS[0], "0001", range(11, 21)),
+        3: (WALKS[0], "0001", range(21, 41)),
+        4: (WALKS[1], "0002", range(17, 51)),
+    }
+    folder = output(tmp_path / "out", "c1", tracks, ["0001", "0002"], ["c1"])
+    # Anna is named right from frame 11 on, 10 after her first; Bert from 17 on, 6 after his; 5 frames are a second.
+    assert score_job(folder, {"": truth}).total.first_right_name_s == pytest.approx((10 + 6) / 2 / 5)
+    nobody = output(tmp_path / "none", "c1", {1: (WALKS[0], "unknown", range(1, 41))}, ["0001"], ["c1"])
+    assert score_job(nobody, {"": truth}).total.first_right_name_s is None
 
 
 def test_names_are_compared_by_meaning() -> None:

@@ -219,11 +219,13 @@ def test_segments_of_other_footage_are_not_taken_up(place: Path, tmp_path: Path)
 
 
 def test_nobody_in_the_footage_is_an_answer(place: Path) -> None:
-    result = CliRunner().invoke(
-        app, ["match", str(job_file(place, "nobody", [{"id": "c", "source": "empty.avi"}])), "--out", str(place / "no")]
-    )
+    path = job_file(place, "nobody", [{"id": "c", "source": "empty.avi"}])
+    metrics = place / "reid.prom"
+    result = CliRunner().invoke(app, ["match", str(path), "--out", str(place / "no"), "--json-lines", "--metrics", str(metrics)])
     assert result.exit_code == 0, result.output
-    assert "nobody was seen in 40 frames" in result.output
+    assert "nobody was seen in 40 frames" in result.stdout
+    assert json.loads(result.stderr.splitlines()[-1]) == {"event": "done", "camera": "c", "done": 40, "problem": None}
+    assert 'reid_frames_total{camera="c"} 40' in metrics.read_text()
     assert pq.read_table(place / "no" / "sightings.parquet").num_rows == 0
     assert pq.read_table(place / "no" / "detections.parquet").num_rows == 0
     assert "Nobody was seen." in (place / "no" / "report.html").read_text()
