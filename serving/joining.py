@@ -8,11 +8,12 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["Ends", "box_iou", "chain", "join_border", "link_scores"]
+__all__ = ["Ends", "box_iou", "chain", "join_border", "link_scores", "neutral_distance"]
 
 _SAME_BOX_IOU = 0.7
 _KEEPS_SPEED_S = 1.5  # how long somebody walks on as before
 _MISS, _MISS_PER_S = 0.25, 0.3  # standard deviation of a predicted place, in body heights
+_LEAST_PAIRS = 20
 _SCENE = 60.0  # area of a picture in squared body heights
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -58,6 +59,24 @@ def join_border(before: tuple[Ints, Ints, Floats], after: tuple[Ints, Ints, Floa
     return pairs
 
 
+def neutral_distance(ends: Ends, most: float) -> float:
+    """The distance between embeddings that speaks neither for one person nor for two, in this footage; at most ``most``.
+
+    Tracklets that are there at the same time are different people, so their distances show how unlike two people of this
+    footage look at least: four fifths of what all but one in twenty pairs exceed. With too few pairs the answer is ``most``.
+    """
+    order = np.argsort(ends.first_s, kind="stable")
+    begins = ends.first_s[order]
+    reach = np.searchsorted(begins, ends.last_s[order], side="right")
+    count = np.maximum(reach - np.arange(len(order)) - 1, 0)
+    i = np.repeat(np.arange(len(order)), count)
+    j = i + 1 + np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    if len(i) < _LEAST_PAIRS:
+        return most
+    apart = np.linalg.norm(ends.embeddings[order[i]] - ends.embeddings[order[j]], axis=1)
+    return min(most, 0.8 * float(np.quantile(apart, 0.05)))
+
+
 def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Ints, Ints, Floats]:
     """Which tracklets can continue which, and how much speaks for it.
 
@@ -69,7 +88,7 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
     Args:
         ends: of N tracklets of one camera.
         max_gap_s: longest time unseen.
-        same_distance: above 0, where appearance says nothing; the calibrated matching threshold is a good one.
+        same_distance: above 0, where appearance says nothing; see :func:`neutral_distance`.
 
     Returns:
         ``(i, j, score)``, each (M,): tracklet j may continue tracklet i; only pairs with a positive score.

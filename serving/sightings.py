@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from serving.job import LinkSpec
-from serving.joining import Ends, chain, join_border, link_scores
+from serving.joining import Ends, chain, join_border, link_scores, neutral_distance
 from serving.matching import pool
 from serving.segments import Segment
 
@@ -118,7 +118,7 @@ def _linked(groups: list[list[Member]], link: LinkSpec, same_distance: float) ->
         np.asarray([group[-1].row["tail"] for group in groups], np.float64),
         np.asarray([pooled(group) for group in groups], np.float64),
     )
-    limit = same_distance if link.same_distance is None else link.same_distance
+    limit = neutral_distance(ends, same_distance) if link.same_distance is None else link.same_distance
     labels = chain(len(groups), *link_scores(ends, link.max_gap_s, max(limit, 1e-3)))
     linked: dict[int, list[Member]] = {}
     for index in np.argsort(ends.first_s, kind="stable"):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.boxes import Boxes, fill_gaps
-from serving.joining import Ends, box_iou, chain, join_border, link_scores
+from serving.joining import Ends, box_iou, chain, join_border, link_scores, neutral_distance
 
 
 def ends_of(count: int, seed: int) -> Ends:
@@ -51,6 +51,20 @@ def test_scores_are_the_formula_pair_by_pair(count: int, seed: int) -> None:
     assert found.keys() == wanted.keys()
     for pair, value in wanted.items():
         assert found[pair] == pytest.approx(value)
+
+
+@given(st.integers(0, 30), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_the_neutral_distance_is_learned_from_people_seen_together(count: int, seed: int) -> None:
+    ends = ends_of(count, seed)
+    together = [
+        float(np.linalg.norm(ends.embeddings[a] - ends.embeddings[b]))
+        for a in range(count)
+        for b in range(a)
+        if ends.first_s[a] <= ends.last_s[b] and ends.first_s[b] <= ends.last_s[a]
+    ]
+    wanted = min(0.9, 0.8 * float(np.quantile(together, 0.05))) if len(together) >= 20 else 0.9
+    assert neutral_distance(ends, 0.9) == pytest.approx(wanted)
 
 
 def total(labels: np.ndarray, order: list[int], score: dict[tuple[int, int], float]) -> float:
