@@ -91,7 +91,7 @@ def quantize_int8(source: Path | str, path: Path | str, ranges: TensorsData, kep
     lowered = [name for name in convolutions(proto) if name not in kept]
     if lowered:
         with _quiet():
-            quantizer = QDQQuantizer(proto, True, False, QuantType.QInt8, QuantType.QInt8, ranges, lowered, list(kept), ["Conv"], options)
+            quantizer = QDQQuantizer(proto, True, False, QuantType.QInt8, QuantType.QInt8, ranges, lowered, [], ["Conv"], options)
             quantizer.quantize_model()
             quantizer.model.topological_sort()
         proto = quantizer.model.model

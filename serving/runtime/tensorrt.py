@@ -1,0 +1,124 @@
+"""TensorRT on a GPU: engines of ``tensorrt`` and ``tensorrt_rtx``, which have the same calls. Only ever run through a stand-in so far."""
+
+import math
+import weakref
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reid.errors import ReidError
+from serving.runtime.preprocess import Batch
+
+__all__ = ["EngineRunner"]
+
+_DTYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "FLOAT": np.float32}
+
+
+class EngineRunner:
+    """One engine with one execution context, one stream and one buffer for each of its two tensors.
+
+    Args:
+        plan: the engine's bytes. Compare its stamp first: the library may crash on a foreign plan.
+        trt: ``tensorrt`` or ``tensorrt_rtx``.
+        cudart: ``cuda.bindings.runtime``.
+        source: for messages.
+
+    Attributes:
+        image_shape: one image, without the batch axis.
+        input_dtype: of the images.
+        most: images that one execution takes.
+
+    Raises:
+        ReidError: the engine cannot be opened, or does not have one input and one output.
+    """
+
+    def __init__(self, plan: bytes, trt: ModuleType, cudart: ModuleType, source: str) -> None:
+        self._cudart = cudart
+        self._source = source
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise ReidError(f"{source} cannot be opened by {trt.__name__} {trt.__version__}: build the engine again")
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise ReidError(f"{source}: the GPU has no memory left for the engine: free some, or build it with a smaller profile")
+        self._input, self._output = self._tensor_names(trt)
+        least, _, most = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(self._input, 0))
+        self._least, self.most = int(least[0]), int(most[0])
+        self.image_shape = tuple(int(size) for size in most[1:])
+        self.input_dtype = self._dtype(self._input)
+        self._output_dtype = self._dtype(self._output)
+        self._set_batch(self.most)
+        self._row_shape = tuple(int(size) for size in self._context.get_tensor_shape(self._output))[1:]
+        self._allocate()
+
+    def run(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Outputs ``(N, ...)`` float32 of N images of the engine's own shape and type, any N."""
+        if batch.shape[1:] != self.image_shape or batch.dtype != self.input_dtype:
+            raise ReidError(f"{self._source} takes {self.input_dtype} (N, {self.image_shape}), not {batch.dtype} {batch.shape}")
+        output = np.empty((len(batch), *self._row_shape), self._output_dtype)
+        for start in range(0, len(batch), self.most):
+            chunk = np.ascontiguousarray(batch[start : start + self.most])
+            output[start : start + len(chunk)] = self._execute(chunk)
+        return output.astype(np.float32, copy=False)
+
+    def _execute(self, chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        count = len(chunk)
+        if count < self._least:
+            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], self._least - count, axis=0)])
+        rows = np.empty((len(chunk), *self._row_shape), self._output_dtype)
+        kind = self._cudart.cudaMemcpyKind
+        copy = self._cudart.cudaMemcpyAsync
+        self._set_batch(len(chunk))
+        self._checked(copy(self._addresses[0], chunk.ctypes.data, chunk.nbytes, kind.cudaMemcpyHostToDevice, self._stream))
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise ReidError(f"{self._source} fails on a batch of {len(chunk)}: build the engine again")
+        self._checked(copy(rows.ctypes.data, self._addresses[1], rows.nbytes, kind.cudaMemcpyDeviceToHost, self._stream))
+        self._checked(self._cudart.cudaStreamSynchronize(self._stream))
+        return rows[:count]
+
+    def _allocate(self) -> None:
+        sizes = (
+            self.most * math.prod(self.image_shape) * self.input_dtype.itemsize,
+            self.most * math.prod(self._row_shape) * self._output_dtype.itemsize,
+        )
+        self._stream = self._checked(self._cudart.cudaStreamCreate())
+        self._addresses: list[int] = []
+        self._release = weakref.finalize(self, _free, self._cudart, self._addresses, self._stream)
+        for name, size in zip((self._input, self._output), sizes, strict=True):
+            self._addresses.append(int(self._checked(self._cudart.cudaMalloc(size))))
+            if not self._context.set_tensor_address(name, self._addresses[-1]):
+                raise ReidError(f"{self._source} refuses a buffer for its tensor {name}: build the engine again")
+
+    def _set_batch(self, count: int) -> None:
+        if not self._context.set_input_shape(self._input, (count, *self.image_shape)):
+            raise ReidError(f"{self._source} refuses a batch of {count}: build the engine again with a profile that holds it")
+
+    def _tensor_names(self, trt: ModuleType) -> tuple[str, str]:
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        outputs = [name for name in names if name not in inputs]
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ReidError(f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs: an embedder has one of each")
+        return inputs[0], outputs[0]
+
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        kind = self._engine.get_tensor_dtype(name).name
+        if kind not in _DTYPES:
+            raise ReidError(f"{self._source}: tensor {name} is {kind}, want {' or '.join(_DTYPES)}: build the engine from an exported ONNX")
+        return np.dtype(_DTYPES[kind])
+
+    def _checked(self, answer: tuple[Any, ...]) -> Any:
+        """The value of a CUDA call, whose first part is its error code."""
+        error, *values = answer
+        if error != self._cudart.cudaError_t.cudaSuccess:
+            raise ReidError(f"{self._source}: CUDA answers {error.name}: free GPU memory or restart the process")
+        return values[0] if values else None
+
+
+def _free(cudart: ModuleType, addresses: list[int], stream: Any) -> None:
+    for address in addresses:
+        cudart.cudaFree(address)
+    cudart.cudaStreamDestroy(stream)
