@@ -20,6 +20,9 @@ _NO_LENGTH = 1e-12
 @contextmanager
 def full_precision(reference: Tensor) -> Iterator[None]:
     """Turn autocast off for the device of ``reference``."""
+    if not torch.is_autocast_enabled(reference.device.type):
+        yield
+        return
     with torch.autocast(reference.device.type, enabled=False):
         yield
 
@@ -81,8 +84,11 @@ class _SelfDistances(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
-        norms = (x * x).sum(1)
-        matrix = torch.addmm(norms, x, x.T, alpha=-2.0).add_(norms[:, None]).clamp_min_(0).fill_diagonal_(0)
+        # Distances do not change when the set moves, and near the origin the expanded square loses fewer digits.
+        x = x - x.mean(0)
+        matrix = x @ x.T
+        norms = matrix.diagonal().clone()
+        matrix.mul_(-2.0).add_(norms[:, None]).add_(norms).clamp_min_(0)
         ctx.squared = squared
         if squared:
             ctx.save_for_backward(x)
@@ -95,8 +101,10 @@ class _SelfDistances(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x = ctx.saved_tensors[0]
         weight = gradient if ctx.squared else gradient * _half_inverse(ctx.saved_tensors[1])
-        weight = weight.T.contiguous().add_(weight).fill_diagonal_(0)
-        return (x * weight.sum(1, keepdim=True)).addmm_(weight, x, beta=2.0, alpha=-2.0), None
+        # d^2 = |x_i - x_j|^2, so the gradient of row i is 2 sum_j w_ij (x_i - x_j): one product with the sums on the diagonal.
+        weight = weight.T.contiguous().add_(weight).mul_(-2.0).fill_diagonal_(0)
+        weight.diagonal().copy_(-weight.sum(1))
+        return weight @ x, None
 
 
 def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -112,10 +120,9 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = Fa
     """
     with full_precision(x):
         x = widen(x)
-        # Distances do not change when both sets move together, and near the origin the expanded square loses fewer digits.
-        centre = x.detach().mean(0)
         if y is None:
-            return _SelfDistances.apply(x - centre, squared)
+            return _SelfDistances.apply(x, squared)
+        centre = x.detach().mean(0)
         x, y = x - centre, widen(y) - centre
         matrix = (x * x).sum(1, keepdim=True) + (y * y).sum(1) - 2 * x @ y.T
         return matrix.clamp_min(0) if squared else safe_sqrt(matrix)

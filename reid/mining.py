@@ -46,6 +46,8 @@ class Groups(NamedTuple):
         _, group, sizes = labels.unique(return_inverse=True, return_counts=True)
         order = group.argsort(stable=True)
         counts = tuple(sizes.tolist())
+        if min(counts) == max(counts):
+            return cls(order.view(len(counts), -1), sizes, group, counts)
         slots = torch.arange(max(counts), device=labels.device)
         place = (sizes.cumsum(0) - sizes)[:, None] + slots
         return cls(order[place.clamp_max_(len(labels) - 1)], sizes, group, counts)
@@ -85,7 +87,8 @@ class Groups(NamedTuple):
     def partners(self) -> tuple[Tensor, Tensor]:
         """For each row the rows of its group (B, K), and which of them are real and not the row itself (B, K)."""
         partner = self.members[self.group]
-        return partner, self.valid[self.group] & (partner != torch.arange(len(partner), device=partner.device)[:, None])
+        another = partner != torch.arange(len(partner), device=partner.device)[:, None]
+        return partner, another if min(self.counts) == max(self.counts) else another & self.valid[self.group]
 
 
 def positive_mask(labels: Tensor) -> Tensor:

@@ -47,8 +47,7 @@ def _by_passes(thresholds: Tensor, values: Tensor, row: Tensor | None) -> tuple[
         # A comparison written into floats vectorises; a bool result that is added up afterwards takes five times as long.
         torch.lt(values[:, None, :], part, out=below)
         sums[:, start : start + step] = below.sum(2)
-        for one in below.unbind(1):
-            number += one
+        number += below[:, 0] if part.shape[1] == 1 else below.sum(1)
     return number, sums if row is None else torch.zeros_like(thresholds).index_add_(0, row, sums)
 
 
@@ -67,7 +66,7 @@ class _Grid(NamedTuple):
     def over(cls, thresholds: Tensor) -> "_Grid":
         """Lay a grid over (R, N) ascending thresholds."""
         rows, count = thresholds.shape
-        cells = 1 << (8 * count).bit_length()
+        cells = 1 << (16 * count).bit_length()
         finite = thresholds > -torch.inf
         low = torch.where(finite, thresholds, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0)
         span = thresholds[:, -1:] - low

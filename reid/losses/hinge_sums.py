@@ -32,7 +32,7 @@ class _Linear(torch.autograd.Function):
     """Passes ``total`` on, with the gradients that were found along with it: ``slope`` (B, B), and for a 0-d margin ``active``."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, margin: Tensor, total: Tensor, slope: Tensor, active: Tensor) -> Tensor:
+    def forward(ctx: Any, matrix: Tensor, margin: Tensor | float, total: Tensor, slope: Tensor, active: Tensor) -> Tensor:
         ctx.save_for_backward(slope, active)
         return total.clone()
 
@@ -43,12 +43,12 @@ class _Linear(torch.autograd.Function):
         return slope * gradient, active * gradient if ctx.needs_input_grad[1] else None, None, None, None
 
 
-def triplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tensor) -> HingeSum:
+def triplet_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups, same: Tensor) -> HingeSum:
     """Sum of ``[matrix(a, p) - matrix(a, n) + margin]+`` over all triplets.
 
     Args:
         matrix: (B, B) distances.
-        margin: 0-d, differentiable; or (B, B) by anchor and negative, a constant.
+        margin: 0-d, differentiable; or a constant: a number, or (B, B) by anchor and negative.
         groups: of the labels (B,).
         same: (B, B) floating, ``groups.same()``.
     """
@@ -79,7 +79,7 @@ def triplet_softplus(matrix: Tensor, groups: Groups, same: Tensor) -> HingeSum:
             total += _inner(F.softplus(gap), terms)
             wrong += _inner((gap > 0).to(terms.dtype), terms)
         slope.scatter_add_(1, partner, pushes)
-    return HingeSum(_Linear.apply(matrix, matrix.new_zeros(()), total, slope, wrong), wrong, groups.triplets)
+    return HingeSum(_Linear.apply(matrix, 0.0, total, slope, wrong), wrong, groups.triplets)
 
 
 def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tensor) -> HingeSum:

@@ -87,10 +87,7 @@ class BatchAllLoss(_MarginLoss):
         matrix = pairwise_distances(embeddings, squared=self.squared)
         groups = mining.Groups.of(labels)
         same = groups.same(matrix.dtype)
-        if self.soft_margin:
-            hinge = triplet_softplus(matrix, groups, same)
-        else:
-            hinge = triplet_hinge(matrix, matrix.new_tensor(self.margin), groups, same)
+        hinge = triplet_softplus(matrix, groups, same) if self.soft_margin else triplet_hinge(matrix, self.margin, groups, same)
         everything = max(1, hinge.terms)
         number = hinge.active.clamp_min(1) if self.average == "active" and not self.soft_margin else everything
         value = hinge.total / number
