@@ -11,6 +11,7 @@ import pytest
 from reid.card import InputSpec, Threshold, load_card
 from reid.errors import ReidError, UsageError
 from reid.export import People, export_model, fingerprint_of
+from reid.export.gate import Gate
 from reid.export.runners import embed_onnxruntime
 from reid.files import sha256_of
 from reid.models.inference import embed_images
@@ -41,8 +42,17 @@ def test_a_directory_holds_what_its_card_says(exported: Exported, crops: npt.NDA
     np.testing.assert_allclose(embed_onnxruntime(out / "model.onnx", crops), embed_images(exported.model, crops), atol=1e-5)
 
 
-def test_every_precision_is_written_measured_and_ranked(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_every_precision_is_written_measured_and_ranked(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "model"
+    check, gated = Gate.check, {}
+
+    def spy(self: Gate, path: Path, limit: float, statistic: str) -> dict[str, dict[str, Any]]:
+        gated[path.name] = (limit, statistic)
+        return check(self, path, limit, statistic)
+
+    monkeypatch.setattr(Gate, "check", spy)
     brighter = np.minimum(crops, 245) + np.uint8(10)
     people = People(np.concatenate([crops, brighter]), np.tile(np.arange(12).astype(str), 2), np.repeat(["1", "2"], 12))
     report = _export(
@@ -55,6 +65,7 @@ def test_every_precision_is_written_measured_and_ranked(exported: Exported, crop
         limits={"fp32": 0.9999, "fp16": 0.999, "int8": 0.98},
         map_fall=0.1,
     )
+    assert gated == {"model.onnx": (0.9999, "lowest"), "model.int8.onnx": (0.98, "mean"), "model.fp16.onnx": (0.999, "lowest")}
     card = load_card(out)
     assert set(card.files) == {"fp32", "fp16", "int8"}
     sizes = {precision: (out / card.files[precision].path).stat().st_size for precision in card.files}
