@@ -95,9 +95,7 @@ class LinkSpec(_Section):
 
     enabled: bool = True
     max_gap_s: float = Field(default=4.0, ge=0)  # who stays away longer is a new sighting
-    same_distance: float | None = Field(
-        default=None, gt=0, le=2
-    )  # None: learned from the footage
+    same_distance: float | None = Field(default=None, gt=0, le=2)  # None: learned from the footage
 
 
 class Outputs(_Section):
