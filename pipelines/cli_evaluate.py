@@ -54,11 +54,22 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another, of the same query and gallery.")],
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
+    shift: Annotated[bool, typer.Option("--shift", help="One model on two sets of images: how far does it fall from A to B?")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Is B really better than A? Paired bootstrap over the people of the queries."""
-    from pipelines.evaluation_run import compare_results
+    from pipelines.evaluation_run import compare_results, fall_of_results
 
+    if shift:
+        falls = fall_of_results(first, second)
+        if as_json:
+            typer.echo(json.dumps({figure: {"a": one.clean, "b": one.shifted, "fall": one.fall} for figure, one in falls.items()}))
+            return
+        for figure, one in falls.items():
+            typer.echo(
+                f"{_NAMES[figure]:>7}  {100 * one.clean:5.1f} % on A  {100 * one.shifted:5.1f} % on B  {-100 * one.fall:+5.1f} points"
+            )
+        return
     differences = compare_results(first, second, samples=bootstrap, seed=seed)
     if as_json:
         from dataclasses import asdict

@@ -2,23 +2,34 @@
 
 import csv
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say
-from pipelines.evaluation_page import draw_curves, draw_images, write_evaluation
+from pipelines.evaluation_page import draw_curves, draw_images, rescored_section, shift_section, write_evaluation
 from pipelines.judging import Judgement, Side, judge, rank
+from pipelines.judging_more import More, Rescored, judge_more, rescored_by, spoilt
 from reid.class_tree import ClassTree
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import read_catalog
 from reid.data.store import load_images
+from reid.errors import ReidError
 from reid.evaluation import RankingReport
 from reid.evaluation.page import Section, Table
-from reid.evaluation.plots import plot_class_tree
+from reid.evaluation.pair_metric import load_pair_scorer
+from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.files import atomic_path, read_json, write_json
+
+if TYPE_CHECKING:
+    from reid.models.embedder import EmbeddingModel
 
 OUT = Path("reports/evaluation")
 TREE = Path("models/hierarchical/tree.npz")
+SHOWN_MAPS = 6
 
 
 def figures(report: RankingReport) -> dict[str, float]:
@@ -57,27 +68,73 @@ def objectives_section(metrics: dict[str, Any]) -> Section:
     return Section("Objectives", text, table=Table(("objective", "rank-1", "rank-5", "mAP", "mINP"), rows))
 
 
-def write_page(params: Params, metrics: dict[str, Any], query: Side, gallery: Side, judged: Judgement) -> None:
-    """Pictures of the chosen model, and the page; those that are no plots of the stage are in the page alone."""
-    plots = ("cmc", "roc", "distances", "ranked_lists")
+def write_identification(extra: More, path: Path) -> None:
+    """Identification against false accepts, at most 200 points of each curve, as one table for ``dvc plots``."""
+    rows: list[tuple[str, float, float]] = []
+    for name, curve in extra.identification.items():
+        step = max(1, len(curve.thresholds) // 200)
+        points = zip(curve.false_accept_rate[::step], curve.identification_rate[::step], strict=True)
+        rows += [(name, float(far), float(rate)) for far, rate in points]
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("probe_and_policy", "false_accept_rate", "identification_rate"), *rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The chosen model on the test people."""
+
+    name: str
+    model: "EmbeddingModel"
+    query: Side
+    gallery: Side
+    images: npt.NDArray[np.uint8]  # of the queries
+    judged: Judgement
+    extra: More
+
+
+def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadruplet: Rescored | None) -> None:
+    """The page of the chosen model, and its pictures as plots of the stage."""
+    from reid.models.inference import activation_maps, embed_images
+
+    query, gallery = chosen.query, chosen.gallery
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = draw_curves(metrics["chosen"], judged, folder)
-        pictures |= draw_images(query, gallery, judged, folder, queries=params.evaluate.ranked_queries, seed=params.seed)
-        more = [objectives_section(metrics)]
+        pictures = draw_curves(chosen.name, chosen.judged, chosen.extra, folder)
+        pictures |= draw_images(query, gallery, chosen.judged, folder, queries=params.evaluate.ranked_queries, seed=params.seed)
+        shown = np.linspace(0, len(query) - 1, min(SHOWN_MAPS, len(query))).astype(int)
+        words = plot_activation_maps(
+            list(chosen.images[shown]), list(activation_maps(chosen.model, chosen.images[shown])), folder / "activation.png"
+        )
+        pictures["activation"] = folder / "activation.png", words
+        more = [Section("Where the network looks", "Queries, and where its last maps are strongest.", [pictures["activation"]])]
+        if params.evaluate.shift_severity:
+            severity = params.evaluate.shift_severity
+            falls = spoilt(
+                query, gallery, chosen.images, lambda rows: embed_images(chosen.model, rows), severity=severity, seed=params.seed
+            )
+            metrics["under_worse_pictures"] = {
+                kind: {figure: {"value": one.shifted, "fall": one.fall} for figure, one in row.items()} for kind, row in falls.items()
+            }
+            more.append(shift_section(falls, severity))
+        if quadruplet is not None:
+            metrics["learned_metric"] = quadruplet.summary()
+            more.append(rescored_section(quadruplet))
+        more.append(objectives_section(metrics))
         if TREE.exists():
             tree = ClassTree.load(TREE)
             words = plot_class_tree(tree.linkage, folder / "tree.png", thresholds=tree.thresholds)
-            more.append(Section("Class tree", "Training people by likeness; dotted lines are the levels.", [(folder / "tree.png", words)]))
+            pictures["tree"] = folder / "tree.png", words
+            more.append(Section("Class tree", "Training people by likeness; dotted lines are the levels.", [pictures["tree"]]))
         people = len(set(query.identities.tolist()))
         summary = (
-            f"Model: {metrics['chosen']}, {params.model.backbone}. {len(query):,} queries of {people:,} people, none of them trained on, "
-            f"in a gallery of {len(gallery):,} images; {judged.report.skipped_queries:,} queries without a match were skipped."
+            f"Model: {chosen.name}, {params.model.backbone}. {len(query):,} queries of {people:,} people, none of them trained on, "
+            f"in a gallery of {len(gallery):,} images; {chosen.judged.report.skipped_queries:,} queries without a match were skipped."
         )
-        write_evaluation(OUT / "evaluation.html", f"Evaluation of {metrics['chosen']}", summary, judged, pictures, more)
-        for plot in plots:
-            with atomic_path(OUT / f"{plot}.png") as temporary:
-                temporary.write_bytes(pictures[plot][0].read_bytes())
+        title = f"Evaluation of {chosen.name}"
+        write_evaluation(OUT / "evaluation.html", title, summary, chosen.judged, chosen.extra, pictures, more)
+        for plot, (path, _) in pictures.items():
+            with atomic_path(OUT / "plots" / f"{plot}.png") as temporary:
+                temporary.write_bytes(path.read_bytes())
 
 
 def main() -> None:
@@ -93,10 +150,10 @@ def main() -> None:
     with progress_bar("decoding images") as progress:
         paths = [path for part in parts for path in part.paths]
         images = load_images(paths, params.model.height, params.model.width, progress=progress)
+    split = len(parts[0])
 
     def embed(model: EmbeddingModel) -> tuple[Side, Side]:
         embeddings = embed_images(model, images)
-        split = len(parts[0])
         first, second = (
             Side(rows, part.identities, part.cameras, part.paths)
             for part, rows in zip(parts, (embeddings[:split], embeddings[split:]), strict=True)
@@ -105,22 +162,32 @@ def main() -> None:
 
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
     metrics["untrained"] = figures(rank(*embed(build_model(model_spec(params)))))
+    best, quadruplet = None, None
     for name in OBJECTIVES:
-        model, _ = load_model(Path("models") / name / "model.safetensors")
+        folder = Path("models") / name
+        model, _ = load_model(folder / "model.safetensors")
         query, gallery = embed(model)
         report = rank(query, gallery)
         metrics["objectives"][name] = figures(report)
         say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
+        if (folder / "pair_metric.safetensors").exists():
+            scorer = load_pair_scorer(folder / "pair_metric.safetensors")
+            quadruplet = rescored_by(scorer, query, gallery, judge(query, gallery, bootstrap=0, seed=params.seed))
         if name == chosen:
-            best = query, gallery
-    judged = judge(*best, bootstrap=params.evaluate.bootstrap, seed=params.seed)
-    if judged.intervals:
-        metrics["chosen_mean_ap_interval"] = [judged.intervals["mean_ap"].low, judged.intervals["mean_ap"].high]
-    metrics["queries"] = {"valid": judged.report.valid_queries, "skipped": judged.report.skipped_queries}
-    metrics["other_cameras_only"] = figures(judged.across)
-    metrics["verification"] = judged.verification.summary()
-    write_curves(judged, OUT)
-    write_page(params, metrics, *best, judged)
+            judged = judge(query, gallery, bootstrap=params.evaluate.bootstrap, seed=params.seed)
+            extra = judge_more(query, gallery, judged, seed=params.seed)
+            best = Chosen(name, model, query, gallery, images[:split], judged, extra)
+    if best is None:
+        raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(OBJECTIVES)}: run the stage select again")
+    if best.judged.intervals:
+        metrics["chosen_mean_ap_interval"] = [best.judged.intervals["mean_ap"].low, best.judged.intervals["mean_ap"].high]
+    metrics["queries"] = {"valid": best.judged.report.valid_queries, "skipped": best.judged.report.skipped_queries}
+    metrics["other_cameras_only"] = figures(best.judged.across)
+    metrics["verification"] = best.judged.verification.summary()
+    metrics |= best.extra.summary()
+    write_curves(best.judged, OUT)
+    write_identification(best.extra, OUT / "open_set.csv")
+    write_page(params, metrics, best, quadruplet)
     write_json(OUT / "metrics.json", metrics)
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.judging import Judgement, Side, labels_of
-from reid.evaluation import distances_between
+from pipelines.judging_more import More, Rescored
+from reid.evaluation import Fall, RankingReport, distances_between
 from reid.evaluation.checks import is_junk
 from reid.evaluation.examples import hardest_pairs, ranked_lists
 from reid.evaluation.image_plots import plot_hardest_pairs, plot_ranked_lists
 from reid.evaluation.page import Figure, Section, Table, write_page
-from reid.evaluation.plots import plot_cmc, plot_det, plot_distance_histogram, plot_embeddings, plot_roc
+from reid.evaluation.plots import plot_cmc, plot_det, plot_distance_histogram, plot_embeddings, plot_identification, plot_roc
 
-__all__ = ["draw_curves", "draw_images", "write_evaluation"]
+__all__ = ["draw_curves", "draw_images", "rescored_section", "shift_section", "write_evaluation"]
 
 Pictures = dict[str, tuple[Path, str]]
 """Image file and alternative text by name."""
@@ -21,8 +22,8 @@ Pictures = dict[str, tuple[Path, str]]
 _MAPPED_PEOPLE, _MAPPED_IMAGES = 12, 600
 
 
-def draw_curves(name: str, judged: Judgement, folder: Path) -> Pictures:
-    """CMC, ROC, DET and the distances with the threshold of the best accuracy, into ``folder``."""
+def draw_curves(name: str, judged: Judgement, extra: More, folder: Path) -> Pictures:
+    """CMC, ROC, DET, the distances with the threshold of the best accuracy, and the open-set curves, into ``folder``."""
     at = {key: folder / f"{key}.png" for key in ("cmc", "roc", "det", "distances")}
     verification = judged.verification
     words = {
@@ -31,6 +32,9 @@ def draw_curves(name: str, judged: Judgement, folder: Path) -> Pictures:
         "det": plot_det({name: verification}, at["det"]),
         "distances": plot_distance_histogram(judged.distances, judged.same, at["distances"], threshold=verification.threshold),
     }
+    if extra.identification:
+        at["open_set"] = folder / "open_set.png"
+        words["open_set"] = plot_identification(extra.identification, at["open_set"])
     return {key: (path, words[key]) for key, path in at.items()}
 
 
@@ -54,7 +58,13 @@ def draw_images(query: Side, gallery: Side, judged: Judgement, folder: Path, *, 
 
 
 def write_evaluation(
-    path: Path, title: str, summary: str, judged: Judgement, pictures: Mapping[str, tuple[Path, str]], more: Sequence[Section] = ()
+    path: Path,
+    title: str,
+    summary: str,
+    judged: Judgement,
+    extra: More,
+    pictures: Mapping[str, tuple[Path, str]],
+    more: Sequence[Section] = (),
 ) -> None:
     """Write the page of a judgement.
 
@@ -63,6 +73,7 @@ def write_evaluation(
         title: of the page.
         summary: what was judged on what, in a sentence or two.
         judged: the figures.
+        extra: the figures beyond the headline.
         pictures: as drawn here.
         more: sections after the others.
 
@@ -76,9 +87,12 @@ def write_evaluation(
     sections = [
         Section("What was measured", summary),
         Section("Ranking", _RANKING, of("cmc")),
+        Section("Other ways to rank", _WAYS, table=_ways_table(judged, extra)),
         Section("From camera to camera", _CAMERAS, table=_camera_table(judged)),
         Section("Ranked lists", "For each query its nearest images: a tick marks the same person, a cross another.", of("ranked_lists")),
-        Section("Verification", _VERIFICATION, of("roc", "det", "distances"), _tar_table(judged)),
+        Section("Verification", _verification_text(extra), of("roc", "det", "distances"), _tar_table(judged)),
+        Section("Known or unknown", _OPEN_SET, of("open_set")),
+        Section("Clusters", _CLUSTERS, table=_cluster_table(extra)),
         Section("Hardest pairs", "What fools the model most. Wrong labels often show here first.", of("hardest_pairs")),
         Section("Map of people", "Near means alike; sizes of gaps and of clouds mean nothing.", of("map")),
     ]
@@ -93,6 +107,18 @@ _RANKING = (
     "camera are left out, junk (identity -1) too. Among equal distances the image that comes first in the gallery counts as nearer."
 )
 _CAMERAS = "The queries of one camera ranked in the images of one other camera alone."
+_WAYS = (
+    "The same queries and gallery by k-reciprocal re-ranking (Zhong 2017) and by query expansion: each query replaced by the mean of "
+    "itself and its five nearest images. Both look at the whole gallery, so they suit a finished set more than a running camera."
+)
+_OPEN_SET = (
+    "Every query is played twice: once with its person in the gallery, once with that person taken out, when 'unknown' is the right "
+    "answer. A tracklet is the images of one person in one camera, pooled. The policies say how the references of a person count."
+)
+_CLUSTERS = (
+    "Gallery images without labels, put together while their mean distance is below the threshold of the best accuracy; 1 is perfect for "
+    "every figure."
+)
 _VERIFICATION = (
     "Are two images of different cameras one person? Genuine pairs show one person, impostor pairs two. The threshold drawn is the one "
     "with the best accuracy on these very pairs; the thresholds to work with are calibrated on other people and lie in the model's card."
@@ -137,6 +163,54 @@ def _tar_table(judged: Judgement) -> Table:
             (f"{100 * far:g} %", _percent(tar), f"{accepted:,.0f}" if verification.is_supported(far) else f"{accepted:.1f}: too few")
         )
     return Table(("false accept rate", "true accept rate", "impostor pairs accepted"), rows)
+
+
+def _verification_text(extra: More) -> str:
+    folds = extra.folds
+    if folds is None:
+        return _VERIFICATION
+    return (
+        f"{_VERIFICATION} With the threshold taken from the other folds, as for LFW, the accuracy over {folds.folds} folds is "
+        f"{_percent(folds.accuracy)} (standard deviation {_percent(folds.accuracy_std)})."
+    )
+
+
+def _ways_table(judged: Judgement, extra: More) -> Table:
+    return _ranking_table("way", {judged.report.metric: judged.report, **extra.rankings})
+
+
+def _ranking_table(what: str, reports: Mapping[str, RankingReport]) -> Table:
+    rows = [(name, *(_percent(value) for value in (one.rank(1), one.rank(5), one.mean_ap, one.mean_inp))) for name, one in reports.items()]
+    return Table((what, "rank-1", "rank-5", "mAP", "mINP"), rows)
+
+
+def _cluster_table(extra: More) -> Table | None:
+    found = extra.clusters
+    if found is None:
+        return None
+    counts = f"{found.images:,} images", f"{found.identities:,} people", f"{found.clusters:,} clusters"
+    shares = [f"{value:.3f}" for value in (found.nmi, found.pairwise_f1, found.bcubed_f1)]
+    return Table(("on", "people", "clusters", "NMI", "pairwise F1", "BCubed F1"), [(*counts, *shares)])
+
+
+def shift_section(falls: Mapping[str, Mapping[str, Fall]], severity: int) -> Section:
+    """How far each figure falls when the queries are spoilt, by corruption."""
+    text = f"The queries spoilt at severity {severity} of 5, the gallery as it is; in brackets the points lost."
+    columns = {"rank1": "rank-1", "mean_ap": "mAP"}
+    rows = [
+        (name.replace("_", " "), *(f"{_percent(one[figure].shifted)} ({-100 * one[figure].fall:+.1f})" for figure in columns))
+        for name, one in falls.items()
+    ]
+    return Section("Under worse pictures", text, table=Table(("queries", *columns.values()), rows))
+
+
+def rescored_section(found: Rescored) -> Section:
+    """The learned metric at its two uses."""
+    text = (
+        "The quadruplet model's metric g orders the hundred nearest images anew and verifies pairs. It cannot be searched, so the distance "
+        f"finds them first. Equal error rate: {_percent(found.by_distance.eer)} by distance, {_percent(found.by_metric.eer)} by g."
+    )
+    return Section("Learned metric", text, table=_ranking_table("ranked by", {"distance": found.plain, "g": found.rescored}))
 
 
 def _percent(share: float) -> str:

@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 
 from pipelines.evaluation_page import draw_curves, draw_images, write_evaluation
 from pipelines.judging import Judgement, Side, judge
+from pipelines.judging_more import More, judge_more
 from reid.card import ModelCard
 from reid.data.catalog import read_catalog
 from reid.data.datasets import read_folder
 from reid.errors import ReidError, UsageError
-from reid.evaluation import PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
+from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
 from reid.files import atomic_directory, existing, read_json, write_json
 
-__all__ = ["Evaluation", "Images", "choose_images", "compare_results", "run_evaluation", "write_results"]
+__all__ = ["Evaluation", "Images", "choose_images", "compare_results", "fall_of_results", "run_evaluation", "write_results"]
 
 COMPARED = ("mean_ap", "rank1", "rank5", "mean_inp")
 
@@ -47,6 +48,7 @@ class Evaluation:
     query: Side
     gallery: Side
     judged: Judgement
+    extra: More
     unreadable: Sequence[tuple[Path, str]]
 
     def metrics(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class Evaluation:
             "ranking": judged.report.summary(),
             "other_cameras_only": judged.across.summary(),
             "verification": judged.verification.summary(),
+            **self.extra.summary(),
             "intervals": {figure: asdict(interval) for figure, interval in judged.intervals.items()},
             "cameras": {f"{ours}->{theirs}": one.summary() for (ours, theirs), one in judged.by_cameras.items()},
             "counts": {
@@ -141,7 +144,8 @@ def run_evaluation(
     query, gallery = side(images.query, "query"), side(images.gallery, "gallery")
     reranked = k_reciprocal(query.embeddings, gallery.embeddings) if rerank else None
     judged = judge(query, gallery, bootstrap=bootstrap, seed=seed, reranked=reranked)
-    return Evaluation(embedder.card, images.root, query, gallery, judged, [(one.path, one.reason) for one in found.unreadable])
+    extra = judge_more(query, gallery, judged, seed=seed)
+    return Evaluation(embedder.card, images.root, query, gallery, judged, extra, [(one.path, one.reason) for one in found.unreadable])
 
 
 def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8) -> None:
@@ -160,11 +164,11 @@ def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8)
     )
     with atomic_directory(out) as folder, tempfile.TemporaryDirectory() as drawings:
         place = Path(drawings)
-        pictures = draw_curves(result.card.name, result.judged, place)
+        pictures = draw_curves(result.card.name, result.judged, result.extra, place)
         pictures |= draw_images(result.query, result.gallery, result.judged, place, queries=queries, seed=seed)
         write_json(folder / "metrics.json", result.metrics())
         pq.write_table(_query_table(result), folder / "queries.parquet")
-        write_evaluation(folder / "evaluation.html", f"Evaluation of {result.card.name}", summary, result.judged, pictures)
+        write_evaluation(folder / "evaluation.html", f"Evaluation of {result.card.name}", summary, result.judged, result.extra, pictures)
 
 
 def compare_results(first: Path, second: Path, *, samples: int, seed: int) -> dict[str, PairedDifference]:
@@ -174,15 +178,33 @@ def compare_results(first: Path, second: Path, *, samples: int, seed: int) -> di
         UsageError: a folder is not there.
         ReidError: they are not evaluations, or not of the same query and gallery.
     """
-    data = [read_json(folder / "metrics.json", "evaluation").get("data") for folder in (first, second)]
-    for folder, one in zip((first, second), data, strict=True):
-        if not isinstance(one, dict):
-            raise ReidError(f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid evaluate --out")
+    data = [_read_metrics(folder)["data"] for folder in (first, second)]
     for side in ("query", "gallery"):
         if data[0].get(side) != data[1].get(side):
-            raise ReidError(f"{first} and {second} judge different {side} images: evaluate both models on the same ones")
+            raise ReidError(f"{first} and {second} judge different {side} images: evaluate both on the same ones, or ask for --shift")
     (ours, people), (theirs, _) = (_read_queries(folder / "queries.parquet") for folder in (first, second))
     return {figure: paired_bootstrap(ours, theirs, people, figure=figure, samples=samples, seed=seed) for figure in COMPARED}
+
+
+def fall_of_results(home: Path, away: Path) -> dict[str, Fall]:
+    """How far each figure of one model falls from the data of ``home`` to those of ``away``; no pairing, as the queries differ.
+
+    Raises:
+        UsageError: a folder is not there.
+        ReidError: they are not evaluations, or not of one model.
+    """
+    ours, theirs = _read_metrics(home), _read_metrics(away)
+    models = [one["model"]["fingerprint"] for one in (ours, theirs)]
+    if models[0] != models[1]:
+        raise ReidError(f"{home} judges model {models[0]} and {away} model {models[1]}: a shift is of one model on two sets of images")
+    return {figure: Fall(ours["ranking"][figure], theirs["ranking"][figure]) for figure in COMPARED}
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = read_json(folder / "metrics.json", "evaluation")
+    if not all(isinstance(metrics.get(key), dict) for key in ("data", "model", "ranking")):
+        raise ReidError(f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid evaluate --out")
+    return metrics
 
 
 def _among(cameras: npt.NDArray[np.str_], wanted: Sequence[str] | None, option: str) -> npt.NDArray[np.bool_]:

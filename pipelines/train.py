@@ -48,7 +48,7 @@ def train_objective(params: Params, objective: str, catalog: Path, start: Path |
             folder, figures = best_trial(params, objective, catalog, start=start, parent=parent, on_result=note)
         numbers = {key: float(value) for key, value in figures.items() if isinstance(value, float | int) and key.startswith("val_")}
         with atomic_directory(out) as temporary:
-            for name in ("model.safetensors", "objective.safetensors", "tree.npz"):
+            for name in ("model.safetensors", "objective.safetensors", "tree.npz", "pair_metric.safetensors"):
                 if (folder / name).exists():
                     shutil.copy2(folder / name, temporary / name)
             facts = origin | {"mlflow_run_id": parent, "figures": numbers}

@@ -131,6 +131,7 @@ class EvaluateParams(_Section):
 
     bootstrap: int = Field(ge=0)
     ranked_queries: int = Field(ge=1)
+    shift_severity: int = Field(ge=0, le=5)
 
 
 class CalibrateParams(_Section):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reid.models.embedder import EmbeddingModel, normalise
 
-__all__ = ["embed_images", "extract_features"]
+__all__ = ["activation_maps", "embed_images", "extract_features"]
 
 
 def embed_images(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
@@ -20,6 +20,11 @@ def embed_images(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: in
 def extract_features(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
     """Features before the BN-neck (N, D) float32, not normalised: what the metric losses see."""
     return _run(model, model, images, batch)
+
+
+def activation_maps(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
+    """Where the trunk answers most: root mean square over its last maps' channels (Zagoruyko 2017, section 3.1), (N, h, w) float32."""
+    return _run(model, lambda pixels: model.backbone(pixels).square().mean(1).sqrt(), images, batch)
 
 
 def _run(model: EmbeddingModel, apply: Callable[[Tensor], Tensor], images: npt.NDArray[np.uint8], batch: int) -> npt.NDArray[np.float32]:

@@ -14,8 +14,10 @@ from reid.data.store import open_store
 from reid.errors import ReidError
 from reid.files import write_json
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
+from reid.models.inference import embed_images
 from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
 from reid.training.objective import build_objective
+from reid.training.pair_fit import fit_pair_metric
 
 __all__ = ["load_training_data", "model_spec", "run_training"]
 
@@ -60,8 +62,9 @@ def run_training(
 ) -> dict[str, float]:
     """Train ``objective_name`` and write the model into the existing folder ``out``.
 
-    Writes ``model.safetensors``, ``objective.safetensors`` (the losses' own parameters), ``history.json``, ``summary.json`` and, for
-    ``hierarchical``, ``tree.npz``. ``checkpoint.safetensors`` is kept while training and continued from where it exists.
+    Writes ``model.safetensors``, ``objective.safetensors`` (the losses' own parameters), ``history.json``, ``summary.json``, for
+    ``hierarchical`` ``tree.npz``, and with a learned metric ``pair_metric.safetensors``.
+    ``checkpoint.safetensors`` is kept while training and continued from where it exists.
 
     Args:
         params: all parameters.
@@ -116,6 +119,10 @@ def run_training(
     save_file({key: value.contiguous() for key, value in objective.state_dict().items()}, out / "objective.safetensors")
     if tree is not None:
         tree.save(out / "tree.npz")
+    metric = getattr(objective.terms[objective_name], "pair_metric", None) if objective_name in objective.terms else None
+    if metric is not None:
+        fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=params.seed)
+        metric.save(out / "pair_metric.safetensors")
     last = {key: value for key, value in history[-1].items() if key not in ("epoch", "step")}
     summary = {"objective": objective_name, "seconds": time.perf_counter() - started, "figures": last}
     write_json(out / "summary.json", summary)

@@ -101,7 +101,7 @@ def test_files_are_written_and_figures_printed(place: Path, tmp_path: Path, run)
     page = (out / "evaluation.html").read_text()
     for words in (f"{100 * metrics['ranking']['mean_ap']:.1f} %", "1 to 2", "16 queries"):
         assert words in page
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 8
     assert f"mAP  {100 * metrics['ranking']['mean_ap']:5.1f} %" in text
     assert "16 queries of 8 people (0 skipped" in text
     assert not list(tmp_path.glob(".out*"))
@@ -165,6 +165,19 @@ def test_compare_refuses_other_data(place: Path, pair: tuple[Path, Path], tmp_pa
     assert "judge different query images" in err and err.count("\n") == 1
     code, _, err = run("compare", pair[0], tmp_path / "nothing")
     assert code == 2 and "does not exist" in err and err.count("\n") == 1
+
+
+def test_compare_says_how_far_one_model_falls_elsewhere(place: Path, pair: tuple[Path, Path], tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    assert run(*folder_words(place, "2", "1,3"), "--out", tmp_path / "away")[0] == 0
+    home = pair[1]
+    found = json.loads(run("compare", home, tmp_path / "away", "--shift", "--json")[1])
+    maps = [json.loads((one / "metrics.json").read_text())["ranking"]["mean_ap"] for one in (home, tmp_path / "away")]
+    assert found["mean_ap"] == {"a": maps[0], "b": maps[1], "fall": pytest.approx(maps[0] - maps[1])}
+    text = run("compare", home, tmp_path / "away", "--shift")[1]
+    assert f"{100 * maps[1]:5.1f} % on B" in text
+    code, out, err = run("compare", pair[0], tmp_path / "away", "--shift")
+    assert (code, out) == (1, "")
+    assert "judges model tiny-2" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
