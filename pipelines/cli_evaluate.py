@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from pipelines.evaluation_run import Evaluation
-    from reid.evaluation import PairedDifference
+    from reid.evaluation import Fall, PairedDifference
 
 __all__ = ["compare", "evaluate"]
 
@@ -61,14 +61,7 @@ def compare(
     from pipelines.evaluation_run import compare_results, fall_of_results
 
     if shift:
-        falls = fall_of_results(first, second)
-        if as_json:
-            typer.echo(json.dumps({figure: {"a": one.clean, "b": one.shifted, "fall": one.fall} for figure, one in falls.items()}))
-            return
-        for figure, one in falls.items():
-            typer.echo(
-                f"{_NAMES[figure]:>7}  {100 * one.clean:5.1f} % on A  {100 * one.shifted:5.1f} % on B  {-100 * one.fall:+5.1f} points"
-            )
+        _print_falls(fall_of_results(first, second), as_json)
         return
     differences = compare_results(first, second, samples=bootstrap, seed=seed)
     if as_json:
@@ -80,6 +73,15 @@ def compare(
     for figure, one in differences.items():
         interval = f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
         typer.echo(f"{_NAMES[figure]:>7}  {100 * one.value:+5.1f} points  ({interval})  {_verdict(one)}")
+
+
+def _print_falls(falls: dict[str, "Fall"], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({figure: {"a": one.clean, "b": one.shifted, "fall": one.fall} for figure, one in falls.items()}))
+        return
+    for figure, one in falls.items():
+        values = f"{100 * one.clean:5.1f} % on A  {100 * one.shifted:5.1f} % on B"
+        typer.echo(f"{_NAMES[figure]:>7}  {values}  {-100 * one.fall:+5.1f} points")
 
 
 _NAMES = {"mean_ap": "mAP", "rank1": "rank-1", "rank5": "rank-5", "mean_inp": "mINP"}
