@@ -11,6 +11,7 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
@@ -52,11 +53,11 @@ def export_onnx(model: EmbeddingModel, spec: ModelSpec, path: Path | str, metada
     Raises:
         ReidError: the exporter or the checker refuses the model.
     """
-    graph = _Graph(copy.deepcopy(model).cpu()).eval()
     # Two images: torch.export would take a batch of one for a constant.
     example = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
     try:
         with _quiet():
+            graph = _Graph(_simplified(copy.deepcopy(model).cpu().eval())).eval()
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -75,6 +76,21 @@ def export_onnx(model: EmbeddingModel, spec: ModelSpec, path: Path | str, metada
     _strip_traces(proto)
     onnx.helper.set_model_props(proto, {key: metadata[key] for key in sorted(metadata)})
     write_onnx(proto, path)
+
+
+class _GlobalPooling(nn.Module):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.mean(dim=(2, 3), keepdim=True)
+
+
+def _simplified(model: EmbeddingModel) -> EmbeddingModel:
+    """Fold BatchNorm and spell out global pooling before tracing: the exporter takes longer and leaves gathers."""
+    for module in list(model.backbone.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+                setattr(module, name, _GlobalPooling())
+    model.backbone = fuse(model.backbone, inplace=True)
+    return model
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path | str) -> None:
