@@ -45,7 +45,8 @@ class Threshold(_Frozen):
     """A calibrated decision threshold: distances at or below ``distance`` are accepted.
 
     ``distance`` is Euclidean (not squared) between L2-normalised embeddings, in 0..2. ``unit`` is what a probe is:
-    one ``image`` or a pooled ``tracklet``. ``policy`` is how the references of one person are combined.
+    one ``image`` or a pooled ``tracklet``. ``policy`` is how the references of one person are combined, ``top_k`` how many of them
+    the policy of that name takes.
     """
 
     policy: Literal["min", "mean", "top_k"]
@@ -55,6 +56,7 @@ class Threshold(_Frozen):
     low: float | None = None  # bootstrap confidence interval of the distance
     high: float | None = None
     probes: int = 0  # impostor probes that the figure stands on
+    top_k: int = Field(default=3, ge=1)
 
 
 class ModelCard(_Frozen):
@@ -77,9 +79,10 @@ class ModelCard(_Frozen):
     mlflow_run_id: str = ""
     licence: str = ""
 
-    def threshold(self, policy: str, unit: str) -> Threshold | None:
-        """The calibrated threshold for a policy and unit, or None when the model has none."""
-        return next((t for t in self.thresholds if t.policy == policy and t.unit == unit), None)
+    def threshold(self, policy: str, unit: str, top_k: int = 3) -> Threshold | None:
+        """The calibrated threshold for a policy and unit, or None when the model has none; ``top_k`` counts for that policy alone."""
+        fitting = (t for t in self.thresholds if t.policy == policy and t.unit == unit)
+        return next((t for t in fitting if policy != "top_k" or t.top_k == top_k), None)
 
 
 def load_card(model_dir: Path | str) -> ModelCard:

@@ -24,8 +24,12 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` with the same suffix; on success it becomes ``path``, on error it is removed."""
+def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` with the same suffix; on success it becomes ``path``, on error it is removed.
+
+    ``mode`` are the file's permissions, such as 0o600 for what only its owner may read; until it is done nobody else can read it
+    anyway. None: as readable as any other output.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -34,8 +38,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        # mkstemp makes the file private; what replaces it should be as readable as any other output.
-        temporary.chmod(0o666 & ~_umask())
+        # mkstemp makes the file private.
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         os.replace(temporary, path)
         _sync(path.parent)
     finally:

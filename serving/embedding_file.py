@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
-from reid.files import read_json, write_json
+from reid.files import atomic_path, read_json, write_json
 from serving.embedding import Unreadable, embed_files
 from serving.enrolling import image_files
-from serving.gallery_schema import private_path
 from serving.runtime.embedder import Embedder
 
 __all__ = ["EmbeddingFile", "collect_images", "embed_to_file"]
@@ -79,7 +78,7 @@ def embed_to_file(
         if part.exists():
             resumed += len(chunk)
         else:
-            with private_path(part) as temporary:
+            with atomic_path(part, mode=0o600) as temporary:
                 pq.write_table(_part(embedder, chunk, threads, _shifted(on_progress, start, len(paths))), temporary)
         if on_progress is not None:
             on_progress(start + len(chunk), len(paths))
@@ -132,7 +131,7 @@ def _join(parts: Sequence[Path], output: Path, facts: dict[str, str], dim: int) 
     schema = pa.schema([("path", pa.string()), ("embedding", pa.list_(pa.float32(), dim))], metadata=facts)
     rows = 0
     unreadable: list[Unreadable] = []
-    with private_path(output) as temporary:
+    with atomic_path(output, mode=0o600) as temporary:
         with pq.ParquetWriter(temporary, schema) as writer:
             for part in parts:
                 table = pq.read_table(part)

@@ -5,6 +5,7 @@ while one writes; each answer comes from one version. Search runs on arrays in m
 """
 
 import getpass
+import sqlite3
 import time as clock
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,36 +14,42 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
+from serving import gallery_people as life
 from serving import gallery_reading as reading
-from serving.gallery_checks import check_embeddings, check_name, seconds
+from serving.gallery_checks import check_embeddings, seconds
 from serving.gallery_index import ReferenceIndex
 from serving.gallery_reading import AuditEntry, Person, Reference, Removal, VerifyReport
-from serving.gallery_schema import create_database, private_path
+from serving.gallery_schema import create_database
 from serving.gallery_store import Store
 from serving.gallery_writing import NewReferences
 
 __all__ = ["Gallery", "Removal"]
 
-_DAY_S = 86400.0
-
 
 class Gallery:
     """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
 
-    def __init__(self, path: Path, fingerprint: str | None, dim: int | None, who: str) -> None:
+    def __init__(self, path: Path, fingerprint: str | None, dim: int | None, who: str, key: bytes | None) -> None:
         self.path = path
         self._model = fingerprint
         self._dim = dim
         self._who = who
+        self._key = key
         self._opened: Store | None = None
         self._index: ReferenceIndex | None = None
 
     @classmethod
     def open(
-        cls, path: Path | str, fingerprint: str | None, dim: int | None = None, create: bool | None = None, *, who: str | None = None
+        cls,
+        path: Path | str,
+        fingerprint: str | None,
+        dim: int | None = None,
+        create: bool | None = None,
+        *,
+        who: str | None = None,
+        key: bytes | None = None,
     ) -> "Gallery":
         """Open a gallery.
 
@@ -53,24 +60,27 @@ class Gallery:
             create: what to do when the file is not there: True makes it, False refuses, None makes it at the first enrolment and
                 refuses everything else until then.
             who: named in the audit log; the user's login name where None.
+            key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery_key.key_from_environment`.
 
         Raises:
             UsageError: the file does not exist and is not to be made.
-            ReidError: the file is readable by others, is no gallery, or was made by another model.
+            ReidError: the file is readable by others, is no gallery, has another key, or was made by another model.
         """
-        gallery = cls(Path(path), fingerprint, dim, who or getpass.getuser())
+        gallery = cls(Path(path), fingerprint, dim, who or getpass.getuser(), key)
         if create:
             gallery._create()
         if create is not None or gallery.path.exists():
-            gallery._store  # noqa: B018 (opens the file)
+            gallery.store  # noqa: B018 (opens the file)
         return gallery
 
     @property
-    def _store(self) -> Store:
+    def store(self) -> Store:
+        """The open database, for the modules beside this one."""
         if self._opened is None:
-            store = Store(self.path, self._who)
+            store = Store(self.path, self._who, self._key)
             try:
-                self._check_model(store)
+                with store.reading() as db:
+                    self.check_model(db)
                 store.purge()  # a removal that was killed after its acknowledgement and before its bytes were gone
             except BaseException:
                 store.close()
@@ -81,16 +91,24 @@ class Gallery:
     def _create(self) -> None:
         if not self._model:
             raise UsageError(f"gallery {self.path} was opened without a model: open it with the fingerprint of the embeddings' model")
-        if not self.path.exists():
-            create_database(self.path, self._model, self._dim)
+        self.ensure_exists(self._model, self._dim)
 
-    def _check_model(self, store: Store) -> None:
+    def ensure_exists(self, fingerprint: str, dim: int | None) -> None:
+        """Make the file if it is not there, for embeddings of a model."""
+        if not self.path.exists():
+            create_database(self.path, fingerprint, dim, self._key)
+
+    def check_model(self, db: sqlite3.Connection) -> None:
+        """Refuse to compare embeddings of different models.
+
+        Raises:
+            ReidError: the gallery's embeddings are of another model or dimension than those it was opened for.
+        """
         dim = self._dim
-        with store.reading() as db:
-            made_by, its_dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
+        made_by, its_dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
         if self._model not in (None, made_by):
-            way_out = "use that model, or enroll a new gallery with this one"
-            raise ReidError(f"gallery {self.path} was made by model {made_by}, not by {self._model}: {way_out}")
+            way_out = "use that model, embed the gallery anew with `reid gallery reembed`, or enroll a new one"
+            raise ReidError(f"gallery {self.path} holds embeddings of model {made_by}, not of {self._model}: {way_out}")
         if None not in (dim, its_dim) and dim != its_dim:
             raise ReidError(f"gallery {self.path} holds embeddings of {its_dim} numbers, not of {dim}: use the gallery's own model")
 
@@ -108,26 +126,26 @@ class Gallery:
     @property
     def version(self) -> int:
         """Raised by one with every change; a job records the version it used."""
-        with self._store.reading() as db:
-            return self._store.meta(db, "version") or 0
+        with self.store.reading() as db:
+            return self.store.meta(db, "version") or 0
 
     @property
     def fingerprint(self) -> str:
         """Of the model whose embeddings are inside."""
-        with self._store.reading() as db:
+        with self.store.reading() as db:
             return str(db.execute("SELECT fingerprint FROM models WHERE active = 1").fetchone()[0])
 
     @property
     def retain_days(self) -> int | None:
         """How long references are kept, counted from when they were taken; None keeps them for ever."""
-        with self._store.reading() as db:
-            return self._store.meta(db, "retain_days")
+        with self.store.reading() as db:
+            return self.store.meta(db, "retain_days")
 
     def set_retention(self, days: int | None) -> None:
         """Keep references for so many days (None: for ever); what is older goes when :meth:`expire` is called."""
         if days is not None and days < 1:
             raise UsageError(f"retention of {days} days: want 1 or more, or none")
-        with self._store.writing() as change:
+        with self.store.writing() as change:
             change.db.execute("UPDATE meta SET value = ? WHERE key = 'retain_days'", (days,))
             change.log("retention", "", "no end" if days is None else f"{days} days")
 
@@ -166,7 +184,8 @@ class Gallery:
 
     def _insert(self, new: NewReferences) -> int:
         self._create()
-        with self._store.writing() as change:
+        with self.store.writing() as change:
+            self.check_model(change.db)
             new.insert(change)
         return change.version
 
@@ -188,10 +207,11 @@ class Gallery:
 
     def index(self) -> ReferenceIndex:
         """The references of the newest version, as arrays. Reads only what is new where nothing but enrolments happened since."""
-        with self._store.reading() as db:
-            version, rewritten = self._store.meta(db, "version") or 0, self._store.meta(db, "rewritten") or 0
+        with self.store.reading() as db:
+            version, rewritten = self.store.meta(db, "version") or 0, self.store.meta(db, "rewritten") or 0
             before = self._index
             if before is None or before.version != version:
+                self.check_model(db)
                 dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
                 keep = before if before is not None and len(before.embeddings) and before.version >= rewritten else None
                 before = self._index = reading.read_index(db, version, dim, keep)
@@ -199,7 +219,7 @@ class Gallery:
 
     def people(self) -> list[Person]:
         """Everybody, by name."""
-        with self._store.reading() as db:
+        with self.store.reading() as db:
             return reading.people(db)
 
     def show(self, identity: str) -> list[Reference]:
@@ -208,12 +228,12 @@ class Gallery:
         Raises:
             ReidError: nobody has that name.
         """
-        with self._store.reading() as db:
-            return reading.references_of(db, self._store.person(db, identity)[0])
+        with self.store.reading() as db:
+            return reading.references_of(db, self.store.person(db, identity)[0])
 
     def audit(self) -> list[AuditEntry]:
         """Who did what, when, to whom; oldest first."""
-        with self._store.reading() as db:
+        with self.store.reading() as db:
             return reading.audit_log(db)
 
     def rename(self, identity: str, new_name: str) -> None:
@@ -222,14 +242,7 @@ class Gallery:
         Raises:
             ReidError: nobody has the old name, or somebody has the new one.
         """
-        new_name = check_name(new_name)
-        with self._store.writing() as change:
-            person, identity = self._store.person(change.db, identity)
-            if change.db.execute("SELECT 1 FROM people WHERE name = ?", (new_name,)).fetchone():
-                raise ReidError(f"gallery {self.path} has {new_name!r} already: merge the two if they are one person")
-            change.db.execute("UPDATE people SET name = ? WHERE id = ?", (new_name, person))
-            change.rewrites = True
-            change.log("rename", identity, f"to {new_name}")
+        life.rename(self.store, identity, new_name)
 
     def merge(self, identity: str, into: str) -> None:
         """Two names are one person: give all references of ``identity`` to ``into``.
@@ -237,15 +250,15 @@ class Gallery:
         Raises:
             ReidError: nobody has one of the names.
         """
-        with self._store.writing() as change:
-            person, identity = self._store.person(change.db, identity)
-            target, into = self._store.person(change.db, into)
-            if person == target:
-                raise UsageError(f"{identity!r} cannot be merged into itself: name two people")
-            change.db.execute("UPDATE refs SET person_id = ? WHERE person_id = ?", (target, person))
-            change.db.execute("DELETE FROM people WHERE id = ?", (person,))
-            change.rewrites = True
-            change.log("merge", identity, f"into {into}")
+        life.merge(self.store, identity, into)
+
+    def split(self, identity: str, references: Sequence[int], into: str) -> None:
+        """One name is two people: give some references, by their ids, to a new person ``into``.
+
+        Raises:
+            ReidError: nobody has the name, somebody has the new one, a reference is not this person's, or none would stay or leave.
+        """
+        life.split(self.store, identity, references, into)
 
     def remove(self, identity: str) -> Removal:
         """Take a person and all references out; afterwards the embeddings' bytes are in no file of the gallery.
@@ -253,13 +266,7 @@ class Gallery:
         Raises:
             ReidError: nobody has that name.
         """
-        with self._store.writing() as change:
-            person, identity = self._store.person(change.db, identity)
-            count = change.db.execute("SELECT count(*) FROM refs WHERE person_id = ?", (person,)).fetchone()[0]
-            change.db.execute("DELETE FROM people WHERE id = ?", (person,))
-            change.rewrites = change.leaves_bytes = True
-            change.log("remove", identity, f"{count} references")
-        return Removal({identity: count}, self._store.purge())
+        return life.remove(self.store, identity)
 
     def expire(self, now: object = None) -> Removal:
         """Take out references taken longer ago than the retention time, and people who have none left.
@@ -269,28 +276,15 @@ class Gallery:
         Args:
             now: seconds since 1970 or a datetime; the clock's where None.
         """
-        moment = clock.time() if now is None else seconds(now, "now")
-        with self._store.writing() as change:
-            days = self._store.meta(change.db, "retain_days")
-            limit = float("-inf") if days is None else moment - days * _DAY_S
-            removed = reading.older_than(change.db, limit)
-            if removed:
-                change.db.execute("DELETE FROM refs WHERE taken_at < ?", (limit,))
-                change.db.execute("DELETE FROM people WHERE id NOT IN (SELECT person_id FROM refs)")
-                change.rewrites = change.leaves_bytes = True
-            for identity, count in removed.items():
-                change.log("expire", identity, f"{count} references older than {days} days")
-        return Removal(removed, self._store.purge())
+        return life.expire(self.store, clock.time() if now is None else seconds(now, "now"))
 
     def export(self, path: Path | str) -> int:
-        """Write all references to a Parquet file that only its owner can read; returns how many."""
-        with self._store.reading() as db:
-            table = reading.export_table(db)
-        with private_path(Path(path)) as temporary:
-            pq.write_table(table, temporary)
-        return int(table.num_rows)
+        """Write all references to a Parquet file that only its owner can read, never encrypted; returns how many."""
+        from serving.gallery_transfer import export_references  # pyarrow costs half of the time that opening a gallery takes
+
+        return export_references(self, Path(path))
 
     def verify(self) -> VerifyReport:
         """Check the file's structure and every row's length, norm and hash."""
-        with self._store.reading() as db:
-            return reading.verify(db, self._store.meta(db, "version") or 0)
+        with self.store.reading() as db:
+            return reading.verify(db, self.store.meta(db, "version") or 0)

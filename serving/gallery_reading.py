@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from serving.gallery_checks import digest
 from serving.gallery_index import ReferenceIndex
@@ -18,7 +17,6 @@ __all__ = [
     "Removal",
     "VerifyReport",
     "audit_log",
-    "export_table",
     "older_than",
     "people",
     "read_index",
@@ -118,47 +116,33 @@ def read_index(db: sqlite3.Connection, version: int, dim: int | None, before: Re
     count = db.execute(f"SELECT count(*) {where}", (last,)).fetchone()[0]
     old = len(before.embeddings) if before else 0
     embeddings = np.empty((old + count, dim or 0), np.float32)
-    owners = np.empty(old + count, np.int64)
+    keys, owners = np.empty(old + count, np.int64), np.empty(old + count, np.int64)
     if before:
         embeddings[:old] = before.embeddings
-        owners[:old] = before.people
+        keys[:old], owners[:old] = before.ids, before.people
     cursor = db.execute(f"SELECT id, person_id, embedding {where} ORDER BY id", (last,))
-    filled = old
+    filled, norm_error = old, before.norm_error if before else 0.0
     while rows := cursor.fetchmany(_CHUNK):
         ids, persons, blobs = zip(*rows, strict=True)
         end = filled + len(rows)
         embeddings[filled:end] = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
-        owners[filled:end] = persons
-        filled, last = end, ids[-1]
-    embeddings.flags.writeable = False
-    owners.flags.writeable = False
-    return ReferenceIndex(version, last, embeddings, owners, dict(db.execute("SELECT id, name FROM people")))
+        keys[filled:end], owners[filled:end] = ids, persons
+        new = embeddings[filled:end]
+        # fmax passes over a damaged row that is no number.
+        norm_error = float(np.fmax.reduce(np.abs(np.einsum("ij,ij->i", new, new) - 1), initial=norm_error))
+        filled = end
+    for array in (embeddings, keys, owners):
+        array.flags.writeable = False
+    return ReferenceIndex(version, keys, embeddings, owners, dict(db.execute("SELECT id, name FROM people")), norm_error)
 
 
 def older_than(db: sqlite3.Connection, moment: float) -> dict[str, int]:
-    """How many references of each person were taken before ``moment``, whatever model made them."""
+    """How many references of each person were taken before ``moment``; one that two models embedded counts once."""
     rows = db.execute(
-        "SELECT p.name, count(*) FROM refs r JOIN people p ON p.id = r.person_id WHERE r.taken_at < ? GROUP BY p.id", (moment,)
+        "SELECT p.name, count(*) FROM refs r JOIN people p ON p.id = r.person_id WHERE r.taken_at < ? AND r.twin IS NULL GROUP BY p.id",
+        (moment,),
     )
     return dict(rows.fetchall())
-
-
-def export_table(db: sqlite3.Connection) -> pa.Table:
-    """All references of the active model as an Arrow table; its schema carries the model's fingerprint and the gallery's version."""
-    names = ("identity", "source", "camera", "taken_at", "quality", "enrolled_at", "embedding")
-    rows = db.execute(
-        "SELECT p.name, r.source, r.camera, r.taken_at, r.quality, r.enrolled_at, r.embedding FROM refs r "
-        "JOIN people p ON p.id = r.person_id JOIN models m ON m.id = r.model_id AND m.active = 1 ORDER BY p.name, r.id"
-    ).fetchall()
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-    text, number = pa.string(), pa.float64()
-    types = {"identity": text, "source": text, "camera": text, "taken_at": number, "quality": number, "enrolled_at": number}
-    arrays = {name: pa.array(columns[name], kind) for name, kind in types.items()}
-    arrays["embedding"] = pa.array([np.frombuffer(blob, "<f4") for blob in columns["embedding"]], pa.list_(pa.float32()))
-    facts = dict(
-        db.execute("SELECT 'fingerprint', fingerprint FROM models WHERE active = 1 UNION SELECT key, value FROM meta WHERE key = 'version'")
-    )
-    return pa.table(arrays).replace_schema_metadata({key: str(value) for key, value in facts.items()})
 
 
 def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
@@ -176,6 +160,8 @@ def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
         fault = fault or ("differs from its hash" if digest(embedding) != stored else None)
         if fault:
             problems.append(f"reference {key} of {name!r} {fault}: remove and enroll again")
+    apart = db.execute("SELECT r.id, t.id FROM refs r JOIN refs t ON t.id = r.twin WHERE t.person_id != r.person_id")
+    problems += [f"references {one} and {other} are one image of two people: split or merge them" for one, other in apart]
     empty = db.execute("SELECT name FROM people WHERE id NOT IN (SELECT person_id FROM refs)")
     problems += [f"{name!r} has no reference: remove or enroll again" for (name,) in empty]
     counts = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("people", "refs")]  # noqa: S608

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reid.errors import ReidError
-from serving.gallery_schema import connect, database_errors
+from serving.gallery_connect import connect, database_errors
+from serving.gallery_parts import drop_index, prune
 
 __all__ = ["Change", "Store"]
 
@@ -23,17 +24,23 @@ class Change:
     version: int  # of the gallery when this change is done
     rewrites: bool = False  # more than new references: arrays in memory must be read anew
     leaves_bytes: bool = False  # rows were deleted, whose bytes must be erased
+    raises_version: bool = True  # False: only the audit log grows
     entries: list[tuple[str, str, str]] = field(default_factory=list)
 
     def log(self, action: str, identity: str, detail: str = "") -> None:
         """Add a line to the audit log."""
         self.entries.append((action, identity, detail))
 
+    def drop_search_index(self) -> None:
+        """The stored search index fits the references no longer."""
+        if drop_index(self.db):
+            self.leaves_bytes = True
+
 
 class Store:
     """A gallery's database. Safe for use from several threads, one at a time."""
 
-    def __init__(self, path: Path, who: str) -> None:
+    def __init__(self, path: Path, who: str, key: bytes | None = None) -> None:
         """Open the file.
 
         Raises:
@@ -41,7 +48,7 @@ class Store:
             ReidError: it is no gallery, damaged, or readable by others.
         """
         self.path = path
-        self._db = connect(path)
+        self._db = connect(path, key)
         self._who = who
         self._lock = threading.RLock()
 
@@ -76,8 +83,12 @@ class Store:
 
     def _finish(self, change: Change) -> bool:
         db, version = change.db, change.version
-        db.execute("UPDATE meta SET value = ? WHERE key = 'version' OR (key = 'rewritten' AND ?)", (version, change.rewrites))
+        if change.raises_version:
+            db.execute("UPDATE meta SET value = ? WHERE key = 'version' OR (key = 'rewritten' AND ?)", (version, change.rewrites))
+        else:
+            version -= 1
         if change.leaves_bytes:
+            prune(db)
             db.execute("UPDATE meta SET value = 1 WHERE key = 'purge_pending'")
         now = clock.time()
         rows = [(now, self._who, action, identity, detail, version) for action, identity, detail in change.entries]
@@ -97,7 +108,8 @@ class Store:
                 if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                     return False
                 self._db.execute("UPDATE meta SET value = 0 WHERE key = 'purge_pending'")
-            except sqlite3.OperationalError as error:
+            except Exception as error:
+                # Of sqlite3 or of SQLCipher, whose errors have no class in common.
                 if "locked" in str(error):
                     return False
                 raise

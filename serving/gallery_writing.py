@@ -3,7 +3,7 @@
 import time as clock
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -14,6 +14,8 @@ from serving.gallery_checks import check_dim, check_embeddings, check_name, refe
 from serving.gallery_store import Change
 
 __all__ = ["NewReferences"]
+
+_HASH = 5  # where the hash stands in a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +53,15 @@ class NewReferences:
         proper = {identity: check_name(identity) for identity in dict.fromkeys(identities)}
         return cls(tuple(proper[identity] for identity in identities), matrix, rows, now)
 
-    def insert(self, change: Change) -> None:
-        """Insert the references under the active model.
+    def without(self, there: set[tuple[str, bytes]]) -> Self:
+        """These references but for those whose name and hash are in ``there``."""
+        kept = [index for index, row in enumerate(self.rows) if (self.identities[index], row[_HASH]) not in there]
+        return replace(
+            self, identities=tuple(self.identities[i] for i in kept), matrix=self.matrix[kept], rows=[self.rows[i] for i in kept]
+        )
+
+    def insert(self, change: Change, action: str = "enroll") -> None:
+        """Insert the references under the active model; ``action`` is what the audit log calls it.
 
         Raises:
             ReidError: the gallery's embeddings have another length.
@@ -70,4 +79,4 @@ class NewReferences:
             ((keys[identity], model, *row) for identity, row in zip(self.identities, self.rows, strict=True)),
         )
         for identity, count in counts.items():
-            change.log("enroll", identity, f"{count} references")
+            change.log(action, identity, f"{count} references")

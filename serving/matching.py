@@ -38,8 +38,10 @@ class PairMatch:
     threshold: float
 
 
-def calibrated_threshold(card: ModelCard, policy: str, unit: str) -> float:
+def calibrated_threshold(card: ModelCard, policy: str, unit: str, top_k: int = 3) -> float:
     """The distance up to which the model's matches are accepted, for a policy and a unit (``image`` or ``tracklet``).
+
+    ``top_k`` is how many references the policy of that name takes.
 
     Raises:
         UsageError: the policy or unit is unknown.
@@ -49,11 +51,10 @@ def calibrated_threshold(card: ModelCard, policy: str, unit: str) -> float:
         raise UsageError(f"policy {policy!r} is unknown: want one of {', '.join(POLICIES)}")
     if unit not in ("image", "tracklet"):
         raise UsageError(f"unit {unit!r} is unknown: want image or tracklet")
-    threshold = card.threshold(policy, unit)
+    threshold = card.threshold(policy, unit, top_k)
     if threshold is None:
-        raise ReidError(
-            f"model {card.name} has no calibrated threshold for policy {policy}, unit {unit}: run the calibrate stage or `reid calibrate`"
-        )
+        which = f"{policy} of {top_k}" if policy == "top_k" else policy
+        raise ReidError(f"model {card.name} has no calibrated threshold for policy {which}, unit {unit}: run the calibrate stage")
     return threshold.distance
 
 

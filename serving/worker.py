@@ -120,11 +120,12 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
     if job.threshold is not None:
         return job.threshold, "job"
     for unit in ("tracklet", "image"):
-        calibrated = embedder.card.threshold(job.policy, unit)
+        calibrated = embedder.card.threshold(job.policy, unit, job.top_k)
         if calibrated is not None:
             return calibrated.distance, f"model card, calibrated for one {unit}"
+    of = f" of {job.top_k}" if job.policy == "top_k" else ""
     raise UsageError(
-        f"model {job.model} has no calibrated threshold for the policy {job.policy!r}: calibrate it or set threshold in the job"
+        f"model {job.model} has no calibrated threshold for the policy {job.policy!r}{of}: calibrate it or set threshold in the job"
     )
 
 

@@ -160,6 +160,7 @@ def calibrate_threshold(
         low=low,
         high=high,
         probes=impostors,
+        top_k=top_k,
     )
 
 

@@ -33,6 +33,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert card.threshold("min", "tracklet") is None
 
 
+def test_a_threshold_for_the_k_nearest_holds_for_that_k_alone(tmp_path: Path) -> None:
+    of_two = Threshold(policy="top_k", unit="image", false_accept_rate=0.05, distance=0.9, top_k=2)
+    card = load_card(model_dir(tmp_path, thresholds=[of_two.model_dump()]))
+    assert card.threshold("top_k", "image", 2) == of_two
+    assert card.threshold("top_k", "image", 3) is None
+
+
 def test_a_hand_written_card_gets_its_fingerprint_from_the_file(tmp_path: Path) -> None:
     folder = model_dir(tmp_path)
     assert load_card(folder).fingerprint == sha256_of(folder / "model.onnx")[:32]

@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise RuntimeError
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_private_file_is_private_from_its_first_moment(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        with atomic_path(tmp_path / "secret.txt", mode=0o600) as temporary:
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+        with atomic_path(tmp_path / "open.txt") as temporary:
+            temporary.write_text("x")
+    finally:
+        os.umask(mask)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("secret.txt", "open.txt")] == [0o600, 0o666]
 
 
 def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:

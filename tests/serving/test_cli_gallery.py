@@ -80,7 +80,7 @@ def test_the_life_of_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> No
     assert answer("expire", gallery, "--now", "2099-01-01")["removed"] == {"bert": 2}
     assert answer("verify", gallery)["problems"] == []
     actions = [entry["action"] for entry in answer("audit", gallery)["entries"]]
-    assert actions == ["retention", "enroll", "enroll", "enroll", "rename", "merge", "remove", "retention", "retention", "expire"]
+    assert actions == ["retention", "enroll", "enroll", "enroll", "rename", "merge", "remove", "export", "retention", "retention", "expire"]
 
 
 def test_every_answer_can_be_read_by_people_too(tmp_path: Path, gallery: Path) -> None:
@@ -124,7 +124,7 @@ def test_bad_calls_say_what_is_wrong(tmp_path: Path, gallery: Path, model: Path)
     assert "not a moment" in str(fails("gallery", "expire", gallery, "--now", "soon"))
     assert "not understood" in str(fails("gallery", "retention", gallery, "-"))
     other = tiny_model(tmp_path / "other", card={"fingerprint": "tiny-2"})
-    assert "made by model tiny-1, not by tiny-2" in str(fails("gallery", "enroll", gallery, tmp_path / "images", "--model", other))
+    assert "embeddings of model tiny-1, not of tiny-2" in str(fails("gallery", "enroll", gallery, tmp_path / "images", "--model", other))
     assert "'tpu' is unknown" in str(fails("gallery", "enroll", absent, tmp_path / "images", "--model", model, "--backend", "tpu"))
     assert not absent.exists()
     gallery.chmod(0o644)

@@ -49,6 +49,17 @@ def test_search_is_brute_force_over_people(gallery: Gallery) -> None:
             np.testing.assert_allclose([distance for _, distance in found], [distance for _, distance in wanted], atol=1e-6)
 
 
+def test_rows_that_are_not_quite_of_norm_1_are_in_the_right_order(gallery: Gallery) -> None:
+    rng = np.random.default_rng(0)
+    near = unit_rows(1) + 1e-3 * unit_rows(200, seed=1)
+    rows = (near / np.linalg.norm(near, axis=1, keepdims=True) * rng.uniform(0.9991, 1.0009, (200, 1))).astype(np.float32)
+    gallery.enroll_batch([f"p{row}" for row in range(200)], rows)
+    for query in (unit_rows(1)[0], rows[7] / np.linalg.norm(rows[7])):
+        distances = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
+        found = gallery.search(query[None], 3)[0]
+        np.testing.assert_allclose([distance for _, distance in found], np.sort(distances)[:3], atol=1e-7)
+
+
 def test_somebody_with_very_many_references_hides_nobody(gallery: Gallery) -> None:
     near = unit_rows(1) + 0.01 * unit_rows(600, seed=1)
     gallery.enroll("crowd", near / np.linalg.norm(near, axis=1, keepdims=True))
@@ -197,7 +208,7 @@ def test_removal_takes_every_piece_out_of_the_files(tmp_path: Path, dim: int, se
 
 
 def test_removal_waits_with_erasing_while_somebody_reads_and_catches_up(path: Path, gallery: Gallery, monkeypatch) -> None:
-    monkeypatch.setattr("serving.gallery_schema._BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("serving.gallery_connect._BUSY_TIMEOUT_MS", 50)
     rows = unit_rows(4, 64)
     with Gallery.open(path, "model-a") as writer:
         writer.enroll("anna", rows[:2])
@@ -316,7 +327,7 @@ def test_bad_values_are_refused(gallery: Gallery, values: dict, message: str) ->
 
 def test_a_gallery_of_another_model_or_dimension_is_refused(path: Path, gallery: Gallery) -> None:
     gallery.enroll("anna", unit_rows(1))
-    with pytest.raises(ReidError, match="was made by model model-a, not by model-b: use that model"):
+    with pytest.raises(ReidError, match="holds embeddings of model model-a, not of model-b: use that model"):
         Gallery.open(path, "model-b")
     with pytest.raises(ReidError, match="holds embeddings of 16 numbers, not of 32"):
         Gallery.open(path, "model-a", dim=32)
@@ -426,7 +437,7 @@ def test_a_damaged_row_is_near_to_nobody(path: Path) -> None:
 
 
 def test_a_second_writer_gets_a_clear_error_and_changes_nothing(path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("serving.gallery_schema._BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("serving.gallery_connect._BUSY_TIMEOUT_MS", 50)
     with Gallery.open(path, "m", create=True) as gallery:
         gallery.enroll("anna", unit_rows(1))
         other = sqlite3.connect(path, isolation_level=None)
@@ -441,7 +452,7 @@ def test_a_second_writer_gets_a_clear_error_and_changes_nothing(path: Path, monk
 
 def test_a_full_disk_is_said_and_changes_nothing(path: Path, gallery: Gallery) -> None:
     gallery.enroll("anna", unit_rows(1, 512))
-    db = gallery._store._db
+    db = gallery.store._db
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0] + 4}")
     with pytest.raises(ReidError, match="disk is full"):
         gallery.enroll("bert", unit_rows(500, 512))

@@ -1,35 +1,46 @@
 """A process that enrolls and removes is killed at random moments; what it acknowledged holds, nothing is half there."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from serving.gallery import Gallery
 from tests.serving.test_gallery import pieces_in_files
 
-KILLS = 15
+KILLS = 50
 REFERENCES = 4  # of each enrolment
 DIM = 64
 
-# Enrolls `k n` and removes every third person again; says each step on standard output once it is done.
+# Imports once, then forks a child for each line `path start` that it reads: 50 starts of Python would take most of the test's time.
+# The child enrolls, removes every third person again, and says each step once it is done.
 WORKER = """
-import sys
-import numpy as np
+import os, sys
+from pathlib import Path
 from serving.gallery import Gallery
-from tests.serving.test_gallery_kill import DIM, rows_of
-path, start = sys.argv[1], int(sys.argv[2])
-with Gallery.open(path, "m", create=True) as gallery:
-    print("ready", flush=True)
-    for number in range(start, start + 100_000):
-        gallery.enroll(str(number), rows_of(number), source=f"{number}.png")
-        print("enrolled", number, flush=True)
-        if number % 3 == 2:
-            gallery.remove(str(number - 1))
-            print("removed", number - 1, flush=True)
+from tests.serving.test_gallery_kill import rows_of
+for line in sys.stdin:
+    path, start = line.split()
+    child = os.fork()
+    if child:
+        print("child", child, flush=True)
+        os.waitpid(child, 0)
+        print("over", 0, flush=True)
+        continue
+    with Gallery.open(path, "m", create=True) as gallery:
+        for number in range(int(start), int(start) + 100_000):
+            gallery.enroll(str(number), rows_of(number), source=f"{number}.png")
+            print("enrolled", number, flush=True)
+            if number % 3 == 2:
+                gallery.remove(str(number - 1))
+                print("removed", number - 1, flush=True)
 """
 
 
@@ -38,26 +49,39 @@ def rows_of(number: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def run_and_kill(path: Path, start: int, steps: int, delay_s: float) -> list[tuple[str, int]]:
-    """Start the worker, kill it so long after so many steps, and return what it said."""
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(start)], stdout=subprocess.PIPE, text=True)
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "ready\n"
-    lines = [worker.stdout.readline() for _ in range(steps)]
-    time.sleep(delay_s)
-    worker.kill()
-    lines += worker.stdout.read().splitlines(keepends=True)
-    worker.wait()
-    return [(line.split()[0], int(line.split()[1])) for line in lines if line.endswith("\n")]
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        yield process
+        process.stdin.close()
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path: Path) -> None:
+def run_and_kill(worker: subprocess.Popen[str], path: Path, start: int, steps: int, delay_s: float) -> list[tuple[str, int]]:
+    """Have a child work, kill it so long after so many steps, and return what it said."""
+    print(path, start, file=worker.stdin, flush=True)
+    said: list[tuple[str, int]] = []
+    child = 0
+    while True:
+        action, number = worker.stdout.readline().split()
+        if action == "over":
+            return said
+        if action == "child":
+            child = int(number)
+        else:
+            said.append((action, int(number)))
+        if child and len(said) >= steps:
+            time.sleep(delay_s)
+            os.kill(child, signal.SIGKILL)
+            child, steps = 0, sys.maxsize
+
+
+def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path: Path, worker: subprocess.Popen[str]) -> None:
     path = tmp_path / "gallery.db"
     random.seed(11)
     there: set[int] = set()
     for kill in range(KILLS):
         start = kill * 300_000
-        said = run_and_kill(path, start, random.randrange(12), random.uniform(0.0, 0.01))
+        said = run_and_kill(worker, path, start, random.randrange(12), random.uniform(0.0, 0.01))
         last = max((number for action, number in said if action == "enrolled"), default=start - 1)
         there |= {number for action, number in said if action == "enrolled"}
         there -= {number for action, number in said if action == "removed"}

@@ -288,7 +288,7 @@ def test_a_gallery_of_another_model(place: Path, tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.db", "other-model", create=True) as gallery:
         gallery.enroll("x", np.eye(6, dtype=np.float32)[:1])
     job = job_of(place, "model", [WALK], gallery=str(tmp_path / "g.db"))
-    with pytest.raises(ReidError, match="was made by model other-model"):
+    with pytest.raises(ReidError, match="holds embeddings of model other-model"):
         run_job(job, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

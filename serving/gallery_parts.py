@@ -1,0 +1,93 @@
+"""The stored search index: FAISS's bytes in the gallery's own file, without those of references that have left."""
+
+import sqlite3
+import time as clock
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["IndexFacts", "drop_index", "index_facts", "prune", "read_index_parts", "reference_ids", "write_index_parts"]
+
+_PART_BYTES = 32 * 1024 * 1024  # SQLite holds at most 1 GB in one value
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """What is known of a stored search index."""
+
+    kind: str
+    references: int
+    recall: float  # of the 10 nearest references, measured when it was built
+    last_id: int  # of the newest reference inside
+    built_at: float
+
+
+def index_facts(db: sqlite3.Connection) -> IndexFacts | None:
+    """The facts of the stored index; None where there is none."""
+    row = db.execute("SELECT kind, refs, recall, last_id, built_at FROM search_index").fetchone()
+    return None if row is None else IndexFacts(*row)
+
+
+def write_index_parts(db: sqlite3.Connection, kind: str, index: Any, last_id: int, recall: float) -> int:
+    """Store an index in the place of the one before; returns its size in bytes."""
+    import faiss
+
+    drop_index(db)
+    data = faiss.serialize_index(index)
+    db.execute(
+        "INSERT INTO search_index VALUES (1, ?, (SELECT id FROM models WHERE active = 1), ?, ?, ?, ?)",
+        (kind, last_id, index.ntotal, recall, clock.time()),
+    )
+    parts = ((number, data[start : start + _PART_BYTES].tobytes()) for number, start in enumerate(range(0, len(data), _PART_BYTES)))
+    db.executemany("INSERT INTO search_index_parts VALUES (?, ?)", parts)
+    return int(data.nbytes)
+
+
+def read_index_parts(db: sqlite3.Connection) -> Any:
+    """The stored index."""
+    import faiss
+
+    # One array filled part by part: joining a list of parts would take the memory twice.
+    size = db.execute("SELECT sum(length(data)) FROM search_index_parts").fetchone()[0]
+    data = np.empty(size, np.uint8)
+    filled = 0
+    for (part,) in db.execute("SELECT data FROM search_index_parts ORDER BY part"):
+        data[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+        filled += len(part)
+    return faiss.deserialize_index(data)
+
+
+def drop_index(db: sqlite3.Connection) -> bool:
+    """Take the stored index out; returns whether there was one."""
+    db.execute("DELETE FROM search_index_parts")
+    return db.execute("DELETE FROM search_index").rowcount > 0
+
+
+def reference_ids(index: Any) -> npt.NDArray[np.int64]:
+    """The ids of the references inside an index, in no order."""
+    import faiss
+
+    if hasattr(index, "id_map"):
+        return faiss.vector_to_array(index.id_map)
+    lists = index.invlists
+    found = [faiss.rev_swig_ptr(lists.get_ids(one), lists.list_size(one)).copy() for one in range(index.nlist) if lists.list_size(one)]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def prune(db: sqlite3.Connection) -> None:
+    """Take references that are no longer in the database out of the stored index."""
+    facts = index_facts(db)
+    if facts is None:
+        return
+    index = read_index_parts(db)
+    there = np.fromiter((row[0] for row in db.execute("SELECT id FROM refs WHERE id <= ?", (facts.last_id,))), np.int64)
+    gone = np.setdiff1d(reference_ids(index), there)
+    if not len(gone):
+        return
+    index.remove_ids(gone)
+    if index.ntotal:
+        write_index_parts(db, facts.kind, index, facts.last_id, facts.recall)
+    else:
+        drop_index(db)
