@@ -62,7 +62,7 @@ def _ivf(rows: Rows, references: float) -> Any:
 
     dim = rows.shape[1]
     lists = int(max(4, min(4096, references / _ROWS_A_LIST, len(rows) / 39)))
-    index = faiss.index_factory(dim, f"IVF{lists},PQ{_divisor(dim, 4)}x4fs", faiss.METRIC_L2)
+    index = faiss.index_factory(dim, f"IVF{lists},PQ{_divisor(dim, 2)}x4fs", faiss.METRIC_L2)
     index.train(rows)
     return index
 

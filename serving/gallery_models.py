@@ -14,6 +14,7 @@ from reid.errors import ReidError, UsageError
 from serving.embedding import Unreadable, embed_files
 from serving.gallery import Gallery
 from serving.gallery_checks import check_dim, check_embeddings, digest
+from serving.gallery_parts import drop_index
 from serving.gallery_store import Change
 from serving.runtime.embedder import Embedder
 
@@ -158,7 +159,7 @@ def switch_model(gallery: Gallery, fingerprint: str, *, leave_behind: bool = Fal
         # One after the other: at no moment may two be active.
         change.db.execute("UPDATE models SET active = 0 WHERE active = 1")
         change.db.execute("UPDATE models SET active = 1 WHERE id = ?", (model,))
-        change.drop_search_index()
+        drop_index(change.db)
         change.rewrites = True
         change.log("switch", "", f"to model {fingerprint}, {missing} references left behind")
 

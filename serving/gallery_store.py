@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reid.errors import ReidError
 from serving.gallery_connect import connect, database_errors
-from serving.gallery_parts import drop_index, prune
+from serving.gallery_parts import prune
 
 __all__ = ["Change", "Store"]
 
@@ -30,11 +30,6 @@ class Change:
     def log(self, action: str, identity: str, detail: str = "") -> None:
         """Add a line to the audit log."""
         self.entries.append((action, identity, detail))
-
-    def drop_search_index(self) -> None:
-        """The stored search index fits the references no longer."""
-        if drop_index(self.db):
-            self.leaves_bytes = True
 
 
 class Store:
