@@ -12,6 +12,7 @@ from reid.data.catalog import Catalog, read_catalog
 from reid.files import read_json, write_json
 from serving.embedding import embed_files
 from serving.gallery import Gallery
+from serving.gallery_key import key_from_environment
 from serving.runtime import load
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     with progress_bar("embedding references") as progress:
         embedded = embed_files(embedder, [paths[index] for index in chosen], on_progress=progress)
     kept = chosen[embedded.index]
-    with Gallery.open(folder / "gallery.db", embedder.fingerprint, dim=embedder.dim, create=True) as gallery:
+    with Gallery.open(folder / "gallery.db", embedder.fingerprint, dim=embedder.dim, create=True, key=key_from_environment()) as gallery:
         for identity in known:
             mine = identities[kept] == identity
             gallery.enroll(

@@ -1,29 +1,18 @@
 """The commands ``reid gallery ...`` and ``reid embed``. Heavy imports are inside them, so that ``--help`` is fast."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from serving.gallery import Gallery, Removal
+from serving import cli_gallery_models, cli_gallery_people
+from serving.cli_gallery_common import INCOMPLETE, AsJson, Backend, GalleryPath, Model, Name, Threads, administer, bar, complain, day, table
+from serving.cli_gallery_common import show as say
 
 __all__ = ["embed", "gallery_app"]
 
-INCOMPLETE = 3
-
 gallery_app = typer.Typer(help="Known people: enroll, look at, correct, remove.", no_args_is_help=True)
-
-GalleryPath = Annotated[Path, typer.Argument(help="The gallery's file.", metavar="GALLERY")]
-Name = Annotated[str, typer.Argument(help="A person's name.", metavar="IDENTITY")]
-Model = Annotated[Path, typer.Option("--model", help="Model directory, with model.json inside.")]
-Backend = Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processors to use; all where not given.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @gallery_app.command()
@@ -41,13 +30,15 @@ def enroll(
     """Add people; the gallery is made when it is not there. Images that are inside already are left out."""
     from serving.enrolling import enroll_samples, find_samples
     from serving.gallery import Gallery
+    from serving.gallery_key import key_from_environment
     from serving.runtime import load
 
     found = find_samples(source, pattern, split)
     embedder = load(model, backend, threads)
     threshold = embedder.card.threshold("min", "image")
     near = threshold.distance if threshold else None
-    with Gallery.open(gallery, embedder.fingerprint, dim=embedder.dim, create=True) as opened, _bar("embedding") as advance:
+    key = key_from_environment()
+    with Gallery.open(gallery, embedder.fingerprint, dim=embedder.dim, create=True, key=key) as opened, bar("embedding") as advance:
         if retain_days is not None:
             opened.set_retention(retain_days)
         report = enroll_samples(opened, embedder, found.samples, lookalike_distance=near, threads=threads, on_progress=advance)
@@ -57,12 +48,13 @@ def enroll(
         "already": report.already,
         "unreadable": [str(one.path) for one in report.unreadable],
         "skipped": [str(path) for path in found.skipped],
+        "conflicts": [asdict(one) for one in report.conflicts],
         "warnings": list(report.warnings),
         "version": report.version,
     }
-    _show(as_json, value, f"{count} references of {len(report.enrolled)} people enrolled, {report.already} were there before")
-    _complain([*report.warnings, *(one.reason for one in report.unreadable)])
-    _complain(f"{path}: its name tells no person, left out" for path in found.skipped)
+    say(as_json, value, f"{count} references of {len(report.enrolled)} people enrolled, {report.already} were there before")
+    complain([*report.warnings, *(one.reason for one in report.unreadable)])
+    complain(f"{path}: its name tells no person, left out" for path in found.skipped)
     if report.unreadable or found.skipped:
         raise typer.Exit(INCOMPLETE)
 
@@ -70,14 +62,14 @@ def enroll(
 @gallery_app.command("list")
 def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Who is inside."""
-    with _administer(gallery) as opened:
+    with administer(gallery) as opened:
         people, version, days = opened.people(), opened.version, opened.retain_days
         model = opened.fingerprint
     if as_json:
-        _show(True, {"version": version, "model": model, "retain_days": days, "people": [asdict(person) for person in people]}, "")
+        say(True, {"version": version, "model": model, "retain_days": days, "people": [asdict(person) for person in people]}, "")
         return
-    rows = [(one.identity, one.references, ", ".join(one.cameras), _day(one.last_taken_at)) for one in people]
-    _table(("identity", "references", "cameras", "newest"), rows)
+    rows = [(one.identity, one.references, ", ".join(one.cameras), day(one.last_taken_at)) for one in people]
+    table(("identity", "references", "cameras", "newest"), rows)
     kept = "for ever" if days is None else f"{days} days"
     typer.echo(f"{len(people)} people, version {version}, model {model}, references kept {kept}")
 
@@ -85,91 +77,23 @@ def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def show(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
     """The references of one person."""
-    with _administer(gallery) as opened:
+    with administer(gallery) as opened:
         references = opened.show(identity)
     if as_json:
-        _show(True, {"identity": identity, "references": [asdict(reference) for reference in references]}, "")
+        say(True, {"identity": identity, "references": [asdict(reference) for reference in references]}, "")
         return
-    rows = [(one.id, one.source, one.camera, _day(one.taken_at), f"{one.quality:.2f}") for one in references]
-    _table(("id", "source", "camera", "taken", "quality"), rows)
-
-
-@gallery_app.command()
-def remove(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
-    """Take a person out; the embeddings are erased from the file."""
-    with _administer(gallery) as opened:
-        _report_removal(opened.remove(identity), as_json)
-
-
-@gallery_app.command()
-def expire(
-    gallery: GalleryPath,
-    now: Annotated[str | None, typer.Option(help="As if it were this moment, ISO 8601; UTC without a zone.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Take out references older than the gallery's retention time."""
-    from datetime import datetime
-
-    from reid.errors import UsageError
-
-    try:
-        moment = None if now is None else datetime.fromisoformat(now)
-    except ValueError as error:
-        raise UsageError(f"--now {now!r} is not a moment: write it like 2026-01-31T12:00") from error
-    with _administer(gallery) as opened:
-        _report_removal(opened.expire(moment), as_json)
-
-
-@gallery_app.command()
-def rename(gallery: GalleryPath, identity: Name, new_name: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
-    """Give a person another name."""
-    with _administer(gallery) as opened:
-        opened.rename(identity, new_name)
-        _show(as_json, {"identity": new_name, "was": identity, "version": opened.version}, f"{identity} is now {new_name}")
-
-
-@gallery_app.command()
-def merge(gallery: GalleryPath, identity: Name, into: Annotated[str, typer.Argument(metavar="INTO")], as_json: AsJson = False) -> None:
-    """Two names are one person: give the first one's references to the second."""
-    with _administer(gallery) as opened:
-        opened.merge(identity, into)
-        _show(as_json, {"identity": into, "was": identity, "version": opened.version}, f"{identity} is now part of {into}")
-
-
-@gallery_app.command()
-def retention(
-    gallery: GalleryPath,
-    days: Annotated[str, typer.Argument(help="A number of days, or: forever", metavar="DAYS")],
-    as_json: AsJson = False,
-) -> None:
-    """Set how long references are kept."""
-    from reid.errors import UsageError
-
-    if days != "forever" and not days.isdecimal():
-        raise UsageError(f"retention {days!r} is not understood: give a number of days, or forever")
-    limit = None if days == "forever" else int(days)
-    with _administer(gallery) as opened:
-        opened.set_retention(limit)
-        kept = "for ever" if limit is None else f"for {limit} days"
-        _show(as_json, {"retain_days": limit, "version": opened.version}, f"references are kept {kept}")
-
-
-@gallery_app.command()
-def export(gallery: GalleryPath, output: Annotated[Path, typer.Argument(help="A .parquet file.")], as_json: AsJson = False) -> None:
-    """Write all references to Parquet."""
-    with _administer(gallery) as opened:
-        count = opened.export(output)
-    _show(as_json, {"references": count, "path": str(output)}, f"{count} references written to {output}")
+    rows = [(one.id, one.source, one.camera, day(one.taken_at), f"{one.quality:.2f}") for one in references]
+    table(("id", "source", "camera", "taken", "quality"), rows)
 
 
 @gallery_app.command()
 def verify(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Check the file and every row; exit code 1 when something is wrong."""
-    with _administer(gallery) as opened:
+    with administer(gallery) as opened:
         report = opened.verify()
     sound = "all is well" if not report.problems else f"{len(report.problems)} problems"
-    _show(as_json, asdict(report), f"{report.people} people, {report.references} references, version {report.version}: {sound}")
-    _complain(report.problems)
+    say(as_json, asdict(report), f"{report.people} people, {report.references} references, version {report.version}: {sound}")
+    complain(report.problems)
     if report.problems:
         raise typer.Exit(1)
 
@@ -177,12 +101,12 @@ def verify(gallery: GalleryPath, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def audit(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Who did what, when, to whom."""
-    with _administer(gallery) as opened:
+    with administer(gallery) as opened:
         entries = opened.audit()
     if as_json:
-        _show(True, {"entries": [asdict(entry) for entry in entries]}, "")
+        say(True, {"entries": [asdict(entry) for entry in entries]}, "")
         return
-    _table(("when", "who", "action", "identity", "detail"), [(_day(e.at), e.who, e.action, e.identity, e.detail) for e in entries])
+    table(("when", "who", "action", "identity", "detail"), [(day(e.at), e.who, e.action, e.identity, e.detail) for e in entries])
 
 
 def embed(
@@ -203,7 +127,7 @@ def embed(
         raise UsageError(f"precision {precision!r} is unknown: want {', '.join(PRECISIONS)}")
     paths = collect_images(images)
     embedder = load(model, backend, threads, precision=precision)
-    with _bar("embedding") as advance:
+    with bar("embedding") as advance:
         written = embed_to_file(embedder, paths, output, threads=threads, on_progress=advance)
     value = {
         "path": str(written.path),
@@ -215,60 +139,12 @@ def embed(
         "unreadable": [str(one.path) for one in written.unreadable],
     }
     resumed = f" ({written.resumed} from the run before)" if written.resumed else ""
-    _show(as_json, value, f"{written.rows} embeddings written to {written.path}{resumed}")
-    _complain(one.reason for one in written.unreadable)
+    say(as_json, value, f"{written.rows} embeddings written to {written.path}{resumed}")
+    complain(one.reason for one in written.unreadable)
     if written.unreadable:
         raise typer.Exit(INCOMPLETE)
 
 
-def _administer(path: Path) -> "Gallery":
-    from serving.gallery import Gallery
-
-    return Gallery.open(path, None, create=False)
-
-
-def _report_removal(removal: "Removal", as_json: bool) -> None:
-    count = sum(removal.removed.values())
-    names = ", ".join(removal.removed)
-    _show(as_json, asdict(removal), f"{count} references removed{f' ({names})' if names else ''}")
-    if not removal.purged:
-        _complain(["another process has the gallery open, so bytes remain in its file: they go with the next remove or expire"])
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error; yields what to call with (done, all)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _show(as_json: bool, value: dict[str, Any], text: str) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
-
-
-def _complain(lines: "Iterator[str] | Sequence[str]") -> None:
-    for line in lines:
-        typer.echo(line, err=True)
-
-
-def _day(moment: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*head)
-    for row in rows:
-        # Text and not str: a name in square brackets would be taken for markup.
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+for _module in (cli_gallery_people, cli_gallery_models):
+    for _name in _module.__all__:
+        gallery_app.command(_name.rstrip("_"))(getattr(_module, _name))

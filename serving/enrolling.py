@@ -5,9 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError, UsageError
 from reid.evaluation.checks import JUNK
@@ -15,6 +12,7 @@ from reid.files import existing
 from serving.embedding import Unreadable, embed_files
 from serving.gallery import Gallery
 from serving.gallery_checks import check_name
+from serving.gallery_conflicts import Conflict, describe, find_conflicts
 from serving.runtime.embedder import Embedder
 
 __all__ = ["DEFAULT_PATTERN", "IMAGE_SUFFIXES", "EnrollReport", "Sample", "Samples", "enroll_samples", "find_samples", "image_files"]
@@ -47,7 +45,8 @@ class EnrollReport:
     enrolled: dict[str, int]  # new references of each person
     already: int  # images that were in the gallery before, by person and file name
     unreadable: tuple[Unreadable, ...]
-    warnings: tuple[str, ...]  # new people who look like somebody already enrolled
+    conflicts: tuple[Conflict, ...]  # references that are there twice, or show somebody else as well
+    warnings: tuple[str, ...]  # what to say of them
     version: int
 
 
@@ -141,7 +140,8 @@ def enroll_samples(
         gallery: opened with the embedder's fingerprint.
         embedder: from :func:`serving.runtime.load`.
         samples: from :func:`find_samples`.
-        lookalike_distance: a new person half of whose images lie this near to one somebody else is warned about; None: nobody is.
+        lookalike_distance: up to which two are taken for one person when new references are compared with those of others; None:
+            only the same picture is pointed out.
         threads: that decode images.
         on_progress: called with (done, all) images.
 
@@ -156,24 +156,12 @@ def enroll_samples(
     rows: dict[str, list[int]] = {}
     for row, position in enumerate(result.index):
         rows.setdefault(check_name(fresh[int(position)].identity), []).append(row)
-    warnings = []
+    embedded = [fresh[int(position)] for position in result.index]
+    names = [check_name(one.identity) for one in embedded]
+    conflicts = find_conflicts(gallery, names, result.embeddings, [str(one.path) for one in embedded], lookalike_distance)
     for identity, own in rows.items():
-        embeddings = result.embeddings[own]
-        mine = [fresh[int(result.index[row])] for row in own]
-        if identity not in known and lookalike_distance is not None:
-            warnings += _lookalikes(gallery, identity, embeddings, lookalike_distance)
-        gallery.enroll(identity, embeddings, source=[str(one.path) for one in mine], camera=[one.camera for one in mine])
+        mine = [embedded[row] for row in own]
+        gallery.enroll(identity, result.embeddings[own], source=[str(one.path) for one in mine], camera=[one.camera for one in mine])
     counts = {identity: len(own) for identity, own in rows.items()}
-    return EnrollReport(counts, len(samples) - len(fresh), result.unreadable, tuple(warnings), gallery.version)
-
-
-def _lookalikes(gallery: Gallery, identity: str, embeddings: npt.NDArray[np.float32], distance: float) -> list[str]:
-    votes: dict[str, int] = {}
-    for nearest in gallery.search(embeddings, 1):
-        if nearest and nearest[0][1] <= distance:
-            votes[nearest[0][0]] = votes.get(nearest[0][0], 0) + 1
-    return [
-        f"{identity!r} looks like {name!r} ({count} of {len(embeddings)} images): merge the two if they are one person"
-        for name, count in votes.items()
-        if 2 * count >= len(embeddings)
-    ]
+    warnings = describe(conflicts, names, frozenset(known))
+    return EnrollReport(counts, len(samples) - len(fresh), result.unreadable, tuple(conflicts), tuple(warnings), gallery.version)

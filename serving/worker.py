@@ -17,6 +17,7 @@ from reid.files import read_json, write_json
 from serving.detection import build_detector
 from serving.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.gallery import Gallery
+from serving.gallery_key import key_from_environment
 from serving.job import Camera, Job, is_url, redacted, source_files
 from serving.outputs import JOB_NAME, write_outputs
 from serving.runs import CameraRun
@@ -73,7 +74,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     check_output(job, out)
     embedder = load(job.model, job.backend, job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
-    gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False)
+    gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
     runs = [_prepare(camera, execution.segment_s) for camera in job.cameras]

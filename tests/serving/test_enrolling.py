@@ -88,7 +88,11 @@ def test_enrolling_twice_adds_only_what_is_new(tmp_path: Path) -> None:
         (folder / "carl_1.png").write_bytes((folder / "anna_1.png").read_bytes())
         second = enroll_samples(gallery, embedder, find_samples(folder).samples)
         assert (second.enrolled, second.already) == ({"bert": 1, "carl": 1}, 3)
-        assert (second.version, second.warnings) == (gallery.version, ())
+        assert second.version == gallery.version
+        assert [(one.kind, one.identity, one.other, Path(one.source).name) for one in second.conflicts] == [
+            ("duplicate", "bert", "bert", "bert_2.png"),
+            ("contradiction", "carl", "anna", "carl_1.png"),
+        ]
         assert {one.identity: one.references for one in gallery.people()} == {"anna": 2, "bert": 2, "carl": 1}
         assert {Path(one.source).name for one in gallery.show("anna")} == {"anna_1.png", "anna_2.png"}
 
@@ -99,10 +103,13 @@ def test_a_new_name_for_somebody_enrolled_is_pointed_out(tmp_path: Path) -> None
     with Gallery.open(tmp_path / "g.db", embedder.fingerprint, create=True) as gallery:
         assert enroll_samples(gallery, embedder, find_samples(folder).samples, lookalike_distance=1e-4).warnings == ()
         (folder / "carl_1.png").write_bytes((folder / "anna_1.png").read_bytes())
-        (folder / "anna_3.png").write_bytes((folder / "bert_1.png").read_bytes())  # not a new name: no warning
+        (folder / "anna_3.png").write_bytes((folder / "bert_1.png").read_bytes())
         report = enroll_samples(gallery, embedder, find_samples(folder).samples, lookalike_distance=1e-4)
-    assert len(report.warnings) == 1
-    assert report.warnings[0].startswith("'carl' looks like 'anna' (1 of 1 images)")
+    assert [warning.split(":")[0] for warning in report.warnings] == [
+        "'anna' looks like 'bert' (1 of 1 images)",
+        "'carl' looks like 'anna' (1 of 1 images)",
+    ]
+    assert ["split" in warning for warning in report.warnings] == [True, False]
 
 
 def test_a_source_without_a_readable_image_is_refused(tmp_path: Path) -> None:
@@ -114,3 +121,13 @@ def test_a_source_without_a_readable_image_is_refused(tmp_path: Path) -> None:
         pytest.raises(ReidError, match=r"not one of 1 images can be read; the first: .*anna_1\.png"),
     ):
         enroll_samples(gallery, embedder, find_samples(folder).samples)
+
+
+def test_an_empty_image_is_listed_and_enrolled_nowhere(tmp_path: Path) -> None:
+    folder = named_images(tmp_path / "images", ["anna_1.png", "bert_1.png"])
+    (folder / "bert_1.png").write_bytes(b"")
+    embedder = load(tiny_model(tmp_path / "model"))
+    with Gallery.open(tmp_path / "g.db", embedder.fingerprint, create=True) as gallery:
+        report = enroll_samples(gallery, embedder, find_samples(folder).samples)
+        assert [str(one.reason) for one in report.unreadable] == [f"image {folder / 'bert_1.png'} is empty: remove it or restore it"]
+        assert [one.identity for one in gallery.people()] == ["anna"]
