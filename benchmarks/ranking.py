@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from _measure import alternate, arguments, peak_rss_gb, report
 
-from reid.evaluation import rank_gallery
+from reid.evaluation import k_reciprocal, rank_distances, rank_gallery
 from reid.evaluation.blocks import block_height
 
 DIM = 512
@@ -73,8 +74,20 @@ def ours(size: str, rounds: int) -> dict[str, Any]:
     return {"seconds": measured["ours"].median, "product_share": share, "peak_rss_gb": peak_rss_gb(), "figures": done.summary()}
 
 
-def in_own_process(size: str, rounds: int) -> dict[str, Any]:
-    code = f"import json, ranking; print(json.dumps(ranking.ours({size!r}, {rounds})))"
+def reranked(size: str, rounds: int) -> dict[str, Any]:
+    """k-reciprocal re-ranking and the figures after it, likewise in a process of its own."""
+    case = made_up(size)
+    labels = (case.query_ids, case.query_cams, case.gallery_ids, case.gallery_cams)
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        done = rank_distances(k_reciprocal(case.query, case.gallery), *labels, name="k-reciprocal")
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": statistics.median(seconds), "peak_rss_gb": peak_rss_gb(), "figures": done.summary()}
+
+
+def in_own_process(size: str, rounds: int, what: str = "ours") -> dict[str, Any]:
+    code = f"import json, ranking; print(json.dumps(ranking.{what}({size!r}, {rounds})))"
     here = Path(__file__).resolve().parent
     path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
     run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, check=True, text=True)
@@ -104,12 +117,15 @@ def torchreid(case: Case) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", rounds=7, msmt_rounds=1, peer=1)
+    options = arguments(__doc__ or "", rounds=7, msmt_rounds=1, rerank_rounds=1, peer=1)
     mine = {size: in_own_process(size, rounds) for size, rounds in (("market", options.rounds), ("msmt", options.msmt_rounds)) if rounds}
     rows: list[tuple[object, ...]] = [
         (f"{' x '.join(map(str, SIZES[size][:2]))} x {DIM}", one["seconds"], one["product_share"], one["peak_rss_gb"])
         for size, one in mine.items()
     ]
+    again = in_own_process("market", options.rerank_rounds, "reranked") if options.rerank_rounds else None
+    if again is not None:
+        rows.append(("k-reciprocal re-ranking, Market-1501 size", again["seconds"], "", again["peak_rss_gb"]))
     market, ratios, difference, peer = mine["market"], {}, None, None
     if options.peer:
         peer = torchreid(made_up("market"))
@@ -131,6 +147,7 @@ def main() -> None:
             "ratios": ratios,
             "peak_rss_gb": max(one["peak_rss_gb"] for one in mine.values()),
             "ours": mine,
+            "reranked": again,
             "torchreid": peer,
             "difference": difference,
             "cores": len(os.sched_getaffinity(0)),
