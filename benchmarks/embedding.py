@@ -24,11 +24,11 @@ from reid.errors import UsageError
 from reid.export.onnx import export_onnx
 from reid.export.precisions import FILES, to_fp16, to_int8
 from reid.export.quantize import calibrate, quantize_int8
+from reid.images import read_image, resize
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, normalise
-from serving.embedding import embed_files, read_image
+from serving.embedding import embed_files
 from serving.runtime import load
 from serving.runtime.embedder import MAX_BATCH, Embedder
-from serving.runtime.preprocess import resize
 
 HEIGHT, WIDTH = 256, 128
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}

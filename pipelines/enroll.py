@@ -32,6 +32,7 @@ def main() -> None:
     catalog = read_catalog("data/catalog.parquet").split("query", "gallery")
     known = known_people(params, catalog, Path("data/town.json") if params.data.source == "synthetic" else Path("none"))
     embedder = load("exported")
+    say(embedder.chosen)
     folder = Path("galleries")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

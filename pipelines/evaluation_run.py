@@ -124,11 +124,13 @@ def run_evaluation(
         UsageError: the model directory or backend is missing.
         ReidError: the model fails, or there is nobody to find.
     """
-    from pipelines.console import progress_bar
+    from pipelines.console import progress_bar, say
     from serving.embedding import embed_files
     from serving.runtime import load
 
     embedder = load(model_dir, backend, threads)
+    if embedder.chosen:
+        say(embedder.chosen)
     needed = np.flatnonzero(images.query | images.gallery)
     with progress_bar("embedding") as progress:
         found = embed_files(embedder, [images.paths[row] for row in needed.tolist()], threads=threads, on_progress=progress)

@@ -6,17 +6,18 @@ import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
 from reid.card import Threshold
-from reid.config import load_params
-from reid.data.catalog import read_catalog
+from reid.config import ExportParams, Params, load_params
+from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_images
 from reid.files import read_json, write_json
 
 FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
+OUT, REPORT = Path("exported"), Path("reports/export.json")
 
 
 def main() -> None:
     """Export, prove parity on crops the model never saw, and build the engines that params.yaml asks for."""
-    from reid.export import export_model
+    from reid.export import People, export_model
     from reid.models.embedder import load_model
 
     params = load_params()
@@ -24,27 +25,73 @@ def main() -> None:
     _, spec = load_model(checkpoint)
     catalog = read_catalog("data/catalog.parquet")
 
-    def sample(split: str) -> np.ndarray:
-        paths = catalog.split(split).paths
-        chosen = np.linspace(0, len(paths) - 1, min(params.export.parity_images, len(paths))).astype(int)
-        with progress_bar(f"decoding {split} images") as progress:
-            return load_images([paths[index] for index in chosen], spec.height, spec.width, progress=progress)
+    def decoded(paths: list[Path], what: str) -> np.ndarray:
+        with progress_bar(f"decoding {what}") as progress:
+            return load_images(paths, spec.height, spec.width, progress=progress)
 
+    held_out, training = (spread(catalog.split(split).paths, params.export.parity_images) for split in ("gallery", "train"))
+    ranked = people_of_two_cameras(catalog.split("val"), params.export.parity_people)
+    rows = catalog.split("val")
+    people = None
+    if len(ranked):
+        images = decoded([rows.paths[row] for row in ranked], "validation people")
+        people = People(images, rows.identities[ranked], rows.cameras[ranked])
+    else:
+        say("no validation person is seen by two cameras: files are held against the trained model by cosine alone")
     facts = read_json("selected/training.json", "training record")
     thresholds = [Threshold(**value) for value in read_json("reports/calibration.json", "calibration")["thresholds"]]
     report = export_model(
         checkpoint,
-        Path("exported"),
-        crops=sample("gallery"),
-        calibration=sample("train") if "int8" in params.export.precisions else None,
+        OUT,
+        crops=decoded(held_out, "held-out crops"),
+        crop_names=[path.name for path in held_out],
+        people=people,
+        calibration=decoded(training, "training crops") if set(params.export.precisions) - {"fp32"} else None,
         precisions=params.export.precisions,
         engines=params.export.engines,
         limits={str(precision): limit for precision, limit in params.export.parity.items()},
+        map_fall=params.export.parity_map_fall,
         thresholds=thresholds,
         provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
     )
-    write_json("reports/export.json", report)
-    say(f"exported: {', '.join(sorted(path.name for path in Path('exported').iterdir()))}")
+    write_json(REPORT, report)
+    log_run(params, facts["mlflow_run_id"])
+    for line in parity_lines(params.export, report):
+        say(line)
+    say(f"exported: {', '.join(sorted(path.name for path in OUT.iterdir()))}")
+
+
+def spread(paths: list[Path], count: int) -> list[Path]:
+    """``count`` of the paths, evenly over all; all of them where there are fewer."""
+    return [paths[index] for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
+
+
+def people_of_two_cameras(catalog: Catalog, count: int) -> np.ndarray:
+    """Rows (N,) of the first ``count`` people whom more than one camera has seen; empty where there is none."""
+    identities, cameras = catalog.identities, catalog.cameras
+    seen = [one for one in np.unique(identities) if len(np.unique(cameras[identities == one])) > 1]
+    return np.flatnonzero(np.isin(identities, seen[:count]))
+
+
+def parity_lines(params: ExportParams, report: dict[str, object]) -> list[str]:
+    """A line for each file and runtime."""
+    lines = []
+    for precision, file in report["files"].items():  # type: ignore[attr-defined]
+        kept = f", {len(file['float32_layers'])} layers in float32" if file["float32_layers"] else ""
+        for runtime, row in file["runtimes"].items():
+            ranked = f", rank-1 {row['rank1']:.3f}, mAP {row['mean_ap']:.3f}" if "mean_ap" in row else ""
+            limit = f"({file['held_against']} must reach {params.parity[precision]})"
+            lines.append(f"{file['path']} in {runtime}: cosine lowest {row['lowest']:.5f}, mean {row['mean']:.5f} {limit}{ranked}{kept}")
+    return lines
+
+
+def log_run(params: Params, run_id: str) -> None:
+    """Add the model directory and the parity report to the MLflow run that trained the model."""
+    from reid.training.tracking import Tracker
+
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment)
+    tracker.artifacts(run_id, OUT, "exported")
+    tracker.artifact(run_id, REPORT, "exported")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A model directory holds ``model.json`` and the files it names. Galleries and cal
 ``fingerprint``: two models with different fingerprints have embeddings that cannot be compared.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of, write_json
 
-__all__ = ["CARD_NAME", "InputSpec", "ModelCard", "ModelFile", "Threshold", "load_card", "save_card"]
+__all__ = ["CARD_NAME", "InputSpec", "ModelCard", "ModelFile", "Threshold", "content_hash", "load_card", "save_card"]
 
 CARD_NAME = "model.json"
 
@@ -109,8 +110,22 @@ def load_card(model_dir: Path | str) -> ModelCard:
             raise ReidError(f"model card {path} names {file.path} ({role}), which is not there: export the model again")
     if not card.fingerprint:
         first_file = card.files.get("fp32") or next(iter(card.files.values()))
-        card = card.model_copy(update={"fingerprint": sha256_of(model_dir / first_file.path)[:32]})
+        card = card.model_copy(update={"fingerprint": content_hash(model_dir / first_file.path)[:32]})
     return card
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a model file, as 64 hexadecimal digits; of an OpenVINO ``.xml`` together with the weights in the ``.bin`` beside it.
+
+    Raises:
+        ReidError: the ``.bin`` is not there.
+    """
+    if path.suffix != ".xml":
+        return sha256_of(path)
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ReidError(f"{weights} is not there: an OpenVINO model is an .xml and a .bin, copy both")
+    return hashlib.sha256(f"{sha256_of(path)}\n{sha256_of(weights)}".encode()).hexdigest()
 
 
 def save_card(card: ModelCard, model_dir: Path | str) -> None:

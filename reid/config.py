@@ -148,7 +148,9 @@ class ExportParams(_Section):
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
     engines: Literal["tensorrt", "tensorrt_rtx"] | None
     parity: dict[Literal["fp32", "fp16", "int8"], float]
+    parity_map_fall: float = Field(ge=0, lt=1)
     parity_images: int = Field(ge=2)
+    parity_people: int = Field(ge=0)
 
 
 class EnrollParams(_Section):

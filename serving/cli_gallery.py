@@ -35,6 +35,7 @@ def enroll(
 
     found = find_samples(source, pattern, split)
     embedder = load(model, backend, threads)
+    complain([embedder.chosen] if embedder.chosen else [])
     threshold = embedder.card.threshold("min", "image")
     near = threshold.distance if threshold else None
     key = key_from_environment()
@@ -127,6 +128,7 @@ def embed(
         raise UsageError(f"precision {precision!r} is unknown: want {', '.join(PRECISIONS)}")
     paths = collect_images(images)
     embedder = load(model, backend, threads, precision=precision)
+    complain([embedder.chosen] if embedder.chosen else [])
     with bar("embedding") as advance:
         written = embed_to_file(embedder, paths, output, threads=threads, on_progress=advance)
     value = {

@@ -50,6 +50,8 @@ def match(
         else f"nobody was seen in {counts['frames']} frames"
     )
     typer.echo(f"results: {out}")
+    if result.runtime:
+        typer.echo(result.runtime)
     for problem in result.problems:
         typer.echo(problem, err=True)
     if result.problems:

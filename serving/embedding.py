@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError
+from reid.images import Image, read_image, resize
 from serving.runtime.embedder import MAX_BATCH, Embedder, ahead, processors
-from serving.runtime.preprocess import Batch, Image, resize
+from serving.runtime.preprocess import Batch
 
 __all__ = ["FileEmbeddings", "Unreadable", "embed_files", "read_image"]
 
@@ -40,27 +40,6 @@ class _Chunk:
     index: list[int]
     unreadable: list[Unreadable]
     length: int
-
-
-def read_image(path: Path) -> Image:
-    """An image file as (h, w, 3) uint8 RGB.
-
-    Raises:
-        ReidError: the file cannot be read or is not an image.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ReidError(f"image {path} cannot be read ({error.strerror}): check the path") from error
-    if not data.size:
-        raise ReidError(f"image {path} is empty: remove it or restore it")
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ReidError(f"image {path} cannot be decoded ({error.err}): remove it or restore it") from error
-    if image is None:
-        raise ReidError(f"image {path} is not an image: remove it or restore it")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def embed_files(

@@ -38,6 +38,7 @@ class JobResult:
     out: Path
     summary: dict[str, Any]
     problems: tuple[str, ...]
+    runtime: str = ""  # how ``auto`` came to it
 
 
 class Progress:
@@ -82,7 +83,8 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
         problems = _problems(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
     work = _work_folder(job, out, embedder, execution.segment_s)
-    _run_segments(runs, job, embedder, work, progress, execution)
+    # All processes take this one's runtime: their embeddings are matched with each other.
+    _run_segments(runs, job.model_copy(update={"backend": embedder.backend}), embedder, work, progress, execution)
     facts: dict[str, Any] = {
         "job": job.public(),
         "job_key": job.key(),
@@ -93,7 +95,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     }
     summary = write_outputs(job, runs, gallery, threshold, work, out, facts, began)
     shutil.rmtree(work)
-    return JobResult(out, summary, tuple(facts["problems"]))
+    return JobResult(out, summary, tuple(facts["problems"]), embedder.chosen)
 
 
 def check_output(job: Job, out: Path) -> None:

@@ -6,35 +6,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from reid.data.catalog import Catalog
-from reid.errors import ReidError
 from reid.files import atomic_path
+from reid.images import read_image, resize
 
-__all__ = ["load_images", "open_store", "read_image"]
+__all__ = ["load_images", "open_store"]
 
 Images = npt.NDArray[np.uint8]
-
-
-def read_image(path: Path, height: int, width: int) -> Images:
-    """An image as (height, width, 3) uint8 RGB, resized with area averaging when it shrinks and linearly when it grows.
-
-    Raises:
-        ReidError: the file cannot be read or decoded.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ReidError(f"image {path} cannot be read ({error.strerror}): run the prepare stage again") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ReidError(f"image {path} is not an image: remove it and run the prepare stage again")
-    shrinks = image.shape[0] > height and image.shape[1] > width
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def load_images(
@@ -44,7 +25,7 @@ def load_images(
     images = np.empty((len(paths), height, width, 3), np.uint8) if out is None else out
 
     def fill(index: int) -> None:
-        images[index] = read_image(paths[index], height, width)
+        images[index] = resize(read_image(paths[index]), height, width)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(fill, range(len(paths))), 1):

@@ -85,6 +85,10 @@ class Tracker:
         """Copy a folder into the run's artifacts."""
         self.client.log_artifacts(run_id, str(folder), name)
 
+    def artifact(self, run_id: str, file: Path, name: str) -> None:
+        """Copy a file into a folder of the run's artifacts."""
+        self.client.log_artifact(run_id, str(file), name)
+
     def tag(self, run_id: str, key: str, value: str) -> None:
         """Set a tag of a run."""
         self.client.set_tag(run_id, key, value)

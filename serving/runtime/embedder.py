@@ -40,6 +40,7 @@ class Embedder:
         precision: of the file that runs: fp32, fp16 or int8.
         fingerprint: of the embedding space; galleries and thresholds are bound to it.
         dim: D of the embeddings.
+        chosen: how ``auto`` came to this runtime, in one line; empty where it was named.
     """
 
     def __init__(self, session: Session, card: ModelCard, backend: str, precision: str, source: str) -> None:
@@ -50,6 +51,7 @@ class Embedder:
         self.precision = precision
         self.fingerprint = card.fingerprint
         self.dim = card.dim
+        self.chosen = ""
         # One grey image through the whole path: what is wrong with file or card is known here and not in the middle of a job.
         self.run(prepare([np.full((card.input.height, card.input.width, 3), 128, np.uint8)], card.input))
 

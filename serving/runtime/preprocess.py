@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from reid.card import InputSpec
 from reid.errors import ReidError
+from reid.images import Image, resize
 
 __all__ = ["Batch", "Image", "Images", "check_image", "prepare", "resize"]
 
-Image = npt.NDArray[np.uint8]  # (h, w, 3) RGB
 Images = Sequence[Image] | Image  # a list of images of any sizes, or one array (N, H, W, 3)
 Batch = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -26,14 +25,6 @@ def check_image(image: npt.NDArray[np.generic], index: int) -> None:
         raise ReidError(f"image {index} is {image.dtype} of shape {image.shape}: want uint8 RGB of shape (height, width, 3)")
     if 0 in image.shape:
         raise ReidError(f"image {index} has no pixel (shape {image.shape}): leave out boxes without area before embedding")
-
-
-def resize(image: Image, height: int, width: int) -> Image:
-    """Resize by the rule that training images follow: area averaging when both sides shrink, linear otherwise."""
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = image.shape[0] > height and image.shape[1] > width
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def prepare(images: Images, spec: InputSpec, first_index: int = 0) -> Batch:

@@ -1,19 +1,51 @@
 """TensorRT on a GPU: engines of ``tensorrt`` and ``tensorrt_rtx``, which have the same calls. Only ever run through a stand-in so far."""
 
+import importlib
 import math
 import weakref
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from reid.card import ModelCard
+from reid.engine import check_stamp, current_gpu, read_stamp
 from reid.errors import ReidError
 from serving.runtime.preprocess import Batch
 
-__all__ = ["EngineRunner"]
+__all__ = ["EngineRunner", "open_engine"]
 
 _DTYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "FLOAT": np.float32}
+
+
+def open_engine(path: Path, card: ModelCard, precision: str) -> "EngineRunner":
+    """Open the engine of a model directory on this machine's GPU, after its stamp has been compared with everything it is bound to.
+
+    Args:
+        path: the plan, with its stamp beside it.
+        card: of the model.
+        precision: of the ONNX file that the engine stands for.
+
+    Raises:
+        ReidError: there is no GPU or TensorRT, the engine is for another GPU, version or ONNX file, or takes other images.
+    """
+    gpu = current_gpu()
+    if gpu is None:
+        raise ReidError(f"engine {path} needs a GPU, and there is none here: run the ONNX file in onnxruntime or openvino")
+    stamp = read_stamp(path)
+    try:
+        trt, cudart = importlib.import_module(stamp.module), importlib.import_module("cuda.bindings.runtime")
+    except (ImportError, OSError) as error:
+        raise ReidError(f"engine {path} needs {stamp.module} and cuda-bindings ({error}): install them") from error
+    source = card.files.get(precision)
+    check_stamp(stamp, path, version=trt.__version__, onnx_sha256=source.sha256 if source else "", gpu=gpu)
+    runner = EngineRunner(path.read_bytes(), trt, cudart, str(path))
+    wanted = (card.input.height, card.input.width, 3)
+    if card.input.layout != "nhwc" or runner.image_shape != wanted or runner.input_dtype != np.dtype(card.input.dtype):
+        raise ReidError(f"{path} takes {runner.input_dtype} (N, {runner.image_shape}), its card says otherwise: export the model again")
+    return runner
 
 
 class EngineRunner:
@@ -29,10 +61,13 @@ class EngineRunner:
         image_shape: one image, without the batch axis.
         input_dtype: of the images.
         most: images that one execution takes.
+        fixed_batch: None, as any number of images will do.
 
     Raises:
         ReidError: the engine cannot be opened, or does not have one input and one output.
     """
+
+    fixed_batch: int | None = None
 
     def __init__(self, plan: bytes, trt: ModuleType, cudart: ModuleType, source: str) -> None:
         self._cudart = cudart

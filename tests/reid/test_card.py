@@ -45,6 +45,18 @@ def test_a_hand_written_card_gets_its_fingerprint_from_the_file(tmp_path: Path) 
     assert load_card(folder).fingerprint == sha256_of(folder / "model.onnx")[:32]
 
 
+def test_the_fingerprint_of_an_openvino_model_is_of_its_weights_too(tmp_path: Path) -> None:
+    folder = model_dir(tmp_path, files={"openvino": {"path": "model.xml"}})
+    (folder / "model.xml").write_text("<net/>")
+    with pytest.raises(ReidError, match=r"model\.bin is not there: an OpenVINO model is an \.xml and a \.bin"):
+        load_card(folder)
+    (folder / "model.bin").write_bytes(b"weights")
+    first = load_card(folder).fingerprint
+    assert first == load_card(folder).fingerprint
+    (folder / "model.bin").write_bytes(b"others!")
+    assert load_card(folder).fingerprint != first
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"dim": 0}, "dim"), ({"dims": 3}, "dims"), ({"files": {}}, "names no file"), ({"files": {"fp32": {"path": "x.onnx"}}}, "x.onnx")],

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from reid.errors import ReidError
-from serving.embedding import embed_files, read_image
+from reid.images import read_image
+from serving.embedding import embed_files
 from serving.runtime import load
 from serving.runtime.embedder import MAX_BATCH
 from tests.serving.tiny_models import tiny_model

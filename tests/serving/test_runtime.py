@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid.card import InputSpec, ModelFile
-from reid.data.store import read_image as read_training_image
+from reid.data.store import load_images
 from reid.errors import ReidError, UsageError
+from reid.images import resize
 from serving.runtime import MAX_BATCH, load
-from serving.runtime.preprocess import prepare, resize
+from serving.runtime.preprocess import prepare
 from tests.serving.tiny_models import HEIGHT, OSNET, RETAIL, WIDTH, expected, outside_model, tiny_model
 
 BACKENDS = ("onnxruntime", "openvino")
@@ -77,7 +78,7 @@ def test_one_image_without_the_batch_axis_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_embedder_tells_what_it_is(tmp_path: Path) -> None:
-    embedder = load(tiny_model(tmp_path))
+    embedder = load(tiny_model(tmp_path), "onnxruntime")
     assert (embedder.backend, embedder.precision, embedder.fingerprint, embedder.dim) == ("onnxruntime", "fp32", "tiny-1", 6)
     assert embedder.card.name == "tiny"
 
@@ -145,6 +146,8 @@ def test_backends_and_precisions_are_checked(tmp_path: Path) -> None:
     model = tiny_model(tmp_path)
     with pytest.raises(UsageError, match=r"'cuda' is unknown: present .* onnxruntime, openvino"):
         load(model, "cuda")
+    with pytest.raises(UsageError, match="backend 'tensorrt' cannot be used: this machine lacks a GPU, or the card names no fp32 file"):
+        load(model, "tensorrt")
     with pytest.raises(UsageError, match="has no int8 file"):
         load(model, precision="int8")
     with pytest.raises(UsageError, match="'fp8' is unknown"):
@@ -181,7 +184,7 @@ def test_preprocessing_is_what_the_card_says(
 def test_resizing_follows_the_rule_of_training(tmp_path: Path, size: tuple[int, int]) -> None:
     image = images_of(1, 3, *size)[0]
     cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
-    np.testing.assert_array_equal(resize(image, 128, 64), read_training_image(tmp_path / "a.png", 128, 64))
+    np.testing.assert_array_equal(prepare([image], InputSpec(height=128, width=64))[0], load_images([tmp_path / "a.png"], 128, 64)[0])
 
 
 def pku_crops(shared: Path, people: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:

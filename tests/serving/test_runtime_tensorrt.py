@@ -4,15 +4,20 @@ Nothing here but the ``gpu`` test says anything about the numbers that TensorRT 
 """
 
 import gc
+import hashlib
 import inspect
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from reid.engine import current_gpu
+from reid.card import ModelFile
+from reid.engine import EngineStamp, Gpu, current_gpu, write_stamp
 from reid.errors import ReidError
+from serving.runtime import load
 from serving.runtime.tensorrt import EngineRunner
 from tests.serving import tensorrt_stand_in as fake
 from tests.serving.tiny_models import DIM, HEIGHT, WIDTH, expected, tiny_graph, tiny_model
@@ -126,6 +131,74 @@ def test_every_cuda_call_exists_with_its_arguments() -> None:
     for enumeration in (fake.cudaError_t, fake.cudaMemcpyKind):
         real = getattr(runtime, enumeration.__name__).__members__
         assert all(real[name].value == member.value for name, member in enumeration.__members__.items())
+
+
+GPU = Gpu(name="A10", compute_capability="SM86", driver=13000)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model directory with an engine for the GPU that the stand-in pretends to."""
+    card = {"files": {"fp32": ModelFile(path="model.onnx", sha256=PLAN_SHA256), "engine_fp32": ModelFile(path="model.plan")}}
+    (tmp_path / "model.plan").write_bytes(PLAN)
+    write_stamp(STAMP, tmp_path / "model.plan")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cudart = fake.Cudart()
+    modules = {"tensorrt_rtx": fake.stand_in((1, 4, 6), cudart), "cuda.bindings.runtime": cudart}
+    monkeypatch.setattr("serving.runtime.tensorrt.importlib", SimpleNamespace(import_module=modules.__getitem__))
+    for module in ("serving.runtime", "serving.runtime.tensorrt"):
+        monkeypatch.setattr(f"{module}.current_gpu", lambda: GPU)
+    return tiny_model(tmp_path, card=card)
+
+
+PLAN_SHA256 = hashlib.sha256(PLAN).hexdigest()
+STAMP = EngineStamp(
+    module="tensorrt_rtx",
+    version="0",
+    onnx_sha256=PLAN_SHA256,
+    profile=(1, 4, 6),
+    workspace_mib=1,
+    optimization_level=0,
+    targets=("SM86",),
+    plan_sha256=PLAN_SHA256,
+)
+
+
+def test_load_opens_an_engine_where_there_is_a_gpu(engine: Path) -> None:
+    embedder = load(engine, "tensorrt")
+    images = _images(9)
+    np.testing.assert_allclose(embedder(images), expected(images), atol=1e-5)
+    assert "tensorrt" in load(engine).chosen
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": "1"}, "was built by tensorrt_rtx 1, installed is 0: build the engine again"),
+        ({"targets": ("SM75",)}, "is for SM75, this GPU is SM86"),
+        ({"onnx_sha256": "00" * 32}, "was built from another ONNX file"),
+        ({"plan_sha256": "00" * 32}, "is not the file that its stamp was written for"),
+    ],
+)
+def test_an_engine_of_another_version_gpu_or_file_is_refused_before_it_is_opened(
+    engine: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], message: str
+) -> None:
+    write_stamp(STAMP.model_copy(update=change), engine / "model.plan")
+    monkeypatch.setattr("serving.runtime.tensorrt.EngineRunner", lambda *arguments: pytest.fail("the engine was opened"))
+    with pytest.raises(ReidError, match=message) as caught:
+        load(engine, "tensorrt")
+    assert "\n" not in str(caught.value)
+    kept = load(engine)
+    assert kept.backend in ("onnxruntime", "openvino")
+    assert message in kept.chosen
+
+
+def test_an_engine_for_other_images_than_the_cards_is_refused(engine: Path) -> None:
+    card = json.loads((engine / "model.json").read_text())
+    card["input"]["height"] += 1
+    (engine / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ReidError, match=r"model.plan takes uint8 \(N, \(16, 8, 3\)\), its card says otherwise"):
+        load(engine, "tensorrt")
 
 
 @pytest.mark.gpu

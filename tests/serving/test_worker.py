@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from reid.card import Threshold
 from reid.errors import ReidError, UsageError
+from reid.images import read_image
 from serving.crops import cut_crops
-from serving.embedding import read_image
 from serving.gallery import Gallery
 from serving.job import Job, load_job
 from serving.runtime import load

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from reid.data.catalog import read_catalog, write_catalog
-from reid.data.store import load_images, open_store, read_image
+from reid.data.store import load_images, open_store
 from reid.errors import ReidError
 from reid.files import sha256_of
 
@@ -14,7 +14,7 @@ def test_an_image_is_rgb_and_resized(tmp_path: Path) -> None:
     picture = np.zeros((40, 20, 3), np.uint8)
     picture[..., 0] = 200  # blue, as OpenCV orders colours
     cv2.imwrite(str(tmp_path / "a.png"), picture)
-    image = read_image(tmp_path / "a.png", 16, 8)
+    image = load_images([tmp_path / "a.png"], 16, 8)[0]
     assert image.shape == (16, 8, 3)
     assert image[0, 0].tolist() == [0, 0, 200]
 
@@ -22,9 +22,9 @@ def test_an_image_is_rgb_and_resized(tmp_path: Path) -> None:
 def test_unreadable_images_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("x")
     with pytest.raises(ReidError, match=r"a\.png is not an image"):
-        read_image(tmp_path / "a.png", 8, 8)
+        load_images([tmp_path / "a.png"], 8, 8)
     with pytest.raises(ReidError, match=r"b\.png cannot be read"):
-        read_image(tmp_path / "b.png", 8, 8)
+        load_images([tmp_path / "b.png"], 8, 8)
 
 
 def test_the_store_is_made_once_and_follows_the_content(tmp_path: Path) -> None:

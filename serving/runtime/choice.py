@@ -1,0 +1,166 @@
+"""What ``auto`` takes: the runtimes that can open a model are run for about a second, and the fastest that agrees is kept.
+
+The choice is remembered in the user's cache folder under the hash of the files, the machine and the versions, so that the next start
+measures nothing and a second run gives the same embeddings as the first.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from reid.card import InputSpec
+from reid.engine import current_gpu
+from reid.errors import ReidError
+from reid.files import read_json, write_json
+from serving.runtime.embedder import Embedder, processors
+
+__all__ = ["LEAST_COSINE", "choose", "machine_facts", "memory_path", "probes"]
+
+# Between runtimes that run the same file: the export stage has held the file itself against the trained model.
+LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
+_PROBES = 8
+_SECONDS = 1.0
+_ROUNDS = 7
+
+
+def choose(candidates: Mapping[str, Callable[[], Embedder]], least_cosine: float, facts: Mapping[str, Any]) -> Embedder:
+    """Open the fastest candidate whose embeddings agree with the first one's.
+
+    Args:
+        candidates: openers by the runtime's name; the first that opens is the reference.
+        least_cosine: that every probe image must reach.
+        facts: all that a choice depends on; equal facts are measured once.
+
+    Returns:
+        The embedder; its ``chosen`` tells the choice in one line.
+
+    Raises:
+        ReidError: not one opens; the first one's reason.
+    """
+    path = memory_path(facts)
+    remembered = _remembered(path, candidates)
+    if remembered is not None:
+        return remembered
+    opened, refused = _opened(candidates)
+    if len(opened) > 1:
+        refused |= _disagreeing(opened, least_cosine)
+        opened = {name: embedder for name, embedder in opened.items() if name not in refused}
+    speeds = _images_per_second(opened) if len(opened) > 1 else dict.fromkeys(opened, math.nan)
+    name = max(speeds, key=lambda one: speeds[one]) if len(opened) > 1 else next(iter(opened))
+    line = _line(name, speeds, refused)
+    try:
+        write_json(path, {"backend": name, "line": line})
+    except OSError as error:
+        line += f"; not remembered, {path.parent} cannot be written ({error.strerror})"
+    opened[name].chosen = line
+    return opened[name]
+
+
+def machine_facts(modules: Mapping[str, str]) -> dict[str, Any]:
+    """Processor, GPU and the versions of ``modules``, distributions by the runtime's name: what a speed depends on besides the file."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    gpu = current_gpu()
+    return {
+        "machine": [platform.system(), platform.machine(), names[0] if names else platform.processor(), processors()],
+        "gpu": gpu.model_dump() if gpu else None,
+        "versions": {name: _version(distribution) for name, distribution in modules.items()},
+    }
+
+
+def memory_path(facts: Mapping[str, Any]) -> Path:
+    """Where a choice with these facts is remembered: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named:
+        root = Path(named)
+    else:
+        try:
+            root = Path.home() / ".cache"
+        except RuntimeError:  # a container whose user has no home
+            root = Path(tempfile.gettempdir())
+    return root / "reid" / f"runtime-{key}.json"
+
+
+def probes(spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """The same images each time, ``(8, height, width, 3)``: patches of colour as of clothes, which noise would not be."""
+    coarse = np.random.default_rng(0).integers(0, 256, (_PROBES, 8, 4, 3), np.uint8)
+    return np.stack([cv2.resize(one, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR) for one in coarse])
+
+
+def _remembered(path: Path, candidates: Mapping[str, Callable[[], Embedder]]) -> Embedder | None:
+    try:
+        found = read_json(path, "remembered runtime")
+        if not isinstance(found, dict) or found.get("backend") not in candidates or not isinstance(found.get("line"), str):
+            return None
+        embedder = candidates[found["backend"]]()
+    except (ReidError, OSError):  # none, torn, unreadable, or of what opens no more: it is measured anew
+        return None
+    embedder.chosen = found["line"]
+    return embedder
+
+
+def _opened(candidates: Mapping[str, Callable[[], Embedder]]) -> tuple[dict[str, Embedder], dict[str, str]]:
+    opened: dict[str, Embedder] = {}
+    errors: dict[str, ReidError] = {}
+    for name, candidate in candidates.items():
+        try:
+            opened[name] = candidate()
+        except ReidError as error:
+            errors[name] = error
+    if not opened:
+        raise next(iter(errors.values()))
+    return opened, {name: str(error) for name, error in errors.items()}
+
+
+def _disagreeing(opened: Mapping[str, Embedder], least_cosine: float) -> dict[str, str]:
+    first, *others = opened
+    images = probes(opened[first].card.input)
+    reference = opened[first](images)
+    refused = {}
+    for name in others:
+        cosine = float(np.einsum("nd,nd->n", reference, opened[name](images)).min())
+        if cosine < least_cosine:
+            refused[name] = f"its embeddings have a cosine of {cosine:.4f} to those of {first}, {least_cosine} is asked for"
+    return refused
+
+
+def _images_per_second(opened: Mapping[str, Embedder]) -> dict[str, float]:
+    """From the best of several rounds, taken in turns; their images were run before, so that nothing is warmed up here."""
+    best = dict.fromkeys(opened, math.inf)
+    batches = {name: embedder.prepare(probes(embedder.card.input)) for name, embedder in opened.items()}
+    began = time.perf_counter()
+    for _ in range(_ROUNDS):
+        for name, embedder in opened.items():
+            started = time.perf_counter()
+            embedder.run(batches[name])
+            best[name] = min(best[name], time.perf_counter() - started)
+        if time.perf_counter() - began > _SECONDS:
+            break
+    return {name: _PROBES / seconds for name, seconds in best.items()}
+
+
+def _line(name: str, speeds: Mapping[str, float], refused: Mapping[str, str]) -> str:
+    others = [f"{other} {speed:.3g}" for other, speed in speeds.items() if other != name]
+    measured = f": {speeds[name]:.3g} images a second, {', '.join(others)}" if others else ", the only one that can be used"
+    return f"runtime {name}{measured}{''.join(f'; not {other}: {reason}' for other, reason in refused.items())}"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
