@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.serving.tiny_models import tiny_model
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -85,6 +87,11 @@ def test_serving_works_in_an_environment_without_torch(tmp_path: Path) -> None:
         assert subprocess.run([str(python), "-c", f"import {missing}"], capture_output=True).returncode != 0
     script = tmp_path / "env" / "bin" / "reid"
     assert "match" in subprocess.run([str(script), "--help"], capture_output=True, text=True, check=True).stdout
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((32, 16, 3), 90, np.uint8))
+    embed = [script, "embed", tmp_path / "a.png", "-o", tmp_path / "rows.parquet", "--model", tiny_model(tmp_path / "tiny")]
+    done = subprocess.run(embed, capture_output=True, text=True)
+    assert "1 embeddings written" in done.stdout, done.stderr
+    assert done.stderr.startswith("runtime onnxruntime, the only one that can be used")
     fetch = subprocess.run([str(script), "models", "fetch", "mobilenet_v2"], capture_output=True, text=True)
     assert (fetch.returncode, fetch.stderr.count("\n")) == (2, 1)
     assert "needs torch" in fetch.stderr

@@ -1,4 +1,7 @@
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,27 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, embedder: Embedder) 
     names, rows = rows_of(output)
     assert names == rows_of(tmp_path / "once.parquet")[0]
     np.testing.assert_allclose(rows, rows_of(tmp_path / "once.parquet")[1], atol=1e-6)
+
+
+def test_a_killed_run_goes_on_with_the_parts_that_are_whole(tmp_path: Path, embedder: Embedder) -> None:
+    paths = write_images(tmp_path / "images", 25)
+    output = tmp_path / "rows.parquet"
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from serving.embedding_file import embed_to_file\n"
+        "from serving.runtime import load\n"
+        "def kill(done, total):\n"
+        "    if done >= 20: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "embed_to_file(load(sys.argv[1]), [Path(one) for one in sys.argv[3:]], sys.argv[2], part_images=10, on_progress=kill)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "model"), str(output), *map(str, paths)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not output.exists()
+    written = embed_to_file(embedder, paths, output, part_images=10)
+    assert written.resumed == 10  # the second part had its rows, but was not yet whole on the disk
+    np.testing.assert_allclose(rows_of(output)[1], embed_files(embedder, paths).embeddings, atol=1e-6)
+    assert not list(tmp_path.glob("*.parts"))
 
 
 def test_changed_images_or_another_model_begin_anew(tmp_path: Path, embedder: Embedder) -> None:

@@ -11,7 +11,9 @@ import pytest
 from reid.card import InputSpec, Threshold, load_card
 from reid.errors import ReidError, UsageError
 from reid.export import People, export_model, fingerprint_of
+from reid.export.fallback import Fallback
 from reid.export.gate import Gate
+from reid.export.precisions import CONVERSIONS
 from reid.export.runners import embed_onnxruntime
 from reid.files import sha256_of
 from reid.models.inference import embed_images
@@ -80,6 +82,35 @@ def test_every_precision_is_written_measured_and_ranked(
     # A file that ranks worse than agreed stops the export, however well its cosines look.
     with pytest.raises(ReidError, match=r"model\.onnx in onnxruntime ranks worse"):
         _export(exported, out, crops, people=people, map_fall=-0.01)
+
+
+def test_layers_are_chosen_again_more_strictly_until_the_gate_passes(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, aims, refusals = Gate.check, [], [2, 3]
+
+    def convert(source: Path, path: Path, images: npt.NDArray[np.uint8], limit: float) -> Fallback:
+        aims.append(limit)
+        path.write_bytes(source.read_bytes())
+        return Fallback((f"attempt {len(aims)}",), None)  # type: ignore[arg-type]  # nobody asks for its parity
+
+    def refuse(self: Gate, path: Path, limit: float, statistic: str) -> dict[str, dict[str, Any]]:
+        if path.name == "model.int8.onnx" and len(aims) <= refusals[0]:
+            raise ReidError("model.int8.onnx strays")
+        return check(self, path, limit, statistic)
+
+    monkeypatch.setitem(CONVERSIONS, "int8", convert)
+    monkeypatch.setattr(Gate, "check", refuse)
+    options: dict[str, Any] = {"calibration": crops, "precisions": ["int8"], "limits": {"fp32": 0.9999, "int8": 0.96}}
+    report = _export(exported, tmp_path / "model", crops, **options)
+    assert aims == pytest.approx([0.96, 0.98, 0.99])
+    assert report["files"]["int8"]["float32_layers"] == ["attempt 3"]
+    aims.clear()
+    refusals.pop(0)
+    with pytest.raises(ReidError, match=r"model\.int8\.onnx strays"):
+        _export(exported, tmp_path / "never", crops, **options)
+    assert len(aims) == 3
+    assert not (tmp_path / "never").exists()
 
 
 def test_the_fingerprint_is_of_weights_and_input(exported: Exported, tmp_path: Path) -> None:
