@@ -66,6 +66,6 @@ class Gate:
             measured[name] = parity.as_dict()
             if self._people is not None and self._accuracy is not None:
                 accuracy = measure_accuracy(run(path, self._people.images), self._people)
-                check_accuracy(self._accuracy, accuracy, self._map_fall, file)
+                check_accuracy(self._accuracy, accuracy, self._map_fall, file, parity)
                 measured[name] |= asdict(accuracy)
         return measured

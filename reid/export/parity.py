@@ -13,6 +13,7 @@ from reid.evaluation import rank_gallery
 __all__ = ["Accuracy", "ParityReport", "People", "check_accuracy", "check_parity", "measure_accuracy", "measure_parity"]
 
 _WORST = 5
+_WAY_OUT = "leave the precision out, or change its limit"
 Embeddings = npt.NDArray[np.floating]
 
 
@@ -92,8 +93,8 @@ def check_parity(report: ParityReport, limit: float, file: str, *, statistic: st
     """
     value = {"lowest": report.lowest, "mean": report.mean}[statistic]
     if value < limit:
-        worst = ", ".join(f"{name} {cosine:.5f}" for name, cosine in report.worst if cosine < limit)
-        raise ReidError(f"{file} strays from the trained model: {statistic} cosine {value:.5f}, limit {limit}; worst images: {worst}")
+        figures = f"{statistic} cosine {value:.5f}, limit {limit}"
+        raise ReidError(f"{file} strays from the trained model: {figures}; {_worst(report, limit)}: {_WAY_OUT}")
 
 
 def measure_accuracy(embeddings: Embeddings, people: People) -> Accuracy:
@@ -107,7 +108,7 @@ def measure_accuracy(embeddings: Embeddings, people: People) -> Accuracy:
     return Accuracy(rank1=float(report.cmc[0]), mean_ap=float(report.mean_ap))
 
 
-def check_accuracy(reference: Accuracy, candidate: Accuracy, most: float, file: str) -> None:
+def check_accuracy(reference: Accuracy, candidate: Accuracy, most: float, file: str, parity: ParityReport) -> None:
     """Refuse a file that ranks worse than the trained model.
 
     Args:
@@ -115,10 +116,16 @@ def check_accuracy(reference: Accuracy, candidate: Accuracy, most: float, file: 
         candidate: of the file under test.
         most: how far mAP may fall, in 0..1.
         file: what is under test, for the message.
+        parity: of the same file, for the message's worst images.
 
     Raises:
         ReidError: mAP falls further.
     """
     fall = reference.mean_ap - candidate.mean_ap
     if fall > most:
-        raise ReidError(f"{file} ranks worse than the trained model: mAP {reference.mean_ap:.4f} falls by {fall:.4f}, limit {most}")
+        figures = f"mAP {reference.mean_ap:.4f} falls by {fall:.4f}, limit {most}"
+        raise ReidError(f"{file} ranks worse than the trained model: {figures}; {_worst(parity, 2.0)}: {_WAY_OUT}")
+
+
+def _worst(report: ParityReport, below: float) -> str:
+    return f"worst images: {', '.join(f'{name} {cosine:.5f}' for name, cosine in report.worst if cosine < below)}"
