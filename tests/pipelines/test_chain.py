@@ -52,8 +52,8 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
         data={"validation_share": 0.3},
         calibrate={"false_accept_rate": 0.2, "bootstrap": 20},
         evaluate={"bootstrap": 20},
-        # After four steps of training a few people rank by chance: int8 is asked to be written and measured, not to be good.
-        export={"parity": {"fp32": 0.9999, "fp16": 0.999, "int8": 0.5}, "parity_map_fall": 0.5},
+        # After four steps of training a few people rank by chance: lower precisions are to be written and measured here, not to be good.
+        export={"parity": {"fp32": 0.9999, "fp16": 0.9, "int8": 0.5}, "parity_map_fall": 0.5},
     )
     done = run("dvc", "repro", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
