@@ -22,11 +22,11 @@ def step(loss: Callable[[Tensor], Tensor], embeddings: Tensor) -> Callable[[], N
 
 
 def batch(identities: int, images: int, dim: int) -> tuple[Tensor, Tensor]:
-    """People as noisy points around their own centre, as a network gives them early in training."""
+    """People as noisy points around their own centre, so noisy that most hinges cost something, as early in training."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(identities).repeat_interleave(images)
     centres = torch.randn(identities, dim, generator=generator)
-    return centres[labels] + 1.5 * torch.randn(len(labels), dim, generator=generator), labels
+    return centres[labels] + 4.0 * torch.randn(len(labels), dim, generator=generator), labels
 
 
 def own(name: str, labels: Tensor, **options: object) -> Callable[[Tensor], Tensor]:
