@@ -52,7 +52,8 @@ def start_ray() -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         local = {} if address else {"include_dashboard": False}
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False, **local)
+        # "local": left to itself, Ray joins whatever cluster was last started here, and waits without end where that one is dead.
+        ray.init(address=address or "local", logging_level="ERROR", log_to_driver=False, configure_logging=False, **local)
 
 
 def _trial(config: dict[str, Any], *, params: dict[str, Any], objective: str, catalog: str, start: str | None, parent: str) -> None:
