@@ -1,5 +1,6 @@
 """Stage ``export``: the selected model as a model directory, ``exported``, checked against torch."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from reid.files import read_json, write_json
 
 FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
 OUT, REPORT = Path("exported"), Path("reports/export.json")
+METRIC = Path("selected/pair_metric.safetensors")
 
 
 def main() -> None:
@@ -54,6 +56,8 @@ def main() -> None:
         thresholds=thresholds,
         provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
     )
+    if METRIC.exists():  # serving decides with it among the nearest people
+        shutil.copy2(METRIC, OUT / METRIC.name)
     write_json(REPORT, report)
     log_run(params, facts["mlflow_run_id"])
     for line in parity_lines(params.export, report):
