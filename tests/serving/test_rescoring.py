@@ -88,7 +88,8 @@ def test_pairs_are_verified_by_g(scorer: PairScorer, people: np.ndarray) -> None
 def test_the_metric_of_a_model_directory(tmp_path: Path, scorer: PairScorer) -> None:
     with pytest.raises(UsageError, match=r"has no learned metric \(pair_metric.safetensors\): export a quadruplet model"):
         open_pair_scorer(tmp_path)
-    save_file({"difference": scorer.difference, "product": scorer.product, "bias": np.array(scorer.bias, np.float32)}, tmp_path / PAIR_METRIC)
+    bias = np.array(scorer.bias, np.float32)
+    save_file({"difference": scorer.difference, "product": scorer.product, "bias": bias}, tmp_path / PAIR_METRIC)
     assert open_pair_scorer(tmp_path).bias == scorer.bias
     (tmp_path / PAIR_METRIC).write_bytes(b"no tensors")
     with pytest.raises(ReidError, match="cannot be read"):
