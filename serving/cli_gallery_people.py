@@ -1,6 +1,7 @@
 """The commands that correct who is who in a gallery, and take people out."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from serving.cli_gallery_common import show as say
 if TYPE_CHECKING:
     from serving.gallery import Removal
 
-__all__ = ["expire", "merge", "remove", "rename", "retention", "split"]
+__all__ = ["expire", "merge", "promote", "remove", "rename", "retention", "split"]
 
 
 def remove(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
@@ -81,6 +82,26 @@ def split(
         opened.split(identity, reference, into)
         value = {"identity": into, "was": identity, "references": len(set(reference)), "version": opened.version}
     say(as_json, value, f"{len(set(reference))} references of {identity} are now {into}")
+
+
+def promote(
+    gallery: GalleryPath,
+    job: Annotated[Path, typer.Argument(help="The output folder of a finished job.", metavar="DIR")],
+    who: Annotated[str, typer.Argument(help="unknown-NUMBER, or CAMERA:TRACKLET for one sighting.", metavar="WHO")],
+    identity: Name,
+    as_json: AsJson = False,
+) -> None:
+    """Give an unknown person of a finished job a name."""
+    from serving.gallery import Gallery
+    from serving.gallery_key import key_from_environment
+    from serving.promoting import promote as enroll_stranger
+    from serving.stranger_file import read_strangers
+
+    strangers = read_strangers(job)
+    with Gallery.open(gallery, strangers.fingerprint, create=False, key=key_from_environment()) as opened:
+        done = enroll_stranger(opened, strangers, who, identity)
+    say(as_json, asdict(done), f"{who} is now {done.identity}: {len(done.sightings)} references")
+    complain(done.warnings)
 
 
 def _report_removal(removal: "Removal", as_json: bool) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "LinkSpec",
     "Outputs",
     "TrackerSpec",
+    "TravelSpec",
     "is_url",
     "load_job",
     "redacted",
@@ -98,6 +99,13 @@ class LinkSpec(_Section):
     same_distance: float | None = Field(default=None, gt=0, le=2)  # None: learned from the footage
 
 
+class TravelSpec(_Section):
+    """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen there sooner."""
+
+    between: tuple[str, str]
+    at_least_s: float = Field(gt=0)
+
+
 class Outputs(_Section):
     """What ``reid match`` writes beside ``sightings.parquet``, ``detections.parquet`` and ``job.json``."""
 
@@ -122,6 +130,8 @@ class Job(_Section):
     tracker: TrackerSpec = TrackerSpec()
     crops: CropSpec = CropSpec()
     link: LinkSpec = LinkSpec()
+    travel: tuple[TravelSpec, ...] = ()
+    earlier: tuple[str, ...] = ()  # output folders of jobs whose unknown people keep their provisional names
     outputs: Outputs = Outputs()
 
     @model_validator(mode="after")
@@ -130,6 +140,16 @@ class Job(_Section):
         double = sorted({name for name in ids if ids.count(name) > 1})
         if double:
             raise ValueError(f"two cameras have the id {double[0]!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _clocks_for_travel(self) -> "Job":
+        cameras = {camera.id: camera for camera in self.cameras}
+        for name in (name for one in self.travel for name in one.between):
+            if name not in cameras and not self.earlier:
+                raise ValueError(f"travel names camera {name!r}, which the job has not")
+            if name in cameras and cameras[name].start_time is None:
+                raise ValueError(f"travel names camera {name!r}, which has no start_time: travel times need a clock")
         return self
 
     def key(self) -> str:
@@ -212,6 +232,7 @@ def _absolute(job: Job, folder: Path) -> Job:
             "cameras": tuple(camera(one) for one in job.cameras),
             "model": absolute(job.model),
             "gallery": absolute(job.gallery),
+            "earlier": tuple(str(existing(absolute(one), "earlier job")) for one in job.earlier),
             "detector": detector,
         }
     )

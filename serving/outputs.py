@@ -20,7 +20,8 @@ from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, identify
 from serving.runs import CameraRun
 from serving.sightings import Sighting, collect, pooled
-from serving.strangers import group_strangers
+from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
+from serving.strangers import SeenStrangers, group_strangers
 
 __all__ = ["DETECTIONS", "JOB_NAME", "REPORT_NAME", "SIGHTINGS", "write_outputs"]
 
@@ -82,7 +83,10 @@ def write_outputs(
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     matches = identify(embeddings, gallery, threshold, job.policy, job.top_k) if everyone else []
-    strangers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold)
+    earlier, series = read_earlier(job.earlier, facts["model"]["fingerprint"])
+    travel = {frozenset(one.between): one.at_least_s for one in job.travel}
+    numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)
+    strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
     with atomic_directory(out) as folder:
@@ -90,6 +94,8 @@ def write_outputs(
         triples = zip(everyone, matches, strangers, strict=True)
         rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]
         pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder / "sightings.parquet")
+        unknown = [_stranger_row(*one, cameras) for one in zip(everyone, embeddings, numbers, strict=True) if one[2] is not None]
+        write_strangers(folder / STRANGERS_NAME, unknown, facts["model"]["fingerprint"], series)
         boxes = _write_detections(runs, sightings, names, work, folder / "detections.parquet")
         if job.outputs.crops:
             _write_crops(everyone, folder)
@@ -118,17 +124,32 @@ def _strangers(
     embeddings: npt.NDArray[np.float32],
     cameras: dict[str, Camera],
     same_distance: float,
-) -> list[str | None]:
-    """A provisional name for each sighting that is unknown; strangers are numbered in the order in which they came."""
-    clocks = {name: camera.start_time.timestamp() if camera.start_time else 0.0 for name, camera in cameras.items()}
-    spans = np.asarray([(one.start_s, one.end_s) for one in sightings], np.float64).reshape(-1, 2)
-    spans += np.asarray([clocks[one.camera] for one in sightings], np.float64)[:, None]
+    travel_s: dict[frozenset[str], float],
+    earlier: SeenStrangers | None,
+) -> list[int | None]:
+    """A provisional number for each sighting that is unknown; strangers are numbered in the order in which they came."""
+    spans = np.asarray([_span(one, cameras[one.camera]) for one in sightings], np.float64).reshape(-1, 2)
     unknown = np.asarray([index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN], np.int64)
-    numbers = group_strangers(embeddings[unknown], [sightings[index].camera for index in unknown], spans[unknown], same_distance)
-    names: list[str | None] = [None] * len(sightings)
+    places = [sightings[index].camera for index in unknown]
+    numbers = group_strangers(embeddings[unknown], places, spans[unknown], same_distance, travel_s, earlier)
+    found: list[int | None] = [None] * len(sightings)
     for index, number in zip(unknown, numbers, strict=True):
-        names[index] = f"{UNKNOWN}-{number}"
-    return names
+        found[index] = number
+    return found
+
+
+def _span(one: Sighting, camera: Camera) -> tuple[float, float]:
+    """Start and end in seconds: since 1970 where the camera has a clock, else since its first frame."""
+    start = camera.start_time.astimezone().timestamp() if camera.start_time else 0.0
+    return start + one.start_s, start + one.end_s
+
+
+def _stranger_row(one: Sighting, embedding: npt.NDArray[np.float32], number: int | None, cameras: dict[str, Camera]) -> dict[str, object]:
+    camera = cameras[one.camera]
+    start, end = _span(one, camera) if camera.start_time else (None, None)
+    quality = float(one.best.row["best_quality"])
+    row = {"camera": one.camera, "tracklet": one.number, "number": number, "start": start, "end": end, "quality": quality}
+    return row | {"crop": f"crops/{one.camera}-{one.number:05d}.jpg", "embedding": embedding.tolist()}
 
 
 def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: Camera) -> dict[str, object]:

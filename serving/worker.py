@@ -24,6 +24,7 @@ from serving.runs import CameraRun
 from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
 from serving.segments import frames_of, plan_segments
+from serving.stranger_file import read_earlier
 from serving.video import open_footage
 
 __all__ = ["Execution", "JobResult", "Progress", "run_job"]
@@ -76,6 +77,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     embedder = load(job.model, job.backend, job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
+    read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
     runs = [_prepare(camera, execution.segment_s) for camera in job.cameras]

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.strangers import group_strangers
+from serving.strangers import SeenStrangers, group_strangers
 
 
 def rows(*angles: float) -> np.ndarray:
@@ -17,6 +17,24 @@ def test_the_same_look_is_one_stranger_over_cameras() -> None:
 def test_nobody_is_twice_in_one_picture() -> None:
     spans = np.array([[0, 10], [5, 15], [5, 15]], np.float64)
     assert group_strangers(rows(0.0, 0.0, 0.0), ["a", "a", "b"], spans, 0.3) == [1, 2, 1]
+
+
+def test_travel_times_rule_out_who_cannot_have_come_that_fast() -> None:
+    spans = np.array([[0, 10], [15, 20], [40, 50], [41, 45]], np.float64)
+    looks = rows(0.0, 0.0, 0.0, 0.0)
+    way = {frozenset("ab"): 20.0}
+    assert group_strangers(looks, ["a", "b", "b", "c"], spans, 0.3) == [1, 1, 1, 1]
+    assert group_strangers(looks, ["a", "b", "b", "c"], spans, 0.3, way) == [1, 2, 1, 1]
+    # Also against the order of arrival: who is seen at b first cannot have been at a shortly before.
+    assert group_strangers(looks[:2], ["b", "a"], spans[[1, 0]], 0.3, way) == [1, 2]
+    assert group_strangers(looks[:2], ["a", "b"], np.full((2, 2), np.nan), 0.3, way) == [1, 1]
+
+
+def test_strangers_of_earlier_jobs_keep_their_numbers() -> None:
+    earlier = SeenStrangers(rows(0.0, 1.5, 0.1), ("a", "a", "b"), np.array([[0, 5], [3, 9], [np.nan, np.nan]]), (2, 7, 2))
+    spans = np.array([[100, 110], [100, 110], [120, 130], [2, 4]], np.float64)
+    assert group_strangers(rows(1.45, 3.0, 0.05, 0.0), ["a", "b", "b", "a"], spans, 0.3, None, earlier) == [7, 8, 2, 9]
+    assert group_strangers(np.zeros((0, 2), np.float32), [], np.zeros((0, 2)), 0.3, None, earlier) == []
 
 
 def test_no_stranger() -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from serving.gallery import Gallery
 from serving.job import Job, load_job
 from serving.runtime import load
 from serving.scoring import score_job
+from serving.stranger_file import read_strangers
 from serving.worker import Execution, Progress, run_job
 from tests.serving.tiny_footage import Walk, background, person, write_truth, write_video, write_walks
 from tests.serving.tiny_models import tiny_model
@@ -282,6 +284,38 @@ def test_the_same_job_may_be_run_again(place: Path) -> None:
     (place / "again" / "old.txt").touch()
     run_job(job, place / "again")
     assert not (place / "again" / "old.txt").exists()
+
+
+def test_strangers_keep_their_numbers_in_later_jobs_and_can_be_named(place: Path, done: Path) -> None:
+    (stranger,) = read_strangers(done).rows
+    assert (stranger["camera"], stranger["tracklet"], stranger["number"]) == ("hall", 3, 1)
+    assert stranger["end"] - stranger["start"] > 5
+    assert (done / stranger["crop"]).is_file()
+    brief = {"crops": False, "video": False, "report": False}
+    next_day, after = ({"id": "yard", "source": "walk.avi", "frames": [70, 130], "start_time": f"2026-05-0{day}T10:00Z"} for day in (5, 6))
+    cases = {
+        "apart": (next_day, {}, 1),  # a job on its own begins to count anew
+        "later": (next_day, {"earlier": ["done"]}, 1),
+        "later still": (after, {"earlier": ["later", "done"]}, 1),
+        "twice": (next_day, {"earlier": ["later"]}, 2),  # nobody is twice in one camera at one time
+        "far": (next_day, {"earlier": ["done"], "travel": [{"between": ["hall", "yard"], "at_least_s": 2 * 86400}]}, 2),
+    }
+    for name, (camera, more, number) in cases.items():
+        run_job(job_of(place, name, [camera], outputs=brief, **more), place / name)
+        names = [
+            row["provisional"] for row in pq.read_table(place / name / "sightings.parquet").to_pylist() if row["identity"] == "unknown"
+        ]
+        assert (name, names) == (name, [f"unknown-{number}"])
+    shutil.copy(place / "gallery.db", place / "named.db")
+    result = CliRunner().invoke(app, ["gallery", "promote", str(place / "named.db"), str(place / "later"), "unknown-1", "0003", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["sightings"] == ["yard:3"]
+    named = run_job(job_of(place, "named", [next_day], outputs=brief, gallery="named.db"), place / "named").summary
+    assert (named["counts"]["named"], named["counts"]["unknown"]) == (3, 0)
+    with pytest.raises(UsageError, match="camera 'yard', which the job has not"):
+        job_of(place, "bad", [WALK], travel=[{"between": ["hall", "yard"], "at_least_s": 5}])
+    with pytest.raises(UsageError, match="camera 'c', which has no start_time"):
+        job_of(place, "bad", [WALK, {"id": "c", "source": "walk.avi"}], travel=[{"between": ["hall", "c"], "at_least_s": 5}])
 
 
 def test_a_gallery_of_another_model(place: Path, tmp_path: Path) -> None:
