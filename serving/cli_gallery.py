@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from serving import cli_gallery_models, cli_gallery_people
+from serving import cli_gallery_match, cli_gallery_models, cli_gallery_people
 from serving.cli_gallery_common import INCOMPLETE, AsJson, Backend, GalleryPath, Model, Name, Threads, administer, bar, complain, day, table
 from serving.cli_gallery_common import show as say
 
@@ -147,6 +147,6 @@ def embed(
         raise typer.Exit(INCOMPLETE)
 
 
-for _module in (cli_gallery_people, cli_gallery_models):
+for _module in (cli_gallery_match, cli_gallery_people, cli_gallery_models):
     for _name in _module.__all__:
         gallery_app.command(_name.rstrip("_"))(getattr(_module, _name))

@@ -3,9 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer
+from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from reid.card import Threshold
@@ -81,6 +83,98 @@ def test_the_life_of_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> No
     assert answer("verify", gallery)["problems"] == []
     actions = [entry["action"] for entry in answer("audit", gallery)["entries"]]
     assert actions == ["retention", "enroll", "enroll", "enroll", "rename", "merge", "remove", "export", "retention", "retention", "expire"]
+
+
+def test_who_is_this(tmp_path: Path, gallery: Path, model: Path) -> None:
+    images = tmp_path / "images"
+    stranger = named_images(tmp_path / "more", ["x.png"], seed=9) / "x.png"
+    value = answer("identify", gallery, images / "anna_1.png", stranger, "--model", model)
+    assert (value["version"], value["policy"], value["threshold"]) == (3, "min", 1e-3)
+    known, unknown = value["matches"]
+    assert (known["image"], known["identity"], known["runner_up"]) == (str(images / "anna_1.png"), "anna", "bert")
+    assert known["margin"] == pytest.approx(known["runner_up_distance"] - known["distance"])
+    assert (unknown["identity"], unknown["nearest"] in ("anna", "bert")) == ("unknown", True)
+    both = [images / "anna_1.png", images / "anna_2.png"]
+    pooled = answer("identify", gallery, *both, "--model", model, "--tracklet", "--policy", "mean", "--threshold", 0.5)
+    assert [(one["image"], one["identity"]) for one in pooled["matches"]] == [("2 images", "anna")]
+    assert "no calibrated threshold for policy mean, unit image" in str(
+        fails("gallery", "identify", gallery, stranger, "--model", model, "--policy", "mean")
+    )
+    result = reid("gallery", "identify", gallery, images, "--model", model)
+    assert result.exit_code == 0
+    assert "its distance" in result.stdout
+    stranger.write_bytes(b"")
+    result = reid("gallery", "identify", gallery, images / "bert_1.png", stranger, "--model", model, "--json")
+    assert (result.exit_code, json.loads(result.stdout)["unreadable"]) == (3, [str(stranger)])
+    assert "x.png is empty" in str(fails("gallery", "identify", gallery, stranger, "--model", model))
+    for name in ("anna", "bert"):
+        answer("remove", gallery, name)
+    nobody = answer("identify", gallery, images / "anna_1.png", "--model", model)["matches"][0]
+    assert (nobody["identity"], nobody["distance"], nobody["margin"]) == ("unknown", None, 0.0)
+
+
+def test_naming_with_the_learned_metric(tmp_path: Path, gallery: Path, model: Path) -> None:
+    dim = 6
+    weights = {"difference": np.full(dim, 50, "f4"), "product": np.zeros(dim, "f4"), "bias": np.array(-3, "f4")}
+    save_file(weights, tmp_path / "g.safetensors")
+    images = tmp_path / "images"
+    arguments = (images / "anna_1.png", "--model", model, "--threshold", 2, "--pair-metric", tmp_path / "g.safetensors")
+    match = answer("identify", gallery, *arguments)["matches"][0]
+    assert (match["identity"], match["runner_up"]) == ("anna", "bert")
+    assert match["dissimilarity"] == pytest.approx(1 / (1 + np.exp(3)), abs=1e-3)
+    assert match["margin"] == pytest.approx(match["runner_up_dissimilarity"] - match["dissimilarity"])
+    (tmp_path / "g.safetensors").write_bytes(b"text")
+    assert "g.safetensors cannot be read" in str(fails("gallery", "identify", gallery, *arguments))
+
+
+def test_two_images_are_compared_without_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> None:
+    one, other = tmp_path / "images" / "anna_1.png", tmp_path / "images" / "bert_1.png"
+    assert answer("compare", one, one, "--model", model)["same"] is True
+    pair = answer("compare", one, other, "--model", model)
+    assert (pair["same"], pair["threshold"]) == (False, 1e-3)
+    assert answer("compare", one, other, "--model", model, "--threshold", 2)["same"] is True
+    assert "different people: distance" in reid("gallery", "compare", one, other, "--model", model).stdout
+    other.write_bytes(b"text")
+    assert "bert_1.png is not an image" in str(fails("gallery", "compare", one, other, "--model", model))
+
+
+def test_a_gallery_moves_to_a_new_model_a_new_file_and_under_a_key(
+    tmp_path: Path, gallery: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [one["id"] for one in answer("show", gallery, "anna")["references"]]
+    assert answer("split", gallery, "anna", "dora", "--reference", ids[1])["references"] == 1
+    assert names(gallery) == {"anna": 1, "bert": 1, "dora": 1}
+    assert "has no reference 99" in str(fails("gallery", "split", gallery, "bert", "eve", "--reference", 99))
+    following = tiny_model(tmp_path / "next", card={"fingerprint": "tiny-2"})
+    assert answer("reembed", gallery, "--model", following) | {"version": 0} == {
+        "embedded": 3,
+        "missing": 0,
+        "unreadable": [],
+        "fingerprint": "tiny-2",
+        "switched": False,
+        "version": 0,
+    }
+    assert [(one["fingerprint"], one["active"]) for one in answer("models", gallery)["models"]] == [("tiny-1", True), ("tiny-2", False)]
+    assert answer("switch", gallery, "tiny-2")["fingerprint"] == "tiny-2"
+    assert answer("forget", gallery, "tiny-1")["purged"] is True
+    assert "tiny-2" in reid("gallery", "models", gallery).stdout
+    answer("export", gallery, tmp_path / "all.parquet")
+    assert answer("import", tmp_path / "copy.db", tmp_path / "all.parquet") | {"version": 0} == {"imported": 3, "already": 0, "version": 0}
+    assert answer("list", tmp_path / "copy.db")["retain_days"] == 30
+    assert "an index wants 512 or more" in str(fails("gallery", "index", gallery, "ivf"))
+    assert answer("index", gallery, "none")["dropped"] is False
+    assert "there is no key: make one with" in str(fails("gallery", "encrypt", gallery, tmp_path / "safe.db"))
+    answer("key", tmp_path / "key")
+    monkeypatch.setenv("REID_GALLERY_KEY_FILE", str(tmp_path / "key"))
+    answer("encrypt", gallery, tmp_path / "safe.db")
+    assert names(tmp_path / "safe.db") == {"anna": 1, "bert": 1, "dora": 1}
+    value = answer("identify", tmp_path / "safe.db", tmp_path / "images" / "bert_1.png", "--model", following, "--threshold", 0.01)
+    assert value["matches"][0]["identity"] == "bert"
+    assert "is not encrypted although a key is given" in str(fails("gallery", "list", gallery))
+    (tmp_path / "images" / "anna_1.png").unlink()
+    third = tiny_model(tmp_path / "third", card={"fingerprint": "tiny-3"})
+    result = reid("gallery", "reembed", tmp_path / "safe.db", "--model", third, "--switch", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["missing"], json.loads(result.stdout)["switched"]) == (3, 1, False)
 
 
 def test_every_answer_can_be_read_by_people_too(tmp_path: Path, gallery: Path) -> None:

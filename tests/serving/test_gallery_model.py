@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from reid.errors import ReidError
 from serving.gallery import Gallery
+from serving.gallery_models import add_embeddings, forget_model, pending, stage_model, switch_model
+from serving.gallery_transfer import import_references
 
 DIM = 8
 DAY = 86400.0
@@ -22,11 +24,21 @@ def rows_from(seed: int, count: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def rolled(row: bytes, steps: int) -> bytes:
+    return np.roll(np.frombuffer(row, "f4"), steps).tobytes()
+
+
+def content_of(gallery: Gallery) -> list[tuple[str, bytes]]:
+    stored, owners = gallery.references()
+    return sorted((str(name), row.tobytes()) for name, row in zip(owners, stored, strict=True))
+
+
 class GalleryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "gallery.db"
+        self.fingerprint = "m"
         self.gallery = Gallery.open(self.path, "m", create=True)
         self.model: dict[str, list[tuple[float, bytes]]] = {}  # name -> (day taken, embedding)
         self.version = 0
@@ -68,6 +80,55 @@ class GalleryMachine(RuleBasedStateMachine):
         self.model[other] += self.model.pop(name)
         self.version += 1
 
+    @rule(name=names, other=names, chosen=st.sets(st.integers(0, 5), min_size=1, max_size=3))
+    def split(self, name: str, other: str, chosen: set[int]) -> None:
+        there = [one.id for one in self.gallery.show(name)] if name in self.model else []
+        ids = [there[position] for position in sorted(chosen) if position < len(there)]
+        if not ids or len(ids) == len(there) or other in self.model:
+            with pytest.raises(ReidError):
+                self.gallery.split(name, ids, other)
+            return
+        self.gallery.split(name, ids, other)
+        index = self.gallery.index()
+        moved = [(one.taken_at / DAY, index.embeddings[np.searchsorted(index.ids, one.id)].tobytes()) for one in self.gallery.show(other)]
+        for ref in moved:
+            self.model[name].remove(ref)
+        self.model[other] = moved
+        self.version += 1
+
+    @rule(forget=st.booleans())
+    @precondition(lambda self: self.model)
+    def change_model(self, forget: bool) -> None:
+        """The other model's embeddings are the old ones rolled on by one."""
+        old, new = self.fingerprint, "n" if self.fingerprint == "m" else "m"
+        before, index = self.gallery.version, self.gallery.index()
+        stage_model(self.gallery, new, DIM)
+        todo = [key for key, _ in pending(self.gallery, new)]
+        rows = np.roll(index.embeddings, 1, axis=1)[np.searchsorted(index.ids, todo)]
+        # Those embedded by this model before keep what it gave them then: the same, rolled there and back.
+        if todo:
+            assert add_embeddings(self.gallery, new, todo, rows if new == "n" else np.roll(rows, -2, axis=1)) == len(todo)
+        switch_model(self.gallery, new)
+        if forget:
+            assert forget_model(self.gallery, old)
+        self.fingerprint = new
+        self.reopen()
+        steps = 1 if new == "n" else -1
+        self.model = {name: [(day, rolled(row, steps)) for day, row in refs] for name, refs in self.model.items()}
+        assert self.gallery.version > before
+        self.version = self.gallery.version
+
+    @rule()
+    @precondition(lambda self: self.model)
+    def move(self) -> None:
+        """Everything survives the way through an export into a new file."""
+        exported = self.path.with_name("all.parquet")
+        count = self.gallery.export(exported)
+        with Gallery.open(self.path.with_name("copy.db"), None) as copy:
+            assert import_references(copy, exported) == (len(content_of(copy)), count - len(content_of(copy)))
+            assert set(content_of(copy)) == set(content_of(self.gallery))
+        copy.path.unlink()
+
     @rule(days=st.none() | st.integers(1, 15))
     def retain(self, days: int | None) -> None:
         self.gallery.set_retention(days)
@@ -94,7 +155,7 @@ class GalleryMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.gallery.close()
-        self.gallery = Gallery.open(self.path, "m", create=False)
+        self.gallery = Gallery.open(self.path, self.fingerprint, create=False)
 
     @rule(seed=st.integers(0, 199), k=st.integers(1, 5))
     def search(self, seed: int, k: int) -> None:
@@ -115,9 +176,7 @@ class GalleryMachine(RuleBasedStateMachine):
     @invariant()
     def same_content(self) -> None:
         assert {one.identity: one.references for one in self.gallery.people()} == {name: len(refs) for name, refs in self.model.items()}
-        stored, owners = self.gallery.references()
-        ours = sorted((name, row) for name, refs in self.model.items() for _, row in refs)
-        assert sorted((str(name), row.tobytes()) for name, row in zip(owners, stored, strict=True)) == ours
+        assert content_of(self.gallery) == sorted((name, row) for name, refs in self.model.items() for _, row in refs)
         assert self.gallery.version == self.version
 
     def teardown(self) -> None:
