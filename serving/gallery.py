@@ -208,14 +208,18 @@ class Gallery:
     def index(self) -> ReferenceIndex:
         """The references of the newest version, as arrays. Reads only what is new where nothing but enrolments happened since."""
         with self.store.reading() as db:
-            version, rewritten = self.store.meta(db, "version") or 0, self.store.meta(db, "rewritten") or 0
-            before = self._index
-            if before is None or before.version != version:
-                self.check_model(db)
-                dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
-                keep = before if before is not None and len(before.embeddings) and before.version >= rewritten else None
-                before = self._index = reading.read_index(db, version, dim, keep)
-            return before
+            return self.index_in(db)
+
+    def index_in(self, db: sqlite3.Connection) -> ReferenceIndex:
+        """As :meth:`index`, inside a reading that is under way."""
+        version, rewritten = self.store.meta(db, "version") or 0, self.store.meta(db, "rewritten") or 0
+        before = self._index
+        if before is None or before.version != version:
+            self.check_model(db)
+            dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
+            keep = before if before is not None and len(before.embeddings) and before.version >= rewritten else None
+            before = self._index = reading.read_index(db, version, dim, keep)
+        return before
 
     def people(self) -> list[Person]:
         """Everybody, by name."""

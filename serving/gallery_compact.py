@@ -5,7 +5,7 @@ built, and stored with it.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,19 @@ import numpy.typing as npt
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
 from serving.gallery_checks import check_embeddings
-from serving.gallery_index import nearest_people
+from serving.gallery_index import ReferenceIndex, nearest_people
 from serving.gallery_parts import IndexFacts, drop_index, index_facts, read_index_parts, write_index_parts
 
 __all__ = ["KINDS", "RECALL", "BuiltIndex", "CompactIndex", "build_index", "remove_index"]
 
 Rows = npt.NDArray[np.float32]
 RECALL = 0.99  # what the approximate index must reach
-_NEIGHBOURS = 10
-_PROPOSED = 10  # references proposed for each wanted one
+_PEOPLE = 10  # that recall counts
 _MEASURED = 256  # references that recall is measured with
-_TRAINED = 65_536  # references that lists and codes are learned from
-_ROWS_A_LIST = 1000
+_TRAINED = 80_000  # references that lists and codes are learned from
+_ROWS_A_LIST = 500
+_MAX_LISTS = 2000  # more cost more to learn than they save
+_WIDTH = 256  # numbers a row is turned into: in embeddings, the rest is nearly nothing
 _LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time
 
 
@@ -36,7 +37,7 @@ class BuiltIndex:
 
     kind: str
     references: int
-    recall: float  # share of the 10 truly nearest other references that the index finds
+    recall: float  # share of the 10 truly nearest people that the index finds
     bytes: int  # in memory and in the gallery's file
     version: int
 
@@ -60,14 +61,22 @@ def _pq(rows: Rows, _: float) -> Any:
 def _ivf(rows: Rows, references: float) -> Any:
     import faiss
 
-    dim = rows.shape[1]
-    lists = int(max(4, min(4096, references / _ROWS_A_LIST, len(rows) / 39)))
-    index = faiss.index_factory(dim, f"IVF{lists},PQ{_divisor(dim, 2)}x4fs", faiss.METRIC_L2)
+    width = min(_WIDTH, rows.shape[1])
+    lists = int(max(4, min(_MAX_LISTS, references / _ROWS_A_LIST, len(rows) / 39)))
+    turn = f"PCAR{width}," if width < rows.shape[1] else ""
+    index = faiss.index_factory(rows.shape[1], f"{turn}IVF{lists},PQ{_divisor(width, 2)}x4fs", faiss.METRIC_L2)
     index.train(rows)
     return index
 
 
-KINDS: dict[str, Callable[[Rows, float], Any]] = {"ivf": _ivf, "fp16": _fp16, "pq": _pq}
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    learn: Callable[[Rows, float], Any]
+    proposed: int  # references for each person wanted
+    keeps_rows: bool  # distances from all references in memory, as in exact search, and not from the database
+
+
+KINDS = {"ivf": _Kind(_ivf, 100, True), "fp16": _Kind(_fp16, 10, False), "pq": _Kind(_pq, 40, False)}
 
 
 def _divisor(dim: int, numbers: int) -> int:
@@ -78,8 +87,8 @@ def _divisor(dim: int, numbers: int) -> int:
 def build_index(gallery: Gallery, kind: str) -> BuiltIndex:
     """Build, measure and store a gallery's compact index.
 
-    ``ivf`` searches a part of the references, as large a part as it takes to find 99 % of the nearest ones. ``fp16`` and ``pq``
-    search all of them, in a half and about a thirtieth of the memory.
+    ``ivf`` looks at a part of the references, as large a part as it takes to find 99 % of the nearest people; it is fast. ``fp16`` and
+    ``pq`` look at all of them, in a half and about a thirtieth of the memory.
 
     Raises:
         UsageError: the kind is unknown.
@@ -93,12 +102,13 @@ def build_index(gallery: Gallery, kind: str) -> BuiltIndex:
         raise ReidError(f"gallery {gallery.path} holds {len(rows)} references, an index wants {_LEAST} or more: search it without")
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(len(rows), min(len(rows), _TRAINED), replace=False))
-    index = KINDS[kind](rows[chosen], float(len(rows)))
+    index = KINDS[kind].learn(rows[chosen], float(len(rows)))
     index.add_with_ids(rows, exact.ids)
-    probes = np.sort(rng.choice(len(rows), min(len(rows), _MEASURED), replace=False))
-    recall = _tuned(index, rows, exact.ids, probes) if kind == "ivf" else _recall(index, rows, exact.ids, probes, _truth(rows, probes))
+    probes = rows[np.sort(rng.choice(len(rows), min(len(rows), _MEASURED), replace=False))]
+    truth = [{name for name, _ in one} for one in exact.search(probes, _PEOPLE)]
+    recall = _tuned(index, exact, probes, truth) if kind == "ivf" else _recall(index, exact, probes, truth, KINDS[kind].proposed)
     if kind == "ivf" and recall < RECALL:
-        raise ReidError(f"the index finds {recall:.3f} of the nearest references, {RECALL} are wanted: build fp16 instead")
+        raise ReidError(f"the index finds {recall:.3f} of the nearest people, {RECALL} are wanted: build fp16 instead")
     with gallery.store.writing() as change:
         if change.version - 1 != exact.version:
             raise ReidError(f"gallery {gallery.path} was changed while its index was built: build it again")
@@ -119,36 +129,43 @@ def remove_index(gallery: Gallery) -> bool:
     return True
 
 
-def _truth(rows: Rows, probes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _tuned(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[str]]) -> float:
+    """Search more lists until the recall is reached; returns it."""
     import faiss
 
-    _, found = faiss.knn(rows[probes], rows, min(len(rows), _NEIGHBOURS + 1), faiss.METRIC_INNER_PRODUCT)
-    return found
-
-
-def _tuned(index: Any, rows: Rows, ids: npt.NDArray[np.int64], probes: npt.NDArray[np.int64]) -> float:
-    """Search more lists until the recall is reached; returns it."""
-    truth = _truth(rows, probes)
-    index.nprobe = 1
+    lists = faiss.extract_index_ivf(index)
+    lists.nprobe = 1
     while True:
-        recall = _recall(index, rows, ids, probes, truth)
+        recall = _recall(index, exact, probes, truth, KINDS["ivf"].proposed)
         # A little more than wanted: it is measured on a sample.
-        if recall >= RECALL + (1 - RECALL) / 4 or index.nprobe >= index.nlist:
+        if recall >= RECALL + (1 - RECALL) / 4 or lists.nprobe >= lists.nlist:
             return recall
-        index.nprobe = min(index.nlist, max(index.nprobe + 1, int(1.5 * index.nprobe)))
+        lists.nprobe = min(lists.nlist, max(lists.nprobe + 1, int(1.5 * lists.nprobe)))
 
 
-def _recall(index: Any, rows: Rows, ids: npt.NDArray[np.int64], probes: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> float:
-    """Share of the truly nearest other references that are among the nearest of those proposed."""
-    _, proposed = index.search(rows[probes], min(len(rows), _PROPOSED * (_NEIGHBOURS + 1)))
-    shares = []
-    for probe, near, true in zip(probes, proposed, truth, strict=True):
-        found = np.searchsorted(ids, near[near >= 0])
-        found = found[found != probe]
-        order = np.argsort(np.linalg.norm(rows[found] - rows[probe], axis=1), kind="stable")[:_NEIGHBOURS]
-        wanted = [one for one in true if one != probe][:_NEIGHBOURS]
-        shares.append(len(set(found[order]) & set(wanted)) / len(wanted))
-    return float(np.mean(shares))
+def _recall(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[str]], proposed: int) -> float:
+    """Share of the truly nearest people that are found."""
+    _, ids = index.search(probes, min(len(exact.ids), proposed * _PEOPLE))
+    found = ({name for name, _ in one} for one in _ranked(exact, probes, ids, _PEOPLE))
+    return float(np.mean([len(one & true) / len(true) for one, true in zip(found, truth, strict=True)]))
+
+
+def _ranked(exact: ReferenceIndex, queries: Rows, proposed: npt.NDArray[np.int64], k: int) -> list[list[tuple[str, float]]]:
+    """The nearest people among references proposed for each query (Q, R), -1 for none, by their rows in memory."""
+    import faiss
+
+    at = np.where(proposed >= 0, np.searchsorted(exact.ids, proposed), -1)
+    products = np.empty(at.shape, np.float32)
+    pointers = (faiss.swig_ptr(array) for array in (products, np.ascontiguousarray(queries), exact.embeddings, at))
+    library: Any = faiss  # its types lack this function
+    library.fvec_inner_products_by_idx(*pointers, queries.shape[1], *at.shape)
+    products[at < 0] = -np.inf
+    order = np.argsort(-products, axis=1, kind="stable")
+    rows, products = np.take_along_axis(at, order, axis=1), np.take_along_axis(products, order, axis=1)
+    return [
+        exact.nearest(query, near[near >= 0], product[near >= 0], k)[0]
+        for query, near, product in zip(queries, rows, products, strict=True)
+    ]
 
 
 class CompactIndex:
@@ -183,20 +200,34 @@ class CompactIndex:
             queries = check_embeddings(embeddings, self._index.d)
             found: list[list[tuple[str, float]]] = [[] for _ in queries]
             k = min(k, len(self._names))
-            pending, wanted = list(range(len(queries))), min(self._index.ntotal, _PROPOSED * k)
+            kind = KINDS[self._facts.kind]
+            exact = self._gallery.index_in(db) if kind.keeps_rows else None
+            pending, wanted = list(range(len(queries))), min(self._index.ntotal, kind.proposed * k)
             while pending:
                 _, proposed = self._index.search(queries[pending], wanted)
-                ids, people, rows = _rows_of(db, np.unique(proposed[proposed >= 0]), self._index.d)
-                for query, near in zip(pending, proposed, strict=True):
-                    at = np.searchsorted(ids, near[near >= 0])
-                    distances = np.linalg.norm(rows[at] - queries[query], axis=1)
-                    found[query] = nearest_people(people[at], distances, self._names, k)
+                near = (
+                    self._from_database(db, queries[pending], proposed, k)
+                    if exact is None
+                    else _ranked(exact, queries[pending], proposed, k)
+                )
+                for query, people in zip(pending, near, strict=True):
+                    found[query] = people
                 if wanted == self._index.ntotal:
                     break
-                # An index that searches a part may never see enough people: it is asked once more, not again and again.
+                # An index that looks at a part may never see enough people: it is asked once more, not again and again.
                 pending = [query for query in pending if len(found[query]) < k]
-                wanted = min(self._index.ntotal, 8 * wanted) if wanted == _PROPOSED * k else self._index.ntotal
+                wanted = min(self._index.ntotal, 8 * wanted) if wanted == kind.proposed * k else self._index.ntotal
             return found
+
+    def _from_database(
+        self, db: sqlite3.Connection, queries: Rows, proposed: npt.NDArray[np.int64], k: int
+    ) -> list[list[tuple[str, float]]]:
+        ids, people, rows = _rows_of(db, np.unique(proposed[proposed >= 0]), self._index.d)
+        result = []
+        for query, near in zip(queries, proposed, strict=True):
+            at = np.searchsorted(ids, near[near >= 0])
+            result.append(nearest_people(people[at], np.linalg.norm(rows[at] - query, axis=1), self._names, k))
+        return result
 
     def _follow(self, db: sqlite3.Connection) -> None:
         version = self._gallery.store.meta(db, "version") or 0

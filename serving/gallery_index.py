@@ -57,7 +57,7 @@ class ReferenceIndex:
             products, rows = faiss.knn(queries[pending], self.embeddings, rows_wanted, faiss.METRIC_INNER_PRODUCT)
             sure = []
             for query, near, product in zip(pending, rows, products, strict=True):
-                found[query], enough = self._nearest_people(queries[query], near, product, k)
+                found[query], enough = self.nearest(queries[query], near, product, k)
                 if enough:
                     sure.append(query)
             if rows_wanted == len(self.embeddings):
@@ -66,10 +66,10 @@ class ReferenceIndex:
             rows_wanted = min(len(self.embeddings), 8 * rows_wanted)
         return found
 
-    def _nearest_people(
+    def nearest(
         self, query: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], products: npt.NDArray[np.float32], k: int
     ) -> tuple[list[tuple[str, float]], bool]:
-        """The ``k`` nearest people of rows in FAISS's order, and whether no other row can be nearer than theirs.
+        """The ``k`` nearest people of rows in order of falling product, and whether no other row can be nearer than theirs.
 
         Distances are computed anew from differences: products lose half of the digits near 0, so rows that they put within their
         error behind the last person are looked at too.

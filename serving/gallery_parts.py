@@ -71,8 +71,8 @@ def reference_ids(index: Any) -> npt.NDArray[np.int64]:
 
     if hasattr(index, "id_map"):
         return faiss.vector_to_array(index.id_map)
-    lists = index.invlists
-    found = [faiss.rev_swig_ptr(lists.get_ids(one), lists.list_size(one)).copy() for one in range(index.nlist) if lists.list_size(one)]
+    lists: Any = faiss.extract_index_ivf(index).invlists
+    found = [faiss.rev_swig_ptr(lists.get_ids(one), lists.list_size(one)).copy() for one in range(lists.nlist) if lists.list_size(one)]
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
