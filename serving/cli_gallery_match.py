@@ -30,18 +30,22 @@ def identify(
     threshold: Threshold = None,
     tracklet: Annotated[bool, typer.Option("--tracklet", help="All images show one person: pool them, weighted by their quality.")] = False,
     pair_metric: Annotated[Path | None, typer.Option(help="The model's learned pair metric (.safetensors), to re-score with.")] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Search through the index that `reid gallery index` built.")] = False,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Who is this: name each image, or say unknown, with the distance to the nearest person and to the second."""
+    from reid.errors import UsageError
     from serving.embedding_file import collect_images
     from serving.gallery import Gallery
     from serving.gallery_key import key_from_environment
-    from serving.matching import calibrated_threshold
+    from serving.matching import calibrated_threshold, decide
     from serving.matching import identify as match
     from serving.runtime import load
 
+    if compact and (policy != "min" or pair_metric is not None):
+        raise UsageError("--compact looks at nearest references alone: use it with policy min and without --pair-metric")
     embedder = load(model, backend, threads)
     limit = calibrated_threshold(embedder.card, policy, "tracklet" if tracklet else "image", top_k) if threshold is None else threshold
     found = _embed(embedder, collect_images(images), threads)
@@ -51,7 +55,11 @@ def identify(
         names, probes = [f"{len(names)} images"], _pooled(found)
     with Gallery.open(gallery, embedder.fingerprint, create=False, key=key_from_environment()) as opened:
         version = opened.version
-        if pair_metric is None:
+        if compact:
+            from serving.gallery_compact import CompactIndex
+
+            rows = [asdict(decide(near, limit)) for near in CompactIndex(opened).search(probes, 2)]
+        elif pair_metric is None:
             rows = [asdict(one) for one in match(probes, opened, limit, policy, top_k)]
         else:
             from reid.evaluation.pair_metric import load_pair_scorer

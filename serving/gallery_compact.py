@@ -54,6 +54,7 @@ def _pq(rows: Rows, _: float) -> Any:
     import faiss
 
     index = faiss.IndexPQ(rows.shape[1], _divisor(rows.shape[1], 8), 8, faiss.METRIC_L2)
+    index.pq.cp.min_points_per_centroid = 1  # a small gallery's loss is measured too, so there is nothing to warn of
     index.train(rows)
     return faiss.IndexIDMap2(index)
 

@@ -13,7 +13,7 @@ from reid.evaluation.policies import POLICIES, person_distances
 from serving.gallery import Gallery
 from serving.gallery_checks import UNKNOWN, check_embeddings
 
-__all__ = ["UNKNOWN", "Match", "PairMatch", "calibrated_threshold", "identify", "pool", "verify_pair"]
+__all__ = ["UNKNOWN", "Match", "PairMatch", "calibrated_threshold", "decide", "identify", "pool", "verify_pair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def identify(embeddings: npt.ArrayLike, gallery: Gallery, threshold: float, poli
         nearest = _two_nearest(*person_distances(probes, index.embeddings, index.identities, policy, top_k))
     else:
         nearest = [[] for _ in probes]
-    return [_decide(people, threshold) for people in nearest]
+    return [decide(people, threshold) for people in nearest]
 
 
 def _two_nearest(distances: npt.NDArray[np.float32], people: npt.NDArray[np.str_]) -> list[list[tuple[str, float]]]:
@@ -92,7 +92,8 @@ def _two_nearest(distances: npt.NDArray[np.float32], people: npt.NDArray[np.str_
     return [[(str(people[column]), float(row[column])) for column in columns] for row, columns in zip(distances, order, strict=True)]
 
 
-def _decide(people: Sequence[tuple[str, float]], threshold: float) -> Match:
+def decide(people: Sequence[tuple[str, float]], threshold: float) -> Match:
+    """A name or ``unknown`` from the nearest people and their distances, nearest first."""
     if not people:
         return Match(UNKNOWN, inf, threshold, None, inf, 0.0, None)
     name, distance = people[0]

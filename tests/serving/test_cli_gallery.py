@@ -13,8 +13,10 @@ from typer.testing import CliRunner, Result
 from reid.card import Threshold
 from reid.errors import ReidError, UsageError
 from serving.cli_gallery import embed, gallery_app
+from serving.gallery import Gallery
 from tests.serving.test_embedding import write_images
 from tests.serving.test_enrolling import named_images
+from tests.serving.test_gallery import unit_rows
 from tests.serving.tiny_models import tiny_model
 
 app = typer.Typer()
@@ -125,6 +127,24 @@ def test_naming_with_the_learned_metric(tmp_path: Path, gallery: Path, model: Pa
     assert match["margin"] == pytest.approx(match["runner_up_dissimilarity"] - match["dissimilarity"])
     (tmp_path / "g.safetensors").write_bytes(b"text")
     assert "g.safetensors cannot be read" in str(fails("gallery", "identify", gallery, *arguments))
+
+
+def test_who_is_this_by_the_compact_index(tmp_path: Path, gallery: Path, model: Path) -> None:
+    image = tmp_path / "images" / "anna_1.png"
+    assert "has no index: build one with" in str(fails("gallery", "identify", gallery, image, "--model", model, "--compact"))
+    message = "use it with policy min and without --pair-metric"
+    assert message in str(fails("gallery", "identify", gallery, image, "--model", model, "--compact", "--policy", "mean"))
+    with Gallery.open(gallery, None) as opened:
+        dim = opened.references()[0].shape[1]
+    with Gallery.open(gallery, "tiny-1") as opened:
+        opened.enroll_batch([f"p{row}" for row in range(600)], unit_rows(600, dim))
+    built = answer("index", gallery, "fp16")
+    assert (built["kind"], built["references"]) == ("fp16", 603)
+    assert "fp16 index of 603 references" in reid("gallery", "index", gallery, "fp16").stdout
+    exact, compact = (answer("identify", gallery, image, "--model", model, *more)["matches"] for more in ([], ["--compact"]))
+    assert exact[0]["identity"] == "anna"
+    assert compact[0] == pytest.approx(exact[0], abs=1e-6)
+    assert answer("index", gallery, "none")["dropped"] is True
 
 
 def test_two_images_are_compared_without_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> None:
