@@ -37,6 +37,7 @@ def test_who_is_nearer_to_somebody_else_contradicts(gallery: Gallery) -> None:
     assert found(gallery, near, ("carl", 10), ("carl", 60)) == [("contradiction", "carl", "anna", round(chord(5), 4))]
     assert found(gallery, near, ("bert", 15)) == [("contradiction", "bert", "anna", round(chord(10), 4))]
     # Nearer to the own person, or far from everybody.
+    gallery.enroll("dora", at_angle(24))
     assert found(gallery, near, ("anna", 12), ("bert", 80), ("anna", 45)) == []
 
 
