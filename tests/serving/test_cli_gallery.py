@@ -17,6 +17,7 @@ from serving.gallery import Gallery
 from tests.serving.test_embedding import write_images
 from tests.serving.test_enrolling import named_images
 from tests.serving.test_gallery import unit_rows
+from tests.serving.test_gallery_key import needs_cipher
 from tests.serving.tiny_models import tiny_model
 
 app = typer.Typer()
@@ -158,9 +159,7 @@ def test_two_images_are_compared_without_a_gallery(tmp_path: Path, gallery: Path
     assert "bert_1.png is not an image" in str(fails("gallery", "compare", one, other, "--model", model))
 
 
-def test_a_gallery_moves_to_a_new_model_a_new_file_and_under_a_key(
-    tmp_path: Path, gallery: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gallery_moves_to_a_new_model_and_a_new_file(tmp_path: Path, gallery: Path, model: Path) -> None:
     ids = [one["id"] for one in answer("show", gallery, "anna")["references"]]
     assert answer("split", gallery, "anna", "dora", "--reference", ids[1])["references"] == 1
     assert names(gallery) == {"anna": 1, "bert": 1, "dora": 1}
@@ -184,17 +183,21 @@ def test_a_gallery_moves_to_a_new_model_a_new_file_and_under_a_key(
     assert "an index wants 512 or more" in str(fails("gallery", "index", gallery, "ivf"))
     assert answer("index", gallery, "none")["dropped"] is False
     assert "there is no key: make one with" in str(fails("gallery", "encrypt", gallery, tmp_path / "safe.db"))
+    (tmp_path / "images" / "anna_1.png").unlink()
+    third = tiny_model(tmp_path / "third", card={"fingerprint": "tiny-3"})
+    result = reid("gallery", "reembed", gallery, "--model", third, "--switch", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["missing"], json.loads(result.stdout)["switched"]) == (3, 1, False)
+
+
+@needs_cipher
+def test_a_gallery_is_copied_under_a_key(tmp_path: Path, gallery: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer("key", tmp_path / "key")
     monkeypatch.setenv("REID_GALLERY_KEY_FILE", str(tmp_path / "key"))
     answer("encrypt", gallery, tmp_path / "safe.db")
-    assert names(tmp_path / "safe.db") == {"anna": 1, "bert": 1, "dora": 1}
-    value = answer("identify", tmp_path / "safe.db", tmp_path / "images" / "bert_1.png", "--model", following, "--threshold", 0.01)
+    assert names(tmp_path / "safe.db") == {"anna": 2, "bert": 1}
+    value = answer("identify", tmp_path / "safe.db", tmp_path / "images" / "bert_1.png", "--model", model, "--threshold", 0.01)
     assert value["matches"][0]["identity"] == "bert"
     assert "is not encrypted although a key is given" in str(fails("gallery", "list", gallery))
-    (tmp_path / "images" / "anna_1.png").unlink()
-    third = tiny_model(tmp_path / "third", card={"fingerprint": "tiny-3"})
-    result = reid("gallery", "reembed", tmp_path / "safe.db", "--model", third, "--switch", "--json")
-    assert (result.exit_code, json.loads(result.stdout)["missing"], json.loads(result.stdout)["switched"]) == (3, 1, False)
 
 
 def test_every_answer_can_be_read_by_people_too(tmp_path: Path, gallery: Path) -> None:

@@ -1,5 +1,6 @@
 """Encrypted galleries: nothing readable in the file, nothing opens without the key, and the key is shown nowhere."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from serving.gallery_transfer import encrypt_gallery
 from tests.serving.test_gallery import pieces_in_files, unit_rows
 
 KEY = bytes(range(32))
+needs_cipher = pytest.mark.skipif(find_spec("sqlcipher3") is None, reason="the optional package sqlcipher3 is not installed")
 
 
+@needs_cipher
 def test_nothing_readable_is_in_the_files(tmp_path: Path) -> None:
     path = tmp_path / "gallery.db"
     rows = unit_rows(600, 64)
@@ -36,6 +39,7 @@ def test_nothing_readable_is_in_the_files(tmp_path: Path) -> None:
         assert again.verify().problems == ()
 
 
+@needs_cipher
 def test_without_the_key_nothing_opens(tmp_path: Path) -> None:
     path, plain = tmp_path / "gallery.db", tmp_path / "plain.db"
     with Gallery.open(path, "m", create=True, key=KEY) as gallery:
@@ -54,6 +58,7 @@ def test_without_the_key_nothing_opens(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
+@needs_cipher
 def test_a_plain_gallery_is_copied_encrypted_with_all_it_holds(tmp_path: Path) -> None:
     plain, out = tmp_path / "plain.db", tmp_path / "safe" / "gallery.db"
     rows = unit_rows(20)
