@@ -150,7 +150,7 @@ def test_a_part_of_the_frames_and_every_other_one(place: Path) -> None:
     assert frames.max() <= 140
     assert set(frames % 2) == {1}
     assert json.loads((out / "job.json").read_text())["counts"]["frames"] == 50
-    assert sorted(path.name for path in out.iterdir()) == ["detections.parquet", "job.json", "sightings.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == ["detections.parquet", "job.json", "sightings.parquet", "strangers.parquet"]
 
 
 def test_cutting_into_segments_changes_no_sighting(place: Path, done: Path) -> None:
