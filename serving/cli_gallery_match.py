@@ -29,7 +29,7 @@ def identify(
     top_k: Annotated[int, typer.Option(min=1, help="How many references top_k takes.")] = 3,
     threshold: Threshold = None,
     tracklet: Annotated[bool, typer.Option("--tracklet", help="All images show one person: pool them, weighted by their quality.")] = False,
-    pair_metric: Annotated[Path | None, typer.Option(help="The model's learned pair metric (.safetensors), to re-score with.")] = None,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Let the model's learned metric decide between those near enough.")] = False,
     compact: Annotated[bool, typer.Option("--compact", help="Search through the index that `reid gallery index` built.")] = False,
     backend: Backend = "auto",
     threads: Threads = None,
@@ -44,8 +44,8 @@ def identify(
     from serving.matching import identify as match
     from serving.runtime import load
 
-    if compact and (policy != "min" or pair_metric is not None):
-        raise UsageError("--compact looks at nearest references alone: use it with policy min and without --pair-metric")
+    if compact and (policy != "min" or rescore):
+        raise UsageError("--compact looks at nearest references alone: use it with policy min and without --rescore")
     embedder = load(model, backend, threads)
     limit = calibrated_threshold(embedder.card, policy, "tracklet" if tracklet else "image", top_k) if threshold is None else threshold
     found = _embed(embedder, collect_images(images), threads)
@@ -59,14 +59,12 @@ def identify(
             from serving.gallery_compact import CompactIndex
 
             rows = [asdict(decide(near, limit)) for near in CompactIndex(opened).search(probes, 2)]
-        elif pair_metric is None:
-            rows = [asdict(one) for one in match(probes, opened, limit, policy, top_k)]
-        else:
-            from reid.evaluation.pair_metric import load_pair_scorer
-            from serving.rescoring import rescore
+        elif rescore:
+            from serving.rescoring import identify_rescored, open_pair_scorer
 
-            rescored = rescore(probes, opened, load_pair_scorer(pair_metric), limit, policy, top_k)
-            rows = [asdict(one.before) | _plain(asdict(one)) for one in rescored]
+            rows = [asdict(one) for one in identify_rescored(probes, opened, limit, open_pair_scorer(model), policy, top_k)]
+        else:
+            rows = [asdict(one) for one in match(probes, opened, limit, policy, top_k)]
     matches = [{"image": name} | _plain(row) for name, row in zip(names, rows, strict=True)]
     value = {"version": version, "policy": policy, "threshold": limit, "matches": matches}
     if as_json:
@@ -130,7 +128,7 @@ def _pooled(found: "FileEmbeddings") -> Any:
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinity: nobody is at distance null."""
-    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items() if key != "before"}
+    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:

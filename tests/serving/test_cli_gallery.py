@@ -117,23 +117,22 @@ def test_who_is_this(tmp_path: Path, gallery: Path, model: Path) -> None:
 
 
 def test_naming_with_the_learned_metric(tmp_path: Path, gallery: Path, model: Path) -> None:
-    dim = 6
-    weights = {"difference": np.full(dim, 50, "f4"), "product": np.zeros(dim, "f4"), "bias": np.array(-3, "f4")}
-    save_file(weights, tmp_path / "g.safetensors")
-    images = tmp_path / "images"
-    arguments = (images / "anna_1.png", "--model", model, "--threshold", 2, "--pair-metric", tmp_path / "g.safetensors")
-    match = answer("identify", gallery, *arguments)["matches"][0]
-    assert (match["identity"], match["runner_up"]) == ("anna", "bert")
-    assert match["dissimilarity"] == pytest.approx(1 / (1 + np.exp(3)), abs=1e-3)
-    assert match["margin"] == pytest.approx(match["runner_up_dissimilarity"] - match["dissimilarity"])
-    (tmp_path / "g.safetensors").write_bytes(b"text")
-    assert "g.safetensors cannot be read" in str(fails("gallery", "identify", gallery, *arguments))
+    image = tmp_path / "images" / "anna_1.png"
+    assert "has no learned metric" in str(fails("gallery", "identify", gallery, image, "--model", model, "--rescore"))
+    # Takes the least alike for the most alike.
+    weights = {"difference": np.full(6, -50, "f4"), "product": np.zeros(6, "f4"), "bias": np.array(0, "f4")}
+    save_file(weights, model / "pair_metric.safetensors")
+    plain, rescored = (
+        answer("identify", gallery, image, "--model", model, "--threshold", 2, *more)["matches"][0] for more in ([], ["--rescore"])
+    )
+    assert (plain["identity"], plain["runner_up"], rescored["identity"], rescored["runner_up"]) == ("anna", "bert", "bert", "anna")
+    assert rescored["margin"] == pytest.approx(-plain["margin"])
 
 
 def test_who_is_this_by_the_compact_index(tmp_path: Path, gallery: Path, model: Path) -> None:
     image = tmp_path / "images" / "anna_1.png"
     assert "has no index: build one with" in str(fails("gallery", "identify", gallery, image, "--model", model, "--compact"))
-    message = "use it with policy min and without --pair-metric"
+    message = "use it with policy min and without --rescore"
     assert message in str(fails("gallery", "identify", gallery, image, "--model", model, "--compact", "--policy", "mean"))
     with Gallery.open(gallery, None) as opened:
         dim = opened.references()[0].shape[1]
