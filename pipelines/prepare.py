@@ -1,81 +1,128 @@
-"""Stage ``prepare``: images -> ``data/catalog.parquet`` and what is wrong with them."""
+"""Stage ``prepare``: images -> ``data/catalog.parquet``, and ``data/data_report.html`` on what is wrong with them."""
 
 import shutil
-from dataclasses import asdict, replace
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipelines.console import progress_bar, run_stage, say
 from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
-from reid.data.checks import inspect, set_problems
-from reid.data.datasets import read_folder, read_market1501
+from reid.data.checks import inspect
+from reid.data.datasets import DATASETS, cut_footage, read_dataset, read_folder, read_table
 from reid.data.splits import choose_test_people, hold_out_validation, split_people
-from reid.data.synthetic import TownSpec, generate_town
-from reid.errors import ReidError, UsageError
+from reid.data.synthetic import TownSpec, generate_town, sample_person
+from reid.errors import UsageError
 from reid.files import write_json
 
 SYNTHETIC_PATTERN = r"(?P<identity>\d{4})_c(?P<camera>\d+)_"
+_OUTPUTS = ("crops", "footage")
+
+
+@dataclass
+class Source:
+    """What a reader gives: records, a sentence on the set, and footage boxes that were not cut, counted by reason."""
+
+    records: list[Record]
+    note: str = ""
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def render(params: Params, data: Path) -> list[Record]:
-    """Render the town into ``data/crops`` and ``data/footage`` and give its people their splits."""
+    """Render the town into ``data/crops`` and ``data/footage``; label vectors are the people's attributes."""
     town = params.synthetic
     spec = TownSpec(**town.model_dump(), seed=params.seed)
     identities = [f"{number:04d}" for number in range(1, town.people + 1)]
     test = choose_test_people(identities, params.data.test_share, params.seed)
-    for name in ("crops", "footage"):
-        shutil.rmtree(data / name, ignore_errors=True)
     with progress_bar("rendering people and footage") as progress:
         generate_town(spec, data, sorted(int(identity) for identity in test), progress)
-    return split_people(read_folder(data / "crops", SYNTHETIC_PATTERN), test, params.data.query_per_camera)
+    vectors = {identity: tuple(map(float, sample_person(spec.seed, int(identity)).as_vector())) for identity in identities}
+    records = split_people(read_folder(data / "crops", SYNTHETIC_PATTERN), test, params.data.query_per_camera)
+    return [replace(record, label_vector=vectors[record.identity]) for record in records]
 
 
-def read_records(params: Params, data: Path) -> list[Record]:
-    """The records of the data set that params.yaml names, with splits."""
+def read_source(params: Params, data: Path) -> Source:
+    """What params.yaml names, with splits.
+
+    Raises:
+        UsageError: a key that this source needs is not set.
+    """
     source = params.data
+    if source.source != "synthetic" and source.root is None:
+        raise UsageError(f"data.root is not set: data.source {source.source} needs {_WANTED.get(source.source, 'the unpacked data set')}")
+    root = Path(source.root or ".")
+    for name in _OUTPUTS:
+        if source.source != "synthetic" and root.resolve().is_relative_to((data / name).resolve()):
+            raise UsageError(f"data.root is {root}: this stage replaces that folder; move the images elsewhere")
+        shutil.rmtree(data / name, ignore_errors=True)
     if source.source == "synthetic":
-        records = render(params, data)
-    elif source.root is None:
-        raise UsageError(f"data.root is not set: data.source {source.source} needs the folder of the images")
-    elif source.source == "market1501":
-        records = read_market1501(Path(source.root))
-    elif source.pattern is None:
-        raise UsageError("data.pattern is not set: data.source folder needs a regular expression with the groups identity and camera")
-    else:
-        found = read_folder(Path(source.root), source.pattern)
-        test = choose_test_people((record.identity for record in found), source.test_share, params.seed)
-        records = split_people(found, test, source.query_per_camera)
-    return hold_out_validation(records, source.validation_share, params.seed)
+        return Source(render(params, data))
+    if source.source == "table":
+        records = read_table(root)
+        return Source(records if _has_splits(records) else _split(records, params))
+    if source.source == "folder":
+        if source.pattern is None:
+            raise UsageError("data.pattern is not set: data.source folder needs a regular expression with the groups identity and camera")
+        return Source(_split(read_folder(root, source.pattern), params))
+    if source.source == "footage":
+        with progress_bar("cutting footage") as progress:
+            cut = cut_footage(root, data / "crops", **source.footage.model_dump(), progress=progress)
+        return Source(_split(cut.records, params), left_out=cut.left_out)
+    note = DATASETS[source.source].note
+    return Source(read_dataset(source.source, root, source.partition), f"{source.source}: {note}" if note else "")
+
+
+_WANTED = {"folder": "the folder of the images", "table": "a .csv or .parquet file", "footage": "the folder of the footage"}
+
+
+def _has_splits(records: list[Record]) -> bool:
+    return any(record.split != "train" for record in records)
+
+
+def _split(records: list[Record], params: Params) -> list[Record]:
+    test = choose_test_people((record.identity for record in records), params.data.test_share, params.seed)
+    return split_people(records, test, params.data.query_per_camera)
 
 
 def main() -> None:
-    """Write the catalog, the list of problems, and the counts."""
+    """Write the catalog, the report, the list of problems, and the counts."""
     params, data = load_params(), Path("data")
     data.mkdir(exist_ok=True)
-    records = [replace(record, path=record.path.resolve()) for record in read_records(params, data)]
+    source = read_source(params, data)
+    # A table may hold people out itself; where nobody is, they are chosen here.
+    held = any(record.split == "val" for record in source.records)
+    records = source.records if held else hold_out_validation(source.records, params.data.validation_share, params.seed)
+    if source.note:
+        say(source.note)
     with progress_bar("checking images") as progress:
-        rows, problems = inspect(records, data.resolve(), progress)
-    problems += set_problems(rows)
-    fatal = [problem for problem in problems if problem.kind in ("identity in training and test", "one camera")]
-    if fatal:
-        raise ReidError(f"{fatal[0].kind}: {fatal[0].what}: {fatal[0].detail}; correct the data or data.pattern")
+        done = inspect([replace(r, path=r.path.absolute()) for r in records], data.resolve(), params.data.policies.model_dump(), progress)
+    rows = done.rows
+    if params.data.blur_heads:
+        from reid.data.blur import store_blurred
+
+        with progress_bar("blurring heads") as progress:
+            rows = store_blurred(rows, data.resolve(), data.resolve() / "crops", progress)
     write_catalog(rows, data / "catalog.parquet")
     catalog = read_catalog(data / "catalog.parquet")
     parts = {split: catalog.split(split) for split in SPLITS}
     counts = {split: {"images": len(part), "identities": len(set(part.identities))} for split, part in parts.items()}
-    write_json(data / "problems.json", [asdict(problem) for problem in problems])
-    summary = {"splits": counts, "images_found": len(records), "images_kept": len(rows), "problems": len(problems)}
-    write_json(data / "summary.json", summary | {"data_hash": catalog.data_hash})
-    if params.data.source != "synthetic":  # the stage's declared outputs, empty for data that are not rendered
-        for name in ("crops", "footage"):
-            shutil.rmtree(data / name, ignore_errors=True)
-            (data / name).mkdir()
+    write_json(data / "problems.json", [asdict(problem) for problem in done.problems])
+    left_out = sum(problem.images_out for problem in done.problems)
+    found = {"images_found": done.images_in, "images_kept": len(rows), "images_left_out": left_out, "problems": len(done.problems)}
+    write_json(data / "summary.json", {"splits": counts, **found, "boxes_not_cut": dict(source.left_out), "data_hash": catalog.data_hash})
+    for name in _OUTPUTS:  # the stage's declared outputs, empty where the source has none
+        (data / name).mkdir(exist_ok=True)
+    if params.data.source != "synthetic":
         write_json(data / "town.json", {})
+
+    from pipelines.data_page import used_notes, write_data_page
+
+    notes = used_notes(source.note, params.data.blur_heads, source.left_out)
+    write_data_page(data / "data_report.html", catalog, done.problems, done.images_in, notes)
     say(", ".join(f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()))
-    errors = [problem for problem in problems if problem.level == "error"]
-    if errors:
-        first = errors[0]
-        say(f"{len(errors)} of {len(records)} images are left out, the first: {first.what} ({first.kind}); all in data/problems.json")
+    if left_out:
+        first = next(problem for problem in done.problems if problem.images_out)
+        say(f"{left_out} of {len(records)} images are left out, the first: {first.what} ({first.kind}); all in data/data_report.html")
 
 
 if __name__ == "__main__":

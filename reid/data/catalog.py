@@ -2,7 +2,7 @@
 
 Columns: ``path`` (relative to the catalog's folder, or absolute), ``identity`` and ``camera`` (strings, as the data set writes
 them), ``split`` (train, val, query, gallery), ``width``, ``height`` (pixels, as stored), ``sha256`` (of the file).
-Data sets with video add ``frame`` and ``tracklet``.
+Data sets with video add ``frame`` and ``tracklet``; sets with continuous labels add ``label_vector`` (list of float).
 """
 
 import hashlib
@@ -34,6 +34,7 @@ class Record:
     split: str
     frame: int | None = None
     tracklet: str | None = None
+    label_vector: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,116 +1,180 @@
-"""Every image opened once before it is trusted; what is wrong is listed by name, nothing is silently dropped."""
+"""Every image opened once before it is trusted; what is wrong is listed by name and dealt with by policy, nothing is silently dropped."""
 
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from reid.data.catalog import Record
+from reid.data.findings import KINDS, Policy, Problem
+from reid.data.image_check import THUMBNAIL, Opened, open_image
+from reid.data.near_duplicates import near_duplicates
+from reid.errors import ReidError
 
-__all__ = ["Problem", "inspect", "set_problems"]
+__all__ = ["Inspection", "inspect"]
 
-_TINY = 8  # pixels; below this there is no person to see
+Row = dict[str, object]
+_WINDOW = 1024  # images under way at once: memory stays bounded whatever the set's size
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding: ``error`` keeps the image out, ``warning`` keeps it in."""
+@dataclass(frozen=True)
+class Inspection:
+    """What is left and what was found; ``len(rows)`` and the problems' ``images_out`` sum up to ``images_in``."""
 
-    level: str
-    kind: str
-    what: str
-    detail: str
+    rows: list[Row]
+    problems: list[Problem]
+    images_in: int
 
 
 def inspect(
-    records: Sequence[Record], folder: Path, progress: Callable[[int, int], None] | None = None
-) -> tuple[list[dict[str, object]], list[Problem]]:
-    """Decode each image and return catalog rows for the good ones and a problem for each bad one.
+    records: Sequence[Record], folder: Path, policies: Mapping[str, Policy], progress: Callable[[int, int], None] | None = None
+) -> Inspection:
+    """Open each image, then look at the set as a whole.
 
     Args:
         records: what a reader found.
         folder: where the catalog will lie; images below it are stored by relative path.
+        policies: what to do about each kind of `reid.data.findings.KINDS`: ``stop``, ``leave_out`` or ``keep``.
         progress: called with (done, total).
 
-    Returns:
-        Catalog rows, and the problems; rows + problems of level ``error`` = records.
+    Raises:
+        ReidError: something is found whose policy is ``stop``; the message names it.
     """
-    rows: list[dict[str, object]] = []
-    problems: list[Problem] = []
+    found = _Findings(policies)
+    rows: list[Row] = []
     first_of: dict[str, Record] = {}
+    kept: list[Record] = []
+    thumbnails = np.empty((len(records), *THUMBNAIL), np.uint8)
+    for done, (record, opened) in enumerate(_opened(records), 1):
+        out = found.about_image(record, opened.findings)
+        twin = first_of.setdefault(opened.sha256, record) if opened.sha256 and not out else record
+        if twin is not record:
+            out = found.about_image(record, [(_twin_kind(twin, record), f"same bytes as {twin.path}")])
+        if not out and opened.thumbnail is not None:
+            thumbnails[len(rows)] = opened.thumbnail
+            rows.append(_row(record, folder, opened))
+            kept.append(record)
+        if progress is not None:
+            progress(done, len(records))
+    rows = _without(rows, _look_alikes(rows, kept, thumbnails[: len(rows)], found))
+    for check in (_identities_in_two_camps, _lonely_identities, _queries_without_match):
+        rows = _without(rows, check(rows, found))
+    return Inspection(rows, found.problems, len(records))
+
+
+class _Findings:
+    """Notes each finding with what its policy does about it."""
+
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self.policies = policies
+        self.problems: list[Problem] = []
+
+    def note(self, kind: str, what: str, detail: str, images: int) -> bool:
+        """List a finding that concerns so many images; whether they are left out."""
+        policy = self.policies[kind]
+        if policy == "stop":
+            choice = "leave_out" if "leave_out" in KINDS[kind].choices else "keep"
+            raise ReidError(f"{KINDS[kind].title}: {what}: {detail}; correct the data, or set data.policies.{kind} to {choice}")
+        out = policy == "leave_out"
+        self.problems.append(Problem(kind, policy, what, detail, images if out else 0))
+        return out
+
+    def about_image(self, record: Record, findings: Sequence[tuple[str, str]]) -> bool:
+        """List an image's findings; whether it is left out. It counts once, however much is wrong with it."""
+        out = False
+        for kind, detail in findings:
+            out = self.note(kind, str(record.path), detail, 0 if out else 1) or out
+        return out
+
+
+def _opened(records: Sequence[Record]) -> Iterator[tuple[Record, Opened]]:
     with ThreadPoolExecutor() as pool:
-        for done, (record, (size, digest, reason)) in enumerate(zip(records, pool.map(_open, (r.path for r in records)), strict=True), 1):
-            if reason:
-                problems.append(Problem("error", reason, str(record.path), "the image is left out of the catalog"))
-            else:
-                twin = first_of.setdefault(digest, record)
-                if twin is not record:
-                    problems.append(_duplicate(twin, record))
-                rows.append(_row(record, folder, size, digest))
-            if progress is not None:
-                progress(done, len(records))
-    return rows, problems
+        for start in range(0, len(records), _WINDOW):
+            window = records[start : start + _WINDOW]
+            yield from zip(window, pool.map(open_image, [record.path for record in window]), strict=True)
 
 
-def _open(path: Path) -> tuple[tuple[int, int], str, str]:
-    """(width, height), SHA-256 and the reason why the image cannot be used, empty when it can."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return (0, 0), "", f"unreadable ({error.strerror})"
-    if not data:
-        return (0, 0), "", "zero-byte file"
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        return (0, 0), "", "not an image"
-    height, width = image.shape[:2]
-    if min(height, width) < _TINY:
-        return (width, height), "", f"tiny image ({width}x{height})"
-    return (width, height), hashlib.sha256(data).hexdigest(), ""
-
-
-def _row(record: Record, folder: Path, size: tuple[int, int], digest: str) -> dict[str, object]:
+def _row(record: Record, folder: Path, opened: Opened) -> Row:
     path = record.path.resolve()
     stored = path.relative_to(folder) if path.is_relative_to(folder) else path
-    row = asdict(record) | {"path": stored.as_posix(), "width": size[0], "height": size[1], "sha256": digest}
+    row = asdict(record) | {"path": stored.as_posix(), "width": opened.width, "height": opened.height, "sha256": opened.sha256}
     return {key: value for key, value in row.items() if value is not None}
 
 
-def _duplicate(twin: Record, record: Record) -> Problem:
+def _twin_kind(twin: Record, record: Record) -> str:
     if twin.split != record.split:
-        kind = "same picture in two splits"
-    elif twin.identity != record.identity:
-        kind = "same picture under two identities"
-    else:
-        kind = "duplicate"
-    return Problem("warning", kind, str(record.path), f"same bytes as {twin.path}")
+        return "split_leak"
+    return "identity_conflict" if twin.identity != record.identity else "duplicate"
 
 
-def set_problems(rows: Sequence[dict[str, object]]) -> list[Problem]:
-    """What is wrong with the set as a whole: people in training and test, one camera only, people with a single image or camera."""
-    problems = []
+def _without(rows: list[Row], left_out: set[int]) -> list[Row]:
+    return [row for index, row in enumerate(rows) if index not in left_out] if left_out else rows
+
+
+def _look_alikes(rows: list[Row], records: list[Record], thumbnails: np.ndarray, found: _Findings) -> set[int]:
+    left_out = set()
+    for earlier, later in near_duplicates(thumbnails):
+        one, two = records[earlier], records[later]
+        if rows[earlier]["sha256"] != rows[later]["sha256"]:  # equal bytes are listed already
+            detail = f"looks like {one.path} ({one.split}, identity {one.identity}); this one is in {two.split}, identity {two.identity}"
+            if found.note("near_duplicate", str(two.path), detail, 1):
+                left_out.add(later)
+    return left_out
+
+
+def _identities_in_two_camps(rows: list[Row], found: _Findings) -> set[int]:
     splits: dict[str, set[str]] = defaultdict(set)
-    cameras: dict[str, set[str]] = defaultdict(set)
-    counts: Counter[str] = Counter()
-    for row in rows:
-        identity = str(row["identity"])
-        splits[identity].add(str(row["split"]))
-        cameras[identity].add(str(row["camera"]))
-        counts[identity] += 1
+    training: dict[str, set[int]] = defaultdict(set)
+    for index, row in enumerate(rows):
+        identity, split = str(row["identity"]), str(row["split"])
+        splits[identity].add(split)
+        if split in ("train", "val"):
+            training[identity].add(index)
+    left_out: set[int] = set()
     for identity in sorted(splits):
-        if "train" in splits[identity] and splits[identity] & {"query", "gallery", "val"}:
-            problems.append(Problem("error", "identity in training and test", identity, f"in {', '.join(sorted(splits[identity]))}"))
-        if counts[identity] == 1:
-            problems.append(Problem("warning", "identity with one image", identity, "it can be nobody's positive"))
-        elif len(cameras[identity]) == 1:
-            problems.append(Problem("warning", "identity with one camera", identity, "no cross-camera match exists"))
-    every_camera = sorted(set().union(*cameras.values()))
+        camps = {"test" if split in ("query", "gallery") else split for split in splits[identity]}
+        if len(camps) > 1:
+            detail = f"it is in {', '.join(sorted(splits[identity]))}"
+            if found.note("identity_in_train_and_test", identity, detail, len(training[identity])):
+                left_out |= training[identity]
+    return left_out
+
+
+def _lonely_identities(rows: list[Row], found: _Findings) -> set[int]:
+    """People with one image or one camera; a set with one camera has only such, which is said once."""
+    cameras: dict[str, set[str]] = defaultdict(set)
+    images: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        cameras[str(row["identity"])].add(str(row["camera"]))
+        images[str(row["identity"])].append(index)
+    one_camera = len(set().union(*cameras.values())) == 1
+    left_out: set[int] = set()
+    for identity in sorted(images):
+        lonely = "single_camera" if len(cameras[identity]) == 1 and not one_camera else None
+        if len(images[identity]) == 1:
+            lonely = "single_image"
+        if lonely is not None:
+            of = f"in {len(images[identity])} image{'s' * (len(images[identity]) > 1)} from camera {min(cameras[identity])}"
+            if found.note(lonely, identity, of, len(images[identity])):
+                left_out.update(images[identity])
+    return left_out
+
+
+def _queries_without_match(rows: list[Row], found: _Findings) -> set[int]:
+    every_camera = Counter(str(row["camera"]) for row in rows)
     if len(every_camera) == 1:
-        detail = f"every image is from camera {every_camera[0]}, and same-camera images of a person are dropped"
-        problems.append(Problem("error", "one camera", "the whole set", f"no query will have a match, because {detail}"))
-    return problems
+        detail = f"no query will have a match, because every image is from camera {min(every_camera)}"
+        found.note("one_camera", "the whole set", f"{detail}, and same-camera images of a person are dropped", 0)
+        return set()
+    seen: dict[object, set[object]] = defaultdict(set)
+    for row in rows:
+        if row["split"] == "gallery":
+            seen[row["identity"]].add(row["camera"])
+    queries = [row for row in rows if row["split"] == "query"]
+    if queries and not any(seen[row["identity"]] - {row["camera"]} for row in queries):
+        detail = f"none of the {len(queries)} queries will have a match, because nobody among them is in the gallery from another camera"
+        found.note("no_match", "the whole set", detail, 0)
+    return set()

@@ -46,7 +46,9 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         shift = torch.randint(-how.pad_crop, how.pad_crop + 1, (2, count, 1), generator=generator)
         rows = (rows + shift[0]).clamp(0, height - 1)
         columns = (columns + shift[1]).clamp(0, width - 1)
-    moved = images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    # Whole pixels by their number in the batch: several times as fast as indexing by three arrays.
+    place = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
+    moved = images.reshape(-1, 3).index_select(0, place.flatten()).view(images.shape)
     if how.colour_jitter:
         j = how.colour_jitter
         gain = 1 + j * (2 * torch.rand(count, 1, 1, 3, generator=generator) - 1) * 0.5

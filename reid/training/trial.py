@@ -16,6 +16,7 @@ from reid.files import write_json
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
+from reid.training.memory import keep_freed_memory
 from reid.training.objective import build_objective
 from reid.training.pair_fit import fit_pair_metric
 
@@ -82,6 +83,7 @@ def run_training(
     overrides = {key: value for key, value in (("steps", own.steps), ("learning_rate", own.learning_rate)) if value is not None}
     settings = params.train.model_copy(update=overrides)
     torch.set_num_threads(settings.threads)
+    keep_freed_memory()
     torch.manual_seed(params.seed)
     model, spec = load_model(start) if start else (build_model(model_spec(params)), model_spec(params))
     model = model.to(memory_format=torch.channels_last)

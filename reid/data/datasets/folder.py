@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 
 from reid.data.catalog import Record
+from reid.data.datasets.layout import IMAGE_SUFFIXES
 from reid.errors import ReidError, UsageError
 
-__all__ = ["IMAGE_SUFFIXES", "read_folder"]
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+__all__ = ["read_folder"]
 
 
 def read_folder(root: Path, pattern: str, split: str = "train") -> list[Record]:

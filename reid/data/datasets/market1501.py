@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from reid.data.catalog import Record
-from reid.errors import ReidError, UsageError
+from reid.data.datasets.layout import images_in, inside, parsed, require
 
 __all__ = ["read_market1501"]
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"(?P<identity>-1|\d{4})_c(?P<camera>\d)s\d_(?P<frame>\d+)_\d
 _FOLDERS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 
 
-def read_market1501(root: Path) -> list[Record]:
+def read_market1501(root: Path, partition: int = 0) -> list[Record]:
     """Records of all three folders in the order of their names; junk is left out.
 
     Raises:
@@ -24,17 +24,10 @@ def read_market1501(root: Path) -> list[Record]:
         ReidError: a file's name is not of the set's form, or a folder is empty.
     """
     records = []
-    for folder, split in _FOLDERS.items():
-        directory = root / folder
-        if not directory.is_dir():
-            raise UsageError(f"{root} is not Market-1501: the folder {folder} is missing")
-        files = sorted(directory.glob("*.jpg"))
-        if not files:
-            raise ReidError(f"{directory} holds no .jpg file: unpack the data set again")
-        for path in files:
-            match = _NAME.match(path.name)
-            if match is None:
-                raise ReidError(f"{path}: the name is not of Market-1501's form 0002_c1s1_000451_03.jpg: remove or rename the file")
+    folders = require(inside(root, "Market-1501-v15.09.15"), "Market-1501", *_FOLDERS)
+    for folder, split in zip(folders, _FOLDERS.values(), strict=True):
+        for path in images_in(folder):
+            match = parsed(_NAME, path, "0002_c1s1_000451_03.jpg")
             if match["identity"] != "-1":
                 records.append(Record(path, match["identity"], match["camera"], split, frame=int(match["frame"])))
     return records

@@ -1,0 +1,152 @@
+"""Footage with MOTChallenge truth, cut into crops: sequences of frames or videos in, image files and records out."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from reid.data.catalog import Record
+from reid.errors import ReidError, UsageError
+from reid.files import atomic_directory
+
+__all__ = ["Cut", "cut_footage", "find_sequences"]
+
+Image = npt.NDArray[np.uint8]
+_VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
+_PEDESTRIAN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    person: int
+    xyxy: tuple[int, int, int, int]
+
+
+@dataclass
+class Cut:
+    """What was cut: the records, and how many boxes were left out and why; cut + left out = boxes of the truth."""
+
+    records: list[Record] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def find_sequences(root: Path) -> list[tuple[str, Path, Path]]:
+    """Name, frames and truth of each sequence below ``root``, sorted.
+
+    A sequence is a folder with ``img1`` and ``gt/gt.txt`` (Milan et al. 2016), or a video with a truth of its name (``camera1.webm``,
+    ``camera1.txt``) or, alone in its folder, with ``gt.txt``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [
+        (truth.parents[1].name, truth.parents[1] / "img1", truth)
+        for truth in root.rglob("gt/gt.txt")
+        if (truth.parents[1] / "img1").is_dir()
+    ]
+    videos = [path for path in root.rglob("*") if path.suffix.lower() in _VIDEOS]
+    for video in videos:
+        alone = sum(other.parent == video.parent for other in videos) == 1
+        truth = video.with_suffix(".txt")
+        truth = video.parent / "gt.txt" if alone and not truth.exists() else truth
+        if truth.exists():
+            found.append((video.stem, video, truth))
+    if not found:
+        raise UsageError(f"{root} holds no footage with truth: want SEQUENCE/img1 with SEQUENCE/gt/gt.txt, or camera1.mp4 with camera1.txt")
+    return sorted(found)
+
+
+def cut_footage(
+    root: Path,
+    out: Path,
+    *,
+    every: int,
+    min_height: int,
+    min_visibility: float,
+    shared_identities: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> Cut:
+    """Cut the boxes of every ``every``-th frame into ``out``, as ``SEQUENCE_0007_000031.jpg``.
+
+    Args:
+        root: see :func:`find_sequences`.
+        out: a folder, replaced whole.
+        every: frames between two that are cut.
+        min_height: pixels; lower boxes are left out, after clipping to the image.
+        min_visibility: where the truth tells it (MOT16 and later).
+        shared_identities: the same number is the same person in every sequence; otherwise each sequence has people of its own.
+        progress: called with sequences done, and how many there are.
+
+    Raises:
+        UsageError: there is no footage.
+        ReidError: a truth cannot be parsed, or a frame of it is missing.
+    """
+    cut = Cut()
+    sequences = find_sequences(root)
+    with atomic_directory(out) as temporary:
+        for done, (name, frames, truth) in enumerate(sequences, 1):
+            boxes = _read_truth(truth, every, min_visibility, cut.left_out)
+            for number, image in _frames(frames, sorted(boxes)):
+                for box in boxes[number]:
+                    x0, y0, x1, y1 = (
+                        max(box.xyxy[0], 0),
+                        max(box.xyxy[1], 0),
+                        min(box.xyxy[2], image.shape[1]),
+                        min(box.xyxy[3], image.shape[0]),
+                    )
+                    if y1 - y0 < min_height or x1 <= x0:
+                        cut.left_out["lower than data.footage.min_height"] += 1
+                        continue
+                    file = f"{name}_{box.person:04d}_{number:06d}.jpg"
+                    cv2.imwrite(str(temporary / file), image[y0:y1, x0:x1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+                    identity = f"{box.person:04d}" if shared_identities else f"{name}_{box.person:04d}"
+                    cut.records.append(Record(out / file, identity, name, "train", number, f"{name}_{box.person:04d}"))
+            if progress is not None:
+                progress(done, len(sequences))
+    return cut
+
+
+def _read_truth(path: Path, every: int, min_visibility: float, left_out: Counter[str]) -> dict[int, list[_Box]]:
+    """The boxes to cut by frame number. Nine columns tell class and visibility (MOT16 on); ten have places in 3D (MOT15)."""
+    boxes: dict[int, list[_Box]] = defaultdict(list)
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            values = [float(value) for value in line.split(",")]
+            frame, person, x, y, width, height, flag = values[:7]
+        except ValueError as error:
+            raise ReidError(f"{path} line {number} is {line[:60]!r}: want frame, id, x, y, width, height, flag, ...") from error
+        if flag == 0 or (len(values) == 9 and values[7] != _PEDESTRIAN):
+            left_out["not a pedestrian to be counted"] += 1
+        elif (int(frame) - 1) % every:
+            left_out["between the frames of data.footage.every"] += 1
+        elif len(values) == 9 and values[8] < min_visibility:
+            left_out["less visible than data.footage.min_visibility"] += 1
+        else:
+            boxes[int(frame)].append(_Box(int(person), (round(x), round(y), round(x + width), round(y + height))))
+    return boxes
+
+
+def _frames(source: Path, numbers: list[int]) -> Iterator[tuple[int, Image]]:
+    """The wanted frames (numbered from 1) of a folder or a video, BGR."""
+    if source.is_dir():
+        files = {int(path.stem): path for path in source.iterdir() if path.stem.isdigit()}
+        for number in numbers:
+            image = cv2.imread(str(files[number])) if number in files else None
+            if image is None:
+                raise ReidError(f"{source} has no readable frame {number}, which its truth names: unpack the sequence again")
+            yield number, image
+        return
+    capture, wanted, number = cv2.VideoCapture(str(source)), set(numbers), 0
+    while number < max(wanted, default=0):
+        number += 1
+        if not capture.grab():
+            raise ReidError(f"{source} ends before frame {number}, but its truth goes on to {max(wanted)}: get the video again")
+        if number in wanted:
+            yield number, capture.retrieve()[1]
+    capture.release()

@@ -1,0 +1,87 @@
+"""What the readers share: folders that must be there, names that must parse, and partitions drawn once and for all."""
+
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+
+from reid.errors import ReidError, UsageError
+
+__all__ = ["IMAGE_SUFFIXES", "images_in", "inside", "parsed", "read_mat", "require", "seeded", "shuffled"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def inside(root: Path, *names: str) -> Path:
+    """The folder a set unpacks to, whether ``root`` is that folder or the one around it."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
+def require(root: Path, name: str, *parts: str) -> tuple[Path, ...]:
+    """``root / part`` for each part.
+
+    Raises:
+        UsageError: one of them is missing.
+    """
+    for part in parts:
+        if not (root / part).exists():
+            raise UsageError(f"{root} is not {name}: {part} is missing; set data.root to the unpacked data set")
+    return tuple(root / part for part in parts)
+
+
+def images_in(folder: Path, recursive: bool = False) -> list[Path]:
+    """The image files of a folder, sorted by name.
+
+    Raises:
+        ReidError: there is none.
+    """
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    files = sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise ReidError(f"{folder} holds no image: unpack the data set again")
+    return files
+
+
+def parsed(pattern: re.Pattern[str], path: Path, form: str) -> re.Match[str]:
+    """What ``pattern`` finds at the start of a file's name.
+
+    Raises:
+        ReidError: nothing; ``form`` shows how such a name looks.
+    """
+    match = pattern.match(path.name)
+    if match is None:
+        raise ReidError(f"{path}: the name is not of the form {form}: remove or rename the file")
+    return match
+
+
+def read_mat(path: Path, key: str) -> np.ndarray:
+    """One variable of a MATLAB file.
+
+    Raises:
+        ReidError: the file is not MATLAB's, or lacks the variable.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return np.asarray(loadmat(path)[key])
+    except (MatReadError, OSError, ValueError, KeyError) as error:
+        raise ReidError(f"{path} is not a MATLAB file with {key!r} ({error}): get it again") from error
+
+
+def shuffled(count: int, draw: int) -> list[int]:
+    """0..count-1 in the order of the ``draw``-th shuffle (from 0) of NumPy's old generator seeded with 0.
+
+    Sets without published partitions are split by it, so that torchreid, after ``numpy.random.seed(0)``, draws the same.
+    """
+    generator = np.random.RandomState(0)
+    for _ in range(draw + 1):
+        order = np.arange(count)
+        generator.shuffle(order)
+    return [int(index) for index in order]
+
+
+def seeded() -> random.Random:
+    """Python's generator seeded with 0, for sets whose partitions torchreid draws with it."""
+    return random.Random(0)  # noqa: S311 - nothing secret is drawn

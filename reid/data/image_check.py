@@ -1,0 +1,86 @@
+"""One image file opened once: what it is, whether it can be used, and what it looks like in a few bytes."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["THUMBNAIL", "Opened", "open_image"]
+
+_TINY = 8  # pixels; below this there is no person to see
+THUMBNAIL = (16, 8, 3)  # height, width, RGB
+_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+_UPRIGHT = (None, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an image file holds.
+
+    Attributes:
+        width, height: pixels, upright.
+        sha256: of the file's bytes; empty when it cannot be read.
+        findings: (kind, detail) pairs, kinds of `reid.data.findings.KINDS`; the first ends the check where the image cannot be used.
+        thumbnail: `THUMBNAIL` uint8, for finding pictures that look alike.
+    """
+
+    width: int
+    height: int
+    sha256: str
+    findings: tuple[tuple[str, str], ...]
+    thumbnail: npt.NDArray[np.uint8] | None
+
+
+def open_image(path: Path) -> Opened:
+    """Read and decode a file; nothing is raised for what is wrong with it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return _useless("unreadable", str(error.strerror))
+    if not data:
+        return _useless("empty", "0 bytes")
+    notes = []
+    try:
+        with Image.open(io.BytesIO(data)) as header:  # decodes nothing yet
+            turned = header.getexif().get(_ORIENTATION) not in _UPRIGHT
+            mode, kind = header.mode, header.format or "image"
+            if not _ends_well(data, kind):
+                header.load()
+    except UnidentifiedImageError:
+        return _useless("not_an_image", f"begins with {data[:8]!r}")
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        return _useless("truncated", f"{' '.join(str(error).split())}")
+    # OpenCV turns by EXIF and converts to 8-bit BGR, as the store and the evaluation do.
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return _useless("not_an_image", f"{kind} that cannot be decoded")
+    height, width = image.shape[:2]
+    if min(height, width) < _TINY:
+        notes.append(("tiny", f"{width}x{height} pixels"))
+    if mode != "RGB":
+        notes.append(("non_rgb", f"{kind} of mode {mode}"))
+    if turned:
+        notes.append(("exif_rotated", f"{width}x{height} pixels once upright"))
+    small = cv2.resize(image, (THUMBNAIL[1], THUMBNAIL[0]), interpolation=cv2.INTER_AREA)
+    thumbnail = np.ascontiguousarray(small[..., ::-1], np.uint8)
+    return Opened(width, height, hashlib.sha256(data).hexdigest(), tuple(notes), thumbnail)
+
+
+def _useless(kind: str, detail: str) -> Opened:
+    return Opened(0, 0, "", ((kind, detail),), None)
+
+
+def _ends_well(data: bytes, kind: str) -> bool:
+    """Whether the file has its format's last bytes; decoding it a second time tells for sure, and is spared where it has."""
+    if kind in ("JPEG", "MPO"):
+        return b"\xff\xd9" in data[-32:]
+    if kind == "PNG":
+        return b"IEND" in data[-32:]
+    if kind == "WEBP":
+        return len(data) >= int.from_bytes(data[4:8], "little") + 8
+    return False
