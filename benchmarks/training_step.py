@@ -3,11 +3,13 @@
 Both sides train the same network (MobileNetV2, 1280-d, BN-neck, classifier) on the same image files at the same size with the same
 batches (P x K), augmentations (flip, shift, colour, erasing), losses (batch-hard triplet and smoothed softmax) and number of threads. A
 step is all of it: reading, augmenting, forward, losses, backward, optimiser; here also gradient clipping, the averaged weights and the
-sums of what is logged. Decoding into the store happens once, before; its time is printed beside.
+sums of what is logged. Decoding into the store happens once, before; its time is printed beside. Each side has a process of its own,
+as it would have at work, so that our allocator settings do not help the peer; they take turns.
 """
 
 import contextlib
 import io
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -63,7 +65,35 @@ def images_per_second(moments: Sequence[float], batch: int) -> float:
     return batch * (len(kept) - 1) / (kept[-1] - kept[0])
 
 
-def our_round(records: Sequence[Record], images: np.ndarray, spec: ModelSpec, settings: TrainParams) -> Callable[[], float]:
+class Side:
+    """One candidate in a process of its own; each ``measure`` trains a round there and returns its images per second."""
+
+    def __init__(self, build: Callable[..., Callable[[], float]], inputs: tuple[Any, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve_rounds, args=(theirs, build, inputs))
+        self.process.start()
+
+    def measure(self) -> float:
+        self.pipe.send(True)
+        return float(self.pipe.recv())
+
+    def close(self) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+def serve_rounds(pipe: Any, build: Callable[..., Callable[[], float]], inputs: tuple[Any, ...]) -> None:
+    settings = inputs[2]
+    torch.set_num_threads(settings.threads)
+    run = build(*inputs)
+    while pipe.recv():
+        pipe.send(run())
+
+
+def our_round(records: Sequence[Record], spec: ModelSpec, settings: TrainParams) -> Callable[[], float]:
+    keep_freed_memory()
+    images = load_images([record.path for record in records], spec.height, spec.width)
     labels = np.unique([record.identity for record in records], return_inverse=True)[1].astype(np.int64)
     cameras = np.array([record.camera for record in records])
     nobody = np.empty(0, np.str_)
@@ -161,8 +191,6 @@ def settings_for(steps: int, threads: int) -> TrainParams:
 
 def main() -> None:
     chosen = arguments(__doc__ or "", images="", pattern=r"^(?P<identity>\d+)_c(?P<camera>\d+)_", rounds=5, threads=2, workers=4, people=50)
-    torch.set_num_threads(chosen.threads)
-    keep_freed_memory()  # for both
     # As in torchreid's own MobileNetV2: the last stage halves the map.
     spec = ModelSpec("mobilenet_v2", "imagenet", 128, 64, neck_feature="before_bn", last_stride=2)
     with tempfile.TemporaryDirectory() as temporary:
@@ -172,15 +200,20 @@ def main() -> None:
         if settings.steps < 3 * SKIPPED:
             raise UsageError(f"{folder} has {len(records)} images: {96 * SKIPPED} or more are needed to time a round")
         started = time.perf_counter()
-        images = load_images([record.path for record in records], spec.height, spec.width)
+        load_images([record.path for record in records], spec.height, spec.width)
         decoding = time.perf_counter() - started
-        runs = {"reid": our_round(records, images, spec, settings), "torchreid": torchreid_round(records, spec, settings, chosen.workers)}
-        speeds: dict[str, list[float]] = {name: [] for name in runs}
+        sides = {
+            "reid": Side(our_round, (records, spec, settings)),
+            "torchreid": Side(torchreid_round, (records, spec, settings, chosen.workers)),
+        }
+        speeds: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(chosen.rounds + 1):  # one round to warm up
-            for name in sorted(runs, reverse=bool(number % 2)):
-                speed = runs[name]()
+            for name in sorted(sides, reverse=bool(number % 2)):
+                speed = sides[name].measure()
                 if number:
                     speeds[name].append(speed)
+        for side in sides.values():
+            side.close()
     ratio = statistics.median(ours / peer for ours, peer in zip(speeds["reid"], speeds["torchreid"], strict=True))
     rows = [[name, statistics.median(values), min(values), max(values)] for name, values in speeds.items()]
     title = f"MobileNetV2 at 128x64, {chosen.threads} threads, batches of 32, {len(records)} images: {ratio:.2f} times as fast"

@@ -118,6 +118,9 @@ class SyntheticParams(_Section):
     images_per_camera: int = Field(ge=1)
     footage_people: int = Field(ge=2)
     footage_seconds: float = Field(gt=0)
+    clothes_change: float = Field(ge=0, le=1)
+    daylight: float = Field(ge=0, le=1)
+    crowd: float = Field(ge=0, le=1)
 
 
 class ModelParams(_Section):

@@ -110,7 +110,7 @@ def train(
     torch.manual_seed(seed)
     parameters = [*model.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(
-        [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
     )
     averaged = AveragedModel(model, multi_avg_fn=_moving_average(settings.ema), use_buffers=True)
     states = {"model": model, "objective": objective, "averaged": averaged}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
 
-__all__ = ["Appearance", "Colour", "attribute_names", "look_alike_of", "sample_person"]
+__all__ = ["Appearance", "Colour", "attribute_names", "changed_clothes", "look_alike_of", "sample_person"]
 
 Colour = tuple[float, float, float]
 Pattern = Literal["plain", "stripes", "pinstripes", "checks", "dots", "blocks", "band", "logo"]
@@ -163,6 +163,18 @@ def sample_person(seed: int, identity: int) -> Appearance:
     rng = generator(seed, "appearance", identity)
     original = look_alike_of(identity)
     return _random_person(rng) if original is None else _change_details(sample_person(seed, original), rng)
+
+
+_LASTING = ("stature", "build", "hips", "skin", "hair", "hair_length", "hair_tied")
+
+
+def changed_clothes(seed: int, identity: int) -> Appearance:
+    """The same person on another day: body, skin and hair as in `sample_person`, all that is worn drawn anew."""
+    person = sample_person(seed, identity)
+    other = _random_person(generator(seed, "clothes", identity))
+    worn = replace(other, **{name: getattr(person, name) for name in _LASTING})
+    # A skirt is drawn for waisted bodies only, as in the first outfit.
+    return replace(worn, lower_kind="trousers", lower_length=1.0) if worn.lower_kind == "skirt" and person.hips < 0.5 else worn
 
 
 def _shade(rng: np.random.Generator, colour: Colour, spread: float = 0.035) -> Colour:

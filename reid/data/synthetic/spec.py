@@ -18,13 +18,22 @@ _LEAST: dict[str, float] = {
     "footage_width": 160,
     "footage_height": 120,
     "seed": 0,
+    "clothes_change": 0.0,
+    "daylight": 0.0,
+    "crowd": 0.0,
 }
+_SHARES = ("clothes_change", "daylight", "crowd")
 _SECONDS_IN_VIEW, _MOST_IN_VIEW = 4.4, 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class TownSpec:
     """What to render. Sizes are pixels; a person in the footage is 0.25 to 0.47 of ``footage_height`` tall.
+
+    Three shares from 0 to 1 make crops harder; 0, the default, leaves every byte as it is without them:
+    ``clothes_change`` of the people wear another outfit from the second half of their images of each camera on (body, skin and hair
+    stay); ``daylight`` moves brightness and colour through the hours of a day, at 1 from noon to dusk; ``crowd`` of the crops show two
+    or three others before or behind the person.
 
     Raises:
         UsageError: a field is too small, too large for another, or not a number of its type.
@@ -41,6 +50,9 @@ class TownSpec:
     footage_width: int = 480
     footage_height: int = 360
     seed: int = 7
+    clothes_change: float = 0.0
+    daylight: float = 0.0
+    crowd: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -49,6 +61,9 @@ class TownSpec:
             if not isinstance(value, number) or isinstance(value, bool) or not least <= value < 1e6:
                 kind = "number" if isinstance(least, float) else "whole number"
                 raise UsageError(f"synthetic town: {field.name} is {value!r}, want a {kind} from {least} on")
+        for name in _SHARES:
+            if getattr(self, name) > 1:
+                raise UsageError(f"synthetic town: {name} is {getattr(self, name)}, want a share from 0 to 1")
         if self.people > 9999:
             raise UsageError(f"synthetic town: people is {self.people}, want at most 9999: names have four digits")
         if self.footage_people > self.people:

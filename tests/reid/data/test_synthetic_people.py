@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.data.synthetic import Appearance, TownSpec, attribute_names, look_alike_of, sample_person
+from reid.data.synthetic import Appearance, TownSpec, attribute_names, changed_clothes, look_alike_of, sample_person
 from reid.data.synthetic.body import draw_person
 from reid.data.synthetic.cameras import build_camera, respond
 from reid.data.synthetic.crops import place
@@ -135,3 +135,11 @@ class TestPeople:
     def test_people_differ(self):
         assert len({sample_person(1, identity) for identity in range(1, 400)}) == 399
         assert sample_person(1, 1) != sample_person(2, 1)
+
+
+def test_changed_clothes_leave_the_body() -> None:
+    for identity in range(1, 30):
+        before, after = sample_person(7, identity), changed_clothes(7, identity)
+        assert (before.stature, before.build, before.skin, before.hair) == (after.stature, after.build, after.skin, after.hair)
+        assert np.abs(np.subtract(before.upper, after.upper)).max() > 0 and before != after
+        assert after.lower_kind != "skirt" or after.hips >= 0.5
