@@ -9,7 +9,7 @@ import numpy as np
 
 from reid.data.catalog import SPLITS, Catalog
 from reid.data.findings import KINDS, Problem
-from reid.data.store import read_image
+from reid.data.store import load_images
 from reid.evaluation.canvas import COLOURS, new_figure, save, style
 from reid.evaluation.page import Figure, Section, Table, write_page
 
@@ -127,7 +127,7 @@ def _show_people(catalog: Catalog, path: Path, people: int = 6, cameras: int = 4
         tiles = []
         for camera in shown_cameras:
             files = images.get((identity, camera), [])[:2]
-            tiles += [read_image(file, 128, 64) for file in files] + [empty] * (2 - len(files))
+            tiles += [*load_images(files, 128, 64), *[empty] * (2 - len(files))]
         rows.append(np.hstack([np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles]))
     cv2.imwrite(str(path), np.vstack(rows)[..., ::-1])
     where = f"two images from each of the cameras {', '.join(shown_cameras)}, grey where there is none"

@@ -56,7 +56,10 @@ def open_image(path: Path) -> Opened:
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         return _useless("truncated", f"{' '.join(str(error).split())}")
     # OpenCV turns by EXIF and converts to 8-bit BGR, as the store and the evaluation do.
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
     if image is None:
         return _useless("not_an_image", f"{kind} that cannot be decoded")
     height, width = image.shape[:2]

@@ -14,7 +14,7 @@ from reid.data.catalog import Record
 from reid.data.checks import inspect
 from reid.data.findings import KINDS, Policy
 from reid.data.near_duplicates import near_duplicates
-from reid.data.store import read_image
+from reid.data.store import load_images
 from reid.errors import ReidError
 
 KEEP: dict[str, Policy] = {kind: "keep" if "keep" in KINDS[kind].choices else "leave_out" for kind in KINDS}
@@ -85,14 +85,14 @@ def test_every_kind_of_bad_file_is_listed_and_dealt_with(name: str, kind: str, m
         assert [row["path"] for row in done.rows] == (["good.png", name] if policy == "keep" else ["good.png"])
         assert len(done.rows) + sum(problem.images_out for problem in done.problems) == done.images_in == 2
         for row in done.rows:  # what is kept can be trained on
-            assert read_image(tmp_path / str(row["path"]), 32, 16).shape == (32, 16, 3)
+            assert load_images([tmp_path / str(row["path"])], 32, 16).shape == (1, 32, 16, 3)
 
 
 def test_what_exif_says_is_applied(tmp_path: Path) -> None:
     rotated(tmp_path / "lying.jpg")
     done = inspect([Record(tmp_path / "lying.jpg", "a", "1", "train")], tmp_path, KEEP)
     assert (done.rows[0]["width"], done.rows[0]["height"]) == (16, 32)
-    image = read_image(tmp_path / "lying.jpg", 32, 16)
+    image = load_images([tmp_path / "lying.jpg"], 32, 16)[0]
     assert image[4, 8, 0] > 200
     assert image[28, 8, 0] < 50
 
