@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,6 +56,14 @@ class Camera(_Section):
         if region and len(region) < 3:
             raise ValueError("a region needs at least three corners [x, y]")
         return region
+
+    @field_validator("start_time")
+    @classmethod
+    def _plausible(cls, start: datetime | None) -> datetime | None:
+        # Found now and not after hours of work, when an impossible sum of times would end the job.
+        if start is not None and not _FIRST_YEAR <= start.year < _LAST_YEAR:
+            raise ValueError(f"the year is {start.year}: want the clock time of the first frame, {_FIRST_YEAR} to {_LAST_YEAR - 1}")
+        return start
 
     @field_validator("frames")
     @classmethod

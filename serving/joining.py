@@ -1,5 +1,6 @@
 """Tracklets that are one person's: joined across segment borders by their boxes, and after a loss by appearance and motion."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,15 +9,18 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["Ends", "box_iou", "chain", "join_border", "link_scores", "neutral_distance"]
+__all__ = ["Ends", "at_edge", "box_iou", "chain", "join_border", "link_scores", "neutral_distance"]
 
 _SAME_BOX_IOU = 0.7
 _KEEPS_SPEED_S = 1.5  # how long somebody walks on as before
 _MISS, _MISS_PER_S = 0.25, 0.3  # standard deviation of a predicted place, in body heights
 _LEAST_PAIRS = 20
 _SCENE = 60.0  # area of a picture in squared body heights
+_LEFT = np.log(10.0)  # nine of ten who reach the picture's edge are not back within the gap
+_CAME = np.log(4.0)  # who is new begins at an edge, a quarter of the picture, more often than anywhere else
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Ends:
     """Where N tracklets begin and end, and how they look.
 
     ``first_s``, ``last_s`` (N,) seconds; ``head``, ``tail`` (N, 8): the box xyxy at the start and at the end with its velocity in
-    pixels a second; ``embeddings`` (N, D) of norm 1.
+    pixels a second; ``embeddings`` (N, D) of norm 1; ``enters``, ``leaves`` (N,) bool: it begins or ends at the picture's edge.
     """
 
     first_s: Floats
@@ -32,6 +36,8 @@ class Ends:
     head: Floats
     tail: Floats
     embeddings: Floats
+    enters: Bools
+    leaves: Bools
 
 
 def join_border(before: tuple[Ints, Ints, Floats], after: tuple[Ints, Ints, Floats]) -> list[tuple[int, int]]:
@@ -59,22 +65,27 @@ def join_border(before: tuple[Ints, Ints, Floats], after: tuple[Ints, Ints, Floa
     return pairs
 
 
-def neutral_distance(ends: Ends, most: float) -> float:
+def neutral_distance(cameras: Sequence[Ends], most: float) -> float:
     """The distance between embeddings that speaks neither for one person nor for two, in this footage; at most ``most``.
 
-    Tracklets that are there at the same time are different people, so their distances show how unlike two people of this
+    Tracklets that one camera sees at the same time are different people, so their distances show how unlike two people of this
     footage look at least: four fifths of what all but one in twenty pairs exceed. With too few pairs the answer is ``most``.
     """
+    apart = np.concatenate([_apart(ends) for ends in cameras])
+    if len(apart) < _LEAST_PAIRS:
+        return most
+    return min(most, 0.8 * float(np.quantile(apart, 0.05)))
+
+
+def _apart(ends: Ends) -> Floats:
+    """Distances of the pairs of tracklets that are there at the same time."""
     order = np.argsort(ends.first_s, kind="stable")
     begins = ends.first_s[order]
     reach = np.searchsorted(begins, ends.last_s[order], side="right")
     count = np.maximum(reach - np.arange(len(order)) - 1, 0)
     i = np.repeat(np.arange(len(order)), count)
     j = i + 1 + np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-    if len(i) < _LEAST_PAIRS:
-        return most
-    apart = np.linalg.norm(ends.embeddings[order[i]] - ends.embeddings[order[j]], axis=1)
-    return min(most, 0.8 * float(np.quantile(apart, 0.05)))
+    return np.linalg.norm(ends.embeddings[order[i]] - ends.embeddings[order[j]], axis=1)
 
 
 def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Ints, Ints, Floats]:
@@ -82,7 +93,8 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
 
     The score is a log likelihood ratio, the same person against two people, of how far apart end and beginning lie and of how
     alike they look. Somebody unseen keeps his speed for a while; where he is then is uncertain by a quarter of a body height
-    plus a third for each second. Somebody else may begin anywhere in the picture. Embeddings at ``same_distance`` (Euclidean)
+    plus a third for each second. Somebody else may begin anywhere in the picture, and does so most often at its edge, where
+    people also leave for good. Embeddings at ``same_distance`` (Euclidean)
     speak for neither side, a tenth less is worth one unit.
 
     Args:
@@ -105,7 +117,7 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
     motion = np.log(_SCENE / (2.0 * np.pi * sigma**2)) - miss**2 / (2.0 * sigma**2)
     distance = np.linalg.norm(ends.embeddings[i] - ends.embeddings[j], axis=1)
     appearance = np.clip((same_distance - distance) / (0.1 * same_distance), -5.0, 5.0)
-    score = motion + appearance
+    score = motion + appearance - _LEFT * ends.leaves[i] - _CAME * ends.enters[j]
     good = score > 0
     return i[good], j[good], score[good]
 
@@ -156,6 +168,13 @@ def box_iou(a: Floats, b: Floats) -> Floats:
     area_a, area_b = np.prod(a[:, 2:] - a[:, :2], axis=1), np.prod(b[:, 2:] - b[:, :2], axis=1)
     union = area_a[:, None] + area_b[None, :] - shared
     return np.asarray(shared / np.maximum(union, 1e-9), np.float64)
+
+
+def at_edge(boxes: Floats, width: int, height: int) -> Bools:
+    """Which boxes (N, 4 or more) xyxy are at the edge of the picture, or nearer to it than a tenth of their height."""
+    near = 0.1 * (boxes[:, 3] - boxes[:, 1])
+    low = (boxes[:, 0] <= near) | (boxes[:, 1] <= near)
+    return np.asarray(low | (boxes[:, 2] >= width - near) | (boxes[:, 3] >= height - near), np.bool_)
 
 
 def _feet(end: Floats) -> Floats:

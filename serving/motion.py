@@ -16,6 +16,7 @@ __all__ = ["MotionDetector", "join_fragments", "split_wide"]
 Mask = npt.NDArray[np.uint8]
 _UPRIGHT = 1.5  # height to width above which a blob may be a whole person
 _WIDE = 0.6  # width to height above which a blob may be several people side by side
+_ASIDE, _REACH = 0.005, 0.15  # of the picture's height: how far aside, above and below grey clothes what is sure may lie
 _PERSON = 0.42  # width to height of one standing person
 
 
@@ -31,7 +32,7 @@ class MotionDetector:
 
     def __init__(self, min_size: tuple[int, int] = (8, 24), work_height: int = 480) -> None:
         self.min_size, self.work_height = min_size, work_height
-        self._background = cv2.createBackgroundSubtractorMOG2(history=1000, varThreshold=36, detectShadows=True)
+        self._background = cv2.createBackgroundSubtractorMOG2(history=1000, varThreshold=30, detectShadows=True)
         self._seen = 0
 
     def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
@@ -44,11 +45,27 @@ class MotionDetector:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         changed = self._background.apply(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image)
         self._seen += 1
-        mask = (changed == 255).astype(np.uint8)  # shadows are 127
+        mask = people_mask(changed)
         if self._seen == 1 or np.count_nonzero(mask) > 0.5 * mask.size:
             return sv.Detections.empty()
         boxes = np.concatenate([split_wide(mask, box) for box in _blobs(mask)] or [np.zeros((0, 4), np.float32)])
         return make_detections(boxes / scale, np.ones(len(boxes), np.float32), width, height, self.min_size)
+
+
+def people_mask(changed: Mask) -> Mask:
+    """Where people are, 1, in a picture (H, W) of unchanged 0, shadow 127 and changed 255.
+
+    Grey clothes look like a shadow: what does so belongs to a person when there is something of the person above and below it.
+    A cast shadow has nothing below.
+    """
+    sure: Mask = (changed == 255).astype(np.uint8)
+    wide = cv2.dilate(sure, np.ones((1, 2 * max(1, round(_ASIDE * len(sure))) + 1), np.uint8))
+    reach = max(1, round(_REACH * len(sure)))
+    column = np.ones((reach, 1), np.uint8)
+    above = cv2.dilate(wide, column, anchor=(0, reach - 1))
+    below = cv2.dilate(wide, column, anchor=(0, 0))
+    sure[(changed == 127) & (above > 0) & (below > 0)] = 1
+    return sure
 
 
 def join_fragments(boxes: Boxes, reach: float) -> Boxes:

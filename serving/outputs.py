@@ -18,6 +18,7 @@ from serving.boxes import Boxes, boxes_of
 from serving.gallery import Gallery
 from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, identify
+from serving.presence import one_at_a_time
 from serving.runs import CameraRun
 from serving.sightings import Sighting, collect, pooled
 from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
@@ -79,10 +80,11 @@ def write_outputs(
     clock = time.perf_counter()
     seconds = _seconds_of_segments(runs)
     cameras = {run.camera.id: run.camera for run in runs}
-    sightings = {run.camera.id: collect(run.camera.id, run.segments, work, job.link, threshold, job.tracker.min_frames) for run in runs}
+    sightings = collect(runs, work, job.link, threshold, job.tracker.min_frames)
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     matches = identify(embeddings, gallery, threshold, job.policy, job.top_k) if everyone else []
+    matches = one_at_a_time(everyone, matches)
     earlier, series = read_earlier(job.earlier, facts["model"]["fingerprint"])
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
     numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)

@@ -1,6 +1,6 @@
 """From tracklets of segments to sightings: a person seen by one camera from when to when, with a name or ``unknown``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from serving.job import LinkSpec
-from serving.joining import Ends, chain, join_border, link_scores, neutral_distance
+from serving.joining import Ends, at_edge, chain, join_border, link_scores, neutral_distance
 from serving.matching import pool
+from serving.runs import CameraRun
 from serving.segments import Segment
+from serving.video import Footage
 
 __all__ = ["Member", "Sighting", "collect", "pooled"]
 
@@ -50,23 +52,21 @@ class Sighting:
         return max(float(member.row["last_s"]) for member in self.members)
 
 
-def collect(
-    camera: str, segments: Sequence[Segment], folder: Path, link: LinkSpec, same_distance: float, min_frames: int
-) -> list[Sighting]:
-    """Join the stored tracklets of a camera's segments into sightings, in order of their start.
+def collect(runs: Sequence[CameraRun], folder: Path, link: LinkSpec, same_distance: float, min_frames: int) -> dict[str, list[Sighting]]:
+    """Join the stored tracklets of each camera's segments into sightings, in order of their start.
 
     What has fewer than ``min_frames`` frames is left out, and what was mostly less sure than it takes to start a tracklet: things
     that look a little like a person for a long time.
     """
-    members = [
-        Member(segment.index, int(row["raw"]), row)
-        for segment in segments
-        for row in pq.read_table(folder / segment.name / "tracklets.parquet").to_pylist()
-    ]
-    groups = _across_borders(members, segments, folder)
-    if link.enabled and len(groups) > 1:
-        groups = _linked(groups, link, same_distance)
-    groups = [group for group in groups if _trusted(group, min_frames)]
+    cameras = {run.camera.id: _across_borders(run.segments, folder) for run in runs}
+    if link.enabled:
+        ends = {run.camera.id: _ends(cameras[run.camera.id], run.footage) for run in runs if run.footage and cameras[run.camera.id]}
+        limit = link.same_distance or max(neutral_distance(list(ends.values()), same_distance), 1e-3)
+        cameras |= {name: _linked(cameras[name], one, link.max_gap_s, limit) for name, one in ends.items()}
+    return {name: _numbered(name, [group for group in groups if _trusted(group, min_frames)]) for name, groups in cameras.items()}
+
+
+def _numbered(camera: str, groups: list[list[Member]]) -> list[Sighting]:
     groups.sort(key=lambda group: (min(m.row["first_s"] for m in group), group[0].segment, group[0].raw))
     return [Sighting(camera, number, tuple(group)) for number, group in enumerate(groups, start=1)]
 
@@ -82,7 +82,8 @@ def pooled(members: Sequence[Member]) -> npt.NDArray[np.float32]:
     return pool(vectors, np.asarray([member.row["weight"] for member in members]))
 
 
-def _across_borders(members: list[Member], segments: Sequence[Segment], folder: Path) -> list[list[Member]]:
+def _across_borders(segments: Sequence[Segment], folder: Path) -> list[list[Member]]:
+    members = [Member(segment.index, int(row["raw"]), row) for segment in segments for row in _stored(folder / segment.name)]
     by_key = {(member.segment, member.raw): member for member in members}
     group_of: dict[tuple[int, int], list[Member]] = {}
     groups: list[list[Member]] = []
@@ -103,6 +104,14 @@ def _across_borders(members: list[Member], segments: Sequence[Segment], folder: 
     return groups
 
 
+def _stored(segment: Path) -> Iterator[dict[str, Any]]:
+    table = pq.read_table(segment / "tracklets.parquet")
+    vectors = table["embedding"].to_pylist()
+    for row, vector in zip(table.drop_columns("embedding").to_pylist(), vectors, strict=True):
+        # As an array: a list of floats is eight times as large, and all of a job's are in memory at once.
+        yield row | {"embedding": np.asarray(vector, np.float32)}
+
+
 def _boxes(segment: Segment, folder: Path, border: Segment) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     shared = [("frame", ">=", border.begin), ("frame", "<", border.first)]
     table = pq.read_table(folder / segment.name / "detections.parquet", filters=shared)
@@ -110,16 +119,22 @@ def _boxes(segment: Segment, folder: Path, border: Segment) -> tuple[npt.NDArray
     return table["raw"].to_numpy(), table["frame"].to_numpy(), np.column_stack([x, y, x + w, y + h])
 
 
-def _linked(groups: list[list[Member]], link: LinkSpec, same_distance: float) -> list[list[Member]]:
-    ends = Ends(
+def _ends(groups: list[list[Member]], footage: Footage) -> Ends:
+    head = np.asarray([group[0].row["head"] for group in groups], np.float64)
+    tail = np.asarray([group[-1].row["tail"] for group in groups], np.float64)
+    return Ends(
         np.asarray([min(m.row["first_s"] for m in group) for group in groups], np.float64),
         np.asarray([max(m.row["last_s"] for m in group) for group in groups], np.float64),
-        np.asarray([group[0].row["head"] for group in groups], np.float64),
-        np.asarray([group[-1].row["tail"] for group in groups], np.float64),
+        head,
+        tail,
         np.asarray([pooled(group) for group in groups], np.float64),
+        at_edge(head, footage.width, footage.height),
+        at_edge(tail, footage.width, footage.height),
     )
-    limit = neutral_distance(ends, same_distance) if link.same_distance is None else link.same_distance
-    labels = chain(len(groups), *link_scores(ends, link.max_gap_s, max(limit, 1e-3)))
+
+
+def _linked(groups: list[list[Member]], ends: Ends, max_gap_s: float, same_distance: float) -> list[list[Member]]:
+    labels = chain(len(groups), *link_scores(ends, max_gap_s, same_distance))
     linked: dict[int, list[Member]] = {}
     for index in np.argsort(ends.first_s, kind="stable"):
         linked.setdefault(int(labels[index]), []).extend(groups[int(index)])

@@ -74,6 +74,8 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     out, progress, execution = Path(out), progress or Progress(), execution or Execution()
     began = time.perf_counter()
     check_output(job, out)
+    if (result := _only_to_clean_up(out)) is not None:
+        return result
     embedder = load(job.model, job.backend, job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
@@ -96,8 +98,24 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
         "problems": _problems(runs),
     }
     summary = write_outputs(job, runs, gallery, threshold, work, out, facts, began)
-    shutil.rmtree(work)
+    work.rename(_finished(out))  # at one stroke: what is left of it is of a job that is done
+    shutil.rmtree(_finished(out))
     return JobResult(out, summary, tuple(facts["problems"]), embedder.chosen)
+
+
+def _finished(out: Path) -> Path:
+    return out.parent / f".{out.name}.done"
+
+
+def _only_to_clean_up(out: Path) -> JobResult | None:
+    """The result of a job that was killed when all but its stored segments' removal was done."""
+    if not _finished(out).exists():
+        return None
+    shutil.rmtree(_finished(out))
+    if not out.exists():
+        return None
+    summary = read_json(out / JOB_NAME, "job record")
+    return JobResult(out, summary, tuple(summary["problems"]))
 
 
 def check_output(job: Job, out: Path) -> None:

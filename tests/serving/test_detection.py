@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from reid.errors import ReidError, UsageError
 from serving.detection import MotDetector, YoloxDetector, build_detector, inside, letterbox
 from serving.job import Camera, DetectorSpec
-from serving.motion import MotionDetector, join_fragments, split_wide
+from serving.motion import MotionDetector, join_fragments, people_mask, split_wide
 from serving.video import Frame
 from tests.serving.tiny_footage import Walk, draw, write_truth
 
@@ -152,6 +152,18 @@ def test_joining_fragments_is_the_closure_of_pairs(boxes: np.ndarray, reach: flo
                     groups.remove(two)
     wanted = sorted((*boxes[list(g), :2].min(axis=0), *boxes[list(g), 2:].max(axis=0)) for g in groups)
     assert sorted(map(tuple, join_fragments(boxes, reach))) == wanted
+
+
+def test_grey_clothes_are_of_the_person_and_a_cast_shadow_is_not() -> None:
+    changed = np.zeros((200, 100), np.uint8)
+    changed[106:112, 30:70] = 127  # what the person throws on the ground
+    changed[60:70, 40:50] = changed[90:110, 40:50] = 255  # head and legs
+    changed[70:90, 40:50] = 127  # a grey coat
+    mask = people_mask(changed)
+    assert mask[60:110, 40:50].all()
+    assert mask[110:].sum() == 0
+    assert mask[:, 55:].sum() == 0
+    assert people_mask(np.full((50, 50), 127, np.uint8)).sum() == 0
 
 
 def test_two_people_side_by_side_are_cut_apart() -> None:

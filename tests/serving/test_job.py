@@ -46,6 +46,8 @@ def test_paths_are_relative_to_the_job_file(folder: Path, monkeypatch: pytest.Mo
         (minimal(cameras=[{"id": "c1", "source": "a.avi", "frames": [9, 3]}]), ["cameras.0.frames", "1 <= first <= last"]),
         (minimal(cameras=[{"id": "c1", "source": "a.avi", "region": [[0, 0], [1, 1]]}]), ["cameras.0.region", "three corners"]),
         (minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "yesterday"}]), ["cameras.0.start_time"]),
+        (minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "9999-12-31T23:59:00"}]), ["cameras.0.start_time", "year is 9999"]),
+        (minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "0001-01-01T00:00:00"}]), ["cameras.0.start_time", "year is 1"]),
         (minimal(policy="nearest"), ["policy"]),
         (minimal(model="nowhere"), ["model directory", "nowhere", "does not exist"]),
         (minimal(gallery="nowhere.db"), ["gallery", "nowhere.db", "does not exist"]),

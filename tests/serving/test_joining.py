@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.boxes import Boxes, fill_gaps
-from serving.joining import Ends, box_iou, chain, join_border, link_scores, neutral_distance
+from serving.joining import Ends, at_edge, box_iou, chain, join_border, link_scores, neutral_distance
 
 
 def ends_of(count: int, seed: int) -> Ends:
@@ -17,7 +17,9 @@ def ends_of(count: int, seed: int) -> Ends:
     moved = corner + rng.normal(0, 30, (count, 2))
     tail = np.concatenate([moved, moved + np.array([30, 80]), rng.normal(0, 20, (count, 4))], axis=1)
     vectors = rng.standard_normal((count, 3))
-    return Ends(first, first + rng.uniform(0.1, 5, count), head, tail, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    enters, leaves = rng.random((2, count)) < 0.3
+    return Ends(first, first + rng.uniform(0.1, 5, count), head, tail, vectors, enters, leaves)
 
 
 def naive_score(ends: Ends, i: int, j: int, max_gap_s: float, same: float) -> float | None:
@@ -38,7 +40,9 @@ def naive_score(ends: Ends, i: int, j: int, max_gap_s: float, same: float) -> fl
     miss, sigma = (forward + backward) / 2 / height, 0.25 + 0.3 * gap
     same_person = np.exp(-(miss**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
     distance = np.linalg.norm(ends.embeddings[i] - ends.embeddings[j])
-    return float(np.log(same_person / (1 / 60)) + np.clip((same - distance) / (0.1 * same), -5, 5))
+    somebody_else = (4 if ends.enters[j] else 1) / 60
+    comes_back = 0.1 if ends.leaves[i] else 1.0
+    return float(np.log(same_person * comes_back / somebody_else) + np.clip((same - distance) / (0.1 * same), -5, 5))
 
 
 @given(st.integers(0, 12), st.integers(0, 10_000))
@@ -53,18 +57,35 @@ def test_scores_are_the_formula_pair_by_pair(count: int, seed: int) -> None:
         assert found[pair] == pytest.approx(value)
 
 
-@given(st.integers(0, 30), st.integers(0, 1000))
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=3), st.integers(0, 1000))
 @settings(max_examples=60, deadline=None)
-def test_the_neutral_distance_is_learned_from_people_seen_together(count: int, seed: int) -> None:
-    ends = ends_of(count, seed)
+def test_the_neutral_distance_is_learned_from_people_whom_a_camera_sees_together(counts: list[int], seed: int) -> None:
+    cameras = [ends_of(count, seed + number) for number, count in enumerate(counts)]
     together = [
         float(np.linalg.norm(ends.embeddings[a] - ends.embeddings[b]))
-        for a in range(count)
+        for ends in cameras
+        for a in range(len(ends.first_s))
         for b in range(a)
         if ends.first_s[a] <= ends.last_s[b] and ends.first_s[b] <= ends.last_s[a]
     ]
     wanted = min(0.9, 0.8 * float(np.quantile(together, 0.05))) if len(together) >= 20 else 0.9
-    assert neutral_distance(ends, 0.9) == pytest.approx(wanted)
+    assert neutral_distance(cameras, 0.9) == pytest.approx(wanted)
+
+
+def test_the_edge_of_a_picture_grows_with_who_stands_there() -> None:
+    boxes = np.array([[5, 60, 25, 120], [7, 60, 27, 120], [300, 60, 320, 120], [150, 20, 180, 199], [150, 90, 180, 120]], np.float64)
+    assert at_edge(boxes, 320, 200).tolist() == [True, False, True, True, False]
+
+
+def test_who_left_at_one_side_is_not_who_comes_in_at_the_other() -> None:
+    """Somebody of about the same looks comes in where one has just gone out: linked in the middle of the picture, not at its edge."""
+    box = np.array([[10, 60, 30, 120, 0, 0, 0, 0]], np.float64).repeat(2, axis=0)
+    vectors = np.array([[1, 0], [np.cos(0.7), np.sin(0.7)]])
+    times = np.array([0.0, 6.0]), np.array([5.0, 8.0])  # a second between them
+    for edge, links in ((False, 1), (True, 0)):
+        there = np.full(2, edge)
+        i, _, _ = link_scores(Ends(*times, box, box, vectors, there, there), 4.0, 0.7)
+        assert len(i) == links
 
 
 def total(labels: np.ndarray, order: list[int], score: dict[tuple[int, int], float]) -> float:
