@@ -71,7 +71,7 @@ def neutral_distance(cameras: Sequence[Ends], most: float) -> float:
     Tracklets that one camera sees at the same time are different people, so their distances show how unlike two people of this
     footage look at least: four fifths of what all but one in twenty pairs exceed. With too few pairs the answer is ``most``.
     """
-    apart = np.concatenate([_apart(ends) for ends in cameras])
+    apart = np.concatenate([np.zeros(0), *(_apart(ends) for ends in cameras)])
     if len(apart) < _LEAST_PAIRS:
         return most
     return min(most, 0.8 * float(np.quantile(apart, 0.05)))

@@ -32,7 +32,7 @@ class MotionDetector:
 
     def __init__(self, min_size: tuple[int, int] = (8, 24), work_height: int = 480) -> None:
         self.min_size, self.work_height = min_size, work_height
-        self._background = cv2.createBackgroundSubtractorMOG2(history=1000, varThreshold=30, detectShadows=True)
+        self._background = cv2.createBackgroundSubtractorMOG2(history=1000, varThreshold=36, detectShadows=True)
         self._seen = 0
 
     def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
