@@ -76,7 +76,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     check_output(job, out)
     if (result := _only_to_clean_up(out)) is not None:
         return result
-    embedder = load(job.model, job.backend, job.threads)
+    embedder = load(job.model, _backend(job, out), job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
@@ -152,10 +152,23 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
     )
 
 
+def _backend(job: Job, out: Path) -> str:
+    """The runtime to open the model with: that of the stored segments, so that all rows of a job are made by one."""
+    ledger = _work(out) / _LEDGER
+    if job.backend != "auto" or not ledger.is_file():
+        return job.backend
+    return str(read_json(ledger, "ledger").get("backend", job.backend))
+
+
+def _work(out: Path) -> Path:
+    return out.parent / f".{out.name}.work"
+
+
 def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> Path:
-    work = out.parent / f".{out.name}.work"
+    work = _work(out)
     files = [_version(camera) for camera in job.cameras]
-    ledger = {"job_key": job.key(), "fingerprint": embedder.fingerprint, "segment_s": segment_s, "files": files}
+    model = {"fingerprint": embedder.fingerprint, "backend": embedder.backend}
+    ledger = {"job_key": job.key(), **model, "segment_s": segment_s, "files": files}
     if work.exists() and (not (work / _LEDGER).is_file() or read_json(work / _LEDGER, "ledger") != ledger):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
@@ -198,6 +211,7 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
     threads = job.threads
     if threads is None and execution.workers > 1:
         threads = max(1, processors() // execution.workers)
+    job = job.model_copy(update={"backend": embedder.backend})  # workers take the same and do not choose again
     tasks: list[SegmentTask] = []
     for run in runs:
         if run.footage is None:
