@@ -97,6 +97,12 @@ def test_what_exif_says_is_applied(tmp_path: Path) -> None:
     assert image[28, 8, 0] < 50
 
 
+def test_an_image_with_two_findings_is_left_out_once(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(noise(9, (4, 4))[..., 0]))
+    done = inspect([Record(tmp_path / "a.png", "a", "1", "train")], tmp_path, KEEP | {"tiny": "leave_out", "non_rgb": "leave_out"})
+    assert [(problem.kind, problem.images_out) for problem in done.problems] == [("tiny", 1), ("non_rgb", 0)]
+
+
 def test_progress_and_missing_values(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(noise(0)))
     seen: list[tuple[int, int]] = []
@@ -202,7 +208,8 @@ def test_counts_in_are_counts_kept_and_listed(tmp_path: Path, data: st.DataObjec
             make(tmp_path / name)
     for number in range(4):
         (tmp_path / f"{number}.png").write_bytes(png(noise(number)))
-    names = st.sampled_from([*BAD, *(f"{number}.png" for number in range(4))])
+    (tmp_path / "tiny_grey.png").write_bytes(png(noise(9, (4, 4))[..., 0]))  # two findings, one image
+    names = st.sampled_from([*BAD, "tiny_grey.png", *(f"{number}.png" for number in range(4))])
     record = st.builds(
         lambda name, identity, camera, split: Record(tmp_path / name, identity, camera, split),
         names,
