@@ -19,6 +19,7 @@ from serving.gallery import Gallery
 from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, identify
 from serving.presence import one_at_a_time
+from serving.rescoring import identify_rescored, open_pair_scorer
 from serving.runs import CameraRun
 from serving.sightings import Sighting, collect, pooled
 from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
@@ -73,6 +74,12 @@ DETECTIONS = pa.schema(
 )
 
 
+def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float) -> list[Match]:
+    if job.rescore:
+        return identify_rescored(embeddings, gallery, threshold, open_pair_scorer(job.model), job.policy, job.top_k)
+    return identify(embeddings, gallery, threshold, job.policy, job.top_k)
+
+
 def write_outputs(
     job: Job, runs: Sequence[CameraRun], gallery: Gallery, threshold: float, work: Path, out: Path, facts: dict[str, Any], began: float
 ) -> dict[str, Any]:
@@ -83,8 +90,7 @@ def write_outputs(
     sightings = collect(runs, work, job.link, threshold, job.tracker.min_frames)
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
-    matches = identify(embeddings, gallery, threshold, job.policy, job.top_k) if everyone else []
-    matches = one_at_a_time(everyone, matches)
+    matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold) if everyone else [])
     earlier, series = read_earlier(job.earlier, facts["model"]["fingerprint"])
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
     numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)

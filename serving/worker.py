@@ -20,6 +20,7 @@ from serving.gallery import Gallery
 from serving.gallery_key import key_from_environment
 from serving.job import Camera, Job, is_url, redacted, source_files
 from serving.outputs import JOB_NAME, write_outputs
+from serving.rescoring import open_pair_scorer
 from serving.runs import CameraRun
 from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
@@ -79,6 +80,8 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     embedder = load(job.model, _backend(job, out), job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
+    if job.rescore:
+        open_pair_scorer(job.model)
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
@@ -94,7 +97,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
         "job_key": job.key(),
         "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
         "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
-        "decision": {"policy": job.policy, "top_k": job.top_k, "threshold": threshold, "from": threshold_from},
+        "decision": {"policy": job.policy, "top_k": job.top_k, "rescore": job.rescore, "threshold": threshold, "from": threshold_from},
         "problems": _problems(runs),
     }
     summary = write_outputs(job, runs, gallery, threshold, work, out, facts, began)

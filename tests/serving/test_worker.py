@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -16,6 +17,7 @@ from reid.images import read_image
 from serving.crops import cut_crops
 from serving.gallery import Gallery
 from serving.job import Job, load_job
+from serving.rescoring import PAIR_METRIC
 from serving.runtime import load
 from serving.scoring import score_job
 from serving.stranger_file import read_strangers
@@ -67,6 +69,28 @@ def done(place: Path) -> Path:
     return run_job(job_of(place, "done", [WALK]), place / "done").out
 
 
+def test_the_learned_metric_decides_between_the_near(place: Path, tmp_path: Path) -> None:
+    """One that takes the alike for different turns round the names of those near enough to several people."""
+    job = job_of(place, "rescored", [WALK], rescore=True, threshold=2.0)
+    with pytest.raises(UsageError, match="has no learned metric"):
+        run_job(job, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    shutil.copytree(place / "model", tmp_path / "model")
+    dim = load(tmp_path / "model").card.dim
+    zeros, ones = np.zeros(dim, np.float32), np.ones(dim, np.float32)
+    names = []
+    for number, difference in enumerate((ones, -ones)):
+        save_file({"difference": difference, "product": zeros, "bias": np.zeros((), np.float32)}, tmp_path / "model" / PAIR_METRIC)
+        changed = job.model_copy(update={"model": str(tmp_path / "model")})
+        result = run_job(changed, tmp_path / f"out{number}")
+        assert result.summary["decision"]["rescore"] is True
+        rows = pq.read_table(tmp_path / f"out{number}" / "sightings.parquet").to_pylist()
+        names.append({row["identity"] for row in rows if row["identity"] != "unknown"})
+        plain = [min(row["distance"], row["runner_up_distance"]) == row["distance"] for row in rows if row["identity"] != "unknown"]
+        assert all(plain) if number == 0 else not any(plain)
+    assert names[0]
+
+
 def test_everybody_is_seen_and_named(place: Path, done: Path) -> None:
     score = score_job(done, {"hall": place / "gt.txt"}).total
     assert score.naming.right == 3
@@ -111,7 +135,13 @@ def test_the_record_says_what_was_done_with_what(place: Path, done: Path) -> Non
     record = json.loads((done / "job.json").read_text())
     assert record["model"]["fingerprint"] == "tiny-1"
     assert record["gallery"] == {"identities": ["0001", "0002"], "version": 2}
-    assert record["decision"] == {"policy": "min", "top_k": 3, "threshold": 0.35, "from": "model card, calibrated for one tracklet"}
+    assert record["decision"] == {
+        "policy": "min",
+        "top_k": 3,
+        "rescore": False,
+        "threshold": 0.35,
+        "from": "model card, calibrated for one tracklet",
+    }
     assert record["counts"]["frames"] == FRAMES
     assert (record["counts"]["sightings"], record["counts"]["named"], record["counts"]["unknown"]) == (3, 2, 1)
     assert record["counts"]["detections"] == pq.read_table(done / "detections.parquet").num_rows
