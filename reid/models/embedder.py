@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 
@@ -154,7 +154,7 @@ def save_model(model: EmbeddingModel, spec: ModelSpec, path: Path | str) -> None
     metadata = {_SPEC_KEY: TypeAdapter(ModelSpec).dump_json(spec).decode()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        temporary.write_bytes(save(tensors, metadata=metadata))  # save_file would write to a name of its own first
 
 
 def load_model(path: Path | str) -> tuple[EmbeddingModel, ModelSpec]:

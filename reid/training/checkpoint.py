@@ -1,34 +1,57 @@
 """Checkpoints: everything that the next epoch depends on, in one safetensors file written atomically."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn, optim
 
 from reid.errors import ReidError
 from reid.files import atomic_path
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["load_checkpoint", "make_room", "save_checkpoint"]
 
 _FORMAT = "reid-checkpoint-1"
 
 
 def save_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: optim.Optimizer, position: Mapping[str, Any]) -> None:
-    """Write the state of ``modules`` (by name), of the optimiser, and the JSON-able ``position`` (epoch, step, best so far)."""
+    """Write the state of ``modules`` (by name), of the optimiser, and the JSON-able ``position`` (epoch, step, best so far).
+
+    Raises:
+        ReidError: the disk is full or the folder cannot be written; the checkpoint of before is left whole.
+    """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         for key, tensor in module.state_dict().items():
-            tensors[f"{name}/{key}"] = tensor.detach().contiguous().clone()
+            tensors[f"{name}/{key}"] = tensor.detach().contiguous()
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
-            tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value).detach().contiguous().clone()
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": _FORMAT, "position": json.dumps(dict(position))})
+            tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value).detach().contiguous()
+    with make_room(path), atomic_path(path) as temporary:
+        # Not save_file: it writes to a name of its own first, which a kill would leave behind.
+        temporary.write_bytes(save(tensors, metadata={"format": _FORMAT, "position": json.dumps(dict(position))}))
+
+
+@contextmanager
+def make_room(path: Path) -> Iterator[None]:
+    """Around writing ``path``: first remove what killed writers left beside it; where the disk is full, say what to do.
+
+    Raises:
+        ReidError: the file cannot be written.
+    """
+    for partial in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        partial.unlink(missing_ok=True)
+    try:
+        yield
+    except OSError as error:
+        raise ReidError(
+            f"{path} cannot be written ({error.strerror}): make room and run again, it goes on from its last checkpoint"
+        ) from error
 
 
 def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: optim.Optimizer) -> dict[str, Any]:

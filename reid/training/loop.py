@@ -25,6 +25,7 @@ from reid.models.embedder import EmbeddingModel, normalise
 from reid.models.inference import embed_images, extract_features
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.objective import features_by_term
+from reid.training.out_of_memory import memory_advice
 
 __all__ = ["Epoch", "HierarchicalPlan", "TrainingData", "learning_rate_factor", "train", "validate"]
 
@@ -98,14 +99,16 @@ def train(
         seed: of sampling and augmentation.
         hierarchy: draw hierarchical batches and rebuild the class tree each epoch; None draws PK batches.
         checkpoint: written after each epoch and continued from where it exists.
-        on_epoch: called after each epoch, with the validation figures of the averaged weights.
+        on_epoch: called after each epoch, with the validation figures of the averaged weights; a continued run tells the epoch of
+            its checkpoint once more.
         on_step: called after each step with (step, steps).
 
     Returns:
         The model with averaged weights, in evaluation mode, and the last class tree where there is one.
 
     Raises:
-        ReidError: the loss is not finite; the message names the images of the batch.
+        ReidError: the loss is not finite (the message names the images of the batch), memory is short (it says which batch to try), or
+            the checkpoint cannot be written (the one before is left whole).
     """
     torch.manual_seed(seed)
     parameters = [*model.parameters(), *objective.parameters()]
@@ -117,6 +120,8 @@ def train(
     position: dict[str, Any] = {"epoch": 0, "step": 0, "elapsed": 0.0}
     if checkpoint is not None and checkpoint.exists():
         position = load_checkpoint(checkpoint, states, optimizer)
+        if on_epoch is not None:  # who was killed after writing the checkpoint has not told of its epoch
+            on_epoch(Epoch(int(position["epoch"]), int(position["step"]), position["figures"]))
     tree: ClassTree | None = None
     while not _finished(position, settings):
         started = time.perf_counter()
@@ -126,13 +131,14 @@ def train(
             tree = ClassTree.from_embeddings(extract_features(model, data.images), data.labels, levels=hierarchy.levels)
             objective.terms["hierarchical"].set_tree(tree)  # type: ignore[operator]
             sampler = _hierarchical_sampler(tree, data, settings, hierarchy, seed)
-        figures = _run_epoch(model, objective, averaged, optimizer, sampler, data, settings, position, seed, on_step)
+        with memory_advice(settings.identities, settings.images):
+            figures = _run_epoch(model, objective, averaged, optimizer, sampler, data, settings, position, seed, on_step)
         seconds = time.perf_counter() - started
         position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
         figures["images_per_second"] = figures.pop("images") / seconds
         figures |= validate(_averaged(averaged), data)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, states, optimizer, position)
+            save_checkpoint(checkpoint, states, optimizer, position | {"figures": figures})
         if on_epoch is not None:
             on_epoch(Epoch(epoch + 1, int(position["step"]), figures))
     result = _averaged(averaged)

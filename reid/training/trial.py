@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from reid.config import Params
 from reid.data.catalog import read_catalog
 from reid.data.store import open_store
 from reid.errors import ReidError
-from reid.files import write_json
+from reid.files import atomic_path, read_json, write_json
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
+from reid.training.checkpoint import make_room
 from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
 from reid.training.memory import keep_freed_memory
 from reid.training.objective import build_objective
@@ -104,21 +105,23 @@ def run_training(
     history: list[dict[str, float]] = []
 
     def note(epoch: Epoch) -> None:
+        history[:] = [row for row in history if row["epoch"] < epoch.number]
         history.append({"epoch": epoch.number, "step": epoch.step, **epoch.figures})
         write_json(history_file, history)
         if on_epoch is not None:
             on_epoch(epoch)
 
     if checkpoint.exists() and history_file.exists():
-        import json
-
-        history.extend(json.loads(history_file.read_text()))
+        history.extend(read_json(history_file, "training history"))
     started = time.perf_counter()
     trained, tree = train(
         model, objective, data, settings, seed=params.seed, hierarchy=plan, checkpoint=checkpoint, on_epoch=note, on_step=on_step
     )
-    save_model(trained, spec, out / "model.safetensors")
-    save_file({key: value.contiguous() for key, value in objective.state_dict().items()}, out / "objective.safetensors")
+    with make_room(out / "model.safetensors"):
+        save_model(trained, spec, out / "model.safetensors")
+    own_state = {key: value.contiguous() for key, value in objective.state_dict().items()}
+    with make_room(out / "objective.safetensors"), atomic_path(out / "objective.safetensors") as temporary:
+        temporary.write_bytes(save(own_state))
     if tree is not None:
         tree.save(out / "tree.npz")
     metric = getattr(objective.terms[objective_name], "pair_metric", None) if objective_name in objective.terms else None
