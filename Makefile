@@ -26,7 +26,7 @@ install: $(STAMP)
 # One constraints file pins what is installed; pip alone does the work, so that a bare Python is enough.
 $(STAMP): pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,openvino,tensorrt-rtx]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,encryption,openvino,tensorrt-rtx]'
 	@touch $(STAMP)
 
 clean:
