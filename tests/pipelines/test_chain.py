@@ -63,7 +63,8 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     assert metrics["chosen"] in metrics["objectives"]
     exported = {path.name for path in (folder / "exported").iterdir()}
     files = {f"{name}.{kind}" for name in ("model", "model.fp16", "model.int8") for kind in ("onnx", "plan", "plan.json")}
-    assert exported == files | {"model.json"}
+    metric = {"pair_metric.safetensors"} if metrics["chosen"] == "quadruplet" else set()
+    assert exported == files | metric | {"model.json"}
     export = json.loads((folder / "reports/export.json").read_text())
     assert export["files"]["fp32"]["lowest"] >= 0.9999
     assert all(set(file["runtimes"]) == {"onnxruntime", "openvino"} for file in export["files"].values())
