@@ -10,7 +10,7 @@ from typing import Any
 
 from reid.config import Params, with_values
 from reid.errors import ReidError, UsageError
-from reid.training.tracking import Tracker
+from reid.training.tracking import Tracker, absolute_uri
 
 __all__ = ["best_trial", "forget", "search_space", "start_ray"]
 
@@ -128,7 +128,7 @@ def best_trial(
     trainable = tune.with_resources(
         tune.with_parameters(
             _trial,
-            params=params.model_dump(mode="json"),
+            params=_from_anywhere(params).model_dump(mode="json"),
             objective=objective,
             catalog=str(catalog.resolve()),
             start=str(start.resolve()) if start else None,
@@ -171,6 +171,11 @@ def forget(params: Params, folder: Path) -> None:
     storage = Path(params.tune.storage).resolve()
     if folder.resolve().is_relative_to(storage):
         shutil.rmtree(folder.resolve().parent)
+
+
+def _from_anywhere(params: Params) -> Params:
+    """With a tracking address that means the same in the working directory of a trial, which is another one."""
+    return with_values(params, {"tracking.uri": absolute_uri(params.tracking.uri)})
 
 
 def _name(params: Params, objective: str, catalog: Path, start: Path | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from mlflow.tracking import MlflowClient
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +40,15 @@ def project(folder: Path, **sections: dict[str, Any]) -> Path:
 
 
 SMALL_TRAINING = {"steps": 4, "epoch_steps": 2, "identities": 4, "images": 2}
+
+
+def assert_trials_are_tracked(folder: Path, parent: str) -> None:
+    """The trial is a child run in the same store, with a figure for each epoch: two of two steps."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_run(parent).info.experiment_id
+    (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert [point.step for point in client.get_metric_history(child.info.run_id, "val_mean_ap")] == [2, 4]
+    assert len(list(folder.rglob("mlflow.db"))) == 1
 
 
 @pytest.mark.slow
@@ -70,6 +80,7 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     assert all(set(file["runtimes"]) == {"onnxruntime", "openvino"} for file in export["files"].values())
     assert all(0 < row["mean_ap"] <= 1 for file in export["files"].values() for row in file["runtimes"].values())
     trained_by = json.loads((folder / "selected/training.json").read_text())["mlflow_run_id"]
+    assert_trials_are_tracked(folder, trained_by)
     (artifacts,) = folder.glob(f"mlruns/{trained_by}/artifacts/exported")
     assert {path.name for path in artifacts.iterdir()} == exported | {"export.json"}
     sightings = pq.read_table(folder / "results/match/sightings.parquet").to_pylist()
