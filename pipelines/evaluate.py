@@ -137,6 +137,15 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
                 temporary.write_bytes(path.read_bytes())
 
 
+def log_pictures(params: Params, run_id: str) -> None:
+    """Add the plots and the page to the MLflow run that trained the chosen model."""
+    from reid.training.tracking import Tracker
+
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment)
+    tracker.artifacts(run_id, OUT / "plots", "evaluation")
+    tracker.artifact(run_id, OUT / "evaluation.html", "evaluation")
+
+
 def main() -> None:
     """Write ``reports/evaluation``."""
     from reid.models.embedder import EmbeddingModel, build_model, load_model
@@ -189,6 +198,7 @@ def main() -> None:
     write_identification(best.extra, OUT / "open_set.csv")
     write_page(params, metrics, best, quadruplet)
     write_json(OUT / "metrics.json", metrics)
+    log_pictures(params, read_json(Path("models") / chosen / "training.json", "training record")["mlflow_run_id"])
 
 
 if __name__ == "__main__":
