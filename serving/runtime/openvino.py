@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import openvino
+import openvino.frontend
 
 from reid.card import InputSpec
 from reid.errors import ReidError
@@ -31,7 +32,7 @@ class OpenVinoSession:
         # f32 and not the processor's favourite: bf16 would move embeddings away from those the thresholds were made with.
         options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         try:
-            model = core.read_model(path)
+            model = _read(core, path)
             _check_input(model, path, spec)
             self.fixed_batch = _free_batch(model)
             self._request = core.compile_model(model, "CPU", options).create_infer_request()
@@ -45,6 +46,16 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise ReidError(f"{self._path} fails on a batch of shape {batch.shape} ({_reason(error)}): export the model again") from error
         return results[0]
+
+
+def _read(core: openvino.Core, path: Path) -> openvino.Model:
+    if path.suffix == ".onnx":
+        # Left to guess, OpenVINO offers a file that is no ONNX to every format it knows, and those print their complaints.
+        try:
+            openvino.frontend.FrontEndManager().load_by_framework("onnx").load(str(path))
+        except openvino.frontend.GeneralFailure as error:
+            raise RuntimeError(str(error).strip().splitlines()[-1]) from error
+    return core.read_model(path)
 
 
 def _reason(error: RuntimeError) -> str:
