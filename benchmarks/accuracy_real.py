@@ -25,9 +25,8 @@ from reid.errors import UsageError
 from reid.evaluation import rank_gallery
 from reid.models.embedder import EmbeddingModel, build_model
 from reid.models.inference import embed_images
-from reid.training.loop import HierarchicalPlan, TrainingData, train
-from reid.training.objective import build_objective
-from reid.training.trial import model_spec
+from reid.training.loop import TrainingData, train
+from reid.training.trial import model_spec, objective_of
 
 FIGURES = ("rank1", "rank5", "mean_ap", "mean_inp")
 
@@ -82,9 +81,8 @@ def read_task(train_root: Path, test_root: Path, pattern: str, test_people: int,
             raise UsageError(f"--test-people is {test_people} of {len(people)} people: keep at least 2 for training and 1 for the test")
         held_out = set(np.random.default_rng(seed).permutation(people)[:test_people])
         training, testing = [r for r in training if r.identity not in held_out], [r for r in testing if r.identity in held_out]
-    both = {record.identity for record in training} & {record.identity for record in testing}
-    if train_root.resolve() != test_root.resolve() and both and len(both) < len({record.identity for record in testing}):
-        print(f"note: {len(both)} identities have the same name in both folders; they are taken for different people")
+    elif shared := {record.identity for record in training} & {record.identity for record in testing}:
+        print(f"note: {len(shared)} identities have the same name in both folders; they are taken for different people")
     cameras = {record.camera for record in testing}
     if len(cameras) != 2:
         raise UsageError(f"{test_root} has {len(cameras)} cameras by this pattern: two are needed, each to ask the other")
@@ -122,24 +120,14 @@ def train_ours(params: Params, name: str, task: Task, seconds: float, seed: int,
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
     model = start or build_model(model_spec(params)).to(memory_format=torch.channels_last)
-    objective = build_objective(
-        name,
-        num_classes=int(task.data.labels.max()) + 1,
-        embedding_dim=model.dim,
-        triplet_weight=own.triplet_weight,
-        softmax_weight=own.softmax_weight,
-        center_weight=own.center_weight,
-        label_smoothing=own.label_smoothing,
-        options=own.options,
-    )
-    plan = HierarchicalPlan(own.tree_levels, own.neighbours) if name == "hierarchical" else None
+    objective, plan = objective_of(params, name, int(task.data.labels.max()) + 1, model.dim)
     return train(model, objective, task.data, settings, seed=seed, hierarchy=plan)[0]
 
 
 def objective_run(params: Params, name: str, task: Task, seconds: float, seed: int) -> EmbeddingModel:
     if name != "hierarchical":
         return train_ours(params, name, task, seconds, seed)
-    # The hierarchical loss starts from a triplet model (Ge 2018, section 4.3); both halves count as its time.
+    # The hierarchical loss starts from a triplet model (Ge 2018, section 4.3); both parts count as its time.
     first = train_ours(params, "batch_hard", task, 2 * seconds / 3, seed)
     return train_ours(params, name, task, seconds / 3, seed, first)
 

@@ -110,7 +110,13 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
         if params.evaluate.shift_severity:
             severity = params.evaluate.shift_severity
             falls = spoilt(
-                query, gallery, chosen.images, lambda rows: embed_images(chosen.model, rows), severity=severity, seed=params.seed
+                query,
+                gallery,
+                chosen.judged.report,
+                chosen.images,
+                lambda rows: embed_images(chosen.model, rows),
+                severity=severity,
+                seed=params.seed,
             )
             metrics["under_worse_pictures"] = {
                 kind: {figure: {"value": one.shifted, "fall": one.fall} for figure, one in row.items()} for kind, row in falls.items()
@@ -176,14 +182,16 @@ def main() -> None:
         folder = Path("models") / name
         model, _ = load_model(folder / "model.safetensors")
         query, gallery = embed(model)
-        report = rank(query, gallery)
+        metric = folder / "pair_metric.safetensors"
+        judged = None
+        if name == chosen or metric.exists():
+            judged = judge(query, gallery, bootstrap=params.evaluate.bootstrap if name == chosen else 0, seed=params.seed)
+        report = rank(query, gallery) if judged is None else judged.report
         metrics["objectives"][name] = figures(report)
         say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
-        if (folder / "pair_metric.safetensors").exists():
-            scorer = load_pair_scorer(folder / "pair_metric.safetensors")
-            quadruplet = rescored_by(scorer, query, gallery, judge(query, gallery, bootstrap=0, seed=params.seed))
-        if name == chosen:
-            judged = judge(query, gallery, bootstrap=params.evaluate.bootstrap, seed=params.seed)
+        if judged is not None and metric.exists():
+            quadruplet = rescored_by(load_pair_scorer(metric), query, gallery, judged)
+        if judged is not None and name == chosen:
             extra = judge_more(query, gallery, judged, seed=params.seed)
             best = Chosen(name, model, query, gallery, images[:split], judged, extra)
     if best is None:

@@ -1,6 +1,6 @@
 """Beyond the headline: other ways to rank, open set, clusters, and what is left under worse pictures. Torch-free."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -125,13 +125,14 @@ def rescored_by(scorer: PairScorer, query: Side, gallery: Side, judged: Judgemen
 
 
 def spoilt(
-    query: Side, gallery: Side, images: npt.NDArray[np.uint8], embed: Embed, *, severity: int, seed: int
+    query: Side, gallery: Side, clean: RankingReport, images: npt.NDArray[np.uint8], embed: Embed, *, severity: int, seed: int
 ) -> dict[str, dict[str, Fall]]:
     """How far each figure falls when the queries are spoilt and the gallery is not, by corruption.
 
     Args:
         query: who is looked for.
         gallery: where.
+        clean: the queries ranked as they are.
         images: of the queries.
         embed: the model.
         severity: 1 to 5.
@@ -141,7 +142,7 @@ def spoilt(
     for name in CORRUPTIONS:
         rows = embed(corrupt(images, name, severity, seed=seed))
         shifted[name] = rank(Side(rows, query.identities, query.cameras, query.paths), gallery)
-    return falls(rank(query, gallery), shifted)
+    return falls(clean, shifted)
 
 
 def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
@@ -150,7 +151,7 @@ def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
     probes = {"image": (query.embeddings, query.identities, query.cameras)}
     if len(first) < len(query):
         probes["tracklet"] = (pooled, query.identities[first], query.cameras[first])
-    if len(_people(gallery.identities)) < 2:
+    if len(np.unique(gallery.identities[~is_junk(gallery.identities)])) < 2:
         return {}
     found = {}
     for unit, (rows, identities, cameras) in probes.items():
@@ -165,25 +166,10 @@ def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
 
 def _clusters(side: Side, distance: float, seed: int) -> ClusteringReport | None:
     """Of the people of one side, or of as many drawn ones as can be clustered at once."""
-    people = np.random.default_rng(seed).permutation(_people(side.identities))
-    chosen = _until(people, side.identities, _MOST_CLUSTERED)
+    people, images = np.unique(side.identities[~is_junk(side.identities)], return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(people))
+    chosen = people[order[np.cumsum(images[order]) <= _MOST_CLUSTERED]]
     rows = np.flatnonzero(np.isin(side.identities, chosen))
     if len(rows) < 2 or len(rows) == len(set(side.identities[rows].tolist())):
         return None
     return score_clusters(side.identities[rows], cluster_by_threshold(side.embeddings[rows], distance))
-
-
-def _people(identities: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
-    return np.unique(identities[~is_junk(identities)])
-
-
-def _until(people: Sequence[str] | npt.NDArray[np.str_], identities: npt.NDArray[np.str_], most: int) -> list[str]:
-    names, counts = np.unique(identities, return_counts=True)
-    images = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    kept, total = [], 0
-    for person in np.asarray(people).tolist():
-        total += images[person]
-        if total > most:
-            break
-        kept.append(person)
-    return kept

@@ -3,6 +3,7 @@
 The references of the active model are searched; those of at most one other model lie beside them, each the twin of an active one.
 """
 
+import sqlite3
 import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def pending(gallery: Gallery, fingerprint: str) -> list[tuple[int, str]]:
         ReidError: the gallery does not know the model.
     """
     with gallery.store.reading() as db:
-        model = _model(gallery, db.execute, fingerprint)[0]
+        model = _model(gallery, db, fingerprint)[0]
         return db.execute(f"SELECT r.id, r.source {_PENDING} ORDER BY r.id", {"model": model}).fetchall()
 
 
@@ -119,7 +120,7 @@ def add_embeddings(gallery: Gallery, fingerprint: str, references: Sequence[int]
     if len(matrix) != len(references):
         raise ReidError(f"there are {len(references)} references for {len(matrix)} embeddings: give one a row")
     with gallery.store.writing() as change:
-        model, dim, active = _model(gallery, change.db.execute, fingerprint)
+        model, dim, active = _model(gallery, change.db, fingerprint)
         if active:
             raise UsageError(f"model {fingerprint} is the active one of gallery {gallery.path}: enroll instead")
         check_dim(matrix, dim)
@@ -149,7 +150,7 @@ def switch_model(gallery: Gallery, fingerprint: str, *, leave_behind: bool = Fal
         ReidError: the gallery does not know the model, or references are missing and are not to be left behind.
     """
     with gallery.store.writing() as change:
-        model, _, active = _model(gallery, change.db.execute, fingerprint)
+        model, _, active = _model(gallery, change.db, fingerprint)
         if active:
             raise UsageError(f"gallery {gallery.path} is already searched with model {fingerprint}: name another model")
         missing = change.db.execute(f"SELECT count(*) {_PENDING}", {"model": model}).fetchone()[0]
@@ -172,7 +173,7 @@ def forget_model(gallery: Gallery, fingerprint: str) -> bool:
         ReidError: the gallery does not know the model.
     """
     with gallery.store.writing() as change:
-        model, _, active = _model(gallery, change.db.execute, fingerprint)
+        model, _, active = _model(gallery, change.db, fingerprint)
         if active:
             raise UsageError(f"model {fingerprint} is the active one of gallery {gallery.path}: switch to another first")
         count = change.db.execute("DELETE FROM refs WHERE model_id = ?", (model,)).rowcount
@@ -208,8 +209,8 @@ def reembed(gallery: Gallery, embedder: Embedder, on_progress: Callable[[int, in
     return Reembedding(added, len(pending(gallery, embedder.fingerprint)), tuple(unreadable))
 
 
-def _model(gallery: Gallery, execute: Callable[..., object], fingerprint: str) -> tuple[int, int | None, bool]:
-    found = execute("SELECT id, dim, active FROM models WHERE fingerprint = ?", (fingerprint,)).fetchone()  # type: ignore[attr-defined]
+def _model(gallery: Gallery, db: sqlite3.Connection, fingerprint: str) -> tuple[int, int | None, bool]:
+    found = db.execute("SELECT id, dim, active FROM models WHERE fingerprint = ?", (fingerprint,)).fetchone()
     if found is None:
         raise ReidError(f"gallery {gallery.path} knows no model {fingerprint}: see `reid gallery models {gallery.path}`")
     return int(found[0]), found[1], bool(found[2])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
 from serving.annotated import write_video
 from serving.boxes import Boxes, boxes_of
@@ -19,7 +20,7 @@ from serving.gallery import Gallery
 from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, identify
 from serving.presence import one_at_a_time
-from serving.rescoring import identify_rescored, open_pair_scorer
+from serving.rescoring import identify_rescored
 from serving.runs import CameraRun
 from serving.sightings import Sighting, collect, pooled
 from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
@@ -74,14 +75,22 @@ DETECTIONS = pa.schema(
 )
 
 
-def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float) -> list[Match]:
-    if job.rescore:
-        return identify_rescored(embeddings, gallery, threshold, open_pair_scorer(job.model), job.policy, job.top_k)
+def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float, scorer: PairScorer | None) -> list[Match]:
+    if scorer is not None:
+        return identify_rescored(embeddings, gallery, threshold, scorer, job.policy, job.top_k)
     return identify(embeddings, gallery, threshold, job.policy, job.top_k)
 
 
 def write_outputs(
-    job: Job, runs: Sequence[CameraRun], gallery: Gallery, threshold: float, work: Path, out: Path, facts: dict[str, Any], began: float
+    job: Job,
+    runs: Sequence[CameraRun],
+    gallery: Gallery,
+    threshold: float,
+    scorer: PairScorer | None,
+    work: Path,
+    out: Path,
+    facts: dict[str, Any],
+    began: float,
 ) -> dict[str, Any]:
     """Join, name and write everything that the segments in ``work`` found; return the job record."""
     clock = time.perf_counter()
@@ -90,7 +99,7 @@ def write_outputs(
     sightings = collect(runs, work, job.link, threshold, job.tracker.min_frames)
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
-    matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold) if everyone else [])
+    matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else [])
     earlier, series = read_earlier(job.earlier, facts["model"]["fingerprint"])
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
     numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)

@@ -60,12 +60,14 @@ def identify_rescored(
     if not len(probes) or not len(index.embeddings):
         return [Match(UNKNOWN, inf, threshold, None, inf, 0.0, None) for _ in probes]
     distances, people = person_distances(probes, index.embeddings, index.identities, policy, top_k)
+    by_person = np.argsort(index.identities, kind="stable")
+    references = np.split(by_person, np.searchsorted(index.identities[by_person], people)[1:])
     matches = []
     for probe, row in zip(probes, distances, strict=True):
         order = np.argsort(row, kind="stable")
         near = order[row[order] <= threshold]
         if len(near) > 1:
-            scores = [_combined(scorer.paired(probe, index.embeddings[index.identities == people[one]]), policy, top_k) for one in near]
+            scores = [_combined(scorer.paired(probe, index.embeddings[references[one]]), policy, top_k) for one in near]
             near = near[np.argsort(scores, kind="stable")]
             order = np.concatenate([near, order[len(near) :]])
         best, second = order[0], order[1] if len(order) > 1 else None

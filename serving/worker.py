@@ -80,8 +80,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     embedder = load(job.model, _backend(job, out), job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
-    if job.rescore:
-        open_pair_scorer(job.model)
+    scorer = open_pair_scorer(job.model) if job.rescore else None
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
@@ -100,7 +99,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
         "decision": {"policy": job.policy, "top_k": job.top_k, "rescore": job.rescore, "threshold": threshold, "from": threshold_from},
         "problems": _problems(runs),
     }
-    summary = write_outputs(job, runs, gallery, threshold, work, out, facts, began)
+    summary = write_outputs(job, runs, gallery, threshold, scorer, work, out, facts, began)
     work.rename(_finished(out))  # at one stroke: what is left of it is of a job that is done
     shutil.rmtree(_finished(out))
     return JobResult(out, summary, tuple(facts["problems"]), embedder.chosen)

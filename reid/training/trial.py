@@ -13,6 +13,7 @@ from reid.data.catalog import read_catalog
 from reid.data.store import open_store
 from reid.errors import ReidError
 from reid.files import atomic_path, read_json, write_json
+from reid.losses import CombinedLoss
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.training.checkpoint import make_room
@@ -21,12 +22,28 @@ from reid.training.memory import keep_freed_memory
 from reid.training.objective import build_objective
 from reid.training.pair_fit import fit_pair_metric
 
-__all__ = ["load_training_data", "model_spec", "run_training"]
+__all__ = ["load_training_data", "model_spec", "objective_of", "run_training"]
 
 
 def model_spec(params: Params) -> ModelSpec:
     """The network that params.yaml asks for."""
     return ModelSpec(**params.model.model_dump())
+
+
+def objective_of(params: Params, name: str, num_classes: int, embedding_dim: int) -> tuple[CombinedLoss, HierarchicalPlan | None]:
+    """What params.yaml asks ``name`` to minimise, and for ``hierarchical`` how its class tree is rebuilt and sampled."""
+    own = params.objectives[name]  # type: ignore[index]
+    objective = build_objective(
+        name,
+        num_classes=num_classes,
+        embedding_dim=embedding_dim,
+        triplet_weight=own.triplet_weight,
+        softmax_weight=own.softmax_weight,
+        center_weight=own.center_weight,
+        label_smoothing=own.label_smoothing,
+        options=own.options,
+    )
+    return objective, HierarchicalPlan(own.tree_levels, own.neighbours) if name == "hierarchical" else None
 
 
 def load_training_data(catalog: Path, height: int, width: int, progress: Callable[[int, int], None] | None = None) -> TrainingData:
@@ -89,17 +106,7 @@ def run_training(
     model, spec = load_model(start) if start else (build_model(model_spec(params)), model_spec(params))
     model = model.to(memory_format=torch.channels_last)
     data = load_training_data(catalog, spec.height, spec.width)
-    objective = build_objective(
-        objective_name,
-        num_classes=int(data.labels.max()) + 1,
-        embedding_dim=model.dim,
-        triplet_weight=own.triplet_weight,
-        softmax_weight=own.softmax_weight,
-        center_weight=own.center_weight,
-        label_smoothing=own.label_smoothing,
-        options=own.options,
-    )
-    plan = HierarchicalPlan(own.tree_levels, own.neighbours) if objective_name == "hierarchical" else None
+    objective, plan = objective_of(params, objective_name, int(data.labels.max()) + 1, model.dim)
     history_file = out / "history.json"
     checkpoint = out / "checkpoint.safetensors"
     history: list[dict[str, float]] = []

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from reid.data.catalog import Record
-from reid.data.datasets.layout import images_in, inside, parsed, require
+from reid.data.datasets.layout import inside, read_folders
 
 __all__ = ["read_dukemtmcreid"]
 
@@ -22,10 +22,4 @@ def read_dukemtmcreid(root: Path, partition: int = 0) -> list[Record]:
         UsageError: ``root`` lacks one of the three folders.
         ReidError: a file's name is not of the set's form, or a folder is empty.
     """
-    records = []
-    folders = require(inside(root, "DukeMTMC-reID"), "DukeMTMC-reID", *_FOLDERS)
-    for folder, split in zip(folders, _FOLDERS.values(), strict=True):
-        for path in images_in(folder):
-            match = parsed(_NAME, path, "0001_c2_f0046182.jpg")
-            records.append(Record(path, match["identity"], match["camera"], split, frame=int(match["frame"])))
-    return records
+    return read_folders(inside(root, "DukeMTMC-reID"), "DukeMTMC-reID", _FOLDERS, _NAME, "0001_c2_f0046182.jpg")

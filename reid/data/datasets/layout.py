@@ -2,13 +2,15 @@
 
 import random
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from reid.data.catalog import Record
 from reid.errors import ReidError, UsageError
 
-__all__ = ["IMAGE_SUFFIXES", "images_in", "inside", "parsed", "read_mat", "require", "seeded", "shuffled"]
+__all__ = ["IMAGE_SUFFIXES", "images_in", "inside", "parsed", "read_folders", "read_mat", "require", "seeded", "shuffled"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -28,6 +30,28 @@ def require(root: Path, name: str, *parts: str) -> tuple[Path, ...]:
         if not (root / part).exists():
             raise UsageError(f"{root} is not {name}: {part} is missing; set data.root to the unpacked data set")
     return tuple(root / part for part in parts)
+
+
+def read_folders(root: Path, name: str, folders: Mapping[str, str], pattern: re.Pattern[str], form: str) -> list[Record]:
+    """The images of sets laid out as Market-1501 is: a folder for each split, identity, camera and frame in the files' names.
+
+    Args:
+        root: the unpacked set.
+        name: of the set.
+        folders: the split of each folder.
+        pattern: with the groups ``identity``, ``camera`` and ``frame``.
+        form: how a file's name looks.
+
+    Raises:
+        UsageError: ``root`` lacks a folder.
+        ReidError: a file's name is not of the set's form, or a folder is empty.
+    """
+    records = []
+    for folder, split in zip(require(root, name, *folders), folders.values(), strict=True):
+        for path in images_in(folder):
+            match = parsed(pattern, path, form)
+            records.append(Record(path, match["identity"], match["camera"], split, frame=int(match["frame"])))
+    return records
 
 
 def images_in(folder: Path, recursive: bool = False) -> list[Path]:

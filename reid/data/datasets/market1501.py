@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from reid.data.catalog import Record
-from reid.data.datasets.layout import images_in, inside, parsed, require
+from reid.data.datasets.layout import inside, read_folders
 
 __all__ = ["read_market1501"]
 
@@ -23,11 +23,5 @@ def read_market1501(root: Path, partition: int = 0) -> list[Record]:
         UsageError: ``root`` lacks one of the three folders.
         ReidError: a file's name is not of the set's form, or a folder is empty.
     """
-    records = []
-    folders = require(inside(root, "Market-1501-v15.09.15"), "Market-1501", *_FOLDERS)
-    for folder, split in zip(folders, _FOLDERS.values(), strict=True):
-        for path in images_in(folder):
-            match = parsed(_NAME, path, "0002_c1s1_000451_03.jpg")
-            if match["identity"] != "-1":
-                records.append(Record(path, match["identity"], match["camera"], split, frame=int(match["frame"])))
-    return records
+    records = read_folders(inside(root, "Market-1501-v15.09.15"), "Market-1501", _FOLDERS, _NAME, "0002_c1s1_000451_03.jpg")
+    return [record for record in records if record.identity != "-1"]
