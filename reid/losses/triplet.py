@@ -53,9 +53,10 @@ class BatchHardLoss(_MarginLoss):
         matrix = pairwise_distances(embeddings.detach(), squared=self.squared)
         triplets = mining.batch_hard(matrix, labels)
         # Only the chosen pairs carry a gradient; their distances are taken anew, from differences, without the cancellation of the matrix.
-        anchors = embeddings[triplets.anchor]
-        reach = paired_distances(anchors, embeddings[triplets.positive], squared=self.squared)
-        gap = reach - paired_distances(anchors, embeddings[triplets.negative], squared=self.squared)
+        # Indexing adds its gradients up by atomic additions, in another order each time; index_select in one order.
+        anchors = embeddings.index_select(0, triplets.anchor)
+        reach = paired_distances(anchors, embeddings.index_select(0, triplets.positive), squared=self.squared)
+        gap = reach - paired_distances(anchors, embeddings.index_select(0, triplets.negative), squared=self.squared)
         return self.reduced(gap, embeddings, _means(matrix, labels))
 
 

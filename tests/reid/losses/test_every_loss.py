@@ -18,15 +18,15 @@ OF_TRIPLETS = ("batch_hard", "batch_all", "batch_semi_hard", "easy_positive", "d
 NAMES = [name for name in LOSSES if name != "quadruplet"] + ["quadruplet_euclidean", "quadruplet_learned"]
 
 
-def build(name: str) -> torch.nn.Module:
+def build(name: str, classes: int = CLASSES, dim: int = DIM) -> torch.nn.Module:
     torch.manual_seed(0)
     name, _, metric = name.partition("_") if name.startswith("quadruplet") else (name, "", "")
     rng = np.random.default_rng(0)
     offered = {
-        "num_classes": CLASSES,
-        "embedding_dim": DIM,
+        "num_classes": classes,
+        "embedding_dim": dim,
         "metric": metric,
-        "tree": ClassTree.from_embeddings(rng.normal(size=(20, DIM)), np.arange(20) % CLASSES),
+        "tree": ClassTree.from_embeddings(rng.normal(size=(5 * classes, dim)), np.arange(5 * classes) % classes),
     }
     return build_loss(name, **{key: value for key, value in offered.items() if key in loss_options(name) and value != ""})
 
@@ -144,3 +144,21 @@ def test_autocast_changes_nothing(name):
     assert under.value.dtype == half.value.dtype == torch.float32
     torch.testing.assert_close(under.value, plain.value, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(half.value, evaluate(name, x.bfloat16().float(), labels).value, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_batch_gives_the_same_bits(name):
+    """At the size of a real batch, with threads: what adds gradients up in the order of their arrival shows here."""
+    x, labels = torch.randn(64, 1280, generator=torch.Generator().manual_seed(0)), torch.arange(64) // 4
+    loss, threads = build(name, 16, 1280).eval(), torch.get_num_threads()
+    gradients = []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(12):
+            torch.manual_seed(0)
+            leaf = x.clone().requires_grad_()
+            loss(leaf, labels).value.backward()
+            gradients.append(leaf.grad)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, gradients[0]) for one in gradients[1:])
