@@ -4,7 +4,7 @@ Everything here is computed in float32 or wider whatever autocast says, and has 
 distance at zero is zero.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["full_precision", "paired_distances", "pairwise_distances", "safe_sqrt", "squared_distances", "unit_rows", "widen"]
+__all__ = [
+    "full_precision",
+    "function_of_distances",
+    "paired_distances",
+    "pairwise_distances",
+    "safe_sqrt",
+    "squared_distances",
+    "unit_rows",
+    "widen",
+]
 
 _NO_LENGTH = 1e-12
+
+Rule = Callable[[Tensor], tuple[Tensor, ...]]
+
+type_ = None
 
 
 @contextmanager
@@ -79,21 +92,31 @@ def unit_rows(x: Tensor) -> Tensor:
         return _UnitRows.apply(widen(x))
 
 
+def _inside(x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
+    """The rows of ``x`` (N, D) moved to the origin, and their distances (N, N)."""
+    # Distances do not change when the set moves, and near the origin the expanded square loses fewer digits.
+    x = x - x.mean(0)
+    matrix = x @ x.T
+    norms = matrix.diagonal().clone()
+    matrix.mul_(-2.0).add_(norms[:, None]).add_(norms).clamp_min_(0)
+    return x, matrix if squared else matrix.sqrt_()
+
+
+def _pulled(x: Tensor, weight: Tensor) -> Tensor:
+    """``-sum_j (w_ij + w_ji) (x_i - x_j)`` for every row i of ``x`` (N, D): one product with the sums on the diagonal."""
+    both = weight + weight.T
+    both.diagonal().sub_(both.sum(1))
+    return both @ x
+
+
 class _SelfDistances(torch.autograd.Function):
     """All distances inside one set. The matrix is symmetric, so one product serves the backward pass where autograd takes two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
-        # Distances do not change when the set moves, and near the origin the expanded square loses fewer digits.
-        x = x - x.mean(0)
-        matrix = x @ x.T
-        norms = matrix.diagonal().clone()
-        matrix.mul_(-2.0).add_(norms[:, None]).add_(norms).clamp_min_(0)
+        x, matrix = _inside(x, squared)
         ctx.squared = squared
-        if squared:
-            ctx.save_for_backward(x)
-        else:
-            ctx.save_for_backward(x, matrix.sqrt_())
+        ctx.save_for_backward(x, *(() if squared else (matrix,)))
         return matrix
 
     @staticmethod
@@ -101,10 +124,45 @@ class _SelfDistances(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x = ctx.saved_tensors[0]
         weight = gradient if ctx.squared else gradient * _half_inverse(ctx.saved_tensors[1])
-        # d^2 = |x_i - x_j|^2, so the gradient of row i is 2 sum_j w_ij (x_i - x_j): one product with the sums on the diagonal.
-        weight = weight.T.contiguous().add_(weight).mul_(-2.0).fill_diagonal_(0)
-        weight.diagonal().copy_(-weight.sum(1))
-        return weight @ x, None
+        return _pulled(x, weight).mul_(-2.0), None
+
+
+class _OfDistances(torch.autograd.Function):
+    """What :func:`function_of_distances` returns, as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, squared: bool, rule: Rule) -> tuple[Tensor, ...]:
+        x, matrix = _inside(x, squared)
+        value, slope, *others = rule(matrix)
+        ctx.squared = squared
+        ctx.save_for_backward(x, slope, *(() if squared else (matrix,)))
+        ctx.mark_non_differentiable(*others)
+        return value, *others
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        x, slope, *root = ctx.saved_tensors
+        # The slope of a root is 1 / (2 root), and none at zero.
+        weight = (slope / root[0]).nan_to_num_(0.0, 0.0, 0.0) if root else slope
+        return _pulled(x, weight).mul_(gradient * (-2.0 if ctx.squared else -1.0)), None, None
+
+
+def function_of_distances(x: Tensor, rule: Rule, *, squared: bool = False) -> tuple[Tensor, ...]:
+    """A value made of the distances inside ``x`` (N, D) whose slope is found along with it, at less than half the cost of two steps.
+
+    Args:
+        x: (N, D).
+        rule: takes the matrix (N, N) of :func:`pairwise_distances`; returns the 0-d value, its slope (N, N) for each entry, and anything
+            else that is worth returning. It must not keep or change the matrix.
+        squared: squared distances.
+
+    Returns:
+        The value, differentiable once, and the rest without gradient.
+    """
+    with full_precision(x):
+        value, *others = _OfDistances.apply(widen(x), squared, rule)
+    return value, *others
 
 
 def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:

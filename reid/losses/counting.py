@@ -47,7 +47,7 @@ def _by_passes(thresholds: Tensor, values: Tensor, row: Tensor | None) -> tuple[
         # A comparison written into floats vectorises; a bool result that is added up afterwards takes five times as long.
         torch.lt(values[:, None, :], part, out=below)
         sums[:, start : start + step] = below.sum(2)
-        number += below[:, 0] if part.shape[1] == 1 else below.sum(1)
+        number = below.sum(1) if start == 0 else number.add_(below[:, 0] if part.shape[1] == 1 else below.sum(1))
     return number, sums if row is None else torch.zeros_like(thresholds).index_add_(0, row, sums)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from reid.losses.counting import count_exceeding
 from reid.mining import Groups
 
-__all__ = ["HingeSum", "quadruplet_hinge", "triplet_hinge", "triplet_softplus"]
+__all__ = ["HingeSum", "quadruplet_hinge", "sloped_hinge", "sloped_softplus", "triplet_hinge"]
 
 _OUT_OF_REACH = 1e30  # added to what is no negative; finite, so that a count of zero times it is zero
 
@@ -52,34 +52,38 @@ def triplet_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups, same: 
         groups: of the labels (B,).
         same: (B, B) floating, ``groups.same()``.
     """
-    with torch.no_grad():
-        partner, usable = groups.partners()
-        centre = matrix.mean()
-        values = (matrix - (centre + margin)).add_(same, alpha=_OUT_OF_REACH)
-        positives = matrix.gather(1, partner) - centre
-        number, pushes = count_exceeding(positives.masked_fill(~usable, -torch.inf), values)
-        total, active = _inner(pushes, positives) - _inner(number, values), pushes.sum()
-        slope = number.neg_().scatter_add_(1, partner, pushes)
+    total, slope, active = sloped_hinge(matrix, margin, groups, same)
     return HingeSum(_Linear.apply(matrix, margin, total, slope, active), active, groups.triplets)
 
 
-def triplet_softplus(matrix: Tensor, groups: Groups, same: Tensor) -> HingeSum:
-    """Sum of ``softplus(matrix(a, p) - matrix(a, n))`` over all triplets, as :func:`triplet_hinge`; ``active`` counts p beyond n."""
-    with torch.no_grad():
-        partner, usable = groups.partners()
-        positives, counted, different = matrix.gather(1, partner), usable.to(matrix.dtype), 1 - same
-        slope, total, wrong = torch.zeros_like(matrix), matrix.new_zeros(()), matrix.new_zeros(())
-        pushes = torch.empty_like(positives)
-        for slot in range(partner.shape[1]):
-            gap = positives[:, slot : slot + 1] - matrix
-            terms = different * counted[:, slot : slot + 1]
-            push = gap.sigmoid() * terms
-            slope -= push
-            pushes[:, slot] = push.sum(1)
-            total += _inner(F.softplus(gap), terms)
-            wrong += _inner((gap > 0).to(terms.dtype), terms)
-        slope.scatter_add_(1, partner, pushes)
-    return HingeSum(_Linear.apply(matrix, 0.0, total, slope, wrong), wrong, groups.triplets)
+@torch.no_grad()
+def sloped_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups, same: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of :func:`triplet_hinge` the sum, its slope (B, B) and the number of positive hinges, without a gradient."""
+    partner, usable = groups.partners()
+    centre = matrix.mean()
+    values = (matrix - (centre + margin)).add_(same, alpha=_OUT_OF_REACH)
+    positives = matrix.gather(1, partner) - centre
+    number, pushes = count_exceeding(positives.masked_fill(~usable, -torch.inf), values)
+    total, active = _inner(pushes, positives) - _inner(number, values), pushes.sum()
+    return total, number.neg_().scatter_add_(1, partner, pushes), active
+
+
+@torch.no_grad()
+def sloped_softplus(matrix: Tensor, groups: Groups, same: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum of ``softplus(matrix(a, p) - matrix(a, n))`` over all triplets, its slope (B, B), and how often p is beyond n."""
+    partner, usable = groups.partners()
+    positives, counted, different = matrix.gather(1, partner), usable.to(matrix.dtype), 1 - same
+    slope, total, wrong = torch.zeros_like(matrix), matrix.new_zeros(()), matrix.new_zeros(())
+    pushes = torch.empty_like(positives)
+    for slot in range(partner.shape[1]):
+        gap = positives[:, slot : slot + 1] - matrix
+        terms = different * counted[:, slot : slot + 1]
+        push = gap.sigmoid() * terms
+        slope -= push
+        pushes[:, slot] = push.sum(1)
+        total += _inner(F.softplus(gap), terms)
+        wrong += _inner((gap > 0).to(terms.dtype), terms)
+    return total, slope.scatter_add_(1, partner, pushes), wrong
 
 
 def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tensor) -> HingeSum:

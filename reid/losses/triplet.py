@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid import mining
-from reid.distances import paired_distances, pairwise_distances, unit_rows
+from reid.distances import function_of_distances, paired_distances, pairwise_distances, unit_rows
 from reid.errors import UsageError
-from reid.losses.hinge_sums import triplet_hinge, triplet_softplus
+from reid.losses.hinge_sums import sloped_hinge, sloped_softplus
 from reid.losses.output import LossOutput, checked, split_means, zero_of
 
 __all__ = ["BatchAllLoss", "BatchHardLoss", "BatchSemiHardLoss", "DistanceWeightedLoss", "EasyPositiveLoss"]
@@ -85,14 +85,20 @@ class BatchAllLoss(_MarginLoss):
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
         embeddings, labels = self.prepared(embeddings, labels)
-        matrix = pairwise_distances(embeddings, squared=self.squared)
         groups = mining.Groups.of(labels)
-        same = groups.same(matrix.dtype)
-        hinge = triplet_softplus(matrix, groups, same) if self.soft_margin else triplet_hinge(matrix, self.margin, groups, same)
-        everything = max(1, hinge.terms)
-        number = hinge.active.clamp_min(1) if self.average == "active" and not self.soft_margin else everything
-        value = hinge.total / number
-        return LossOutput(value, hinge.active / everything, *split_means(matrix.detach(), groups, same))
+        everything = max(1, groups.triplets)
+
+        def mean_hinge(matrix: Tensor) -> tuple[Tensor, ...]:
+            same = groups.same(matrix.dtype)
+            if self.soft_margin:
+                total, slope, active = sloped_softplus(matrix, groups, same)
+            else:
+                total, slope, active = sloped_hinge(matrix, self.margin, groups, same)
+            number = active.clamp_min(1) if self.average == "active" and not self.soft_margin else everything
+            return total / number, slope.div_(number), active / everything, *split_means(matrix, groups, same)
+
+        value, active, positive, negative = function_of_distances(embeddings, mean_hinge, squared=self.squared)
+        return LossOutput(value, active, positive, negative)
 
 
 class BatchSemiHardLoss(_MarginLoss):

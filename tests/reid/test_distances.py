@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.distances import paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
+from reid.distances import function_of_distances, paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
 
 
 def points(rows: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -40,6 +40,25 @@ def test_gradients(squared):
     # A gradient that is not symmetric must reach both rows of a pair.
     weight = points(5, 5, 2)
     assert torch.autograd.gradcheck(lambda a: (pairwise_distances(a, squared=squared) * weight).sum(), (x,))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_a_function_of_distances_has_the_slope_that_its_rule_gives(squared):
+    x, weight = points(6, 3).requires_grad_(), points(6, 6, 2)
+    x.data[1] = x.data[0]  # no slope between equal rows
+
+    def rule(matrix):
+        return (matrix * weight).sum(), weight, matrix.max()
+
+    value, farthest = function_of_distances(x, rule, squared=squared)
+    (3 * value).backward()
+    whole = x.detach().clone().requires_grad_()
+    matrix = pairwise_distances(whole, squared=squared)
+    (3 * matrix * weight).sum().backward()
+    assert float(value) == pytest.approx(float((matrix * weight).sum()))
+    assert float(farthest) == pytest.approx(float(matrix.max()))
+    assert not farthest.requires_grad
+    torch.testing.assert_close(x.grad, whole.grad)
 
 
 def test_the_square_root_has_no_slope_at_zero():
