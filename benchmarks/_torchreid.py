@@ -14,7 +14,8 @@ from training_step import PeerModel
 from reid.config import TrainParams
 from reid.models.embedder import ModelSpec
 from reid.models.inference import embed_images
-from reid.training.loop import TrainingData, learning_rate_factor
+from reid.training.loop import TrainingData
+from reid.training.schedule import SCHEDULES
 
 __all__ = ["train_and_embed"]
 
@@ -60,7 +61,7 @@ def train_and_embed(
     started = time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * learning_rate_factor(elapsed / seconds, settings.warmup_share)
+            group["lr"] = settings.learning_rate * SCHEDULES[settings.schedule](elapsed / seconds, settings.warmup_share).factor
         with contextlib.redirect_stdout(io.StringIO()):
             engine.train(print_freq=10**6)
     return embed_images(model.embedder.eval(), images)

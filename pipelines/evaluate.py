@@ -147,9 +147,11 @@ def log_pictures(params: Params, run_id: str) -> None:
     """Add the plots and the page to the MLflow run that trained the chosen model."""
     from reid.training.tracking import Tracker
 
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment)
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
     tracker.artifacts(run_id, OUT / "plots", "evaluation")
-    tracker.artifact(run_id, OUT / "evaluation.html", "evaluation")
+    tracker.artifacts(run_id, OUT / "evaluation.html", "evaluation")
+    if tracker.problem is not None:
+        say(f"MLflow at {params.tracking.uri} cannot be reached ({tracker.problem}): the pictures are kept, `reid runs deliver` logs them")
 
 
 def main() -> None:

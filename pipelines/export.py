@@ -93,9 +93,11 @@ def log_run(params: Params, run_id: str) -> None:
     """Add the model directory and the parity report to the MLflow run that trained the model."""
     from reid.training.tracking import Tracker
 
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment)
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
     tracker.artifacts(run_id, OUT, "exported")
-    tracker.artifact(run_id, REPORT, "exported")
+    tracker.artifacts(run_id, REPORT, "exported")
+    if tracker.problem is not None:
+        say(f"MLflow at {params.tracking.uri} cannot be reached ({tracker.problem}): the files are kept, `reid runs deliver` logs them")
 
 
 if __name__ == "__main__":

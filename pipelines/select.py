@@ -1,19 +1,70 @@
-"""Stage ``select``: the objective with the best validation figure -> ``selected``."""
+"""Stage ``select``: the objective with the best validation figure -> ``selected``; it becomes champion if it beats the present one."""
 
 import shutil
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipelines.console import run_stage, say
 from pipelines.train import REGISTERED
-from reid.config import OBJECTIVES, load_params
+from reid.config import OBJECTIVES, Params, load_params
+from reid.data.catalog import read_catalog
 from reid.errors import ReidError
 from reid.files import atomic_directory, read_json, write_json
 
-
-def main() -> None:
-    """Choose by the people held out of training, never by query or gallery, and point the registry's champion at the choice."""
+if TYPE_CHECKING:
+    from reid.training.champion import Version
     from reid.training.tracking import Tracker
 
+CATALOG = Path("data/catalog.parquet")
+
+
+def champion_figure(tracker: "Tracker", champion: "Version", key: str, validation_hash: str) -> float | None:
+    """The champion's figure on the present validation people: as recorded, or measured now where it was scored on others."""
+    from reid.models.embedder import load_model
+    from reid.training.champion import fetch_weights
+    from reid.training.loop import validate
+    from reid.training.trial import load_training_data
+
+    recorded = champion.figure(key, validation_hash)
+    if recorded is not None:
+        return recorded
+    with tempfile.TemporaryDirectory() as name:
+        weights = fetch_weights(tracker, champion, Path(name))
+        if weights is None:
+            return None
+        model, spec = load_model(weights)
+        return validate(model, load_training_data(CATALOG, spec.height, spec.width))[key]
+
+
+def challenge(params: Params, facts: dict[str, Any], name: str, key: str) -> str:
+    """Let the chosen model challenge the champion; returns what came of it, in words."""
+    from reid.training.champion import judge_challenger, present_champion, promote, version_of
+    from reid.training.tracking import Tracker
+
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    tracker.deliver()
+    try:
+        run_id = tracker.run_id(facts["mlflow_run_id"]) or facts["mlflow_run_id"]
+        version = version_of(tracker, REGISTERED, run_id) if tracker.problem is None else None
+        if version is None:
+            reason = tracker.problem or "it does not know the run"
+            return f"the champion stays: MLflow at {params.tracking.uri} cannot be asked ({reason}); run `dvc repro -f select` when it can"
+        champion = present_champion(tracker, REGISTERED)
+        if champion is not None and champion.number == version.number:
+            return f"{name} is the champion already (version {version.number})"
+        present = read_catalog(CATALOG).split("val").data_hash
+        theirs = None if champion is None else champion_figure(tracker, champion, key, present)
+        verdict = judge_challenger(name, facts["figures"][key], None if champion is None else champion.number, theirs, key)
+        if verdict.promote:
+            promote(tracker, REGISTERED, version)
+        return verdict.reason
+    except tracker.errors as error:
+        return f"the champion stays: MLflow at {params.tracking.uri} cannot be asked ({str(error).splitlines()[0]})"
+
+
+def main() -> None:
+    """Choose by the people held out of training, never by query or gallery, and let the choice challenge the champion."""
     params = load_params()
     key = f"val_{params.tune.metric}"
     facts = {name: read_json(Path("models") / name / "training.json", "training record") for name in OBJECTIVES}
@@ -26,9 +77,7 @@ def main() -> None:
         for path in sorted((Path("models") / chosen).iterdir()):
             shutil.copy2(path, temporary / path.name)
     write_json("reports/selection.json", {"chosen": chosen, key: scores})
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment)
-    version = tracker.client.get_run(facts[chosen]["mlflow_run_id"]).data.tags["registered_version"]
-    tracker.promote(REGISTERED, version)
+    say(challenge(params, facts[chosen], chosen, key))
     say(f"chosen: {chosen} ({', '.join(f'{name} {score:.3f}' for name, score in scores.items())} {key} on validation people)")
 
 

@@ -3,14 +3,20 @@
 import csv
 import shutil
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say
 from reid.config import OBJECTIVES, Params, load_params
-from reid.data.catalog import read_catalog
+from reid.data.catalog import Catalog, read_catalog
 from reid.errors import UsageError
-from reid.files import atomic_directory, atomic_path, existing, read_json, write_json
+from reid.files import atomic_directory, atomic_path, existing, read_json, sha256_of, write_json
+
+if TYPE_CHECKING:
+    from reid.training.tracking import Tracker
 
 REGISTERED = "reid-embedder"
 
@@ -25,48 +31,104 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def train_objective(params: Params, objective: str, catalog: Path, start: Path | None, out: Path, reports: Path) -> None:
     """Run the trials, keep the best one's model as ``out`` and its curves as ``reports``, and register it."""
     from reid.data.store import open_store
-    from reid.training.sweep import best_trial, forget
-    from reid.training.tracking import Tracker, provenance
+    from reid.training.provenance import provenance
+    from reid.training.sweep import SweepResult, best_trial, forget, sweep_folder
+    from reid.training.tracking import Tracker
 
     data = read_catalog(catalog)
     with progress_bar("decoding images") as progress:
         for split in ("train", "val"):
             open_store(data.split(split), params.model.height, params.model.width, progress)
-    origin = provenance() | {"data_hash": data.data_hash, "objective": objective}
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment)
-    parent = tracker.start(objective, flatten(params.model_dump(mode="json")), origin)
-    steps = params.objectives[objective].steps or params.train.steps  # type: ignore[index]
+    origin = provenance() | {"data_hash": data.data_hash, "objective": objective, "seed": str(params.seed)}
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    run = open_run(tracker, params, objective, origin, sweep_folder(params, objective, catalog, start))
     try:
-        with progress_bar(f"training {objective}") as progress:
-            done: dict[str, int] = {}
-
-            def note(trial: str, figures: dict[str, Any]) -> None:
-                done[trial] = int(figures["step"])
-                progress(sum(done.values()), steps * params.tune.trials)
-
-            progress(0, steps * params.tune.trials)
-            folder, figures = best_trial(params, objective, catalog, start=start, parent=parent, on_result=note)
-        numbers = {key: float(value) for key, value in figures.items() if isinstance(value, float | int) and key.startswith("val_")}
-        with atomic_directory(out) as temporary:
-            for name in ("model.safetensors", "objective.safetensors", "tree.npz", "pair_metric.safetensors"):
-                if (folder / name).exists():
-                    shutil.copy2(folder / name, temporary / name)
-            facts = origin | {"mlflow_run_id": parent, "figures": numbers}
-            write_json(temporary / "training.json", facts)
-        history = read_json(folder / "history.json", "training history")
+        with listening(params, objective) as note:
+            result: SweepResult = best_trial(params, objective, catalog, start=start, parent=run, on_result=note)
+        for trial, reason in result.failures.items():
+            say(f"{objective}: trial {trial} failed and was left out: {reason}")
+        numbers = {key: float(value) for key, value in result.figures.items() if isinstance(value, float | int) and key.startswith("val_")}
+        facts = origin | {"validation_hash": data.split("val").data_hash}
+        keep_model(result.folder, facts | {"mlflow_run_id": tracker.run_id(run) or run, "figures": numbers}, out)
+        history = read_json(result.folder / "history.json", "training history")
         write_history(history, reports / f"{objective}.csv")
         write_json(reports / f"{objective}.json", numbers)
-        tracker.log(parent, numbers, int(figures["step"]))
-        tracker.artifacts(parent, out, "model")
-        version = tracker.register(parent, "model", REGISTERED, origin)
-        tracker.tag(parent, "registered_version", version)
+        for row in history:  # the parent run shows the curves of its best trial
+            tracker.log(run, {key: value for key, value in row.items() if key not in ("epoch", "step")}, int(row["step"]))
+        log_result(tracker, run, params, data, out)
     except BaseException:
-        tracker.finish(parent, "FAILED")
+        tracker.finish(run, "FAILED")
         raise
-    tracker.finish(parent)
-    forget(params, folder)
+    tracker.finish(run)
+    forget(params, result.folder)
     figure = numbers.get("val_mean_ap")
     say(f"{objective}: validation mAP {figure:.3f}" if figure is not None else f"{objective}: trained; no validation people to score on")
+    if tracker.deliver():
+        say(f"MLflow at {params.tracking.uri} cannot be reached ({tracker.problem}): the run is kept, `reid runs deliver` logs it")
+
+
+def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[str, str], folder: Path) -> str:
+    """The run of this training; where the training was killed and goes on, the same run as before."""
+    from reid.training.provenance import installed_packages
+    from reid.training.ray_trial import RUN_FILE
+
+    run_file = folder / RUN_FILE
+    if run_file.exists():
+        return run_file.read_text()
+    run = tracker.start(objective, flatten(params.model_dump(mode="json")), origin)
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "packages.txt").write_text(installed_packages())
+        tracker.artifacts(run, Path(name), "environment")
+    with atomic_path(run_file) as temporary:
+        temporary.write_text(run)
+    return run
+
+
+@contextmanager
+def listening(params: Params, objective: str) -> Iterator[Callable[[str, dict[str, Any]], None]]:
+    """A progress bar over the steps of all trials."""
+    total = (params.objectives[objective].steps or params.train.steps) * params.tune.trials  # type: ignore[index]
+    done: dict[str, int] = {}
+    with progress_bar(f"training {objective}") as progress:
+        progress(0, total)
+
+        def note(trial: str, figures: dict[str, Any]) -> None:
+            done[trial] = int(figures["step"])
+            progress(sum(done.values()), total)
+
+        yield note
+
+
+def keep_model(trial: Path, facts: dict[str, Any], out: Path) -> None:
+    """The files of the best trial, and ``training.json``, as the stage's output."""
+    with atomic_directory(out) as temporary:
+        for name in ("model.safetensors", "objective.safetensors", "tree.npz", "pair_metric.safetensors"):
+            if (trial / name).exists():
+                shutil.copy2(trial / name, temporary / name)
+        facts = facts | {"model_sha256": sha256_of(temporary / "model.safetensors")}
+        write_json(temporary / "training.json", facts)
+
+
+def log_result(tracker: "Tracker", run: str, params: Params, data: Catalog, out: Path) -> None:
+    """Pictures and the loadable model of a finished training, and a new version of the registered model."""
+    from pipelines.training_pictures import draw_training
+    from reid.data.store import open_store
+    from reid.models.embedder import load_model
+    from reid.training.packaging import save_pyfunc
+
+    facts = read_json(out / "training.json")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _, spec = load_model(out / "model.safetensors")
+        (folder / "pictures").mkdir()
+        draw_training(params, data.split("val"), out, folder / "pictures")
+        tracker.artifacts(run, folder / "pictures", "pictures")
+        example = open_store(data.split("train"), spec.height, spec.width)[:1]
+        save_pyfunc(out / "model.safetensors", example, folder / "model")
+        tracker.artifacts(run, folder / "model", "model")
+    tags = {key: str(facts[key]) for key in ("objective", "git_commit", "data_hash", "validation_hash", "model_sha256")}
+    tracker.tag(run, "model_sha256", facts["model_sha256"])
+    tracker.register(run, "model", REGISTERED, tags | {key: repr(value) for key, value in facts["figures"].items()})
 
 
 def write_history(history: list[dict[str, float]], path: Path) -> None:

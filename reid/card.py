@@ -5,6 +5,7 @@ A model directory holds ``model.json`` and the files it names. Galleries and cal
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of, write_json
 
-__all__ = ["CARD_NAME", "InputSpec", "ModelCard", "ModelFile", "Threshold", "content_hash", "load_card", "save_card"]
+__all__ = ["CARD_NAME", "InputSpec", "ModelCard", "ModelFile", "Threshold", "content_hash", "fingerprint_for", "load_card", "save_card"]
 
 CARD_NAME = "model.json"
 
@@ -84,6 +85,12 @@ class ModelCard(_Frozen):
         """The calibrated threshold for a policy and unit, or None when the model has none; ``top_k`` counts for that policy alone."""
         fitting = (t for t in self.thresholds if t.policy == policy and t.unit == unit)
         return next((t for t in fitting if policy != "top_k" or t.top_k == top_k), None)
+
+
+def fingerprint_for(weights_sha256: str, spec: InputSpec) -> str:
+    """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach them."""
+    facts = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"{weights_sha256}\n{facts}".encode()).hexdigest()[:32]
 
 
 def load_card(model_dir: Path | str) -> ModelCard:

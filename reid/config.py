@@ -155,6 +155,11 @@ class TrainParams(_Section):
     gradient_clip: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     threads: int = Field(ge=1)
+    workers: int = Field(ge=1)
+    schedule: Literal["cosine", "one_cycle"]
+    freeze_steps: int = Field(ge=0)
+    precision: Literal["auto", "float32", "bfloat16"]
+    channels_last: bool
 
 
 class ObjectiveParams(_Section):
@@ -176,6 +181,7 @@ class TuneParams(_Section):
 
     trials: int = Field(ge=1)
     concurrent: int = Field(ge=1)
+    gpus: float = Field(ge=0)
     metric: Literal["mean_ap", "rank1"]
     grace_epochs: int = Field(ge=1)
     retries: int = Field(ge=0)
@@ -188,6 +194,7 @@ class TrackingParams(_Section):
 
     uri: str
     experiment: str
+    records: str
 
 
 class EvaluateParams(_Section):

@@ -1,11 +1,22 @@
-"""What tests share: where the real data lies, and one torch thread setting."""
+"""What tests share: where the real data lies, and a Ray cluster of two nodes."""
 
 import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+# Ray's clusters of this test session are for this session alone. Set before anything imports Ray, which reads it once.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+_ROOT = Path(__file__).parents[1]
 _SHARED = Path(os.environ.get("REID_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 
 
@@ -24,3 +35,58 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Ray cluster of two nodes with one processor each: two ``ray start`` processes on this machine."""
+    import ray
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    own = ("--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block")
+    nodes: list[subprocess.Popen[bytes]] = []
+    log = (tmp_path_factory.mktemp("ray") / "log").open("w+b")
+
+    def start(*options: str) -> None:
+        command = (str(Path(sys.executable).with_name("ray")), "start", *options, *own)
+        path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path, "RAY_worker_niceness": "0", "RAY_worker_register_timeout_seconds": "120"}
+        nodes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True))
+
+    try:
+        start("--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false")
+        deadline = time.monotonic() + 60
+        while True:  # the second node finds nobody before the first listens
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0:
+                    break
+            assert time.monotonic() < deadline, "the head node does not listen"
+            time.sleep(0.1)
+        start(f"--address={address}")
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False)
+        while sum(node["Alive"] for node in ray.nodes()) < 2:
+            assert time.monotonic() < deadline, "the second node does not join"
+            time.sleep(0.1)
+        yield address
+    finally:
+        ray.shutdown()
+        for process in nodes[::-1]:
+            process.terminate()  # with --block, `ray start` ends what it started
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        log.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, to be copied: making one takes five seconds."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path

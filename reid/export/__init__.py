@@ -1,7 +1,5 @@
 """The model directory: one trained model as ONNX files, TensorRT engines and a card, each file checked against the model itself."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reid.card import InputSpec, ModelCard, ModelFile, Threshold, save_card
+from reid.card import InputSpec, ModelCard, ModelFile, Threshold, fingerprint_for, save_card
 from reid.engine import stamp_path
 from reid.errors import ReidError, UsageError
 from reid.export.gate import Gate
@@ -113,8 +111,7 @@ def export_model(
 
 def fingerprint_of(checkpoint: Path | str, input_spec: InputSpec) -> str:
     """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach them."""
-    facts = json.dumps(input_spec.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(f"{sha256_of(checkpoint)}\n{facts}".encode()).hexdigest()[:32]
+    return fingerprint_for(sha256_of(checkpoint), input_spec)
 
 
 def _converted(

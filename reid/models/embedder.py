@@ -105,6 +105,10 @@ class EmbeddingModel(nn.Module):
         """Features before BN, ``(B, D)``, of normalised float images ``(B, 3, H, W)``."""
         return self.reduction(self.pooling(self.backbone(images)))
 
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """What the features before the BN-neck depend on."""
+        return [*self.backbone.parameters(), *self.pooling.parameters(), *self.reduction.parameters()]
+
     def neck(self, features: torch.Tensor) -> torch.Tensor:
         """Features after BN, ``(B, D)``, of those before it."""
         return self.bn(features)

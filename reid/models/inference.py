@@ -30,10 +30,10 @@ def activation_maps(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch:
 def _run(model: EmbeddingModel, apply: Callable[[Tensor], Tensor], images: npt.NDArray[np.uint8], batch: int) -> npt.NDArray[np.float32]:
     was_training = model.training
     model.eval()
-    parts = []
+    parts, device = [], next(model.parameters()).device
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             pixels = torch.from_numpy(np.array(images[start : start + batch]))  # a copy: the store is read-only
-            parts.append(apply(normalise(pixels)).float().numpy())
+            parts.append(apply(normalise(pixels.to(device))).float().cpu().numpy())
     model.train(was_training)
     return np.concatenate(parts)

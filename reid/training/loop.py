@@ -24,10 +24,13 @@ from reid.losses import CombinedLoss
 from reid.models.embedder import EmbeddingModel, normalise
 from reid.models.inference import embed_images, extract_features
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
+from reid.training.distributed import ALONE, Ranks, share_batch_statistics
+from reid.training.modes import freeze, half_precision, layout
 from reid.training.objective import features_by_term
 from reid.training.out_of_memory import memory_advice
+from reid.training.schedule import SCHEDULES
 
-__all__ = ["Epoch", "HierarchicalPlan", "TrainingData", "learning_rate_factor", "train", "validate"]
+__all__ = ["Epoch", "HierarchicalPlan", "TrainingData", "train", "validate"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,6 @@ class HierarchicalPlan:
     neighbours: int
 
 
-def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Linear warm-up over the share ``warmup`` of the training, then a half cosine down to 0.01."""
-    if progress < warmup:
-        return 0.01 + 0.99 * progress / warmup
-    rest = (progress - warmup) / max(1e-9, 1 - warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
-
-
 def train(
     model: EmbeddingModel,
     objective: CombinedLoss,
@@ -85,6 +80,7 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[EmbeddingModel, ClassTree | None]:
     """Train ``model`` and ``objective`` in place.
 
@@ -102,6 +98,8 @@ def train(
         on_epoch: called after each epoch, with the validation figures of the averaged weights; a continued run tells the epoch of
             its checkpoint once more.
         on_step: called after each step with (step, steps).
+        ranks: the place among several workers that train together; all call this with equal arguments, and the first writes the
+            checkpoint, which the others must be able to read.
 
     Returns:
         The model with averaged weights, in evaluation mode, and the last class tree where there is one.
@@ -111,6 +109,9 @@ def train(
             the checkpoint cannot be written (the one before is left whole).
     """
     torch.manual_seed(seed)
+    if ranks.size > 1:
+        share_batch_statistics(model.backbone)
+    model.to(memory_format=layout(settings.channels_last))
     parameters = [*model.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(
         [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
@@ -132,12 +133,12 @@ def train(
             objective.terms["hierarchical"].set_tree(tree)  # type: ignore[operator]
             sampler = _hierarchical_sampler(tree, data, settings, hierarchy, seed)
         with memory_advice(settings.identities, settings.images):
-            figures = _run_epoch(model, objective, averaged, optimizer, sampler, data, settings, position, seed, on_step)
-        seconds = time.perf_counter() - started
+            figures = _run_epoch(model, objective, averaged, optimizer, sampler, data, settings, position, seed, on_step, ranks)
+        seconds = ranks.agree(time.perf_counter() - started)
         position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
         figures["images_per_second"] = figures.pop("images") / seconds
         figures |= validate(_averaged(averaged), data)
-        if checkpoint is not None:
+        if checkpoint is not None and ranks.is_first:
             save_checkpoint(checkpoint, states, optimizer, position | {"figures": figures})
         if on_epoch is not None:
             on_epoch(Epoch(epoch + 1, int(position["step"]), figures))
@@ -221,6 +222,7 @@ def _run_epoch(
     position: dict[str, Any],
     seed: int,
     on_step: Callable[[int, int], None] | None,
+    ranks: Ranks,
 ) -> dict[str, float]:
     """One epoch in place; advances ``position['step']`` and returns the means of what the terms report."""
     epoch = int(position["epoch"])
@@ -230,18 +232,26 @@ def _run_epoch(
     sums: dict[str, float] = defaultdict(float)
     model.train()
     objective.train()
+    device, half = next(model.parameters()).device, half_precision(settings.precision)
     started, count, images = time.perf_counter(), 0, 0
     for batch in _passes(sampler, epoch):
-        elapsed = position["elapsed"] + time.perf_counter() - started
+        elapsed = position["elapsed"] + ranks.agree(time.perf_counter() - started)
         progress = elapsed / settings.max_seconds if settings.max_seconds else position["step"] / settings.steps
         if count == settings.epoch_steps or progress >= 1:
             break
+        rates = SCHEDULES[settings.schedule](progress, settings.warmup_share)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * learning_rate_factor(progress, settings.warmup_share)
+            group["lr"], group["betas"] = settings.learning_rate * rates.factor, (rates.beta1, 0.999)
+        if settings.freeze_steps:
+            freeze(model.backbone, position["step"] < settings.freeze_steps)
         pixels = augment(torch.from_numpy(data.images[np.asarray(batch)]), how, generator)
         pixels = erase(normalise(pixels), settings.erasing, generator)
-        features = model(pixels)
-        labels = torch.from_numpy(data.labels[np.asarray(batch)])
+        # Every worker draws the whole batch's augmentation, so that the batch is the same whatever the number of workers.
+        own = pixels[ranks.part(len(batch))].to(device, memory_format=layout(settings.channels_last))
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            features = model(own)
+        features = ranks.gather(features.float(), len(batch))
+        labels = torch.from_numpy(data.labels[np.asarray(batch)]).to(device)
         # The losses refuse embeddings that are not finite; asked first, so that the message can name the files.
         output = objective(features_by_term(objective, features, model.neck(features)), labels) if torch.isfinite(features).all() else None
         if output is None or not torch.isfinite(output.value):
@@ -250,6 +260,7 @@ def _run_epoch(
             raise ReidError(f"{what} not finite at step {position['step']}: lower train.learning_rate; the batch held {names}")
         optimizer.zero_grad(set_to_none=True)
         output.value.backward()
+        ranks.sum_gradients(model.trunk_parameters())
         if settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], settings.gradient_clip)
         optimizer.step()

@@ -4,15 +4,28 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reid.config import Params, with_values
 from reid.errors import ReidError, UsageError
+from reid.training.out_of_memory import advice
+from reid.training.ray_trial import RUN_FILE, run_trial
 from reid.training.tracking import Tracker, absolute_uri
 
-__all__ = ["best_trial", "forget", "search_space", "start_ray"]
+__all__ = ["SweepResult", "best_trial", "forget", "search_space", "start_ray", "sweep_folder"]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The best trial's folder and last figures, and for every trial that failed for good its name and the reason."""
+
+    folder: Path
+    figures: Mapping[str, Any]
+    failures: Mapping[str, str]
+
 
 _DISTRIBUTIONS = {"choice": 1, "uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}
 
@@ -56,40 +69,6 @@ def start_ray() -> None:
         ray.init(address=address or "local", logging_level="ERROR", log_to_driver=False, configure_logging=False, **local)
 
 
-def _trial(config: dict[str, Any], *, params: dict[str, Any], objective: str, catalog: str, start: str | None, parent: str) -> None:
-    """What a Ray worker runs: one training in the trial's own folder, reported to Ray and MLflow each epoch."""
-    from ray import tune
-
-    from reid.config import parse_params
-    from reid.training.trial import run_training
-
-    tuned = with_values(parse_params(params), config)
-    context = tune.get_context()
-    folder = Path(context.get_trial_dir())
-    tracker = Tracker(tuned.tracking.uri, tuned.tracking.experiment)
-    run_file = folder / "mlflow_run_id"
-    if run_file.exists():  # a retry goes on in the same run
-        run_id = run_file.read_text()
-    else:
-        tags = {"objective": objective, "trial": context.get_trial_name()}
-        run_id = tracker.start(context.get_trial_name(), config, tags, parent=parent)
-        run_file.write_text(run_id)
-
-    def report(epoch: Any) -> None:
-        tracker.log(run_id, epoch.figures, epoch.step)
-        tune.report({**epoch.figures, "step": epoch.step, "run_id": run_id})
-
-    try:
-        run_training(tuned, objective, Path(catalog), folder, start=Path(start) if start else None, on_epoch=report)
-    except Exception:
-        tracker.finish(run_id, "FAILED")
-        raise
-    except BaseException:  # the scheduler stopped a weak trial, or somebody pressed Ctrl-C
-        tracker.finish(run_id, "KILLED")
-        raise
-    tracker.finish(run_id)
-
-
 def best_trial(
     params: Params,
     objective: str,
@@ -98,72 +77,102 @@ def best_trial(
     start: Path | None,
     parent: str,
     on_result: Callable[[str, dict[str, Any]], None] | None = None,
-) -> tuple[Path, dict[str, Any]]:
-    """Run ``params.tune.trials`` trials of an objective and return the folder and last figures of the best.
+) -> SweepResult:
+    """Run ``params.tune.trials`` trials of an objective and return the best.
 
-    A run that was killed is continued: its name is a hash of everything that decides its result. With several trials ASHA stops
-    the weak ones early and Optuna proposes the next.
+    A sweep that was killed is continued, its trials from their last checkpoints: its folder is named by a hash of everything that
+    decides its result. With several trials ASHA stops the weak ones early and Optuna proposes the next. A trial that fails is tried
+    ``params.tune.retries`` times more; the sweep goes on without those that fail for good, and their MLflow runs say why.
 
     Args:
         params: all parameters.
         objective: a key of ``params.objectives``.
         catalog: the catalog file.
         start: a ``model.safetensors`` to start from.
-        parent: the MLflow run that the trials are children of.
+        parent: the run, of a :class:`Tracker`, that the trials are children of.
         on_result: called with (trial name, figures) after each epoch of each trial.
 
     Raises:
         ReidError: every trial failed; the message is the first trial's.
     """
-    from ray import tune
-    from ray.tune.schedulers import ASHAScheduler
-    from ray.tune.search import ConcurrencyLimiter
-    from ray.tune.search.optuna import OptunaSearch
+    from reid.training.listening import Listener
 
     start_ray()
-    tuned = params.tune
-    metric = f"val_{tuned.metric}"
-    storage = Path(tuned.storage).resolve()
-    name = f"{objective}-{_name(params, objective, catalog, start)}"
+    Listener.heard = on_result
+    try:
+        results = _tuner(params, objective, catalog, start, parent).fit()
+    finally:
+        Listener.heard = None
+    failures = {Path(result.path).name: _reason(result, params) for result in results if result.error is not None}
+    _close_failed(params, results, failures)
+    finished = [r for r in results if r.error is None and r.metrics and (Path(r.path) / "model.safetensors").exists()]
+    if not finished:
+        reason = next(iter(failures.values()), "no trial wrote a model")
+        raise ReidError(f"every trial of {objective} failed: {reason}")
+    metric = f"val_{params.tune.metric}"
+    best = max(finished, key=lambda result: result.metrics.get(metric, float("-inf")))
+    return SweepResult(Path(best.path), dict(best.metrics), failures)
+
+
+def _tuner(params: Params, objective: str, catalog: Path, start: Path | None, parent: str) -> Any:
+    """A new sweep, or the continuation of the one that was killed."""
+    from ray import tune
+
+    from reid.training.listening import Listener
+
+    folder = sweep_folder(params, objective, catalog, start)
     trainable = tune.with_resources(
         tune.with_parameters(
-            _trial,
+            run_trial,
             params=_from_anywhere(params).model_dump(mode="json"),
             objective=objective,
             catalog=str(catalog.resolve()),
             start=str(start.resolve()) if start else None,
             parent=parent,
+            sweep=str(folder),
         ),
-        {"cpu": params.train.threads},
+        _resources(params),
     )
-    space = search_space(tuned.space)
-    search = OptunaSearch(metric=metric, mode="max", seed=params.seed) if space else None
+    if tune.Tuner.can_restore(folder):
+        return tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
     run_config = tune.RunConfig(
-        name=name,
-        storage_path=str(storage),
-        failure_config=tune.FailureConfig(max_failures=tuned.retries),
-        callbacks=[_callback(on_result)] if on_result else [],
+        name=folder.name,
+        storage_path=str(folder.parent),
+        failure_config=tune.FailureConfig(max_failures=params.tune.retries),
+        callbacks=[Listener()],
         verbose=0,
     )
-    if tune.Tuner.can_restore(storage / name):
-        tuner = tune.Tuner.restore(str(storage / name), trainable, resume_unfinished=True, restart_errored=True)
-    else:
-        # One more than there are: ASHA stops a trial at max_t, and the last epoch is followed by writing the model.
-        epochs = max(tuned.grace_epochs, -(-params.train.steps // params.train.epoch_steps)) + 1
-        scheduler = ASHAScheduler(max_t=epochs, grace_period=tuned.grace_epochs, metric=metric, mode="max") if tuned.trials > 1 else None
-        tune_config = tune.TuneConfig(
-            num_samples=tuned.trials,
-            max_concurrent_trials=None if search else tuned.concurrent,
-            search_alg=ConcurrencyLimiter(search, tuned.concurrent) if search else None,
-            scheduler=scheduler,
-        )
-        tuner = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config)
-    results = tuner.fit()
-    finished = [r for r in results if r.error is None and r.metrics and (Path(r.path) / "model.safetensors").exists()]
-    if not finished:
-        raise ReidError(f"every trial of {objective} failed: {_reason(results)}")
-    best = max(finished, key=lambda result: result.metrics.get(metric, float("-inf")))
-    return Path(best.path), dict(best.metrics)
+    return tune.Tuner(trainable, param_space=search_space(params.tune.space), tune_config=_tune_config(params), run_config=run_config)
+
+
+def _from_anywhere(params: Params) -> Params:
+    """Addresses that mean the same in the working directory of a trial, which is another one."""
+    tracking = params.tracking
+    return with_values(params, {"tracking.uri": absolute_uri(tracking.uri), "tracking.records": str(Path(tracking.records).resolve())})
+
+
+def _resources(params: Params) -> dict[str, float]:
+    """Of a trial; one of several workers leaves the processors to these, and asks for a byte because Ray refuses to ask for nothing."""
+    if params.train.workers > 1:
+        return {"cpu": 0, "memory": 1}
+    return {"cpu": params.train.threads} | ({"gpu": params.tune.gpus} if params.tune.gpus else {})
+
+
+def _tune_config(params: Params) -> Any:
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    tuned = params.tune
+    goal = {"metric": f"val_{tuned.metric}", "mode": "max"}
+    # One more than there are: ASHA stops a trial at max_t, and the last epoch is followed by writing the model.
+    epochs = max(tuned.grace_epochs, -(-params.train.steps // params.train.epoch_steps)) + 1
+    # By the epoch, not by Ray's count of reports: a continued trial tells its last epoch twice.
+    asha = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=tuned.grace_epochs, **goal) if tuned.trials > 1 else None
+    search = ConcurrencyLimiter(OptunaSearch(seed=params.seed, **goal), tuned.concurrent) if tuned.space else None
+    concurrent = None if search else tuned.concurrent
+    return tune.TuneConfig(num_samples=tuned.trials, max_concurrent_trials=concurrent, search_alg=search, scheduler=asha)
 
 
 def forget(params: Params, folder: Path) -> None:
@@ -173,12 +182,8 @@ def forget(params: Params, folder: Path) -> None:
         shutil.rmtree(folder.resolve().parent)
 
 
-def _from_anywhere(params: Params) -> Params:
-    """With a tracking address that means the same in the working directory of a trial, which is another one."""
-    return with_values(params, {"tracking.uri": absolute_uri(params.tracking.uri)})
-
-
-def _name(params: Params, objective: str, catalog: Path, start: Path | None) -> str:
+def sweep_folder(params: Params, objective: str, catalog: Path, start: Path | None) -> Path:
+    """Where a sweep keeps its state, named by a hash of everything that decides its result."""
     from reid.files import sha256_of
 
     decisive = {
@@ -187,33 +192,26 @@ def _name(params: Params, objective: str, catalog: Path, start: Path | None) -> 
         "catalog": sha256_of(catalog),
         "start": sha256_of(start) if start else None,
     }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    name = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    return Path(params.tune.storage).resolve() / f"{objective}-{name}"
 
 
-def _reason(results: Any) -> str:
+def _reason(result: Any, params: Params) -> str:
+    """Why a trial failed, in one line."""
+    text = str(result.error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "OutOfMemoryError" in text or "ActorDiedError" in text or "WorkerCrashedError" in text:
+        batch = f"P x K = {params.train.identities} x {params.train.images}"
+        way_out = f"if memory was short with {batch}, {advice(params.train.identities, params.train.images)}"
+        return f"its process was ended from outside: {way_out}"
+    return lines[-1].removeprefix("reid.errors.ReidError: ").removeprefix("reid.errors.UsageError: ")
+
+
+def _close_failed(params: Params, results: Any, failures: Mapping[str, str]) -> None:
+    """Close the MLflow runs of trials that could not do it themselves, with the reason."""
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
     for result in results:
-        if result.error is not None:
-            lines = [line for line in str(result.error).splitlines() if line.strip()]
-            return lines[-1].strip()
-    return "no trial wrote a model"
-
-
-def _callback(on_result: Callable[[str, dict[str, Any]], None]) -> Any:
-    from ray.tune import Callback
-
-    class Report(Callback):
-        """Passes results on. Ray pickles callbacks with the sweep's state; a progress bar does not pickle and is left behind."""
-
-        on_result: Callable[[str, dict[str, Any]], None] | None = None
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {"on_result": None}
-
-        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-            if self.on_result is not None:
-                self.on_result(str(trial), result)
-
-    report = Report()
-    # Set from outside: what the class body names would be pickled with the class.
-    report.on_result = on_result
-    return report
+        run_file = Path(result.path) / RUN_FILE
+        if result.error is not None and run_file.exists():
+            tracker.tag(run_file.read_text(), "error", failures[run_file.parent.name])
+            tracker.finish(run_file.read_text(), "FAILED")

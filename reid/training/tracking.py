@@ -1,15 +1,20 @@
 """MLflow: what was run, on what, with which result. Runs are named by explicit ids: trials of Ray Tune inherit nothing."""
 
 import math
-import subprocess
+import os
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reid.errors import ReidError
+from reid.errors import UsageError
+from reid.training.record import RunRecord, deliver, find_run
 
-__all__ = ["Tracker", "absolute_uri", "provenance"]
+__all__ = ["Tracker", "absolute_uri"]
+
+_PAUSE_S = 30.0
+"""After a failure MLflow is left alone so long: a training must not wait for a server that is down."""
 
 
 def absolute_uri(uri: str) -> str:
@@ -20,93 +25,124 @@ def absolute_uri(uri: str) -> str:
     return uri
 
 
-def provenance() -> dict[str, str]:
-    """The git commit and whether the work tree differs from it; ``unknown`` outside a repository."""
-
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    except FileNotFoundError:  # a container without git
-        commit = changes = None
-    return {"git_commit": commit or "unknown", "git_dirty": "unknown" if changes is None else str(bool(changes)).lower()}
-
-
 class Tracker:
     """One MLflow experiment, reached by client calls only (no global active run).
+
+    Everything is first written to a local record and then told to MLflow. Where MLflow cannot be reached, nothing is raised: ``problem``
+    says why, and the record waits for :meth:`deliver`. Runs are named by their records; :meth:`run_id` gives MLflow's own id.
 
     Args:
         uri: tracking URI; see :func:`absolute_uri`.
         experiment: its name; made where it does not exist, with artifacts in ``mlruns`` of the present directory for SQLite.
+        records: folder of the local records.
 
     Raises:
-        ReidError: the store cannot be reached.
+        UsageError: the URI is of no kind that MLflow knows.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str, records: Path | str) -> None:
+        # MLflow's own patience with a dead server, seven tries with growing pauses, would stop the training for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         import mlflow
         from mlflow.tracking import MlflowClient
+        from requests import RequestException
         from sqlalchemy.exc import SQLAlchemyError  # MLflow lets the database's own errors through
 
-        self.uri = absolute_uri(uri)
-        self._errors = mlflow.exceptions.MlflowException
-        try:
-            self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            found = self.client.get_experiment_by_name(experiment)
+        self.uri, self.experiment, self.records = absolute_uri(uri), experiment, Path(records).resolve()
+        self.problem: str | None = None
+        self.errors = (mlflow.exceptions.MlflowException, SQLAlchemyError, RequestException, OSError)
+        self._experiment_id: str | None = None
+        self._not_before = 0.0
+        self._make_client = lambda: MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        self._client: Any = None
+        if self.uri.partition(":")[0] not in ("sqlite", "http", "https", "file", "postgresql", "mysql", "mssql", "databricks"):
+            raise UsageError(f"tracking.uri is {uri!r}: want e.g. sqlite:///mlflow.db or http://127.0.0.1:5000")
+
+    @property
+    def client(self) -> Any:
+        """MLflow's client, made at first use: with a database that already asks the server."""
+        self._client = self._client or self._make_client()
+        return self._client
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment, made at first use."""
+        if self._experiment_id is None:
+            found = self.client.get_experiment_by_name(self.experiment)
             if found is None:
                 local = Path("mlruns").resolve().as_uri() if self.uri.startswith("sqlite") else None
-                self.experiment_id = self.client.create_experiment(experiment, artifact_location=local)
+                self._experiment_id = str(self.client.create_experiment(self.experiment, artifact_location=local))
             else:
-                self.experiment_id = found.experiment_id
-        except (self._errors, SQLAlchemyError) as error:
-            reason = str(error).splitlines()[0]
-            raise ReidError(f"MLflow at {uri} cannot be reached ({reason}): correct tracking.uri or start the server") from error
+                self._experiment_id = str(found.experiment_id)
+        return self._experiment_id
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None) -> str:
-        """Open a run and return its id; ``parent`` makes it a child."""
-        from mlflow.entities import Param
+        """Open a run and return its name; ``parent`` makes it a child."""
+        run = uuid.uuid4().hex
+        written = {key: str(value)[:500] for key, value in params.items()}
+        self._tell(run, "start", name=name, params=written, tags=dict(tags), parent=parent)
+        return run
 
-        extra = {"mlflow.parentRunId": parent} if parent else {}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**tags, **extra})
-        self.client.log_batch(run.info.run_id, params=[Param(key, str(value)[:500]) for key, value in params.items()])
-        return str(run.info.run_id)
-
-    def log(self, run_id: str, figures: Mapping[str, float], step: int) -> None:
+    def log(self, run: str, figures: Mapping[str, float], step: int) -> None:
         """Add a point to each figure's curve; figures that are not finite are left out."""
-        from mlflow.entities import Metric
+        values = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
+        self._tell(run, "metrics", step=step, values=values)
 
-        now = int(time.time() * 1000)
-        points = [Metric(key, float(value), now, step) for key, value in figures.items() if math.isfinite(value)]
-        self.client.log_batch(run_id, metrics=points)
+    def artifacts(self, run: str, path: Path, name: str) -> None:
+        """Copy a folder's content, or a file, into the folder ``name`` of the run's artifacts; ``run`` may be MLflow's own id here."""
+        self._tell(run, "artifacts", folder=self._record(run).keep(path), name=name)
 
-    def artifacts(self, run_id: str, folder: Path, name: str) -> None:
-        """Copy a folder into the run's artifacts."""
-        self.client.log_artifacts(run_id, str(folder), name)
-
-    def artifact(self, run_id: str, file: Path, name: str) -> None:
-        """Copy a file into a folder of the run's artifacts."""
-        self.client.log_artifact(run_id, str(file), name)
-
-    def tag(self, run_id: str, key: str, value: str) -> None:
+    def tag(self, run: str, key: str, value: str) -> None:
         """Set a tag of a run."""
-        self.client.set_tag(run_id, key, value)
+        self._tell(run, "tag", key=key, value=value)
 
-    def finish(self, run_id: str, status: str = "FINISHED") -> None:
+    def register(self, run: str, artifact: str, model: str, tags: Mapping[str, str]) -> None:
+        """Make an artifact folder of a run a new version of a registered model; the run's tag ``registered_version`` tells its number."""
+        self._tell(run, "register", artifact=artifact, model=model, tags=dict(tags))
+
+    def finish(self, run: str, status: str = "FINISHED") -> None:
         """Close a run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(run_id, status)
+        self._tell(run, "finish", status=status)
 
-    def register(self, run_id: str, artifact: str, model: str, tags: Mapping[str, str]) -> str:
-        """Make an artifact folder of a run a new version of a registered model and return the version."""
+    def run_id(self, run: str) -> str | None:
+        """MLflow's id of a run, or None where MLflow has not heard of it."""
+        known = self._record(run).state["run_id"]
         try:
-            self.client.get_registered_model(model)
-        except self._errors:
-            self.client.create_registered_model(model)
-        source = f"{self.client.get_run(run_id).info.artifact_uri}/{artifact}"
-        version = self.client.create_model_version(model, source, run_id, tags=dict(tags))
-        return str(version.version)
+            return known or find_run(self.client, self.experiment_id, run)
+        except self.errors as error:
+            self._give_up(error)
+            return None
 
-    def promote(self, model: str, version: str, alias: str = "champion") -> None:
-        """Point an alias of a registered model at a version."""
-        self.client.set_registered_model_alias(model, alias, version)
+    def deliver(self) -> list[str]:
+        """Tell MLflow what all records hold, earlier commands' included; returns the names of those that still wait."""
+        self._not_before = 0.0
+        for folder in sorted(self.records.glob("*/")):
+            self._try(RunRecord(folder))
+        return [folder.name for folder in sorted(self.records.glob("*/")) if _waits(RunRecord(folder))]
+
+    def _record(self, run: str) -> RunRecord:
+        return RunRecord(self.records / run)
+
+    def _tell(self, run: str, do: str, **what: Any) -> None:
+        record = self._record(run)
+        record.append(do, **what)
+        self._try(record)
+
+    def _try(self, record: RunRecord) -> None:
+        if time.monotonic() < self._not_before:
+            return
+        try:
+            deliver(self.client, self.experiment_id, record)
+        except self.errors as error:
+            self._give_up(error)
+        else:
+            self.problem = None
+
+    def _give_up(self, error: Exception) -> None:
+        self.problem = str(error).splitlines()[0]
+        self._not_before = time.monotonic() + _PAUSE_S
+
+
+def _waits(record: RunRecord) -> bool:
+    return len(record.events()) > int(record.state["events"])

@@ -11,12 +11,13 @@ from safetensors.torch import save
 from reid.config import Params
 from reid.data.catalog import read_catalog
 from reid.data.store import open_store
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, read_json, write_json
 from reid.losses import CombinedLoss
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.training.checkpoint import make_room
+from reid.training.distributed import ALONE, Ranks
 from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
 from reid.training.memory import keep_freed_memory
 from reid.training.objective import build_objective
@@ -78,6 +79,7 @@ def run_training(
     start: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Train ``objective_name`` and write the model into the existing folder ``out``.
 
@@ -93,6 +95,7 @@ def run_training(
         start: a ``model.safetensors`` to start from instead of ``params.model.weights``.
         on_epoch: see :func:`reid.training.loop.train`.
         on_step: likewise.
+        ranks: likewise; the first worker writes the files.
 
     Returns:
         The figures of the last epoch.
@@ -100,13 +103,17 @@ def run_training(
     own = params.objectives[objective_name]  # type: ignore[index]
     overrides = {key: value for key, value in (("steps", own.steps), ("learning_rate", own.learning_rate)) if value is not None}
     settings = params.train.model_copy(update=overrides)
+    if settings.identities < settings.workers:
+        raise UsageError(f"train.workers is {settings.workers}: want at most train.identities ({settings.identities}), a person for each")
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     torch.manual_seed(params.seed)
     model, spec = load_model(start) if start else (build_model(model_spec(params)), model_spec(params))
-    model = model.to(memory_format=torch.channels_last)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device)
     data = load_training_data(catalog, spec.height, spec.width)
     objective, plan = objective_of(params, objective_name, int(data.labels.max()) + 1, model.dim)
+    objective = objective.to(device)
     history_file = out / "history.json"
     checkpoint = out / "checkpoint.safetensors"
     history: list[dict[str, float]] = []
@@ -114,7 +121,8 @@ def run_training(
     def note(epoch: Epoch) -> None:
         history[:] = [row for row in history if row["epoch"] < epoch.number]
         history.append({"epoch": epoch.number, "step": epoch.step, **epoch.figures})
-        write_json(history_file, history)
+        if ranks.is_first:
+            write_json(history_file, history)
         if on_epoch is not None:
             on_epoch(epoch)
 
@@ -122,11 +130,23 @@ def run_training(
         history.extend(read_json(history_file, "training history"))
     started = time.perf_counter()
     trained, tree = train(
-        model, objective, data, settings, seed=params.seed, hierarchy=plan, checkpoint=checkpoint, on_epoch=note, on_step=on_step
+        model,
+        objective,
+        data,
+        settings,
+        seed=params.seed,
+        hierarchy=plan,
+        checkpoint=checkpoint,
+        on_epoch=note,
+        on_step=on_step,
+        ranks=ranks,
     )
+    last = {key: value for key, value in history[-1].items() if key not in ("epoch", "step")}
+    if not ranks.is_first:
+        return last
     with make_room(out / "model.safetensors"):
         save_model(trained, spec, out / "model.safetensors")
-    own_state = {key: value.contiguous() for key, value in objective.state_dict().items()}
+    own_state = {key: value.cpu().contiguous() for key, value in objective.state_dict().items()}
     with make_room(out / "objective.safetensors"), atomic_path(out / "objective.safetensors") as temporary:
         temporary.write_bytes(save(own_state))
     if tree is not None:
@@ -135,7 +155,6 @@ def run_training(
     if metric is not None:
         fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=params.seed)
         metric.save(out / "pair_metric.safetensors")
-    last = {key: value for key, value in history[-1].items() if key not in ("epoch", "step")}
     summary = {"objective": objective_name, "seconds": time.perf_counter() - started, "figures": last}
     write_json(out / "summary.json", summary)
     checkpoint.unlink(missing_ok=True)

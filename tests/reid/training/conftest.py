@@ -1,5 +1,8 @@
 """A tiny data set on disk: people are colours, cameras are brightness."""
 
+import multiprocessing
+import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import cv2
@@ -43,5 +46,16 @@ def tiny_params(tmp_path: Path) -> Params:
         objective |= {"steps": None, "learning_rate": None}
     value["objectives"]["hierarchical"] |= {"neighbours": 2}
     value["tune"] |= {"storage": str(tmp_path / "tune"), "retries": 0}
-    value["tracking"] |= {"uri": f"sqlite:///{tmp_path}/mlflow.db"}
+    value["tracking"] |= {"uri": f"sqlite:///{tmp_path}/mlflow.db", "records": str(tmp_path / "records")}
     return parse_params(value)
+
+
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    """Processes forked from one that has torch loaded: a start takes a tenth of a second."""
+    context: ForkServerContext = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.reid.training.test_kill", "tests.reid.training.test_distributed", "torchvision"])
+    first = context.Process(target=time.sleep, args=(0,))
+    first.start()  # the import of torch happens here, before any clock runs
+    first.join()
+    return context

@@ -1,9 +1,5 @@
-"""Trainings in processes of their own that are killed, run out of disk and run out of memory.
+"""Trainings in processes of their own that are killed, run out of disk and run out of memory."""
 
-The processes are forked from one that has torch loaded, so that a start takes a tenth of a second.
-"""
-
-import multiprocessing
 import random
 import resource
 import time
@@ -40,16 +36,10 @@ def run_here(params: dict[str, Any], catalog: Path, folder: Path, limit: tuple[i
 Start = Callable[..., ForkServerProcess]
 
 
-@pytest.fixture(scope="module")
-def start() -> Start:
-    context: ForkServerContext = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torchvision"])
-    first = context.Process(target=time.sleep, args=(0,))
-    first.start()  # the import of torch happens here, before any clock runs
-    first.join()
-
+@pytest.fixture
+def start(forks: ForkServerContext) -> Start:
     def run(params: Params, catalog: Path, folder: Path, limit: tuple[int, int] | None = None) -> ForkServerProcess:
-        process = context.Process(target=run_here, args=(params.model_dump(mode="json"), catalog, folder, limit), daemon=True)
+        process = forks.Process(target=run_here, args=(params.model_dump(mode="json"), catalog, folder, limit), daemon=True)
         process.start()
         return process
 

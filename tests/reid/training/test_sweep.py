@@ -1,21 +1,33 @@
-from collections.abc import Iterator
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from reid.config import Params
+from reid.config import Params, with_values
 from reid.errors import ReidError, UsageError
-from reid.training.sweep import best_trial, forget, search_space, start_ray
+from reid.files import read_json
+from reid.training.sweep import best_trial, forget, search_space
 from reid.training.tracking import Tracker
+from reid.training.trial import run_training
+
+ROOT = Path(__file__).parents[3]
+STEPS = 10
 
 
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    import ray
+@pytest.fixture
+def tracker(tiny_params: Params, mlflow_schema: Path, tmp_path: Path) -> Tracker:
+    shutil.copy(mlflow_schema, tmp_path / "mlflow.db")
+    return Tracker(tiny_params.tracking.uri, tiny_params.tracking.experiment, tiny_params.tracking.records)
 
-    start_ray()
-    yield
-    ray.shutdown()
+
+def children(tracker: Tracker, parent: str) -> list[Any]:
+    found = tracker.client.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{tracker.run_id(parent)}'")
+    return list(found)
 
 
 @pytest.mark.parametrize(
@@ -32,32 +44,97 @@ def test_a_wrong_search_space_names_the_key(space: dict[str, dict[str, list[floa
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_here")
-def test_a_search_keeps_the_best_trial_and_tracks_each(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
-    tune = tiny_params.tune.model_copy(update={"trials": 2, "space": {"train.learning_rate": {"loguniform": [1e-5, 1e-3]}}})
-    params = tiny_params.model_copy(update={"tune": tune})
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment)
-    parent = tracker.start("batch_hard", {}, {})
-    seen: list[int] = []
-    folder, figures = best_trial(
-        params, "batch_hard", tiny_catalog, start=None, parent=parent, on_result=lambda _, row: seen.append(int(row["step"]))
-    )
-    assert (folder / "model.safetensors").exists()
-    assert max(seen) == params.train.steps
-    children = tracker.client.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
-    assert len(children) == 2
-    statuses = [child.info.status for child in children]
-    assert "FINISHED" in statuses
-    assert set(statuses) <= {"FINISHED", "KILLED"}  # ASHA may stop the weaker one
-    assert all("train.learning_rate" in child.data.params for child in children)
-    assert figures["val_mean_ap"] == max(child.data.metrics["val_mean_ap"] for child in children)
-    forget(params, folder)
+def test_a_sweep_on_two_nodes_goes_on_after_its_driver_was_killed(
+    ray_cluster: str, tiny_params: Params, tiny_catalog: Path, tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials at the same time, each on a node of its own, because a node has one processor."""
+    space = {"train.learning_rate": {"loguniform": [1e-5, 1e-3]}}
+    changes = {"tune.trials": 2, "tune.concurrent": 2, "tune.space": space, "tune.grace_epochs": 99, "train.steps": STEPS}
+    # Relative: the trials' working directories are others than the driver's.
+    changes |= {"train.epoch_steps": 1, "tracking.uri": "sqlite:///mlflow.db", "tracking.records": "records", "tune.storage": "tune"}
+    params = with_values(tiny_params, changes)
+    (tmp_path / "params.json").write_text(params.model_dump_json())
+    command = [sys.executable, "-m", "tests.reid.training.sweep_driver"]
+    command += [str(tmp_path / "params.json"), str(tiny_catalog), str(tmp_path / "result.json")]
+    environment = os.environ | {"RAY_ADDRESS": ray_cluster, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=tmp_path) as driver:
+        assert driver.stdout is not None
+        heard = set()
+        for line in driver.stdout:
+            heard.add(json.loads(line)["trial"])
+            if len(heard) == 2:
+                break
+        driver.kill()
+    assert len(heard) == 2, "the driver ended before both trials had begun"
+    assert list((tmp_path / "tune").glob("*/*/checkpoint.safetensors")), "nothing was left to do"
+    assert not (tmp_path / "result.json").exists()
+    parent = next((tmp_path / "tune").glob("*/mlflow_run")).read_text()
+    assert len({run.data.tags["node"] for run in children(tracker, parent)}) == 2
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = read_json(tmp_path / "result.json")
+    assert result["parent"] == parent
+    assert result["failures"] == {}
+    epochs = [json.loads(line)["epoch"] for line in done.stdout.splitlines()]
+    assert 0 < len(epochs) < 2 * STEPS, "the second driver went on from checkpoints"
+    runs = children(tracker, parent)
+    assert len(runs) == 2
+    assert all("train.learning_rate" in run.data.params for run in runs)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert result["figures"] == max(run.data.metrics["val_mean_ap"] for run in runs)
+    for run in runs:
+        points = {point.step for point in tracker.client.get_metric_history(run.info.run_id, "loss")}
+        assert points == set(range(1, STEPS + 1))
+    monkeypatch.chdir(tmp_path)
+    forget(params, Path(result["folder"]))
     assert list((tmp_path / "tune").iterdir()) == []
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_here")
-def test_when_every_trial_fails_the_reason_is_told(tiny_params: Params, tmp_path: Path) -> None:
-    (tmp_path / "catalog.parquet").write_bytes(b"no catalog")
-    with pytest.raises(ReidError, match=r"every trial of batch_hard failed: .*not a Parquet file"):
-        best_trial(tiny_params, "batch_hard", tmp_path / "catalog.parquet", start=None, parent="none")
+def test_a_trial_that_fails_is_tried_again_reported_and_left_out(
+    ray_cluster: str, tiny_params: Params, tiny_catalog: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
+    space = {"train.learning_rate": {"choice": [1e30]}, "train.warmup_share": {"choice": [0.0]}}
+    parent = tracker.start("batch_hard", {}, {})
+    hopeless = with_values(tiny_params, {"tune.space": space})
+    with pytest.raises(ReidError, match=r"^every trial of batch_hard failed: the (loss is|embeddings are) not finite at step \d.*\.png"):
+        best_trial(hopeless, "batch_hard", tiny_catalog, start=None, parent=parent)
+    (run,) = children(tracker, parent)
+    assert run.info.status == "FAILED"
+    assert "not finite" in run.data.tags["error"]
+
+    space = {"train.warmup_share": {"choice": [0.0]}, "train.learning_rate": {"choice": [1e30, 1e-4]}}
+    # With this seed the search proposes one of each.
+    mixed = with_values(hopeless, {"tune.space": space, "tune.trials": 2, "tune.concurrent": 2, "tune.retries": 1, "seed": 10})
+    again = tracker.start("batch_hard", {}, {})
+    result = best_trial(mixed, "batch_hard", tiny_catalog, start=None, parent=again)
+    (reason,) = result.failures.values()
+    assert "not finite" in reason
+    assert (result.folder / "model.safetensors").exists()
+    runs = children(tracker, again)
+    assert len(runs) == 2, "a second try goes on in the run of the first"
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
+    failed = next(run for run in runs if run.info.status == "FAILED")
+    assert failed.data.params["train.learning_rate"] == "1e+30"
+    assert failed.data.tags["tries"] == "2"
+
+
+@pytest.mark.slow
+def test_one_trial_with_a_worker_on_each_node(
+    ray_cluster: str, tiny_params: Params, tiny_catalog: Path, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
+    params = with_values(tiny_params, {"train.workers": 2, "train.steps": 2, "train.epoch_steps": 1})
+    parent = tracker.start("batch_hard", {}, {})
+    result = best_trial(params, "batch_hard", tiny_catalog, start=None, parent=parent)
+    assert result.failures == {}
+    (tmp_path / "alone").mkdir()
+    alone = run_training(with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, tmp_path / "alone")
+    assert result.figures["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+    assert (result.folder / "model.safetensors").exists()
+    (run,) = children(tracker, parent)
+    points = tracker.client.get_metric_history(run.info.run_id, "loss")
+    assert [point.step for point in points] == [1, 2]
+    assert run.info.status == "FINISHED"

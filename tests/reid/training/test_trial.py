@@ -8,7 +8,7 @@ from reid.config import Params
 from reid.errors import ReidError
 from reid.models.embedder import load_model
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
-from reid.training.loop import Epoch, learning_rate_factor
+from reid.training.loop import Epoch
 from reid.training.trial import run_training
 
 
@@ -89,13 +89,3 @@ def test_checkpoint_round_trip_and_errors(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ReidError, match="cannot be read"):
         load_checkpoint(path, {"net": other}, other_optimizer)
-
-
-def test_the_schedule_warms_up_and_falls() -> None:
-    factors = [learning_rate_factor(step / 100, 0.2) for step in range(101)]
-    assert factors[0] == pytest.approx(0.01)
-    assert factors[20] == pytest.approx(1.0)
-    assert factors[-1] == pytest.approx(0.01)
-    assert factors[:21] == sorted(factors[:21])
-    assert factors[20:] == sorted(factors[20:], reverse=True)
-    assert learning_rate_factor(0.0, 0.0) == pytest.approx(1.0)

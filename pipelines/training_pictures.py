@@ -1,0 +1,39 @@
+"""Pictures of a trained model on its validation people, for MLflow."""
+
+from pathlib import Path
+
+from pipelines.evaluation_page import draw_images
+from pipelines.judging import Side, judge
+from reid.config import Params
+from reid.data.catalog import Catalog
+from reid.data.store import open_store
+from reid.evaluation.plots import plot_class_tree, plot_cmc, plot_distance_histogram
+
+__all__ = ["draw_training"]
+
+
+def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Path) -> None:
+    """Draw CMC, distances, ranked lists, hardest pairs and a t-SNE map of the validation people, and the class tree where there is one.
+
+    Args:
+        params: all parameters.
+        validation: the validation people; every image asks all others. Without people of two cameras only the tree is drawn.
+        model_dir: with ``model.safetensors`` and perhaps ``tree.npz``.
+        out: an existing folder.
+    """
+    from reid.class_tree import ClassTree
+    from reid.models.embedder import load_model
+    from reid.models.inference import embed_images
+
+    if (model_dir / "tree.npz").exists():
+        tree = ClassTree.load(model_dir / "tree.npz")
+        plot_class_tree(tree.linkage, out / "class_tree.png", thresholds=tree.thresholds)
+    if len(validation) == 0:
+        return
+    model, spec = load_model(model_dir / "model.safetensors")
+    images = open_store(validation, spec.height, spec.width)
+    people = Side(embed_images(model, images), validation.identities, validation.cameras, validation.paths)
+    judged = judge(people, people, bootstrap=0, seed=params.seed)
+    plot_cmc({"validation people": judged.report.cmc}, out / "cmc.png")
+    plot_distance_histogram(judged.distances, judged.same, out / "distances.png", threshold=judged.verification.threshold)
+    draw_images(people, people, judged, out, queries=params.evaluate.ranked_queries, seed=params.seed)

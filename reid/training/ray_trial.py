@@ -1,0 +1,97 @@
+"""What a Ray worker runs: one training in the trial's own folder, told to Ray and MLflow each epoch."""
+
+from pathlib import Path
+from typing import Any
+
+from reid.config import Params, parse_params, with_values
+from reid.files import read_json, write_json
+from reid.training.tracking import Tracker
+
+__all__ = ["RUN_FILE", "run_trial"]
+
+RUN_FILE = "mlflow_run"
+"""In the trial's folder: the name of its run, so that a second try, or a sweep that goes on, goes on in the same run."""
+
+
+def run_trial(
+    config: dict[str, Any], *, params: dict[str, Any], objective: str, catalog: str, start: str | None, parent: str, sweep: str
+) -> None:
+    """Train with ``config``, dotted keys of params.yaml, in place of the values in ``params``; all paths are absolute.
+
+    The trial's folder is one of ``sweep``: Ray's own working directory for it lies on the node, is lost with it, and reaches the storage
+    by copies now and then.
+    """
+    import ray
+    from ray import tune
+
+    tuned = with_values(parse_params(params), config)
+    context = tune.get_context()
+    folder = Path(sweep) / Path(context.get_trial_dir()).name
+    folder.mkdir(parents=True, exist_ok=True)
+    tracker = Tracker(tuned.tracking.uri, tuned.tracking.experiment, tuned.tracking.records)
+    run_file, tries_file = folder / RUN_FILE, folder / "tries.json"
+    tries = 1 + (read_json(tries_file) if tries_file.exists() else 0)
+    write_json(tries_file, tries)
+    if run_file.exists():
+        run = run_file.read_text()
+    else:
+        tags = {"objective": objective, "trial": context.get_trial_name(), "seed": str(tuned.seed)}
+        run = tracker.start(context.get_trial_name(), config, tags, parent=parent)
+        run_file.write_text(run)
+    tracker.tag(run, "tries", str(tries))
+    tracker.tag(run, "node", ray.get_runtime_context().get_node_id())
+    work = {
+        "params": tuned.model_dump(mode="json"), "objective": objective, "catalog": catalog, "start": start,
+        "folder": str(folder), "run": run,
+    }  # fmt: skip
+    try:
+        if tuned.train.workers > 1:
+            _train_together(tuned, work)
+        else:
+            _train(work, tune.report)
+    except Exception:
+        tracker.finish(run, "FAILED")
+        raise
+    except BaseException:  # the scheduler stopped a weak trial, or somebody pressed Ctrl-C
+        tracker.finish(run, "KILLED")
+        raise
+    tracker.finish(run)
+
+
+def _train(work: dict[str, Any], report: Any) -> None:
+    from reid.training.distributed import Ranks
+    from reid.training.trial import run_training
+
+    params = parse_params(work["params"])
+    ranks = Ranks.present() if params.train.workers > 1 else Ranks()
+    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+
+    def tell(epoch: Any) -> None:
+        if ranks.is_first:
+            tracker.log(work["run"], epoch.figures, epoch.step)
+        report({**epoch.figures, "epoch": epoch.number, "step": epoch.step})
+
+    start = Path(work["start"]) if work["start"] else None
+    run_training(params, work["objective"], Path(work["catalog"]), Path(work["folder"]), start=start, on_epoch=tell, ranks=ranks)
+
+
+def _train_with_ray(work: dict[str, Any]) -> None:
+    import ray.train
+
+    _train(work, ray.train.report)
+
+
+def _train_together(params: Params, work: dict[str, Any]) -> None:
+    """One training by several workers of Ray Train, which report through this trial."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    resources: dict[str, float] = {"CPU": params.train.threads} | ({"GPU": params.tune.gpus} if params.tune.gpus else {})
+    TorchTrainer(
+        _train_with_ray,
+        train_loop_config=work,
+        scaling_config=ScalingConfig(num_workers=params.train.workers, use_gpu=params.tune.gpus > 0, resources_per_worker=resources),
+        torch_config=TorchConfig(backend="nccl" if params.tune.gpus >= 1 else "gloo"),
+        run_config=RunConfig(name="workers", storage_path=work["folder"], callbacks=[TuneReportCallback()]),
+    ).fit()

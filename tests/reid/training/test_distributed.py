@@ -1,0 +1,130 @@
+"""Two workers against one with the joined batch: processes that talk through gloo."""
+
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import distributed, nn
+
+from reid.config import Params, with_values
+from reid.errors import UsageError
+from reid.losses import CombinedLoss
+from reid.models.embedder import EmbeddingModel
+from reid.training.distributed import ALONE, GlobalBatchNorm2d, Ranks, share_batch_statistics
+from reid.training.objective import build_objective, features_by_term
+from reid.training.trial import run_training
+
+CLASSES, DIM = 4, 8
+
+
+def parts(name: str) -> tuple[EmbeddingModel, CombinedLoss, torch.Tensor, torch.Tensor]:
+    """A small network in double precision, an objective, and a batch of 4 x 3 images whose halves differ in brightness."""
+    torch.manual_seed(5)
+    trunk = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, DIM, 3, bias=False), nn.BatchNorm2d(DIM)
+    )
+    model = EmbeddingModel(trunk, DIM).double()
+    options = {"batch_hard": {"soft_margin": True}, "quadruplet": {"metric": "learned", "adaptive": True}, "multi_similarity": {}}[name]
+    weights = {"triplet_weight": 1.0, "softmax_weight": 0.5, "center_weight": 0.0, "label_smoothing": 0.1}
+    objective = build_objective(name, num_classes=CLASSES, embedding_dim=DIM, options=options, **weights).double()  # type: ignore[arg-type]
+    images = torch.rand(CLASSES * 3, 3, 8, 4, dtype=torch.float64) * torch.linspace(0.2, 3, CLASSES * 3).view(-1, 1, 1, 1)
+    return model, objective, images, torch.arange(CLASSES).repeat_interleave(3)
+
+
+def step(name: str, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Loss, gradients and running statistics after one step."""
+    model, objective, images, labels = parts(name)
+    if ranks.size > 1:
+        share_batch_statistics(model.backbone)
+    features = ranks.gather(model(images[ranks.part(len(images))]), len(images))
+    output = objective(features_by_term(objective, features, model.neck(features)), labels)
+    output.value.backward()
+    ranks.sum_gradients(model.trunk_parameters())
+    named = [("model." + key, p) for key, p in model.named_parameters()] + list(objective.named_parameters())
+    result = {key: p.grad for key, p in named if p.grad is not None}
+    statistics = {key: value.double() for key, value in model.state_dict().items() if "running" in key or "num_batches" in key}
+    return {"loss": output.value.detach()} | result | statistics
+
+
+def work(name: str, rank: int, size: int, folder: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
+    save_file({key: value.contiguous() for key, value in step(name, Ranks.present()).items()}, folder / f"{rank}.safetensors")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("name", "size"), [("batch_hard", 2), ("quadruplet", 2), ("multi_similarity", 3)])
+def test_workers_together_do_what_one_does_with_the_joined_batch(name: str, size: int, forks: ForkServerContext, tmp_path: Path) -> None:
+    processes = [forks.Process(target=work, args=(name, rank, size, tmp_path), daemon=True) for rank in range(size)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    alone = step(name, ALONE)
+    assert sum(key.startswith("model.") for key in alone) >= 7
+    for rank in range(size):
+        together = load_file(tmp_path / f"{rank}.safetensors")
+        assert together.keys() == alone.keys()
+        for key, value in alone.items():
+            assert torch.allclose(together[key], value, rtol=1e-5, atol=1e-9), f"{key} of worker {rank}"
+    assert float(alone["loss"]) > 0
+
+
+def train_part(params: Params, catalog: Path, rank: int, size: int, meet: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=size)
+    run_training(params, "batch_hard", catalog, folder, ranks=Ranks.present())
+    distributed.destroy_process_group()
+
+
+def test_a_whole_training_by_two_workers_ends_near_that_of_one(
+    forks: ForkServerContext, tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    gentle = {"train.learning_rate": 1e-6, "train.weight_decay": 0.0, "train.steps": 2, "train.epoch_steps": 1, "train.workers": 2}
+    params = with_values(tiny_params, gentle)
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    together.mkdir()
+    alone.mkdir()
+    arguments = [(params, tiny_catalog, rank, 2, tmp_path / "meet", together) for rank in (0, 1)]
+    processes = [forks.Process(target=train_part, args=one, daemon=True) for one in arguments]
+    for process in processes:
+        process.start()
+    figures = run_training(with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, alone)
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    one, two = load_file(alone / "model.safetensors"), load_file(together / "model.safetensors")
+    statistics = [key for key in one if key.endswith("running_mean")]
+    assert statistics
+    assert all(torch.allclose(one[key], two[key], rtol=1e-3, atol=1e-5) for key in statistics)
+    assert figures["loss"] == pytest.approx(_figures(together)["loss"], rel=1e-4)
+    assert sorted(path.name for path in together.iterdir()) == sorted(path.name for path in alone.iterdir())
+
+
+def _figures(folder: Path) -> dict[str, float]:
+    from reid.files import read_json
+
+    figures: dict[str, float] = read_json(folder / "summary.json")["figures"]
+    return figures
+
+
+def test_in_evaluation_global_batch_norm_is_the_plain_one() -> None:
+    plain = nn.Sequential(nn.BatchNorm2d(3))
+    plain[0].running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    images, expected = torch.rand(2, 3, 4, 4), None
+    expected = plain.eval()(images)
+    share_batch_statistics(plain)
+    assert isinstance(plain[0], GlobalBatchNorm2d)
+    assert torch.equal(plain.eval()(images), expected)
+
+
+def test_every_row_is_somebodys() -> None:
+    rows = [list(range(10))[Ranks(rank, 3).part(10)] for rank in range(3)]
+    assert [row for own in rows for row in own] == list(range(10))
+
+
+def test_more_workers_than_people(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"train\.workers is 4: want at most train\.identities \(3\)"):
+        run_training(with_values(tiny_params, {"train.workers": 4}), "batch_hard", tiny_catalog, tmp_path)

@@ -1,0 +1,109 @@
+"""The recipe's switches, each seen in what a training does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from reid.config import Params, with_values
+from reid.models.embedder import EmbeddingModel, build_model
+from reid.training import loop
+from reid.training.loop import train
+from reid.training.objective import build_objective
+from reid.training.trial import load_training_data, model_spec, run_training
+
+
+def trained(params: Params, catalog: Path, steps_seen: list[dict[str, Any]] | None = None) -> tuple[EmbeddingModel, dict[str, Tensor]]:
+    """The network after a training without averaging, and its weights before; ``steps_seen`` collects rates and what was frozen."""
+    torch.manual_seed(params.seed)
+    torch.set_num_threads(1)
+    model = build_model(model_spec(params))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    data = load_training_data(catalog, params.model.height, params.model.width)
+    own = {"triplet_weight": 1.0, "softmax_weight": 1.0, "center_weight": 0.0, "label_smoothing": 0.1, "options": {"soft_margin": True}}
+    objective = build_objective("batch_hard", num_classes=6, embedding_dim=model.dim, **own)  # type: ignore[arg-type]
+    first = next(model.backbone.parameters())
+
+    def look(_step: int, _steps: int) -> None:
+        if steps_seen is not None:
+            steps_seen.append({"weight": first.detach().clone(), "frozen": not first.requires_grad})
+
+    train(model, objective, data, params.train, seed=params.seed, on_step=look)
+    return model, before
+
+
+def largest_difference(one: EmbeddingModel, two: EmbeddingModel) -> float:
+    pairs = zip(one.parameters(), two.parameters(), strict=True)
+    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+
+
+def test_a_frozen_trunk_stays_as_it_was_until_its_step(tiny_params: Params, tiny_catalog: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    model, before = trained(with_values(tiny_params, {"train.freeze_steps": 3}), tiny_catalog, seen)
+    start = next(value for key, value in before.items() if key.startswith("backbone.") and key.endswith("weight"))
+    assert [step["frozen"] for step in seen] == [True, True, True, False, False, False]
+    assert all(torch.equal(step["weight"], start) for step in seen[:3])
+    assert not torch.equal(seen[3]["weight"], start)
+    assert all(p.requires_grad for p in model.backbone.parameters())
+
+    always, before = trained(with_values(tiny_params, {"train.freeze_steps": 6}), tiny_catalog)
+    after = always.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items() if key.startswith("backbone."))
+    assert not torch.equal(after["bn.weight"], before["bn.weight"])
+
+
+def test_frozen_training_continues_to_the_same_weights(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
+    params = with_values(tiny_params, {"train.freeze_steps": 3, "train.schedule": "one_cycle"})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    run_training(params, "batch_hard", tiny_catalog, whole)
+
+    def kill(epoch: loop.Epoch) -> None:
+        if epoch.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(params, "batch_hard", tiny_catalog, broken, on_epoch=kill)
+    run_training(params, "batch_hard", tiny_catalog, broken)
+    assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
+
+
+def test_one_cycle_is_another_training(tiny_params: Params, tiny_catalog: Path) -> None:
+    plain, _ = trained(tiny_params, tiny_catalog)
+    cycled, _ = trained(with_values(tiny_params, {"train.schedule": "one_cycle"}), tiny_catalog)
+    assert largest_difference(plain, cycled) > 1e-6
+
+
+def test_half_precision_stays_near_and_keeps_float32_weights(tiny_params: Params, tiny_catalog: Path) -> None:
+    gentle = with_values(tiny_params, {"train.learning_rate": 1e-5, "train.weight_decay": 0.0})
+    plain, _ = trained(gentle, tiny_catalog)
+    auto, _ = trained(with_values(gentle, {"train.precision": "auto"}), tiny_catalog)
+    half, _ = trained(with_values(gentle, {"train.precision": "bfloat16"}), tiny_catalog)
+    assert {p.dtype for p in half.parameters()} == {torch.float32}
+    assert 0 < largest_difference(plain, half) < 2 * 6 * 1e-5  # Adam moves a weight by at most the rate a step
+    if not torch.cuda.is_available():
+        assert largest_difference(plain, auto) == 0
+
+
+def test_the_memory_layout_changes_rounding_alone(tiny_params: Params, tiny_catalog: Path) -> None:
+    gentle = with_values(tiny_params, {"train.learning_rate": 1e-5, "train.weight_decay": 0.0, "train.steps": 1})
+    last, before = trained(gentle, tiny_catalog)
+    first, _ = trained(with_values(gentle, {"train.channels_last": False}), tiny_catalog)
+    key = next(key for key, value in before.items() if value.ndim == 4 and value.shape[1] > 1 and value.shape[2] > 1)
+    assert last.state_dict()[key].is_contiguous(memory_format=torch.channels_last)
+    assert first.state_dict()[key].is_contiguous()
+    other, _ = trained(with_values(gentle, {"seed": 8}), tiny_catalog)
+
+    def apart(two: EmbeddingModel, layers: str) -> float:
+        """Largest difference of the running means from those with channels last."""
+        theirs = two.state_dict()
+        means = [key for key in theirs if key.startswith(layers) and key.endswith("running_mean")]
+        return max(float((last.state_dict()[key] - theirs[key]).abs().max()) for key in means)
+
+    # Untrained depthwise layers answer with variances below BatchNorm's epsilon: over the network's depth rounding grows a hundredfold.
+    assert apart(first, "backbone.features.0.") < 1e-6
+    assert apart(first, "backbone.") < 1e-4
+    assert apart(other, "backbone.") > 1e-2
