@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_evaluate import compare, evaluate
+from pipelines.cli_runs import runs_app
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Weights that a training can start from.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.add_typer(runs_app, name="runs")
 add_commands(app)
 for command in (evaluate, compare):
     app.command()(command)
