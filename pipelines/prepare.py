@@ -1,5 +1,6 @@
 """Stage ``prepare``: images -> ``data/catalog.parquet``, and ``data/data_report.html`` on what is wrong with them."""
 
+import os
 import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -35,10 +36,15 @@ def render(params: Params, data: Path) -> list[Record]:
     identities = [f"{number:04d}" for number in range(1, town.people + 1)]
     test = choose_test_people(identities, params.data.test_share, params.seed)
     with progress_bar("rendering people and footage") as progress:
-        generate_town(spec, data, sorted(int(identity) for identity in test), progress)
+        generate_town(spec, data, sorted(int(identity) for identity in test), progress, _processes(spec))
     vectors = {identity: tuple(map(float, sample_person(spec.seed, int(identity)).as_vector())) for identity in identities}
     records = split_people(read_folder(data / "crops", SYNTHETIC_PATTERN), test, params.data.query_per_camera)
     return [replace(record, label_vector=vectors[record.identity]) for record in records]
+
+
+def _processes(spec: TownSpec) -> int:
+    """How many render: starting others takes about as long as some hundred pictures."""
+    return 1 if spec.people * spec.cameras * spec.images_per_camera < 500 else os.cpu_count() or 1
 
 
 def read_source(params: Params, data: Path) -> Source:
@@ -95,7 +101,7 @@ def main() -> None:
     if source.note:
         say(source.note)
     with progress_bar("checking images") as progress:
-        done = inspect([replace(r, path=r.path.absolute()) for r in records], data.resolve(), params.data.policies.model_dump(), progress)
+        done = inspect(records, data.resolve(), params.data.policies.model_dump(), progress)
     rows = done.rows
     if params.data.blur_heads:
         from reid.data.blur import store_blurred

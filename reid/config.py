@@ -121,6 +121,10 @@ class SyntheticParams(_Section):
     clothes_change: float = Field(ge=0, le=1)
     daylight: float = Field(ge=0, le=1)
     crowd: float = Field(ge=0, le=1)
+    occluders: float = Field(ge=0, le=1)
+    compression: float = Field(ge=0, le=1)
+    look_alikes: float = Field(ge=0, le=1)
+    views: Literal["disjoint", "overlapping"]
 
 
 class ModelParams(_Section):

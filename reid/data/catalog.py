@@ -6,6 +6,7 @@ Data sets with video add ``frame`` and ``tracklet``; sets with continuous labels
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class Catalog:
     @property
     def paths(self) -> list[Path]:
         """Where the images lie."""
-        return [self.folder / p for p in self.table["path"].to_pylist()]
+        return [Path(os.path.normpath(self.folder / p)) for p in self.table["path"].to_pylist()]
 
     @property
     def identities(self) -> npt.NDArray[np.str_]:

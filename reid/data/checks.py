@@ -1,5 +1,6 @@
 """Every image opened once before it is trusted; what is wrong is listed by name and dealt with by policy, nothing is silently dropped."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ def inspect(
 
     Args:
         records: what a reader found.
-        folder: where the catalog will lie; images below it are stored by relative path.
+        folder: where the catalog will lie, absolute; images beside it or below it are stored by relative path.
         policies: what to do about each kind of `reid.data.findings.KINDS`: ``stop``, ``leave_out`` or ``keep``.
         progress: called with (done, total).
 
@@ -98,10 +99,17 @@ def _opened(records: Sequence[Record]) -> Iterator[tuple[Record, Opened]]:
 
 
 def _row(record: Record, folder: Path, opened: Opened) -> Row:
-    path = record.path.resolve()
-    stored = path.relative_to(folder) if path.is_relative_to(folder) else path
-    row = asdict(record) | {"path": stored.as_posix(), "width": opened.width, "height": opened.height, "sha256": opened.sha256}
+    row = asdict(record) | {"path": _stored(record.path, folder), "width": opened.width, "height": opened.height, "sha256": opened.sha256}
     return {key: value for key, value in row.items() if value is not None}
+
+
+def _stored(path: Path, folder: Path) -> str:
+    """An image's path as the catalog has it: relative to ``folder`` for what lies beside or below it, so that a project can be cloned.
+
+    Links are left as they are: to DVC an image may be a link into its cache.
+    """
+    path = path.resolve() if ".." in path.parts else path.absolute()
+    return Path(os.path.relpath(path, folder) if path.is_relative_to(folder.parent) else path).as_posix()
 
 
 def _twin_kind(twin: Record, record: Record) -> str:

@@ -81,6 +81,8 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     assert all(0 < row["mean_ap"] <= 1 for file in export["files"].values() for row in file["runtimes"].values())
     trained_by = json.loads((folder / "selected/training.json").read_text())["mlflow_run_id"]
     assert_trials_are_tracked(folder, trained_by)
+    data_hash = json.loads((folder / "data/summary.json").read_text())["data_hash"]
+    assert MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_run(trained_by).data.tags["data_hash"] == data_hash
     pictures = {path.name for path in folder.glob(f"mlruns/{trained_by}/artifacts/evaluation/*")}
     assert {"evaluation.html", "cmc.png", "ranked_lists.png", "tree.png"} <= pictures
     (artifacts,) = folder.glob(f"mlruns/{trained_by}/artifacts/exported")

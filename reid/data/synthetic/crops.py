@@ -8,18 +8,17 @@ import numpy.typing as npt
 
 from reid.data.synthetic.body import draw_person
 from reid.data.synthetic.cameras import Camera, build_camera, respond
-from reid.data.synthetic.people import Appearance, changed_clothes, sample_person
+from reid.data.synthetic.hours import hour_of, in_daylight
+from reid.data.synthetic.people import PASSERS_BY, Appearance, dressed, sample_person
 from reid.data.synthetic.scene import Placed, build_scene, compose
 from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.skeleton import Pose
 from reid.data.synthetic.spec import TownSpec
 from reid.data.synthetic.walks import Step, plan_walk
 
-__all__ = ["hour_of", "in_daylight", "place", "render_crop"]
+__all__ = ["place", "render_crop"]
 
 Image = npt.NDArray[np.uint8]
-# Passers-by have numbers of their own, so that nobody of the town is drawn into another's crop.
-_PASSERS_BY = 10_000
 _COMPANY, _STANDING, _DRIFT = 0.25, 0.12, 0.10
 
 
@@ -33,30 +32,24 @@ def render_crop(spec: TownSpec, identity: int, camera_number: int, n: int) -> Im
     """Crop ``n`` of a person in a camera, (image_height, image_width, 3) uint8 RGB, before JPEG."""
     rng = generator(spec.seed, "crop", identity, camera_number, n)
     camera = build_camera(spec.seed, camera_number, spec.footage_width, spec.footage_height)
-    person = _dressed(spec, identity, n)
+    another_day = 2 * n >= spec.images_per_camera > 1
+    person = dressed(spec.seed, identity, spec.clothes_change, another_day)
     step = _moment(camera, person, rng)
     target = place(person, step, camera)
     window = _loose_window(target.box, camera, rng)
     people = [target]
     if rng.random() < _COMPANY:
-        other = sample_person(spec.seed, _PASSERS_BY + int(rng.integers(200)))
+        other = sample_person(spec.seed, PASSERS_BY + int(rng.integers(200)))
         aside = rng.choice((-1, 1)) * rng.uniform(0.35, 0.75)
         company = _moment(camera, other, rng)
         people.append(place(other, replace(company, x=step.x + aside, z=step.z + rng.uniform(-0.8, 1.6)), camera))
     # The options draw from generators of their own, so that without them not a byte changes.
     people += _crowd(spec, identity, camera, n, step)
-    scene = compose(build_scene(camera), people, window)
+    scene = compose(build_scene(camera, spec.occluders), people, window)
     if spec.daylight > 0:
         scene = in_daylight(scene, hour_of(spec.seed, identity, camera_number, n), spec.daylight)
     seen = respond(scene, camera, rng, drift=_DRIFT)
     return cv2.resize(seen, (spec.image_width, spec.image_height), interpolation=cv2.INTER_LINEAR)
-
-
-def _dressed(spec: TownSpec, identity: int, n: int) -> Appearance:
-    another_day = 2 * n >= spec.images_per_camera and spec.images_per_camera > 1
-    if another_day and spec.clothes_change > 0 and generator(spec.seed, "changes", identity).random() < spec.clothes_change:
-        return changed_clothes(spec.seed, identity)
-    return sample_person(spec.seed, identity)
 
 
 def _crowd(spec: TownSpec, identity: int, camera: Camera, n: int, step: Step) -> list[Placed]:
@@ -65,25 +58,12 @@ def _crowd(spec: TownSpec, identity: int, camera: Camera, n: int, step: Step) ->
         return []
     others = []
     for _ in range(int(rng.integers(2, 4))):
-        other = sample_person(spec.seed, _PASSERS_BY + int(rng.integers(200)))
+        other = sample_person(spec.seed, PASSERS_BY + int(rng.integers(200)))
         moment = _moment(camera, other, rng)
         # Beside or behind, seldom before: who is hidden altogether cannot be recognised.
         aside = rng.choice((-1, 1)) * rng.uniform(0.3, 0.9)
         others.append(place(other, replace(moment, x=step.x + aside, z=step.z + rng.uniform(-0.4, 2.0)), camera))
     return others
-
-
-def hour_of(seed: int, identity: int, camera_number: int, n: int) -> float:
-    """The hour, 6 to 21, at which a crop is taken where the town has daylight."""
-    return float(generator(seed, "hour", identity, camera_number, n).uniform(6.0, 21.0))
-
-
-def in_daylight(scene: Image, hour: float, strength: float) -> Image:
-    """A scene (H, W, 3) uint8 RGB at an hour: as it is at 13:30, darker and redder towards morning and evening."""
-    height = np.cos((hour - 13.5) / 7.5 * np.pi / 2)  # of the sun, 1 at its highest, 0 at 6 and at 21
-    low = strength * (1.0 - height)
-    gain = np.array([1.0 - 0.45 * low, 1.0 - 0.58 * low, 1.0 - 0.72 * low])
-    return cv2.convertScaleAbs(scene * gain)
 
 
 def _moment(camera: Camera, person: Appearance, rng: np.random.Generator) -> Step:

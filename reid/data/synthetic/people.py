@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
 
-__all__ = ["Appearance", "Colour", "attribute_names", "changed_clothes", "look_alike_of", "sample_person"]
+__all__ = ["PASSERS_BY", "Appearance", "Colour", "attribute_names", "changed_clothes", "dressed", "look_alike_of", "sample_person"]
 
 Colour = tuple[float, float, float]
 Pattern = Literal["plain", "stripes", "pinstripes", "checks", "dots", "blocks", "band", "logo"]
@@ -19,6 +19,8 @@ Bag = Literal["none", "backpack", "shoulder", "hand"]
 Hat = Literal["none", "cap", "beanie"]
 
 _T = TypeVar("_T")
+# Passers-by have numbers of their own, so that nobody of the town is drawn into another's crop.
+PASSERS_BY = 10_000
 # Out of every eight people in a row the first three dress alike.
 _GROUP, _ALIKE = 8, 3
 _STATURE_M = (1.52, 1.94)
@@ -175,6 +177,12 @@ def changed_clothes(seed: int, identity: int) -> Appearance:
     worn = replace(other, **{name: getattr(person, name) for name in _LASTING})
     # A skirt is drawn for waisted bodies only, as in the first outfit.
     return replace(worn, lower_kind="trousers", lower_length=1.0) if worn.lower_kind == "skirt" and person.hips < 0.5 else worn
+
+
+def dressed(seed: int, identity: int, share: float, another_day: bool) -> Appearance:
+    """A person on one day or another, in a town where that share of the people changes clothes between them."""
+    changes = another_day and share > 0 and generator(seed, "changes", identity).random() < share
+    return changed_clothes(seed, identity) if changes else sample_person(seed, identity)
 
 
 def _shade(rng: np.random.Generator, colour: Colour, spread: float = 0.035) -> Colour:

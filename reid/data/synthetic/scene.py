@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from reid.data.synthetic.body import Figure
 from reid.data.synthetic.cameras import Camera
+from reid.data.synthetic.occluders import plant_occluders
 from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.surface import floats
 
 __all__ = ["Placed", "Scene", "build_scene", "compose"]
 
 Image = npt.NDArray[np.uint8]
+Boxes = tuple[tuple[int, int, int, int], ...]
 _WALLS = ((172, 158, 138), (176, 168, 158), (138, 148, 132), (152, 150, 148))
 _GROUNDS = ((160, 156, 150), (150, 144, 138), (128, 130, 110), (118, 118, 120))
 
@@ -29,12 +31,16 @@ class Scene:
         front: (H, W) bool, what of the backdrop stands before people who walk behind it.
         front_boxes: x0, y0, x1, y1 around its pieces.
         front_y: image row where that thing meets the ground; who stands lower in the image is before it.
+        cover: (H, W) bool, what of the backdrop stands before everybody.
+        cover_boxes: x0, y0, x1, y1 around its pieces.
     """
 
     backdrop: Image
     front: npt.NDArray[np.bool_]
-    front_boxes: tuple[tuple[int, int, int, int], ...]
+    front_boxes: Boxes
     front_y: float
+    cover: npt.NDArray[np.bool_]
+    cover_boxes: Boxes
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,8 @@ class Placed:
 
 
 @lru_cache(maxsize=16)
-def build_scene(camera: Camera) -> Scene:
-    """The place a camera looks at; the same for its crops and its footage."""
+def build_scene(camera: Camera, occluders: float = 0.0) -> Scene:
+    """The place a camera looks at; the same for its crops and its footage. ``occluders``, 0 to 1: how much stands before everybody."""
     rng = generator(camera.seed, "scene", camera.number)
     height, width = camera.height, camera.width
     wall_y = int(camera.horizon + camera.far * camera.mount * 0.93)
@@ -69,11 +75,16 @@ def build_scene(camera: Camera) -> Scene:
     _pave(canvas, camera, wall_y, rng)
     _furnish_wall(canvas, wall_y, rng)
     front, front_y = _plant(canvas, camera, rng)
+    cover = plant_occluders(canvas, camera, occluders)
     canvas += _grain(rng, height, width)[..., None]
     cv2.rectangle(canvas, (0, wall_y - 3), (width, wall_y + 1), tuple(map(float, wall * 0.6)), -1)
-    pieces = cv2.connectedComponentsWithStats(front.astype(np.uint8))[2][1:]
-    boxes = tuple((int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in pieces)
-    return Scene(np.clip(canvas, 0, 255).astype(np.uint8), front, boxes, front_y)
+    whole = np.clip(canvas, 0, 255).astype(np.uint8)
+    return Scene(whole, front, _boxes_of(front), front_y, cover, _boxes_of(cover))
+
+
+def _boxes_of(mask: npt.NDArray[np.bool_]) -> Boxes:
+    pieces = cv2.connectedComponentsWithStats(mask.astype(np.uint8))[2][1:]
+    return tuple((int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in pieces)
 
 
 def _grain(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.float32]:
@@ -152,14 +163,21 @@ def compose(scene: Scene, people: Sequence[Placed], window: tuple[int, int, int,
     for placed in behind:
         _lay(image, placed, x0, y0)
     if behind:
-        for fx0, fy0, fx1, fy1 in scene.front_boxes:
-            rows, columns = slice(max(fy0, y0), min(fy1, y1)), slice(max(fx0, x0), min(fx1, x1))
-            if rows.start < rows.stop and columns.start < columns.stop:
-                part = image[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0]
-                np.copyto(part, scene.backdrop[rows, columns], where=scene.front[rows, columns, None])
+        _restore(image, scene.backdrop, scene.front, scene.front_boxes, (x0, y0, x1, y1))
     for placed in ordered[len(behind) :]:
         _lay(image, placed, x0, y0)
+    _restore(image, scene.backdrop, scene.cover, scene.cover_boxes, (x0, y0, x1, y1))
     return image
+
+
+def _restore(image: Image, backdrop: Image, mask: npt.NDArray[np.bool_], boxes: Boxes, window: tuple[int, int, int, int]) -> None:
+    """Put back, in place, what of the backdrop hides people."""
+    x0, y0, x1, y1 = window
+    for left, top, right, bottom in boxes:
+        rows, columns = slice(max(top, y0), min(bottom, y1)), slice(max(left, x0), min(right, x1))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            part = image[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0]
+            np.copyto(part, backdrop[rows, columns], where=mask[rows, columns, None])
 
 
 def _lay(image: Image, placed: Placed, x0: int, y0: int) -> None:

@@ -1,10 +1,13 @@
 """How large a synthetic town is. Torch-free."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from reid.errors import UsageError
 
-__all__ = ["TownSpec"]
+__all__ = ["TownSpec", "Views"]
+
+Views = Literal["disjoint", "overlapping"]
 
 _LEAST: dict[str, float] = {
     "people": 2,
@@ -21,8 +24,11 @@ _LEAST: dict[str, float] = {
     "clothes_change": 0.0,
     "daylight": 0.0,
     "crowd": 0.0,
+    "occluders": 0.0,
+    "compression": 0.0,
+    "look_alikes": 0.0,
 }
-_SHARES = ("clothes_change", "daylight", "crowd")
+_SHARES = ("clothes_change", "daylight", "crowd", "occluders", "compression", "look_alikes")
 _SECONDS_IN_VIEW, _MOST_IN_VIEW = 4.4, 5.0
 
 
@@ -30,10 +36,20 @@ _SECONDS_IN_VIEW, _MOST_IN_VIEW = 4.4, 5.0
 class TownSpec:
     """What to render. Sizes are pixels; a person in the footage is 0.25 to 0.47 of ``footage_height`` tall.
 
-    Three shares from 0 to 1 make crops harder; 0, the default, leaves every byte as it is without them:
-    ``clothes_change`` of the people wear another outfit from the second half of their images of each camera on (body, skin and hair
-    stay); ``daylight`` moves brightness and colour through the hours of a day, at 1 from noon to dusk; ``crowd`` of the crops show two
-    or three others before or behind the person.
+    ``views`` says how the cameras of the footage stand: ``disjoint``, each at a place of its own and at another time, so that nobody is
+    in two of them at once, or ``overlapping``, around one place, so that all see the same people at the same moment. Crops are alike in
+    both.
+
+    Shares from 0 to 1 make the town harder; 0, the default, leaves every byte as it is without them:
+
+    - ``clothes_change``: of the people, who wear another outfit (body, skin and hair stay) in the second half of their images of each
+      camera, and in the footage of the second half of the cameras, or of all where views overlap;
+    - ``daylight``: how far brightness and colour move through the day, at 1 from noon to dusk; each crop has an hour, and each video the
+      hour its camera started at;
+    - ``crowd``: of the crops, which show two or three others; in the footage two passers-by (identities from 10000 on) for each person;
+    - ``occluders``: how much stands between the cameras and the people: trunks and hedges, four in a view at 1;
+    - ``compression``: how far below the cameras' own quality crops and videos are compressed;
+    - ``look_alikes``: of the people in the footage, who have somebody there dressed alike, as far as the town has such people to choose.
 
     Raises:
         UsageError: a field is too small, too large for another, or not a number of its type.
@@ -53,14 +69,20 @@ class TownSpec:
     clothes_change: float = 0.0
     daylight: float = 0.0
     crowd: float = 0.0
+    occluders: float = 0.0
+    compression: float = 0.0
+    look_alikes: float = 0.0
+    views: Views = "disjoint"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, least = getattr(self, field.name), _LEAST[field.name]
+        if self.views not in get_args(Views):
+            raise UsageError(f"synthetic town: views is {self.views!r}, want {' or '.join(get_args(Views))}")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
             number = (int, float) if isinstance(least, float) else (int,)
             if not isinstance(value, number) or isinstance(value, bool) or not least <= value < 1e6:
                 kind = "number" if isinstance(least, float) else "whole number"
-                raise UsageError(f"synthetic town: {field.name} is {value!r}, want a {kind} from {least} on")
+                raise UsageError(f"synthetic town: {name} is {value!r}, want a {kind} from {least} on")
         for name in _SHARES:
             if getattr(self, name) > 1:
                 raise UsageError(f"synthetic town: {name} is {getattr(self, name)}, want a share from 0 to 1")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import numpy.typing as npt
 from reid.data.synthetic.cameras import build_camera
 from reid.data.synthetic.crops import render_crop
 from reid.data.synthetic.footage import render_footage, write_video
+from reid.data.synthetic.hours import camera_starts
 from reid.data.synthetic.people import attribute_names, look_alike_of, sample_person
 from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.spec import TownSpec
+from reid.data.synthetic.work import Task, work_off
 from reid.errors import UsageError
 from reid.files import atomic_directory, atomic_path, write_json
 
@@ -24,11 +26,12 @@ __all__ = ["contact_sheet", "generate_town"]
 
 Image = npt.NDArray[np.uint8]
 _CROP_NAME, _FOOTAGE_NAME = re.compile(r"\d{4}_c\d+_\d{3}\.jpg"), re.compile(r"camera\d+\.(webm|txt)")
-_FIRST_MORNING = datetime(2024, 3, 4, 8, 0)
 
 
-def generate_town(spec: TownSpec, out: Path, test_identities: Sequence[int], progress: Callable[[int, int], None] | None = None) -> None:
-    """Render a town into ``out``; equal arguments give equal bytes. Other files there stay as they are.
+def generate_town(
+    spec: TownSpec, out: Path, test_identities: Sequence[int], progress: Callable[[int, int], None] | None = None, processes: int = 1
+) -> None:
+    """Render a town into ``out``; equal arguments give equal bytes, whatever ``processes``. Other files there stay as they are.
 
     Writes ``crops/{identity:04d}_c{camera}_{n:03d}.jpg``, ``footage/camera{c}.webm`` with its truth ``footage/camera{c}.txt`` in
     MOTChallenge 2015 format (ids are identities), and ``town.json`` with the spec, everybody's attributes, who is in the footage and
@@ -39,6 +42,7 @@ def generate_town(spec: TownSpec, out: Path, test_identities: Sequence[int], pro
         out: the folder; an earlier town there is replaced.
         test_identities: who may appear in the footage, from 1 to ``spec.people``; ``spec.footage_people`` of them do.
         progress: called with images and frames done, and how many there are.
+        processes: how many render; see `reid.data.synthetic.work.work_off`.
 
     Raises:
         UsageError: ``test_identities`` has too few people or somebody the town does not have, or ``out/crops`` holds other files.
@@ -49,22 +53,15 @@ def generate_town(spec: TownSpec, out: Path, test_identities: Sequence[int], pro
     frames = round(spec.footage_seconds * spec.footage_fps)
     total = spec.cameras * (spec.people * spec.images_per_camera + frames)
     done = 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-
     # town.json goes first and comes back last, so that a town that was interrupted has none.
     (out / "town.json").unlink(missing_ok=True)
-    with atomic_directory(out / "crops") as folder:
-        for identity, camera, n in _crops_of(spec):
-            (folder / f"{identity:04d}_c{camera}_{n:03d}.jpg").write_bytes(_jpeg_crop(spec, identity, camera, n))
-            tick()
-    with atomic_directory(out / "footage") as folder:
-        for camera in range(1, spec.cameras + 1):
-            _write_footage(spec, camera, actors, folder, tick)
+    with atomic_directory(out / "crops") as crops, atomic_directory(out / "footage") as footage:
+        tasks: list[Task] = [partial(_write_footage, spec, actors, footage, camera) for camera in range(1, spec.cameras + 1)]
+        tasks += [partial(_write_crops, spec, crops, identity) for identity in range(1, spec.people + 1)]
+        for made in work_off(tasks, processes):
+            done += made
+            if progress is not None:
+                progress(done, total)
     write_json(out / "town.json", _describe(spec, actors))
 
 
@@ -91,8 +88,18 @@ def _choose_actors(spec: TownSpec, test_identities: Sequence[int]) -> list[int]:
         raise UsageError(
             f"test_identities has {len(known)} people, fewer than footage_people {spec.footage_people}: name more or lower footage_people"
         )
-    rng = generator(spec.seed, "actors")
-    return sorted(known[i] for i in rng.permutation(len(known))[: spec.footage_people])
+    order = [known[i] for i in generator(spec.seed, "actors").permutation(len(known))]
+    alike = _dressed_alike(order, round(spec.look_alikes * spec.footage_people))
+    return sorted((alike + [identity for identity in order if identity not in alike])[: spec.footage_people])
+
+
+def _dressed_alike(order: Sequence[int], most: int) -> list[int]:
+    """Up to so many people of whom each has a look-alike among them, group by group in the given order."""
+    chosen: list[int] = []
+    for first in dict.fromkeys(look_alike_of(identity) or identity for identity in order):
+        group = [identity for identity in order if (look_alike_of(identity) or identity) == first][: most - len(chosen)]
+        chosen += group if len(group) > 1 else []
+    return chosen
 
 
 def _refuse_strange_files(out: Path) -> None:
@@ -102,12 +109,15 @@ def _refuse_strange_files(out: Path) -> None:
             raise UsageError(f"{out / folder} holds {strange[0]}, which is not of a synthetic town: give another folder or move it away")
 
 
-def _crops_of(spec: TownSpec) -> Iterator[tuple[int, int, int]]:
-    return product(range(1, spec.people + 1), range(1, spec.cameras + 1), range(spec.images_per_camera))
+def _write_crops(spec: TownSpec, folder: Path, identity: int) -> Iterator[None]:
+    for camera, n in product(range(1, spec.cameras + 1), range(spec.images_per_camera)):
+        (folder / f"{identity:04d}_c{camera}_{n:03d}.jpg").write_bytes(_jpeg_crop(spec, identity, camera, n))
+        yield
 
 
 def _jpeg_crop(spec: TownSpec, identity: int, camera: int, n: int) -> bytes:
     quality = build_camera(spec.seed, camera, spec.footage_width, spec.footage_height).jpeg_quality
+    quality = max(round(quality * (1 - 0.9 * spec.compression)), 5)
     crop = cv2.cvtColor(render_crop(spec, identity, camera, n), cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
 
@@ -120,22 +130,20 @@ def _framed(image: Image) -> Image:
     return np.pad(image, ((2, 2), (2, 2), (0, 0)), constant_values=255)
 
 
-def _write_footage(spec: TownSpec, camera: int, actors: Sequence[int], folder: Path, tick: Callable[[], None]) -> None:
+def _write_footage(spec: TownSpec, actors: Sequence[int], folder: Path, camera: int) -> Iterator[None]:
     lines: list[str] = []
 
     def frames() -> Iterator[Image]:
         for frame, boxes in render_footage(spec, camera, actors):
             lines.extend(box.as_mot() + "\n" for box in boxes)
             yield frame
-            tick()
 
-    write_video(folder / f"camera{camera}.webm", frames(), spec.footage_width, spec.footage_height, spec.footage_fps)
+    size = spec.footage_width, spec.footage_height
+    yield from write_video(folder / f"camera{camera}.webm", frames(), *size, spec.footage_fps, spec.compression)
     (folder / f"camera{camera}.txt").write_text("".join(lines), encoding="ascii")
 
 
 def _describe(spec: TownSpec, actors: Sequence[int]) -> dict[str, object]:
-    rng = generator(spec.seed, "clocks")
-    offsets = np.cumsum(rng.integers(60, 600, spec.cameras))
     people = {}
     for identity in range(1, spec.people + 1):
         vector = [round(float(value), 4) for value in sample_person(spec.seed, identity).as_vector()]
@@ -145,5 +153,5 @@ def _describe(spec: TownSpec, actors: Sequence[int]) -> dict[str, object]:
         "attributes": list(attribute_names()),
         "people": people,
         "footage_identities": list(actors),
-        "camera_start": {str(c + 1): (_FIRST_MORNING + timedelta(seconds=int(s))).isoformat() for c, s in enumerate(offsets)},
+        "camera_start": {str(number): start.isoformat() for number, start in enumerate(camera_starts(spec), 1)},
     }

@@ -1,6 +1,6 @@
 """Paths across a camera's view: in at one side, out at the other, straight or bent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import atan2, hypot, pi
 
 import numpy as np
@@ -8,8 +8,9 @@ import numpy as np
 from reid.data.synthetic.cameras import Camera
 from reid.data.synthetic.skeleton import Pose
 
-__all__ = ["Step", "Walk", "plan_walk"]
+__all__ = ["Step", "Walk", "paced", "plan_walk"]
 
+Curve = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 _MARGIN_M = 0.55
 
 
@@ -32,7 +33,7 @@ class Walk:
         phase: of the gait at the start, radians.
     """
 
-    points: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    points: Curve
     duration: float
     cycle: float
     phase: float
@@ -77,9 +78,14 @@ def plan_walk(camera: Camera, stature: float, rng: np.random.Generator, seconds:
     end_x = -side * (_half_view(camera, end_z) + _MARGIN_M)
     bend = (rng.uniform(-0.25, 0.25) * (start_x - end_x), rng.uniform(-0.5, 0.5) * (far - near) * abs(toward))
     control = ((start_x + end_x) / 2 + float(bend[0]), float(np.clip((start_z + end_z) / 2 + bend[1], near, far)))
-    walk = Walk(((start_x, start_z), control, (end_x, end_z)), 1.0, float(rng.uniform(0.78, 0.9)) * stature, float(rng.uniform(0, 2 * pi)))
+    return paced(((start_x, start_z), control, (end_x, end_z)), stature, rng, seconds)
+
+
+def paced(points: Curve, stature: float, rng: np.random.Generator, seconds: tuple[float, float]) -> Walk:
+    """A curve walked at a pace of one's own, within the given least and most seconds."""
+    walk = Walk(points, 1.0, float(rng.uniform(0.78, 0.9)) * stature, float(rng.uniform(0, 2 * pi)))
     pace = float(rng.uniform(1.2, 1.9))
-    return Walk(walk.points, min(max(walk.length / pace, seconds[0]), seconds[1]), walk.cycle, walk.phase)
+    return replace(walk, duration=min(max(walk.length / pace, seconds[0]), seconds[1]))
 
 
 def _half_view(camera: Camera, z: float) -> float:
