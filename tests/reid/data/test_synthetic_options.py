@@ -191,7 +191,7 @@ def test_compression_makes_smaller_and_worse_pictures(tmp_path: Path) -> None:
 
 
 def test_look_alikes_are_filmed_together(tmp_path: Path) -> None:
-    spec = replace(TINY, people=40, footage_people=6, images_per_camera=1, cameras=2, look_alikes=1.0)
+    spec = replace(TINY, people=30, footage_people=6, images_per_camera=1, cameras=2, footage_width=160, footage_height=120)
     people = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 17, 21, 22, 23, 26, 30]
 
     def filmed(share: float, known: list[int]) -> Counter[int]:
