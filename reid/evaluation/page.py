@@ -99,7 +99,9 @@ def _figures(figures: Mapping[str, Figure]) -> str:
         )
         counted = "" if figure.count is None else f"{figure.count:,} {figure.of}".strip()
         rows.append((name, _shown(figure.value, figure.unit), interval, counted))
-    return _table(Table(("figure", "value", "interval", "measured on"), rows))
+    head = ("figure", "value", "interval", "measured on")
+    told = [column for column in range(len(head)) if column < 2 or any(row[column] for row in rows)]
+    return _table(Table([head[column] for column in told], [[row[column] for column in told] for row in rows]))
 
 
 def _number(value: float, unit: str) -> str:

@@ -105,7 +105,8 @@ def test_overlapping_views_are_of_one_ground(size: tuple[int, int], count: int) 
         for visit in visits:
             steps = [visit.walk.at(seconds) for seconds in np.linspace(0, visit.walk.duration, 30)]
             half_views = [camera.width / 2 * step.z / camera.focal for step in steps]
-            assert abs(steps[0].x) > half_views[0] and abs(steps[-1].x) > half_views[-1]
+            # Half a metre beyond the edge no arm is seen.
+            assert abs(steps[0].x) > half_views[0] + 0.4 and abs(steps[-1].x) > half_views[-1] + 0.4
             seen = [step.z for step, half in zip(steps, half_views, strict=True) if abs(step.x) < half]
             assert camera.focal / camera.near - 0.05 <= min(seen) and max(seen) <= camera.focal / camera.far + 0.05
         places.append(np.array([(visit.walk.at(2.0).x, visit.walk.at(2.0).z) for visit in visits]))
@@ -171,8 +172,9 @@ def test_occluders_stand_before_everybody_and_move_no_truth() -> None:
     cover = build_scene(camera, 1.0).cover
     assert 0.05 < cover.mean() < 0.5 and not build_scene(camera).cover.any()
     assert boxes_of(spec, 1) == boxes_of(TINY, 1)
-    still = frames_of(spec)[:, cover]
-    assert np.abs(still - still[0]).mean() < 4  # noise alone: nobody is seen where a trunk or a hedge is
+    inner = cv2.erode(cover.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # optics smear at the edges
+    still, moved = frames_of(spec)[:, inner], frames_of(TINY)[:, inner]
+    assert np.abs(still - still[0]).max() < 30 < 60 < np.abs(moved - moved[0]).max()  # people are seen there, but for a trunk or a hedge
     hidden = [(render_crop(SPEC, person, 1, 0) != render_crop(replace(SPEC, occluders=1.0), person, 1, 0)).mean() for person in range(1, 9)]
     assert sum(share > 0.05 for share in hidden) >= 3
 
