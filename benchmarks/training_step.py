@@ -84,6 +84,8 @@ class Side:
 
 
 def serve_rounds(pipe: Any, build: Callable[..., Callable[[], float]], inputs: tuple[Any, ...]) -> None:
+    # A spawned process would spawn its own; a script's data loader forks, and torchreid's data sets cannot be sent to a spawned one.
+    multiprocessing.set_start_method("fork", force=True)
     settings = inputs[2]
     torch.set_num_threads(settings.threads)
     run = build(*inputs)
