@@ -81,5 +81,10 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: opt
             _, index, name = key.split("/")
             state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # A fused optimiser walks a weight and its state side by side in memory, so both must be laid out alike (channels last).
+    for weight, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if value.shape == weight.shape:
+                kept[name] = torch.empty_like(weight).copy_(value)
     position: dict[str, Any] = json.loads(metadata["position"])
     return position

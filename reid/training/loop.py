@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from reid.class_tree import ClassTree
 from reid.config import TrainParams
@@ -23,6 +22,7 @@ from reid.evaluation import rank_gallery
 from reid.losses import CombinedLoss
 from reid.models.embedder import EmbeddingModel, normalise
 from reid.models.inference import embed_images, extract_features
+from reid.training.averaging import AveragedWeights
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
 from reid.training.modes import freeze, half_precision, layout
@@ -114,9 +114,9 @@ def train(
     model.to(memory_format=layout(settings.channels_last))
     parameters = [*model.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(
-        [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+        [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
-    averaged = AveragedModel(model, multi_avg_fn=_moving_average(settings.ema), use_buffers=True)
+    averaged = AveragedWeights(model, settings.ema)
     states = {"model": model, "objective": objective, "averaged": averaged}
     position: dict[str, Any] = {"epoch": 0, "step": 0, "elapsed": 0.0}
     if checkpoint is not None and checkpoint.exists():
@@ -137,12 +137,12 @@ def train(
         seconds = ranks.agree(time.perf_counter() - started)
         position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
         figures["images_per_second"] = figures.pop("images") / seconds
-        figures |= validate(_averaged(averaged), data)
+        figures |= validate(averaged.module, data)
         if checkpoint is not None and ranks.is_first:
             save_checkpoint(checkpoint, states, optimizer, position | {"figures": figures})
         if on_epoch is not None:
             on_epoch(Epoch(epoch + 1, int(position["step"]), figures))
-    result = _averaged(averaged)
+    result = averaged.module
     result.eval()
     if hierarchy is not None:
         tree = ClassTree.from_embeddings(extract_features(result, data.images), data.labels, levels=hierarchy.levels)
@@ -159,33 +159,10 @@ def validate(model: EmbeddingModel, data: TrainingData) -> dict[str, float]:
     return {"val_mean_ap": float(report.mean_ap), "val_rank1": float(report.cmc[0]), "val_mean_inp": float(report.mean_inp)}
 
 
-_Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
-    """An exponential moving average that forgets faster in the beginning: a short training must not end near its start."""
-
-    @torch.no_grad()
-    def update(averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        if averaged[0].is_floating_point():  # the tensors of one call are of one kind
-            torch._foreach_lerp_(averaged, current, 1 - keep)
-        else:  # BatchNorm's counters
-            torch._foreach_copy_(averaged, current)
-
-    return update
-
-
 def _finished(position: dict[str, Any], settings: TrainParams) -> bool:
     if settings.max_seconds is not None:
         return bool(position["elapsed"] >= settings.max_seconds)
     return bool(position["step"] >= settings.steps)
-
-
-def _averaged(averaged: AveragedModel) -> EmbeddingModel:
-    module = averaged.module
-    assert isinstance(module, EmbeddingModel)
-    return module
 
 
 def _pk_sampler(data: TrainingData, settings: TrainParams, seed: int) -> PKSampler:
@@ -214,7 +191,7 @@ def _passes(sampler: _Batches, epoch: int) -> Iterator[list[int]]:
 def _run_epoch(
     model: EmbeddingModel,
     objective: CombinedLoss,
-    averaged: AveragedModel,
+    averaged: AveragedWeights,
     optimizer: torch.optim.Optimizer,
     sampler: _Batches,
     data: TrainingData,
@@ -264,7 +241,7 @@ def _run_epoch(
         if settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], settings.gradient_clip)
         optimizer.step()
-        averaged.update_parameters(model)
+        averaged.update()
         count, images = count + 1, images + len(batch)
         position["step"] += 1
         _add(sums, "loss", output.value)
