@@ -159,10 +159,13 @@ def _resources(params: Params) -> dict[str, float]:
 
 
 def _tune_config(params: Params) -> Any:
+    import optuna
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its news of each proposal would break the progress bar
 
     tuned = params.tune
     goal = {"metric": f"val_{tuned.metric}", "mode": "max"}
