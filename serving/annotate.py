@@ -71,12 +71,10 @@ def webm_writer(path: Path, width: int, height: int, fps: float, threads: int = 
 
 
 def annotate(image: npt.NDArray[np.uint8], labels: Iterable[Label], scale: float = 1.0) -> npt.NDArray[np.uint8]:
-    """A copy of a frame, scaled by ``scale``, with the boxes and their texts drawn on it."""
+    """A frame scaled by ``scale``, with the boxes and their texts drawn on it; at scale 1 on the picture that is given."""
     if scale != 1.0:
         size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    else:
-        image = image.copy()
     for label in labels:
         colour = colour_of(label.key)
         x0, y0, x1, y1 = (round(value * scale) for value in label.box)

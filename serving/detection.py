@@ -20,6 +20,7 @@ from serving.geometry import inside, make_detections
 from serving.job import Camera, DetectorSpec
 from serving.mot import read_mot
 from serving.motion import MotionDetector
+from serving.runtime.embedder import processors
 from serving.video import Frame
 
 __all__ = ["DETECTORS", "Detector", "MotDetector", "MotionDetector", "YoloxDetector", "build_detector", "inside"]
@@ -29,9 +30,13 @@ PERSON = 0
 
 
 class Detector(Protocol):
-    """``warm_up`` is how many frames a detector must have seen before its answers hold (0 when it has no memory)."""
+    """``warm_up`` is how many frames a detector must have seen before its answers hold (0 when it has no memory).
+
+    ``at_once`` calls of :meth:`detect` may run side by side, in threads; it is 1 for a detector with a memory.
+    """
 
     warm_up: int
+    at_once: int
 
     def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
         """Detections of each frame; frames come in order of time."""
@@ -50,7 +55,10 @@ def build_detector(spec: DetectorSpec, camera: Camera, threads: int | None = Non
 
 
 class YoloxDetector:
-    """A YOLOX ONNX file: letterboxed BGR 0..255 in, raw ``(1, anchors, 5 + classes)`` out. Sizes are read from the model."""
+    """A YOLOX ONNX file: letterboxed BGR 0..255 in, raw ``(1, anchors, 5 + classes)`` out. Sizes are read from the model.
+
+    ``threads`` is how many one inference uses (all processors where None), ``at_once`` how many run side by side.
+    """
 
     warm_up = 0
     strides = (8, 16, 32)
@@ -62,6 +70,7 @@ class YoloxDetector:
         nms_iou: float = 0.6,
         min_size: tuple[int, int] = (8, 24),
         threads: int | None = None,
+        at_once: int = 1,
     ) -> None:
         import onnxruntime
 
@@ -74,7 +83,7 @@ class YoloxDetector:
             self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ReidError(f"detector model {model} cannot be loaded: it is not an ONNX file this runtime reads") from error
-        self.confidence, self.nms_iou, self.min_size = confidence, nms_iou, min_size
+        self.confidence, self.nms_iou, self.min_size, self.at_once = confidence, nms_iou, min_size, at_once
         entry = self._session.get_inputs()[0]
         self._input = entry.name
         if len(entry.shape) != 4 or entry.shape[1] != 3 or not all(isinstance(side, int) for side in entry.shape[2:]):
@@ -112,6 +121,7 @@ class MotDetector:
     """Detections from a MOTChallenge file: ``frame, id, x, y, w, h, confidence, ...`` with frames counted from 1."""
 
     warm_up = 0
+    at_once = 1
 
     def __init__(self, path: Path | str, confidence: float = 0.0, min_size: tuple[int, int] = (8, 24)) -> None:
         table = read_mot(path)
@@ -134,9 +144,10 @@ class MotDetector:
 def letterbox(image: npt.NDArray[np.uint8], height: int, width: int, scale: float) -> npt.NDArray[np.float32]:
     """Scale an image into the top left corner of a grey (114) canvas: (H, W, 3) uint8 to (1, 3, height, width) float32 0..255."""
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    canvas = np.full((height, width, 3), 114, np.uint8)
-    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    blob: npt.NDArray[np.float32] = cv2.dnn.blobFromImage(canvas)
+    blob = np.full((1, 3, height, width), 114, np.float32)
+    # Planes of bytes first, widened while they are copied: less than half the time of doing it pixel by pixel.
+    for channel, plane in enumerate(cv2.split(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))):
+        blob[0, channel, : size[1], : size[0]] = plane
     return blob
 
 
@@ -156,9 +167,9 @@ def _motion(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector
 def _yolox(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:
     if spec.model is None:
         raise UsageError("detector.model is missing: the detector 'yolox' wants an ONNX file")
-    return YoloxDetector(
-        spec.model, 0.1 if spec.confidence is None else spec.confidence, spec.nms_iou, (spec.min_width, spec.min_height), threads
-    )
+    confidence, least = 0.1 if spec.confidence is None else spec.confidence, (spec.min_width, spec.min_height)
+    # Frames side by side with a thread each use the processors better than one frame with all of them, whose threads wait for each other.
+    return YoloxDetector(spec.model, confidence, spec.nms_iou, least, threads=1, at_once=threads or processors())
 
 
 def _mot(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:

@@ -122,7 +122,7 @@ def on_ray(tasks: Sequence[SegmentTask], address: str) -> Iterator[Outcome]:
 
 @lru_cache(maxsize=1)
 def _embedder(model: str, backend: str, threads: int | None) -> Embedder:
-    return load(model, backend, threads)
+    return load(model, backend, threads, spin=False)
 
 
 def _remote(task: SegmentTask) -> SegmentResult | str:

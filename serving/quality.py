@@ -105,5 +105,5 @@ def _covered(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 def _sharpness(image: npt.NDArray[np.uint8], box: npt.NDArray[np.float32]) -> float:
     patch = cv2.resize(_inside(image, box), _PATCH, interpolation=cv2.INTER_AREA)
-    edges = cv2.Laplacian(cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY), cv2.CV_32F)
+    edges = cv2.Laplacian(cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY), cv2.CV_16S)
     return float(cv2.meanStdDev(edges)[1][0, 0]) ** 2

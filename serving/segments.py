@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import supervision as sv
 
 from reid.files import atomic_directory, write_json
-from serving.detection import Detector, inside
+from serving.detecting import detect_in_order
+from serving.detection import Detector
 from serving.job import Camera
 from serving.runtime import Embedder
 from serving.segment_tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.tracking import Tracklet, TrackletBuilder
-from serving.video import Footage, Frame, ahead, queue_length, read_frames
+from serving.video import Footage, ahead, queue_length, read_frames
 
 __all__ = ["OVERLAP_S", "Segment", "SegmentResult", "frames_of", "plan_segments", "process_segment"]
 
@@ -93,13 +92,12 @@ def process_segment(
     embedder: Embedder,
     on_frame: Callable[[], None] = lambda: None,
 ) -> SegmentResult:
-    """Detect, track and embed one segment. Decoding and detection each run in a thread ahead of tracking and embedding."""
+    """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and embedding."""
     work = _Work(segment, embedder, builder.activation)
     first = max(1, segment.begin - detector.warm_up * camera.step)
     first += (segment.begin - first) % camera.step
     frames = ahead(read_frames(footage, first, segment.last, camera.step), queue_length(footage))
-    batches = ahead(_detected(frames, detector, camera, min(4, queue_length(footage)), work.seconds), 2)
-    for group, found in batches:
+    for group, found in detect_in_order(frames, detector, camera.region, queue_length(footage), work.seconds):
         with work.timed("tracking"):
             for frame, detections in zip(group, found, strict=True):
                 if frame.number >= segment.begin:
@@ -113,21 +111,6 @@ def process_segment(
     with work.timed("embedding"):
         work.embed(1)
     return work.result()
-
-
-def _detected(
-    frames: Iterator[Frame], detector: Detector, camera: Camera, size: int, seconds: dict[str, float]
-) -> Iterator[tuple[list[Frame], list[sv.Detections]]]:
-    while True:
-        begin = time.perf_counter()
-        group = list(islice(frames, size))
-        middle = time.perf_counter()
-        if not group:
-            return
-        found = [inside(one, camera.region) for one in detector.detect(group)]
-        seconds["waiting_for_frames"] = seconds.get("waiting_for_frames", 0.0) + middle - begin
-        seconds["detection"] = seconds.get("detection", 0.0) + time.perf_counter() - middle
-        yield group, found
 
 
 class _Work:

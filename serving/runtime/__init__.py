@@ -23,31 +23,31 @@ class Backend:
     """A runtime.
 
     Attributes:
-        open: ``(path, card, precision, threads)`` to a session.
+        open: ``(path, card, precision, threads, spin)`` to a session.
         roles: of the card's files that it can run at a precision, best first.
         present: whether this machine has it.
         distribution: its name in the package index.
     """
 
-    open: Callable[[Path, ModelCard, str, int], Session]
+    open: Callable[[Path, ModelCard, str, int, bool], Session]
     roles: Callable[[str], tuple[str, ...]]
     present: Callable[[], bool]
     distribution: str
 
 
-def _onnxruntime(path: Path, card: ModelCard, precision: str, threads: int) -> Session:
+def _onnxruntime(path: Path, card: ModelCard, precision: str, threads: int, spin: bool) -> Session:
     from serving.runtime.onnx import OnnxSession
 
-    return OnnxSession(path, card.input, threads)
+    return OnnxSession(path, card.input, threads, spin)
 
 
-def _openvino(path: Path, card: ModelCard, precision: str, threads: int) -> Session:
+def _openvino(path: Path, card: ModelCard, precision: str, threads: int, spin: bool) -> Session:
     from serving.runtime.openvino import OpenVinoSession
 
     return OpenVinoSession(path, card.input, threads)
 
 
-def _tensorrt(path: Path, card: ModelCard, precision: str, threads: int) -> Session:
+def _tensorrt(path: Path, card: ModelCard, precision: str, threads: int, spin: bool) -> Session:
     from serving.runtime.tensorrt import open_engine
 
     return open_engine(path, card, precision)
@@ -68,7 +68,13 @@ BACKENDS = {
 
 
 def load(
-    model_dir: Path | str, backend: str = "auto", threads: int | None = None, *, precision: str = "fp32", check_files: bool = True
+    model_dir: Path | str,
+    backend: str = "auto",
+    threads: int | None = None,
+    *,
+    precision: str = "fp32",
+    check_files: bool = True,
+    spin: bool = True,
 ) -> Embedder:
     """Open a model directory.
 
@@ -79,6 +85,8 @@ def load(
         threads: of one inference; all processors of this process where None.
         precision: which of the card's files to run.
         check_files: compare the file with the card's SHA-256.
+        spin: threads of an inference wait for each other awake. Sooner done where nothing else runs; where other threads want the
+            processors, as in a camera job, it takes twice as long.
 
     Raises:
         UsageError: the directory or card is missing, the backend is unknown or absent, or the card has no such precision.
@@ -97,7 +105,7 @@ def load(
 
     def opened(name: str) -> Embedder:
         path = model_dir / card.files[roles[name]].path
-        return Embedder(BACKENDS[name].open(path, card, precision, threads), card, name, precision, str(path))
+        return Embedder(BACKENDS[name].open(path, card, precision, threads, spin), card, name, precision, str(path))
 
     if backend != "auto":
         return opened(backend)
@@ -105,6 +113,7 @@ def load(
         "files": {role: content_hash(model_dir / card.files[role].path) for role in set(roles.values())},
         "input": card.input.model_dump(mode="json"),
         "threads": threads,
+        "spin": spin,
     }
     return choose({name: partial(opened, name) for name in roles}, LEAST_COSINE[precision], facts)
 

@@ -30,14 +30,15 @@ _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 class OnnxSession:
     """An ONNX file in ONNX Runtime."""
 
-    def __init__(self, path: Path, spec: InputSpec, threads: int) -> None:
-        """Open ``path``.
+    def __init__(self, path: Path, spec: InputSpec, threads: int, spin: bool = True) -> None:
+        """Open ``path``; ``spin``: see ``serving.runtime.load``.
 
         Raises:
             ReidError: the file is truncated, not ONNX, uses an unsupported operator, or wants another input than ``spec`` says.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
         options.log_severity_level = 4  # what fails is said in one line below
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

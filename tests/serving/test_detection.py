@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
 from reid.errors import ReidError, UsageError
+from serving.detecting import detect_in_order
 from serving.detection import MotDetector, YoloxDetector, build_detector, inside, letterbox
 from serving.job import Camera, DetectorSpec
 from serving.motion import MotionDetector, join_fragments, people_mask, split_wide
@@ -216,3 +219,54 @@ def test_only_feet_inside_the_region_count() -> None:
 def test_a_detector_that_cannot_be_made(spec: DetectorSpec, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         build_detector(spec, CAMERA)
+
+
+class _Recorder:
+    """A detector whose first call ends only after another has begun, where calls run side by side."""
+
+    warm_up = 0
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.running = self.most = 0
+        self.lock, self.second = threading.Lock(), threading.Event()
+
+    def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            if self.running == self.at_once:
+                self.second.set()
+        assert self.second.wait(timeout=20)
+        with self.lock:
+            self.running -= 1
+        return [sv.Detections(xyxy=np.array([[0, 0, frame.number, 9]], np.float32)) for frame in frames]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("most", [1, 2, 6, 40])
+def test_frames_come_out_in_order_and_few_are_held(at_once: int, most: int) -> None:
+    read = 0
+
+    def frames() -> Iterator[Frame]:
+        nonlocal read
+        for number in range(1, 51):
+            read = number
+            yield Frame(number, number / 10, np.zeros((8, 8, 3), np.uint8))
+
+    detector = _Recorder(at_once if most >= 6 else 1)
+    seconds: dict[str, float] = {}
+    taken = 0
+    for group, found in detect_in_order(frames(), detector, (), most, seconds):
+        for frame, one in zip(group, found, strict=True):
+            taken += 1
+            assert frame.number == taken == one.xyxy[0, 2]
+        assert read - taken <= max(most, 3)
+    assert taken == 50
+    assert detector.most == detector.at_once
+    assert set(seconds) == {"detection", "waiting_for_frames"}
+
+
+def test_a_job_gives_yolox_as_many_frames_at_once_as_it_has_threads(tmp_path: Path) -> None:
+    spec = DetectorSpec(name="yolox", model=str(yolox_file(tmp_path / "y.onnx", np.zeros((84, 7), np.float32))))
+    assert [build_detector(spec, CAMERA, threads).at_once for threads in (3, 1)] == [3, 1]
