@@ -1,15 +1,15 @@
 """How a camera job grows: two workers against one, and the memory of an hour of footage against that of a minute.
 
-The footage is the PETS clip, again and again. Workers have one thread each and YOLOX-nano looks at every frame, everything
-included. Memory is the highest of a process of its own that works through the job with the motion detector on every fifth
-frame; nothing that the two jobs keep differs but their length. Needs the real data of REID_SHARED.
+The footage is the PETS clip, again and again; YOLOX-nano looks at every frame, everything included, each job in a process of its
+own. One worker is a job on one core, two workers are the same job on two; beside them stands the job without workers on all
+cores, whose one process keeps two cores busy by itself. Memory is the highest of a process that works through the job with the
+motion detector on every fifth frame; nothing that the two jobs keep differs but their length. Needs the real data of REID_SHARED.
 """
 
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ import yaml
 from _measure import arguments, report
 from camera_job import CLIP, YOLOX, prepare
 
+_CHILD = """
+import json, os, resource, sys, time
+job, out, workers, cores = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 from serving.job import load_job
 from serving.worker import Execution, run_job
-
-_CHILD = """
-import json, resource, sys
-from serving.job import load_job
-from serving.worker import run_job
-counts = run_job(load_job(sys.argv[1]), sys.argv[2]).summary["counts"]
-print(json.dumps({"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "frames": counts["frames"]}))
+began = time.perf_counter()
+run_job(load_job(job), out, execution=Execution(segment_s=40.0, workers=workers))
+seconds = time.perf_counter() - began
+print(json.dumps({"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
 
@@ -42,16 +43,12 @@ def job_file(folder: Path, times: int, **more: Any) -> Path:
     return path
 
 
-def seconds(job: Path, out: Path, workers: int) -> float:
-    began = time.perf_counter()
-    run_job(load_job(job), out, execution=Execution(segment_s=40.0, workers=workers))
-    return time.perf_counter() - began
-
-
-def peak_mb(job: Path, out: Path) -> float:
-    """The highest resident memory of a process that does nothing else than the job."""
-    child = subprocess.run([sys.executable, "-c", _CHILD, str(job), str(out)], capture_output=True, text=True, check=True)
-    return float(json.loads(child.stdout.splitlines()[-1])["mb"])
+def run(job: Path, out: Path, workers: int, cores: int) -> dict[str, float]:
+    """Seconds of a job, and the highest resident memory in MB of its process, which does nothing else."""
+    command = [sys.executable, "-c", _CHILD, str(job), str(out), str(workers), str(cores)]
+    child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(child.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:
@@ -59,21 +56,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         prepare(folder)
-        job = job_file(folder, options.clips, detector={"name": "yolox", "model": str(YOLOX)}, threads=1)
-        one, two = (seconds(job, folder / f"workers-{workers}", workers) for workers in (1, 2))
-        cheap: dict[str, Any] = {"camera": {"step": 5}, "outputs": {"video": False}, "threads": 1}
-        minute, hour = (peak_mb(job_file(folder, times, **cheap), folder / f"memory-{times}") for times in (1, options.hour_clips))
+        job = job_file(folder, options.clips, detector={"name": "yolox", "model": str(YOLOX)})
+        ways = {"one": (1, 1), "two": (2, 2), "alone": (1, 2)}
+        seconds = {name: run(job, folder / f"out-{name}", *way)["seconds"] for name, way in ways.items()}
+        cheap: dict[str, Any] = {"camera": {"step": 5}, "outputs": {"video": False}}
+        jobs = {"minute": job_file(folder, 1, **cheap), "hour": job_file(folder, options.hour_clips, **cheap)}
+        peak = {name: run(path, folder / f"memory-{name}", 1, 2)["mb"] for name, path in jobs.items()}
     result = {
-        "ratios": {"two_workers_vs_one": one / two, "hour_vs_minute_memory": minute / hour},
-        "peak_mb": {"minute": minute, "hour": hour},
+        "ratios": {
+            "two_workers_vs_one": seconds["one"] / seconds["two"],
+            "two_workers_vs_job_without_workers": seconds["alone"] / seconds["two"],
+            "hour_vs_minute_memory": peak["minute"] / peak["hour"],
+        },
+        "seconds": seconds,
+        "peak_mb": peak,
     }
     rows = [
-        ("one worker, s", one),
-        ("two workers, s", two),
-        ("two workers against one", one / two),
-        ("memory of 79 s, MB", minute),
-        (f"memory of {79.5 * options.hour_clips / 60:.0f} min, MB", hour),
-        ("growth of memory", hour / minute - 1),
+        ("one worker on one core, s", seconds["one"]),
+        ("two workers on two cores, s", seconds["two"]),
+        ("two workers against one", seconds["one"] / seconds["two"]),
+        ("without workers on two cores, s", seconds["alone"]),
+        ("memory of 79 s, MB", peak["minute"]),
+        (f"memory of {79.5 * options.hour_clips / 60:.0f} min, MB", peak["hour"]),
+        ("growth of memory", peak["hour"] / peak["minute"] - 1),
     ]
     report("How a camera job grows", ["", "value"], rows, result, options.json)
 
