@@ -45,7 +45,9 @@ def run_trial(
         "folder": str(folder), "run": run,
     }  # fmt: skip
     try:
-        if tuned.train.workers > 1:
+        if (folder / "summary.json").exists():  # a driver that was killed had not yet heard that this trial had ended
+            tune.report(read_json(folder / "history.json", "training history")[-1])
+        elif tuned.train.workers > 1:
             _train_together(tuned, work)
         else:
             _train(work, tune.report)

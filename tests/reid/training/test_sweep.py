@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from reid.training.tracking import Tracker
 from reid.training.trial import run_training
 
 ROOT = Path(__file__).parents[3]
-STEPS = 10
+STEPS, KILLED_AFTER = 12, 3
 
 
 @pytest.fixture
@@ -59,10 +60,11 @@ def test_a_sweep_on_two_nodes_goes_on_after_its_driver_was_killed(
     environment = os.environ | {"RAY_ADDRESS": ray_cluster, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=tmp_path) as driver:
         assert driver.stdout is not None
-        heard = set()
+        heard: dict[str, int] = {}
         for line in driver.stdout:
-            heard.add(json.loads(line)["trial"])
-            if len(heard) == 2:
+            told = json.loads(line)
+            heard[told["trial"]] = told["epoch"]
+            if len(heard) == 2 and min(heard.values()) >= KILLED_AFTER:
                 break
         driver.kill()
     assert len(heard) == 2, "the driver ended before both trials had begun"
@@ -76,8 +78,11 @@ def test_a_sweep_on_two_nodes_goes_on_after_its_driver_was_killed(
     result = read_json(tmp_path / "result.json")
     assert result["parent"] == parent
     assert result["failures"] == {}
-    epochs = [json.loads(line)["epoch"] for line in done.stdout.splitlines()]
-    assert 0 < len(epochs) < 2 * STEPS, "the second driver went on from checkpoints"
+    told_again: dict[str, list[int]] = defaultdict(list)
+    for line in done.stdout.splitlines():
+        told_again[json.loads(line)["trial"]].append(json.loads(line)["epoch"])
+    assert told_again
+    assert all(epochs[0] >= KILLED_AFTER and epochs[-1] == STEPS for epochs in told_again.values()), "goes on from checkpoints"
     runs = children(tracker, parent)
     assert len(runs) == 2
     assert all("train.learning_rate" in run.data.params for run in runs)
