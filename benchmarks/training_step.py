@@ -100,7 +100,7 @@ def our_round(records: Sequence[Record], spec: ModelSpec, settings: TrainParams)
     cameras = np.array([record.camera for record in records])
     nobody = np.empty(0, np.str_)
     data = TrainingData(images, labels, cameras, [record.path for record in records], images[:0], nobody, nobody)
-    model = build_model(spec).to(memory_format=torch.channels_last)
+    model = build_model(spec)
     objective = build_objective(
         "batch_hard",
         num_classes=int(labels.max()) + 1,
@@ -187,6 +187,11 @@ def settings_for(steps: int, threads: int) -> TrainParams:
         colour_jitter=0.2,
         gradient_clip=5.0,
         ema=0.99,
+        schedule="cosine",
+        freeze_steps=0,
+        precision="float32",
+        channels_last=True,
+        workers=1,
         threads=threads,
     )
 
