@@ -28,6 +28,8 @@ _TRAINED = 80_000  # references that lists and codes are learned from
 _ROWS_A_LIST = 500
 _MAX_LISTS = 2000  # more cost more to learn than they save
 _WIDTH = 256  # numbers a row is turned into: in embeddings, the rest is nearly nothing
+_HEAD = 16  # best proposals looked at first for each person wanted
+_TOGETHER = 0x2222  # queries that FAISS takes through a list at a time, a hexadecimal digit a group; larger groups spill registers
 _LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time
 
 
@@ -77,7 +79,7 @@ class _Kind:
     keeps_rows: bool  # distances from all references in memory, as in exact search, and not from the database
 
 
-KINDS = {"ivf": _Kind(_ivf, 100, True), "fp16": _Kind(_fp16, 10, False), "pq": _Kind(_pq, 40, False)}
+KINDS = {"ivf": _Kind(_ivf, 60, True), "fp16": _Kind(_fp16, 10, False), "pq": _Kind(_pq, 40, False)}
 
 
 def _divisor(dim: int, numbers: int) -> int:
@@ -135,13 +137,23 @@ def _tuned(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[
     import faiss
 
     lists = faiss.extract_index_ivf(index)
-    lists.nprobe = 1
-    while True:
-        recall = _recall(index, exact, probes, truth, KINDS["ivf"].proposed)
+    recalls: dict[int, float] = {}
+
+    def enough(probed: int) -> bool:
+        lists.nprobe = probed
+        recalls[probed] = _recall(index, exact, probes, truth, KINDS["ivf"].proposed)
         # A little more than wanted: it is measured on a sample.
-        if recall >= RECALL + (1 - RECALL) / 4 or lists.nprobe >= lists.nlist:
-            return recall
-        lists.nprobe = min(lists.nlist, max(lists.nprobe + 1, int(1.5 * lists.nprobe)))
+        return recalls[probed] >= RECALL + (1 - RECALL) / 4
+
+    few, many = 0, 1
+    while many < lists.nlist and not enough(many):
+        few, many = many, min(lists.nlist, 2 * many)
+    # Time goes with the lists: between too few and enough it is worth looking for the least.
+    while many - few > max(1, many // 32):
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    enough(many)
+    return recalls[many]
 
 
 def _recall(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[str]], proposed: int) -> float:
@@ -155,18 +167,19 @@ def _ranked(exact: ReferenceIndex, queries: Rows, proposed: npt.NDArray[np.int64
     """The nearest people among references proposed for each query (Q, R), -1 for none, by their rows in memory."""
     import faiss
 
-    at = np.where(proposed >= 0, np.searchsorted(exact.ids, proposed), -1)
+    at = np.where(proposed >= 0, exact.row_of[proposed], -1).astype(np.int64)
     products = np.empty(at.shape, np.float32)
     pointers = (faiss.swig_ptr(array) for array in (products, np.ascontiguousarray(queries), exact.embeddings, at))
     library: Any = faiss  # its types lack this function
     library.fvec_inner_products_by_idx(*pointers, queries.shape[1], *at.shape)
     products[at < 0] = -np.inf
-    order = np.argsort(-products, axis=1, kind="stable")
+    order = np.argsort(-products, axis=1)
     rows, products = np.take_along_axis(at, order, axis=1), np.take_along_axis(products, order, axis=1)
-    return [
-        exact.nearest(query, near[near >= 0], product[near >= 0], k)[0]
-        for query, near, product in zip(queries, rows, products, strict=True)
-    ]
+    found = []
+    for query, near, product in zip(queries, rows, products, strict=True):
+        people, enough = exact.nearest(query, near[: _HEAD * k], product[: _HEAD * k], k)
+        found.append(people if enough else exact.nearest(query, near, product, k)[0])
+    return found
 
 
 class CompactIndex:
@@ -239,7 +252,7 @@ class CompactIndex:
             facts = index_facts(db)
             if facts is None:
                 raise ReidError(f"gallery {self._gallery.path} has no index: build one with `reid gallery index`")
-            self._facts, self._index, self._last = facts, read_index_parts(db), facts.last_id
+            self._facts, self._index, self._last = facts, _quick(read_index_parts(db)), facts.last_id
         new = db.execute(
             "SELECT id, embedding FROM refs WHERE id > ? AND model_id = (SELECT id FROM models WHERE active = 1) ORDER BY id", (self._last,)
         ).fetchall()
@@ -249,6 +262,17 @@ class CompactIndex:
             self._last = ids[-1]
         self._names: dict[int, str] = dict(db.execute("SELECT id, name FROM people WHERE id IN (SELECT person_id FROM refs)"))
         self._version = version
+
+
+def _quick(index: Any) -> Any:
+    """Set how queries share a pass through the lists: FAISS does not keep it in the file."""
+    import faiss
+
+    lists: Any = faiss.try_extract_index_ivf(index)
+    if lists is not None:
+        lists = faiss.downcast_index(lists)
+        lists.qbs = _TOGETHER
+    return index
 
 
 def _rows_of(db: sqlite3.Connection, ids: npt.NDArray[np.int64], dim: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Rows]:

@@ -37,6 +37,13 @@ class ReferenceIndex:
         return np.asarray([self.names[int(key)] for key in keys], dtype=np.str_)[inverse] if len(keys) else np.empty(0, np.str_)
 
     @cached_property
+    def row_of(self) -> npt.NDArray[np.int32]:
+        """(last_id + 1,) the row of a reference's id; -1 where there is none."""
+        rows = np.full(self.last_id + 1, -1, np.int32)
+        rows[self.ids] = np.arange(len(self.ids), dtype=np.int32)
+        return rows
+
+    @cached_property
     def _references_each(self) -> npt.NDArray[np.int64]:
         """(P,) how many rows each person has."""
         return np.unique(self.people, return_counts=True)[1]
