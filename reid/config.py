@@ -138,6 +138,7 @@ class ModelParams(_Section):
     embedding_dim: int | None
     neck_feature: Literal["before_bn", "after_bn"]
     last_stride: Literal[1, 2]
+    flip: bool
 
 
 class TrainParams(_Section):

@@ -25,17 +25,14 @@ OPSET = 20
 
 
 class _Graph(nn.Module):
-    """The computation as exported. Batch axis first; the L2 norm is spelt out, since ``F.normalize`` exports as a shape computation."""
+    """The computation as exported."""
 
     def __init__(self, model: EmbeddingModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.model(normalise(images))
-        if self.model.neck_feature == "after_bn":
-            features = self.model.neck(features)
-        return features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return self.model.embed(normalise(images))
 
 
 def export_onnx(model: EmbeddingModel, spec: ModelSpec, path: Path | str, metadata: Mapping[str, str]) -> None:

@@ -39,6 +39,21 @@ def test_before_bn_is_exported_when_the_model_retrieves_with_it(exported: Export
     assert np.abs(want - embed_images(exported.model, crops)).max() > 1e-3
 
 
+def test_the_mirror_image_is_averaged_inside_the_graph(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    plain = embed_images(exported.model, crops)
+    exported.model.flip = True
+    try:
+        export_onnx(exported.model, exported.spec, tmp_path / "flip.onnx", {})
+        want = embed_images(exported.model, crops)
+    finally:
+        exported.model.flip = False
+    for batch in (1, 5):
+        np.testing.assert_allclose(embed_onnxruntime(tmp_path / "flip.onnx", crops, batch=batch), want, atol=1e-5)
+        np.testing.assert_allclose(embed_openvino(tmp_path / "flip.onnx", crops, batch=batch), want, atol=1e-4)
+    assert np.abs(want - plain).max() > 1e-3
+    assert (tmp_path / "flip.onnx").stat().st_size < 1.1 * exported.onnx.stat().st_size  # the trunk is in it once
+
+
 def test_the_contract_of_the_graph(exported: Exported) -> None:
     proto = read_onnx(exported.onnx)
     (image,), (embedding,) = proto.graph.input, proto.graph.output

@@ -55,6 +55,21 @@ def test_neck_feature_before_bn_is_retrieved_when_asked() -> None:
         torch.testing.assert_close(model.embed(images), features / features.norm(dim=1, keepdim=True))
 
 
+def test_flip_averages_an_image_and_its_mirror_image(model: EmbeddingModel) -> None:
+    images = torch.randn(3, 3, 64, 32)
+    with torch.inference_mode():
+        plain, mirrored = model.embed(images), model.embed(images.flip(3))
+        assert (plain - mirrored).abs().max() > 1e-3
+        model.flip = True
+        try:
+            both, turned = model.embed(images), model.embed(images.flip(3))
+        finally:
+            model.flip = False
+    mean = (plain + mirrored) / 2
+    torch.testing.assert_close(both, mean / mean.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(both, turned)
+
+
 def test_the_neck_has_no_trainable_bias_and_the_default_dim_is_the_trunk_s() -> None:
     model = build_model(SPEC)
     assert model.dim == 128
