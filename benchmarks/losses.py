@@ -35,7 +35,7 @@ def own(name: str, labels: Tensor, **options: object) -> Callable[[Tensor], Tens
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", rounds=31, identities=64, images=8, dim=512, threads=torch.get_num_threads())
+    options = arguments(__doc__ or "", rounds=31, identities=64, images=8, dim=512, threads=torch.get_num_threads(), calls=10)
     torch.set_num_threads(options.threads)
     x, y = batch(options.identities, options.images, options.dim)
     # A network's training frees larger arrays than these, after which the allocator keeps such memory; leave it in that state.
@@ -51,6 +51,7 @@ def main() -> None:
             "hierarchical": step(own("hierarchical", y, tree=tree), x),
         },
         options.rounds,
+        calls=options.calls,
     )
     x_small, y_small = batch(16, 8, options.dim)
     small = alternate(
@@ -59,6 +60,7 @@ def main() -> None:
             "pml TripletMarginLoss (128)": step(lambda e: triplet(e, y_small), x_small),
         },
         options.rounds,
+        calls=options.calls,
     )
     hard = large["batch_hard"]
     ratios = {

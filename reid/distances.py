@@ -104,7 +104,7 @@ def _inside(x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
 
 def _pulled(x: Tensor, weight: Tensor) -> Tensor:
     """``-sum_j (w_ij + w_ji) (x_i - x_j)`` for every row i of ``x`` (N, D): one product with the sums on the diagonal."""
-    both = weight + weight.T
+    both = weight.T.contiguous().add_(weight)
     both.diagonal().sub_(both.sum(1))
     return both @ x
 
