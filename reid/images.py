@@ -26,12 +26,12 @@ def read_image(path: Path) -> Image:
     if not data.size:
         raise ReidError(f"image {path} is empty: remove it or restore it")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise ReidError(f"image {path} cannot be decoded ({error.err}): remove it or restore it") from error
     if image is None:
         raise ReidError(f"image {path} is not an image: remove it or restore it")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def resize(image: Image, height: int, width: int) -> Image:

@@ -1,6 +1,6 @@
 """Crops on disk to embeddings in memory: files are decoded and resized by threads while the model runs on the batch before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,14 @@ class FileEmbeddings:
     unreadable: tuple[Unreadable, ...]
 
 
+def _parts(count: int) -> Iterator[range]:
+    """Cut ``count`` images into batches; the first are small, so that the model does not wait for a whole one."""
+    start, size = 0, MAX_BATCH // 4
+    while start < count:
+        yield range(start, min(count, start + size))
+        start, size = start + size, min(MAX_BATCH, 2 * size)
+
+
 @dataclass(frozen=True, eq=False)
 class _Chunk:
     batch: Batch
@@ -62,11 +70,12 @@ def embed_files(
     """
     spec = embedder.card.input
 
-    def load(start: int) -> _Chunk:
+    def load(part: range) -> _Chunk:
         images: list[Image] = []
         index: list[int] = []
         unreadable: list[Unreadable] = []
-        for position, path in enumerate(paths[start : start + MAX_BATCH], start):
+        for position in part:
+            path = paths[position]
             try:
                 images.append(resize(read_image(path), spec.height, spec.width))
             except ReidError as error:
@@ -81,7 +90,7 @@ def embed_files(
     lost: list[Unreadable] = []
     done = 0
     with ThreadPoolExecutor(threads) as pool:
-        for chunk in ahead(pool, load, range(0, len(paths), MAX_BATCH), depth=threads):
+        for chunk in ahead(pool, load, _parts(len(paths)), depth=threads):
             if chunk.index:
                 embeddings[len(kept) : len(kept) + len(chunk.index)] = embedder.run(chunk.batch)
             kept += chunk.index

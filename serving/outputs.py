@@ -115,7 +115,8 @@ def write_outputs(
         write_strangers(folder / STRANGERS_NAME, unknown, facts["model"]["fingerprint"], series)
         boxes = _write_detections(runs, sightings, names, work, folder / "detections.parquet")
         if job.outputs.crops:
-            _write_crops(everyone, folder)
+            for run in runs:
+                _write_crops(run, sightings[run.camera.id], work, folder)
         seconds["tables"] = time.perf_counter() - clock
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
@@ -249,10 +250,14 @@ def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Ma
     return pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS)
 
 
-def _write_crops(sightings: Sequence[Sighting], folder: Path) -> None:
-    (folder / "crops").mkdir()
-    for one in sightings:
-        (folder / "crops" / f"{one.camera}-{one.number:05d}.jpg").write_bytes(one.best.row["best_jpeg"])
+def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: Path, folder: Path) -> None:
+    (folder / "crops").mkdir(exist_ok=True)
+    best = {(one.best.segment, one.best.raw): one for one in sightings}
+    for segment in run.segments:
+        stored = pq.read_table(work / segment.name / "tracklets.parquet", columns=["raw", "best_jpeg"])
+        for raw, jpeg in zip(stored["raw"].to_pylist(), stored["best_jpeg"].to_pylist(), strict=True):
+            if (one := best.get((segment.index, raw))) is not None:
+                (folder / "crops" / f"{one.camera}-{one.number:05d}.jpg").write_bytes(jpeg)
 
 
 def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from serving.job import LinkSpec
 from serving.joining import Ends, at_edge, chain, join_border, link_scores, neutral_distance
 from serving.matching import pool
 from serving.runs import CameraRun
+from serving.segment_tables import PEOPLE
 from serving.segments import Segment
 from serving.video import Footage
 
@@ -105,7 +106,8 @@ def _across_borders(segments: Sequence[Segment], folder: Path) -> list[list[Memb
 
 
 def _stored(segment: Path) -> Iterator[dict[str, Any]]:
-    table = pq.read_table(segment / "tracklets.parquet")
+    # Without the crops: a job's are read when they are written, a segment at a time.
+    table = pq.read_table(segment / "tracklets.parquet", columns=[name for name in PEOPLE.names if name != "best_jpeg"])
     vectors = table["embedding"].to_pylist()
     for row, vector in zip(table.drop_columns("embedding").to_pylist(), vectors, strict=True):
         # As an array: a list of floats is eight times as large, and all of a job's are in memory at once.
