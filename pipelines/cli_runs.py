@@ -81,8 +81,7 @@ def _tracker(params: Path) -> "Tracker":
     from reid.config import load_params
     from reid.training.tracking import Tracker
 
-    tracking = load_params(params).tracking
-    return Tracker(tracking.uri, tracking.experiment, tracking.records)
+    return Tracker.of(load_params(params).tracking)
 
 
 def _unreachable(tracker: "Tracker", error: Exception) -> ReidError:

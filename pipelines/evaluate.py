@@ -13,6 +13,7 @@ from pipelines.console import progress_bar, run_stage, say
 from pipelines.evaluation_page import draw_curves, draw_images, rescored_section, shift_section, write_evaluation
 from pipelines.judging import Judgement, Side, judge, rank
 from pipelines.judging_more import More, Rescored, judge_more, rescored_by, spoilt
+from pipelines.logged import log_outputs
 from reid.class_tree import ClassTree
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import read_catalog
@@ -143,17 +144,6 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
                 temporary.write_bytes(path.read_bytes())
 
 
-def log_pictures(params: Params, run_id: str) -> None:
-    """Add the plots and the page to the MLflow run that trained the chosen model."""
-    from reid.training.tracking import Tracker
-
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
-    tracker.artifacts(run_id, OUT / "plots", "evaluation")
-    tracker.artifacts(run_id, OUT / "evaluation.html", "evaluation")
-    if tracker.problem is not None:
-        say(f"MLflow at {params.tracking.uri} cannot be reached ({tracker.problem}): the pictures are kept, `reid runs deliver` logs them")
-
-
 def main() -> None:
     """Write ``reports/evaluation``."""
     from reid.models.embedder import EmbeddingModel, build_model, load_model
@@ -208,7 +198,8 @@ def main() -> None:
     write_identification(best.extra, OUT / "open_set.csv")
     write_page(params, metrics, best, quadruplet)
     write_json(OUT / "metrics.json", metrics)
-    log_pictures(params, read_json(Path("models") / chosen / "training.json", "training record")["mlflow_run_id"])
+    run_id = read_json(Path("models") / chosen / "training.json", "training record")["mlflow_run_id"]
+    log_outputs(params.tracking, run_id, "evaluation", (OUT / "plots", OUT / "evaluation.html"), "the pictures")
 
 
 if __name__ == "__main__":

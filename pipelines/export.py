@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.logged import log_outputs
 from reid.card import Threshold
-from reid.config import ExportParams, Params, load_params
+from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_images
 from reid.files import read_json, write_json
@@ -59,7 +60,7 @@ def main() -> None:
     if METRIC.exists():  # serving decides with it among the nearest people
         shutil.copy2(METRIC, OUT / METRIC.name)
     write_json(REPORT, report)
-    log_run(params, facts["mlflow_run_id"])
+    log_outputs(params.tracking, facts["mlflow_run_id"], "exported", (OUT, REPORT), "the files")
     for line in parity_lines(params.export, report):
         say(line)
     say(f"exported: {', '.join(sorted(path.name for path in OUT.iterdir()))}")
@@ -87,17 +88,6 @@ def parity_lines(params: ExportParams, report: dict[str, object]) -> list[str]:
             limit = f"({file['held_against']} must reach {params.parity[precision]})"
             lines.append(f"{file['path']} in {runtime}: cosine lowest {row['lowest']:.5f}, mean {row['mean']:.5f} {limit}{ranked}{kept}")
     return lines
-
-
-def log_run(params: Params, run_id: str) -> None:
-    """Add the model directory and the parity report to the MLflow run that trained the model."""
-    from reid.training.tracking import Tracker
-
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
-    tracker.artifacts(run_id, OUT, "exported")
-    tracker.artifacts(run_id, REPORT, "exported")
-    if tracker.problem is not None:
-        say(f"MLflow at {params.tracking.uri} cannot be reached ({tracker.problem}): the files are kept, `reid runs deliver` logs them")
 
 
 if __name__ == "__main__":

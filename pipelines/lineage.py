@@ -52,12 +52,13 @@ def read_run(tracker: "Tracker", run: str, model: str) -> Run:
 
     from reid.training.champion import present_champion, version_of
     from reid.training.record import find_run
+    from reid.training.tracking import is_absent
 
     run_id = find_run(tracker.client, tracker.experiment_id, run) or run
     try:
         found = tracker.client.get_run(run_id)
     except tracker.errors as error:
-        if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if is_absent(error):
             raise UsageError(f"run {run} is not in MLflow at {tracker.uri}: `reid runs list` names those that are") from error
         raise
     version, champion = version_of(tracker, model, run_id), present_champion(tracker, model)

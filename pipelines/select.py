@@ -42,7 +42,7 @@ def challenge(params: Params, facts: dict[str, Any], name: str, key: str) -> str
     from reid.training.champion import judge_challenger, present_champion, promote, version_of
     from reid.training.tracking import Tracker
 
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    tracker = Tracker.of(params.tracking)
     tracker.deliver()
     try:
         run_id = tracker.run_id(facts["mlflow_run_id"]) or facts["mlflow_run_id"]

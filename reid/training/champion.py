@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from reid.training.packaging import WEIGHTS
-from reid.training.tracking import Tracker
+from reid.training.tracking import Tracker, is_absent
 
 __all__ = ["ALIAS", "Verdict", "Version", "fetch_weights", "judge_challenger", "present_champion", "promote", "version_of"]
 
 ALIAS = "champion"
-_ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})  # MLflow's words for an alias that points nowhere
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def present_champion(tracker: Tracker, model: str) -> Version | None:
     try:
         return _version(tracker.client.get_model_version_by_alias(model, ALIAS))
     except tracker.errors as error:
-        if getattr(error, "error_code", "") in _ABSENT:
+        if is_absent(error):
             return None
         raise
 
@@ -87,7 +86,7 @@ def fetch_weights(tracker: Tracker, version: Version, folder: Path) -> Path | No
     try:
         kept = tracker.client.list_artifacts(version.run_id, str(Path(path).parent))
     except tracker.errors as error:
-        if getattr(error, "error_code", "") in _ABSENT:  # the run was deleted
+        if is_absent(error):  # the run was deleted
             return None
         raise
     if path not in [one.path for one in kept]:

@@ -28,7 +28,7 @@ def run_trial(
     context = tune.get_context()
     folder = Path(sweep) / Path(context.get_trial_dir()).name
     folder.mkdir(parents=True, exist_ok=True)
-    tracker = Tracker(tuned.tracking.uri, tuned.tracking.experiment, tuned.tracking.records)
+    tracker = Tracker.of(tuned.tracking)
     run_file, tries_file = folder / RUN_FILE, folder / "tries.json"
     tries = 1 + (read_json(tries_file) if tries_file.exists() else 0)
     write_json(tries_file, tries)
@@ -61,12 +61,12 @@ def run_trial(
 
 
 def _train(work: dict[str, Any], report: Any) -> None:
-    from reid.training.distributed import Ranks
+    from reid.training.distributed import ALONE, Ranks
     from reid.training.trial import run_training
 
     params = parse_params(work["params"])
-    ranks = Ranks.present() if params.train.workers > 1 else Ranks()
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    ranks = Ranks.present() if params.train.workers > 1 else ALONE
+    tracker = Tracker.of(params.tracking)
 
     def tell(epoch: Any) -> None:
         if ranks.is_first:

@@ -212,7 +212,7 @@ def _reason(result: Any, params: Params) -> str:
 
 def _close_failed(params: Params, results: Any, failures: Mapping[str, str]) -> None:
     """Close the MLflow runs of trials that could not do it themselves, with the reason."""
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    tracker = Tracker.of(params.tracking)
     for result in results:
         run_file = Path(result.path) / RUN_FILE
         if result.error is not None and run_file.exists():

@@ -8,13 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reid.config import TrackingParams
 from reid.errors import UsageError
 from reid.training.record import RunRecord, deliver, find_run
 
-__all__ = ["Tracker", "absolute_uri"]
+__all__ = ["Tracker", "absolute_uri", "is_absent"]
 
 _PAUSE_S = 30.0
 """After a failure MLflow is left alone so long: a training must not wait for a server that is down."""
+
+
+_ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+
+
+def is_absent(error: Exception) -> bool:
+    """Whether MLflow's error says that it has no such thing: a run, a version, an alias that points nowhere."""
+    return getattr(error, "error_code", "") in _ABSENT
 
 
 def absolute_uri(uri: str) -> str:
@@ -58,6 +67,11 @@ class Tracker:
         self._client: Any = None
         if self.uri.partition(":")[0] not in ("sqlite", "http", "https", "file", "postgresql", "mysql", "mssql", "databricks"):
             raise UsageError(f"tracking.uri is {uri!r}: want e.g. sqlite:///mlflow.db or http://127.0.0.1:5000")
+
+    @classmethod
+    def of(cls, tracking: TrackingParams) -> "Tracker":
+        """The experiment that params.yaml names."""
+        return cls(tracking.uri, tracking.experiment, tracking.records)
 
     @property
     def client(self) -> Any:

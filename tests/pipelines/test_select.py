@@ -53,7 +53,7 @@ def trained(params: Params, figure: float, seed: int) -> dict[str, Any]:
     weights = Path(f"model{seed}.safetensors")
     save_model(build_model(SPEC), SPEC, weights)
     save_pyfunc(weights, np.zeros((1, 32, 16, 3), np.uint8), Path(f"package{seed}"))
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    tracker = Tracker.of(params.tracking)
     run = tracker.start("batch_hard", {}, {})
     tracker.artifacts(run, Path(f"package{seed}"), "model")
     validation = read_catalog("data/catalog.parquet").split("val").data_hash
@@ -64,7 +64,7 @@ def trained(params: Params, figure: float, seed: int) -> dict[str, Any]:
 
 
 def champion(params: Params) -> str:
-    present = present_champion(Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records), REGISTERED)
+    present = present_champion(Tracker.of(params.tracking), REGISTERED)
     assert present is not None
     return present.number
 

@@ -12,7 +12,7 @@ from reid.training.tracking import Tracker
 
 def main(params_file: str, catalog: str, result: str) -> None:
     params = parse_params(json.loads(Path(params_file).read_text()))
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    tracker = Tracker.of(params.tracking)
     run_file = sweep_folder(params, "batch_hard", Path(catalog), None) / RUN_FILE
     if not run_file.exists():
         run_file.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ STEPS, KILLED_AFTER = 12, 3
 @pytest.fixture
 def tracker(tiny_params: Params, mlflow_schema: Path, tmp_path: Path) -> Tracker:
     shutil.copy(mlflow_schema, tmp_path / "mlflow.db")
-    return Tracker(tiny_params.tracking.uri, tiny_params.tracking.experiment, tiny_params.tracking.records)
+    return Tracker.of(tiny_params.tracking)
 
 
 def children(tracker: Tracker, parent: str) -> list[Any]:

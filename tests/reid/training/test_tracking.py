@@ -38,7 +38,7 @@ def test_parent_child_curve_and_registry_in_a_real_store(tmp_path: Path, monkeyp
         version = version_of(tracker, "embedder", parent_id)
         assert version is not None
         assert version.number == expected
-        assert present_champion(tracker, "embedder") is None if expected == "1" else True
+        assert (present_champion(tracker, "embedder") is None) == (expected == "1")
         promote(tracker, "embedder", version)
         assert present_champion(tracker, "embedder") == version
     tracker.finish(parent)

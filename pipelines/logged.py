@@ -1,0 +1,20 @@
+"""What stages after the training add to its MLflow run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.console import say
+from reid.config import TrackingParams
+
+__all__ = ["log_outputs"]
+
+
+def log_outputs(tracking: TrackingParams, run_id: str, name: str, outputs: Iterable[Path], what: str) -> None:
+    """Add files and folders to the folder ``name`` of a run's artifacts, or say that ``what`` waits until MLflow can be reached."""
+    from reid.training.tracking import Tracker
+
+    tracker = Tracker.of(tracking)
+    for output in outputs:
+        tracker.artifacts(run_id, output, name)
+    if tracker.problem is not None:
+        say(f"MLflow at {tracking.uri} cannot be reached ({tracker.problem}): {what} are kept, `reid runs deliver` logs them")
