@@ -17,7 +17,7 @@ import torch
 import yaml
 from _measure import arguments, report
 
-from reid.config import OBJECTIVES, Params, load_params, with_values
+from reid.config import OBJECTIVES, Params, load_params, settings_of, with_values
 from reid.data.catalog import Record
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
@@ -117,13 +117,10 @@ def score(embeddings: npt.NDArray[np.float32], task: Task) -> dict[str, float]:
 
 def train_ours(params: Params, name: str, task: Task, seconds: float, seed: int, start: EmbeddingModel | None = None) -> EmbeddingModel:
     """One objective for so many seconds of training."""
-    own = params.objectives[name]
-    settings = params.train.model_copy(update={"max_seconds": seconds})
-    if own.learning_rate is not None:
-        settings = settings.model_copy(update={"learning_rate": own.learning_rate})
+    settings = settings_of(params, name).model_copy(update={"max_seconds": seconds})
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
-    model = start or build_model(model_spec(params)).to(memory_format=torch.channels_last)
+    model = start or build_model(model_spec(params))
     objective, plan = objective_of(params, name, int(task.data.labels.max()) + 1, model.dim)
     return train(model, objective, task.data, settings, seed=seed, hierarchy=plan)[0]
 

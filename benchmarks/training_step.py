@@ -13,7 +13,6 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from _measure import arguments, report
-from torch import nn
+from _torchreid import image_manager, import_torchreid, triplet_engine
 
-from reid.config import TrainParams
+from reid.config import TrainParams, load_params
 from reid.data.catalog import Record
 from reid.data.datasets import read_folder
 from reid.data.store import load_images
@@ -34,19 +33,6 @@ from reid.training.memory import keep_freed_memory
 from reid.training.objective import build_objective
 
 SKIPPED = 4  # first steps of each round: worker processes start, memory is touched for the first time
-
-
-class PeerModel(nn.Module):
-    """The same network as torchreid wants it: class scores and features while training."""
-
-    def __init__(self, spec: ModelSpec, classes: int) -> None:
-        super().__init__()
-        self.embedder = build_model(spec)
-        self.classifier = nn.Linear(self.embedder.dim, classes, bias=False)
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = self.embedder(images)
-        return self.classifier(self.embedder.neck(features)), features
 
 
 def rendered(folder: Path, people: int) -> Path:
@@ -121,79 +107,32 @@ def our_round(records: Sequence[Record], spec: ModelSpec, settings: TrainParams)
 
 
 def torchreid_round(records: Sequence[Record], spec: ModelSpec, settings: TrainParams, workers: int) -> Callable[[], float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import torchreid
-
-    identities = {name: label for label, name in enumerate(sorted({record.identity for record in records}))}
-    cameras = {name: label for label, name in enumerate(sorted({record.camera for record in records}))}
-    rows = [(str(record.path), identities[record.identity], cameras[record.camera]) for record in records]
-
-    class Crops(torchreid.data.ImageDataset):
-        def __init__(self, root: str = "", **kwargs: Any) -> None:
-            # torchreid wants a query and a gallery that differ in camera; nothing is tested here.
-            super().__init__(rows, rows[:1], rows[-1:], **kwargs)
-
-    batch = settings.identities * settings.images
-    with contextlib.redirect_stdout(io.StringIO()):
-        torchreid.data.register_image_dataset("crops", Crops)
-        manager = torchreid.data.ImageDataManager(
-            sources="crops",
-            height=spec.height,
-            width=spec.width,
-            transforms=["random_flip", "random_crop", "color_jitter", "random_erase"],
-            use_gpu=False,
-            batch_size_train=batch,
-            workers=workers,
-            num_instances=settings.images,
-            train_sampler="RandomIdentitySampler",
-        )
-    model = PeerModel(spec, manager.num_train_pids)
-    optimizer = torchreid.optim.build_optimizer(model, optim="adam", lr=settings.learning_rate)
+    paths, identities, cameras = zip(*((record.path, record.identity, record.camera) for record in records), strict=True)
+    manager = image_manager("crops", paths, identities, cameras, spec, settings, workers)
     moments: list[float] = []
 
-    class Engine(torchreid.engine.ImageTripletEngine):
+    class Engine(import_torchreid().engine.ImageTripletEngine):  # type: ignore[misc]
         def forward_backward(self, data: Any) -> Any:
             summary = super().forward_backward(data)
             moments.append(time.perf_counter())
             return summary
 
-    engine = Engine(manager, model, optimizer, scheduler=torchreid.optim.build_lr_scheduler(optimizer), use_gpu=False)
-    engine.train_loader, engine.epoch, engine.max_epoch, engine.writer = manager.train_loader, 0, 1, None
+    engine = triplet_engine(manager, spec, settings.learning_rate, Engine)
 
     def run() -> float:
         moments.clear()
         with contextlib.redirect_stdout(io.StringIO()):
             engine.train(print_freq=10**6)
-        return images_per_second(moments, batch)
+        return images_per_second(moments, settings.identities * settings.images)
 
     return run
 
 
 def settings_for(steps: int, threads: int) -> TrainParams:
-    return TrainParams(
-        steps=steps,
-        epoch_steps=steps,
-        max_seconds=None,
-        learning_rate=3.5e-4,
-        weight_decay=5e-4,
-        warmup_share=0.1,
-        identities=8,
-        images=4,
-        camera_aware=True,
-        flip=True,
-        pad_crop=8,
-        erasing=0.5,
-        colour_jitter=0.2,
-        gradient_clip=5.0,
-        ema=0.99,
-        schedule="cosine",
-        freeze_steps=0,
-        precision="float32",
-        channels_last=True,
-        workers=1,
-        threads=threads,
-    )
+    """The recipe of params.yaml for so many steps, in float32, with batches and rate of the field's usual triplet training."""
+    own = {"steps": steps, "epoch_steps": steps, "max_seconds": None, "identities": 8, "images": 4, "threads": threads}
+    own |= {"learning_rate": 3.5e-4, "warmup_share": 0.1, "precision": "float32"}
+    return load_params(Path(__file__).parents[1] / "params.yaml").train.model_copy(update=own)
 
 
 def main() -> None:

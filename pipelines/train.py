@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say
-from reid.config import OBJECTIVES, Params, load_params
+from reid.config import OBJECTIVES, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import UsageError
 from reid.files import atomic_directory, atomic_path, existing, read_json, sha256_of, write_json
@@ -40,7 +40,7 @@ def train_objective(params: Params, objective: str, catalog: Path, start: Path |
         for split in ("train", "val"):
             open_store(data.split(split), params.model.height, params.model.width, progress)
     origin = provenance() | {"data_hash": data.data_hash, "objective": objective, "seed": str(params.seed)}
-    tracker = Tracker(params.tracking.uri, params.tracking.experiment, params.tracking.records)
+    tracker = Tracker.of(params.tracking)
     run = open_run(tracker, params, objective, origin, sweep_folder(params, objective, catalog, start))
     try:
         with listening(params, objective) as note:
@@ -87,7 +87,7 @@ def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[st
 @contextmanager
 def listening(params: Params, objective: str) -> Iterator[Callable[[str, dict[str, Any]], None]]:
     """A progress bar over the steps of all trials."""
-    total = (params.objectives[objective].steps or params.train.steps) * params.tune.trials  # type: ignore[index]
+    total = settings_of(params, objective).steps * params.tune.trials
     done: dict[str, int] = {}
     with progress_bar(f"training {objective}") as progress:
         progress(0, total)

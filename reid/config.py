@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.errors import UsageError
 from reid.files import existing
 
@@ -29,105 +30,14 @@ __all__ = [
     "TuneParams",
     "load_params",
     "parse_params",
+    "settings_of",
     "with_values",
 ]
 
 OBJECTIVES = ("batch_hard", "quadruplet", "hierarchical")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-# "synthetic" is rendered, "folder", "table" and "footage" are anybody's own; the rest are the keys of reid.data.datasets.DATASETS,
-# written out here because a configuration must be checked without loading the readers.
-Source = Literal[
-    "synthetic",
-    "folder",
-    "table",
-    "footage",
-    "cuhk01",
-    "cuhk02",
-    "cuhk03_detected",
-    "cuhk03_labelled",
-    "dukemtmcreid",
-    "grid",
-    "ilids",
-    "ilidsvid",
-    "market1501",
-    "mars",
-    "msmt17",
-    "occluded_reid",
-    "prid",
-    "prid2011",
-    "sensereid",
-    "viper",
-]
-
-
-class FootageParams(_Section):
-    """How footage with truth is cut into crops."""
-
-    every: int = Field(ge=1)
-    min_height: int = Field(ge=8)
-    min_visibility: float = Field(ge=0, le=1)
-    shared_identities: bool
-
-
-class PolicyParams(_Section):
-    """What the prepare stage does about each kind of finding (`reid.data.findings.KINDS`): stop, leave the images out, or keep them."""
-
-    unreadable: Literal["stop", "leave_out"]
-    empty: Literal["stop", "leave_out"]
-    not_an_image: Literal["stop", "leave_out"]
-    truncated: Literal["stop", "leave_out"]
-    tiny: Literal["stop", "leave_out", "keep"]
-    non_rgb: Literal["stop", "leave_out", "keep"]
-    exif_rotated: Literal["stop", "leave_out", "keep"]
-    duplicate: Literal["stop", "leave_out", "keep"]
-    near_duplicate: Literal["stop", "leave_out", "keep"]
-    split_leak: Literal["stop", "leave_out", "keep"]
-    identity_conflict: Literal["stop", "leave_out", "keep"]
-    identity_in_train_and_test: Literal["stop", "leave_out", "keep"]
-    single_image: Literal["stop", "leave_out", "keep"]
-    single_camera: Literal["stop", "leave_out", "keep"]
-    one_camera: Literal["stop", "keep"]
-    no_match: Literal["stop", "keep"]
-
-
-class DataParams(_Section):
-    """Where images come from and how people are split."""
-
-    source: Source
-    root: str | None
-    pattern: str | None
-    partition: int = Field(ge=0)
-    footage: FootageParams
-    blur_heads: bool
-    validation_share: float = Field(ge=0, lt=1)
-    test_share: float = Field(gt=0, lt=1)
-    query_per_camera: int = Field(ge=1)
-    policies: PolicyParams
-
-
-class SyntheticParams(_Section):
-    """The rendered town: how many people, cameras, images and seconds."""
-
-    people: int = Field(ge=10)
-    cameras: int = Field(ge=2)
-    images_per_camera: int = Field(ge=1)
-    footage_people: int = Field(ge=2)
-    footage_seconds: float = Field(gt=0)
-    clothes_change: float = Field(ge=0, le=1)
-    daylight: float = Field(ge=0, le=1)
-    crowd: float = Field(ge=0, le=1)
-    occluders: float = Field(ge=0, le=1)
-    compression: float = Field(ge=0, le=1)
-    look_alikes: float = Field(ge=0, le=1)
-    views: Literal["disjoint", "overlapping"]
-
-
-class ModelParams(_Section):
+class ModelParams(Section):
     """The embedding network."""
 
     backbone: str
@@ -141,7 +51,7 @@ class ModelParams(_Section):
     flip: bool
 
 
-class TrainParams(_Section):
+class TrainParams(Section):
     """One training: length, optimiser, batches, augmentation."""
 
     steps: int = Field(ge=1)
@@ -167,7 +77,7 @@ class TrainParams(_Section):
     channels_last: bool
 
 
-class ObjectiveParams(_Section):
+class ObjectiveParams(Section):
     """One objective: the weights of its terms and its metric loss's own options; None leaves a value as in ``train``."""
 
     triplet_weight: float = Field(ge=0)
@@ -181,7 +91,7 @@ class ObjectiveParams(_Section):
     learning_rate: float | None = None
 
 
-class TuneParams(_Section):
+class TuneParams(Section):
     """The Ray Tune run around a training."""
 
     trials: int = Field(ge=1)
@@ -194,7 +104,7 @@ class TuneParams(_Section):
     space: dict[str, dict[str, list[Any]]]
 
 
-class TrackingParams(_Section):
+class TrackingParams(Section):
     """MLflow."""
 
     uri: str
@@ -202,7 +112,7 @@ class TrackingParams(_Section):
     records: str
 
 
-class EvaluateParams(_Section):
+class EvaluateParams(Section):
     """The figures on test people."""
 
     bootstrap: int = Field(ge=0)
@@ -210,7 +120,7 @@ class EvaluateParams(_Section):
     shift_severity: int = Field(ge=0, le=5)
 
 
-class CalibrateParams(_Section):
+class CalibrateParams(Section):
     """The thresholds for 'unknown'."""
 
     false_accept_rate: float = Field(gt=0, lt=1)
@@ -218,7 +128,7 @@ class CalibrateParams(_Section):
     bootstrap: int = Field(ge=0)
 
 
-class ExportParams(_Section):
+class ExportParams(Section):
     """The model directory."""
 
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
@@ -229,21 +139,21 @@ class ExportParams(_Section):
     parity_people: int = Field(ge=0)
 
 
-class EnrollParams(_Section):
+class EnrollParams(Section):
     """The gallery of known people."""
 
     known_share: float = Field(gt=0, le=1)
     retain_days: int | None = Field(ge=1)
 
 
-class MatchParams(_Section):
+class MatchParams(Section):
     """The camera job of the embedded default."""
 
     detector: Literal["motion", "yolox", "mot"]
     policy: Literal["min", "mean", "top_k"]
 
 
-class Params(_Section):
+class Params(Section):
     """All of params.yaml."""
 
     seed: int
@@ -259,6 +169,12 @@ class Params(_Section):
     export: ExportParams
     enroll: EnrollParams
     match: MatchParams
+
+
+def settings_of(params: Params, objective: str) -> TrainParams:
+    """How an objective is trained: as the section train says, but for what the objective sets itself."""
+    own = params.objectives[objective]  # type: ignore[index]
+    return params.train.model_copy(update=own.model_dump(include={"steps", "learning_rate"}, exclude_none=True))
 
 
 def parse_params(value: object, where: str = "params.yaml") -> Params:

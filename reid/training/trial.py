@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from reid.config import Params
+from reid.config import Params, settings_of
 from reid.data.catalog import read_catalog
 from reid.data.store import open_store
 from reid.errors import ReidError, UsageError
@@ -100,9 +100,7 @@ def run_training(
     Returns:
         The figures of the last epoch.
     """
-    own = params.objectives[objective_name]  # type: ignore[index]
-    overrides = {key: value for key, value in (("steps", own.steps), ("learning_rate", own.learning_rate)) if value is not None}
-    settings = params.train.model_copy(update=overrides)
+    settings = settings_of(params, objective_name)
     if settings.identities < settings.workers:
         raise UsageError(f"train.workers is {settings.workers}: want at most train.identities ({settings.identities}), a person for each")
     torch.set_num_threads(settings.threads)
