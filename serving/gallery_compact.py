@@ -152,7 +152,9 @@ def _tuned(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[
     while many - few > max(1, many // 32):
         middle = (few + many) // 2
         few, many = (few, middle) if enough(middle) else (middle, many)
-    enough(many)
+    if many not in recalls:
+        enough(many)
+    lists.nprobe = many
     return recalls[many]
 
 

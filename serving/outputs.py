@@ -115,8 +115,9 @@ def write_outputs(
         write_strangers(folder / STRANGERS_NAME, unknown, facts["model"]["fingerprint"], series)
         boxes = _write_detections(runs, sightings, names, work, folder / "detections.parquet")
         if job.outputs.crops:
+            (folder / "crops").mkdir()
             for run in runs:
-                _write_crops(run, sightings[run.camera.id], work, folder)
+                _write_crops(run, sightings[run.camera.id], work, folder / "crops")
         seconds["tables"] = time.perf_counter() - clock
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
@@ -251,13 +252,12 @@ def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Ma
 
 
 def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: Path, folder: Path) -> None:
-    (folder / "crops").mkdir(exist_ok=True)
-    best = {(one.best.segment, one.best.raw): one for one in sightings}
+    best = {(member.segment, member.raw): one.number for one in sightings for member in [one.best]}
     for segment in run.segments:
         stored = pq.read_table(work / segment.name / "tracklets.parquet", columns=["raw", "best_jpeg"])
         for raw, jpeg in zip(stored["raw"].to_pylist(), stored["best_jpeg"].to_pylist(), strict=True):
-            if (one := best.get((segment.index, raw))) is not None:
-                (folder / "crops" / f"{one.camera}-{one.number:05d}.jpg").write_bytes(jpeg)
+            if (number := best.get((segment.index, raw))) is not None:
+                (folder / f"{run.camera.id}-{number:05d}.jpg").write_bytes(jpeg)
 
 
 def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:

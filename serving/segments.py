@@ -163,9 +163,7 @@ def _take(waiting: list[Tracklet], crops: int) -> list[Tracklet]:
 
 def _embed(group: list[Tracklet], embedder: Embedder) -> Iterator[npt.NDArray[np.float32]]:
     images = [np.ascontiguousarray(crop.image[:, :, ::-1]) for one in group for crop in one.crops]
-    # A runtime keeps the memory of the largest batch that it ever saw: none is larger than those at the start of a job.
-    parts = [embedder(images[start : start + _EMBED_BATCH]) for start in range(0, len(images), _EMBED_BATCH)]
-    vectors = np.concatenate(parts) if parts else np.empty((0, embedder.dim), np.float32)
+    vectors = embedder(images, _EMBED_BATCH)  # all of one size, so that a long job needs no more memory than a short one
     start = 0
     for one in group:
         yield vectors[start : start + len(one.crops)]

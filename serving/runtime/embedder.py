@@ -55,11 +55,12 @@ class Embedder:
         # One grey image through the whole path: what is wrong with file or card is known here and not in the middle of a job.
         self.run(prepare([np.full((card.input.height, card.input.width, 3), 128, np.uint8)], card.input))
 
-    def __call__(self, images: Images) -> npt.NDArray[np.float32]:
+    def __call__(self, images: Images, batch: int = MAX_BATCH) -> npt.NDArray[np.float32]:
         """Embed images.
 
         Args:
             images: (N, H, W, 3) uint8 RGB, or a list of (h, w, 3) uint8 RGB of any sizes.
+            batch: images of one inference at most. A runtime keeps the memory of the largest batch that it ever saw.
 
         Returns:
             (N, D) float32, every row of Euclidean norm 1; (0, D) for no image.
@@ -69,7 +70,7 @@ class Embedder:
         """
         if isinstance(images, np.ndarray) and images.ndim != 4 and images.size:
             raise ReidError(f"images have shape {images.shape}: want (N, height, width, 3), or a list of (height, width, 3)")
-        starts = range(0, len(images), MAX_BATCH)
+        starts = range(0, len(images), batch)
         embeddings = np.empty((len(images), self.dim), np.float32)
         if len(starts) < 2:
             for start in starts:
@@ -77,11 +78,11 @@ class Embedder:
             return embeddings
 
         def chunk(start: int) -> Batch:
-            return self.prepare(images[start : start + MAX_BATCH], start)
+            return self.prepare(images[start : start + batch], start)
 
         with ThreadPoolExecutor(1) as pool:
-            for start, batch in zip(starts, ahead(pool, chunk, starts), strict=True):
-                embeddings[start : start + len(batch)] = self.run(batch, start)
+            for start, prepared in zip(starts, ahead(pool, chunk, starts), strict=True):
+                embeddings[start : start + len(prepared)] = self.run(prepared, start)
         return embeddings
 
     def prepare(self, images: Images | list[Image], first_index: int = 0) -> Batch:
