@@ -1,6 +1,5 @@
 """Stage ``prepare``: images -> ``data/catalog.parquet``, and ``data/data_report.html`` on what is wrong with them."""
 
-import os
 import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +14,7 @@ from reid.data.splits import choose_test_people, hold_out_validation, split_peop
 from reid.data.synthetic import TownSpec, generate_town, sample_person
 from reid.errors import UsageError
 from reid.files import write_json
+from serving.runtime.embedder import processors
 
 SYNTHETIC_PATTERN = r"(?P<identity>\d{4})_c(?P<camera>\d+)_"
 _OUTPUTS = ("crops", "footage")
@@ -44,7 +44,7 @@ def render(params: Params, data: Path) -> list[Record]:
 
 def _processes(spec: TownSpec) -> int:
     """How many render: starting others takes about as long as some hundred pictures."""
-    return 1 if spec.people * spec.cameras * spec.images_per_camera < 500 else os.cpu_count() or 1
+    return 1 if spec.people * spec.cameras * spec.images_per_camera < 500 else processors()
 
 
 def read_source(params: Params, data: Path) -> Source:

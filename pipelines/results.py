@@ -29,7 +29,7 @@ def sightings_table(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(path).to_pylist()
-    table = Table(title=f"{len(rows)} sightings in camera footage")
+    table = Table(title=f"{len(rows)} sightings in camera footage{', the first 20' if len(rows) > 20 else ''}")
     for column in ("camera", "from", "to", "who", "distance", "threshold"):
         table.add_column(column)
     for row in rows[:20]:

@@ -27,8 +27,6 @@ _NO_LENGTH = 1e-12
 
 Rule = Callable[[Tensor], tuple[Tensor, ...]]
 
-type_ = None
-
 
 @contextmanager
 def full_precision(reference: Tensor) -> Iterator[None]:

@@ -219,7 +219,7 @@ def _run_epoch(
         rates = SCHEDULES[settings.schedule](progress, settings.warmup_share)
         for group in optimizer.param_groups:
             group["lr"], group["betas"] = settings.learning_rate * rates.factor, (rates.beta1, 0.999)
-        if settings.freeze_steps:
+        if position["step"] <= settings.freeze_steps and settings.freeze_steps:  # past them there is nothing left to switch
             freeze(model.backbone, position["step"] < settings.freeze_steps)
         pixels = augment(torch.from_numpy(data.images[np.asarray(batch)]), how, generator)
         pixels = erase(normalise(pixels), settings.erasing, generator)

@@ -37,7 +37,7 @@ def plan_shared_walk(camera: Camera, turned: list[float], stature: float, rng: n
 
 def seen_by(walk: Walk, camera: Camera, bearing: float) -> Walk:
     """The same walk in a camera's own axes, metres right of it and away from it."""
-    middle = (camera.focal / camera.near + camera.focal / camera.far) / 2
+    middle = _middle(camera)
 
     def turn(point: tuple[float, float]) -> tuple[float, float]:
         u, v = point
@@ -45,6 +45,11 @@ def seen_by(walk: Walk, camera: Camera, bearing: float) -> Walk:
 
     start, control, end = walk.points
     return replace(walk, points=(turn(start), turn(control), turn(end)))
+
+
+def _middle(camera: Camera) -> float:
+    """How far away the middle of a view is."""
+    return (camera.focal / camera.near + camera.focal / camera.far) / 2
 
 
 def _half_depth(camera: Camera) -> float:
@@ -58,6 +63,6 @@ def _slope(camera: Camera) -> float:
 
 def _reach(camera: Camera, bearing: float, lane: float) -> float:
     """The least |u| at which nobody within the lane is seen by a camera: |x| is over half the width of its view at that depth."""
-    middle = (camera.focal / camera.near + camera.focal / camera.far) / 2
+    middle = _middle(camera)
     slope, across, along = _slope(camera), abs(cos(bearing)), abs(sin(bearing))
     return (slope * middle + _OUTSIDE_M + lane * (slope * across + along)) / (across - slope * along)
