@@ -97,17 +97,38 @@ def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tenso
         values = (matrix - (centre + margin)).add_(same, alpha=_OUT_OF_REACH)
         positives = matrix.flatten()[place] - centre
         thresholds = positives.masked_fill(~usable, -torch.inf)
-        number, pushes = count_exceeding(thresholds.view(1, -1), values, torch.zeros_like(groups.group))
         # A negative pair that shares the identity of the positive one makes a triplet, not a quadruplet: take those of either identity
-        # out again. Every negative stands twice in the matrix, so each place counts half.
-        number_own, pushes_own = count_exceeding(thresholds, values, groups.group)
-        number = number.sub_(number_own).sub_(number_own.T.contiguous()).mul_(0.5)
-        pushes = 0.5 * pushes.view_as(pushes_own) - pushes_own
-        total, active = _inner(pushes, positives) - _inner(number, values), pushes.sum()
+        # out again, at (l, k) those of l and at (k, l) those of k.
+        slope, pushes_own = count_exceeding(thresholds, values, groups.group)
+        once = _folded(values)
+        number, pushes = count_exceeding(thresholds.view(1, -1), once, groups.group.new_zeros(len(once)))
+        _subtract_folded(slope, number)
+        pushes = pushes.view_as(pushes_own) - pushes_own
+        active = pushes.sum()
+        # The parts cancel exactly where no hinge is active, but their rounded sums may not.
+        total = (_inner(pushes, positives) + _inner(slope, values)) * (active > 0)
         # Padded pairs have a push of zero, wherever it is added.
-        slope = number.neg_()
         slope.view(-1).scatter_add_(0, place.flatten(), pushes.flatten())
     return HingeSum(_Linear.apply(matrix, margin, total, slope, active), active, groups.quadruplets)
+
+
+def _folded(matrix: Tensor) -> Tensor:
+    """Every unordered pair of a symmetric (B, B) matrix once, as its upper half (ceil(B / 2), B): where that would hold a pair a second
+    time, it holds one of the lower half's rows among themselves.
+    """
+    half, odd = (len(matrix) + 1) // 2, len(matrix) % 2
+    once = matrix[:half].clone()
+    once[:, :half].triu_(1 - odd)
+    once[odd:, : half - odd] += matrix[half:, half:].tril()
+    return once
+
+
+def _subtract_folded(matrix: Tensor, once: Tensor) -> None:
+    """Take from ``matrix`` (B, B) the entries of ``once``, each in one of its two places."""
+    half, odd = len(once), len(matrix) % 2
+    matrix[:half, half:] -= once[:, half:]
+    matrix[:half, :half] -= once[:, :half].triu(1 - odd)
+    matrix[half:, half:] -= once[odd:, : half - odd].tril()
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
