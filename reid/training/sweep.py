@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid.config import Params, with_values
+from reid.config import Params, settings_of, with_values
 from reid.errors import ReidError, UsageError
 from reid.training.out_of_memory import advice
 from reid.training.ray_trial import RUN_FILE, run_trial
@@ -142,7 +142,9 @@ def _tuner(params: Params, objective: str, catalog: Path, start: Path | None, pa
         callbacks=[Listener()],
         verbose=0,
     )
-    return tune.Tuner(trainable, param_space=search_space(params.tune.space), tune_config=_tune_config(params), run_config=run_config)
+    return tune.Tuner(
+        trainable, param_space=search_space(params.tune.space), tune_config=_tune_config(params, objective), run_config=run_config
+    )
 
 
 def _from_anywhere(params: Params) -> Params:
@@ -158,7 +160,7 @@ def _resources(params: Params) -> dict[str, float]:
     return {"cpu": params.train.threads} | ({"gpu": params.tune.gpus} if params.tune.gpus else {})
 
 
-def _tune_config(params: Params) -> Any:
+def _tune_config(params: Params, objective: str) -> Any:
     import optuna
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -170,7 +172,8 @@ def _tune_config(params: Params) -> Any:
     tuned = params.tune
     goal = {"metric": f"val_{tuned.metric}", "mode": "max"}
     # One more than there are: ASHA stops a trial at max_t, and the last epoch is followed by writing the model.
-    epochs = max(tuned.grace_epochs, -(-params.train.steps // params.train.epoch_steps)) + 1
+    trained = settings_of(params, objective)
+    epochs = max(tuned.grace_epochs, -(-trained.steps // trained.epoch_steps)) + 1
     # By the epoch, not by Ray's count of reports: a continued trial tells its last epoch twice.
     asha = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=tuned.grace_epochs, **goal) if tuned.trials > 1 else None
     search = ConcurrencyLimiter(OptunaSearch(seed=params.seed, **goal), tuned.concurrent) if tuned.space else None

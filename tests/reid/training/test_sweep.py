@@ -112,12 +112,14 @@ def test_a_trial_that_fails_is_tried_again_reported_and_left_out(
 
     space = {"train.warmup_share": {"choice": [0.0]}, "train.learning_rate": {"choice": [1e30, 1e-4]}}
     # With this seed the search proposes one of each.
-    mixed = with_values(hopeless, {"tune.space": space, "tune.trials": 2, "tune.concurrent": 2, "tune.retries": 1, "seed": 10})
+    changes = {"tune.space": space, "tune.trials": 2, "tune.concurrent": 2, "tune.retries": 1, "seed": 10}
+    mixed = with_values(hopeless, changes | {"objectives.batch_hard.steps": 10})  # more than train.steps
     again = tracker.start("batch_hard", {}, {})
     result = best_trial(mixed, "batch_hard", tiny_catalog, start=None, parent=again)
     (reason,) = result.failures.values()
     assert "not finite" in reason
     assert (result.folder / "model.safetensors").exists()
+    assert result.figures["epoch"] == 5, "all steps of the objective"
     runs = children(tracker, again)
     assert len(runs) == 2, "a second try goes on in the run of the first"
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
