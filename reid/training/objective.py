@@ -1,4 +1,4 @@
-"""What is minimised: a metric loss on the features before the BN-neck plus classification after it (Luo et al. 2019, section 3.5)."""
+"""What is minimised: a metric loss before the BN-neck plus classification after it (Luo et al. 2019, section 3.5)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from reid.losses import CombinedLoss, build_loss, loss_options
 
 __all__ = ["build_objective", "features_by_term"]
-
-_AFTER_NECK = frozenset({"softmax"})
 
 
 def build_objective(
@@ -42,5 +40,10 @@ def build_objective(
 
 
 def features_by_term(objective: CombinedLoss, features: Tensor, necked: Tensor) -> dict[str, Tensor]:
-    """Which features (B, D) each term sees: classifiers those after the BN-neck, metric losses those before it."""
-    return {term: necked if term in _AFTER_NECK else features for term in objective.terms}
+    """Which features (B, D) each term sees: classifiers and a learned metric those after the BN-neck, other metric losses those before it.
+
+    A learned metric judges the directions of embeddings, and is later asked about those after the neck. Before it no feature is negative:
+    two people there are far apart in direction only where they share no feature, which fits the people trained on and no others.
+    """
+    after = {term for term, loss in objective.terms.items() if term == "softmax" or getattr(loss, "pair_metric", None) is not None}
+    return {term: necked if term in after else features for term in objective.terms}

@@ -15,8 +15,8 @@ def fit_pair_metric(
 ) -> None:
     """Train ``metric`` alone, in place, by classifying pairs of fixed embeddings (Chen 2017, section 3.2).
 
-    Beside a BN-neck the quadruplet loss trains g on the features before the neck, while retrieval and serving hold those after it; the
-    lengths lost in between cannot be had back, so g takes some last steps on what it will be asked about.
+    The quadruplet loss trains g on embeddings that still move, by the neck's statistics of each batch and before the weights are averaged;
+    so g takes some last steps on what it will be asked about.
 
     Args:
         metric: g, as the training left it.
