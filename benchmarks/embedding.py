@@ -10,6 +10,7 @@ import io
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from reid.images import read_image, resize
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, normalise
 from serving.embedding import embed_files
 from serving.runtime import load
-from serving.runtime.embedder import MAX_BATCH, Embedder
+from serving.runtime.embedder import Embedder
 
 HEIGHT, WIDTH = 256, 128
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
@@ -123,11 +124,12 @@ def torchreid_extractor(network: Network, folder: Path, batch: int) -> Callable[
 
 
 def inference_alone(embedder: Embedder, crops: np.ndarray) -> Callable[[], None]:
-    batches = [embedder.prepare(crops[start : start + MAX_BATCH]) for start in range(0, len(crops), MAX_BATCH)]
+    batches = [embedder.prepare(crops[start : start + embedder.batch]) for start in range(0, len(crops), embedder.batch)]
 
     def run() -> None:
-        for batch in batches:
-            embedder.run(batch)
+        with ThreadPoolExecutor(embedder.at_once) as pool:
+            for _ in pool.map(embedder.run, batches):
+                pass
 
     return run
 

@@ -143,7 +143,8 @@ class _OfDistances(torch.autograd.Function):
         x, slope, *root = ctx.saved_tensors
         # The slope of a root is 1 / (2 root), and none at zero.
         weight = (slope / root[0]).nan_to_num_(0.0, 0.0, 0.0) if root else slope
-        return _pulled(x, weight).mul_(gradient * (-2.0 if ctx.squared else -1.0)), None, None
+        # Scaled where it is small: N x N, and not N x D.
+        return _pulled(x, weight * (gradient * (-2.0 if ctx.squared else -1.0))), None, None
 
 
 def function_of_distances(x: Tensor, rule: Rule, *, squared: bool = False) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
-"""Crops on disk to embeddings in memory: files are decoded and resized by threads while the model runs on the batch before."""
+"""Crops on disk to embeddings in memory: each thread decodes, resizes and embeds a batch at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from reid.errors import ReidError
 from reid.images import Image, read_image, resize
-from serving.runtime.embedder import MAX_BATCH, Embedder, ahead, processors
-from serving.runtime.preprocess import Batch
+from serving.runtime.embedder import Embedder, ahead, processors
 
 __all__ = ["FileEmbeddings", "Unreadable", "embed_files", "read_image"]
 
@@ -34,20 +33,11 @@ class FileEmbeddings:
     unreadable: tuple[Unreadable, ...]
 
 
-def _parts(count: int) -> Iterator[range]:
-    """Cut ``count`` images into batches; the first are small, so that the model does not wait for a whole one."""
-    start, size = 0, MAX_BATCH // 4
-    while start < count:
-        yield range(start, min(count, start + size))
-        start, size = start + size, min(MAX_BATCH, 2 * size)
-
-
 @dataclass(frozen=True, eq=False)
 class _Chunk:
-    batch: Batch
+    embeddings: npt.NDArray[np.float32]
     index: list[int]
     unreadable: list[Unreadable]
-    length: int
 
 
 def embed_files(
@@ -62,7 +52,7 @@ def embed_files(
     Args:
         embedder: from :func:`serving.runtime.load`.
         paths: image files.
-        threads: that decode and resize; one per processor where None.
+        threads: that decode, resize and call the model, which lets ``embedder.at_once`` of them in; one per processor where None.
         on_progress: called with (done, all) after every batch.
 
     Raises:
@@ -70,7 +60,7 @@ def embed_files(
     """
     spec = embedder.card.input
 
-    def load(part: range) -> _Chunk:
+    def embed(part: range) -> _Chunk:
         images: list[Image] = []
         index: list[int] = []
         unreadable: list[Unreadable] = []
@@ -82,20 +72,19 @@ def embed_files(
                 unreadable.append(Unreadable(path, str(error)))
             else:
                 index.append(position)
-        return _Chunk(embedder.prepare(images), index, unreadable, len(images) + len(unreadable))
+        embeddings = embedder.run(embedder.prepare(images)) if images else np.empty((0, embedder.dim), np.float32)
+        return _Chunk(embeddings, index, unreadable)
 
     threads = threads or processors()
     embeddings = np.empty((len(paths), embedder.dim), np.float32)
     kept: list[int] = []
     lost: list[Unreadable] = []
-    done = 0
+    parts = (range(start, min(len(paths), start + embedder.batch)) for start in range(0, len(paths), embedder.batch))
     with ThreadPoolExecutor(threads) as pool:
-        for chunk in ahead(pool, load, _parts(len(paths)), depth=threads):
-            if chunk.index:
-                embeddings[len(kept) : len(kept) + len(chunk.index)] = embedder.run(chunk.batch)
+        for chunk in ahead(pool, embed, parts, depth=2 * threads):
+            embeddings[len(kept) : len(kept) + len(chunk.index)] = chunk.embeddings
             kept += chunk.index
             lost += chunk.unreadable
-            done += chunk.length
             if on_progress is not None:
-                on_progress(done, len(paths))
+                on_progress(len(kept) + len(lost), len(paths))
     return FileEmbeddings(embeddings[: len(kept)].copy(), tuple(paths[i] for i in kept), np.asarray(kept, np.int64), tuple(lost))

@@ -142,7 +142,7 @@ def enroll_samples(
         samples: from :func:`find_samples`.
         lookalike_distance: up to which two are taken for one person when new references are compared with those of others; None:
             only the same picture is pointed out.
-        threads: that decode images.
+        threads: of :func:`serving.embedding.embed_files`.
         on_progress: called with (done, all) images.
 
     Raises:

@@ -132,7 +132,7 @@ def on_ray(tasks: Sequence[SegmentTask], address: str) -> Iterator[Outcome]:
 
 @lru_cache(maxsize=1)
 def _embedder(model: str, backend: str, threads: int | None) -> Embedder:
-    return load(model, backend, threads, spin=False)
+    return load(model, backend, threads)
 
 
 def _remote(task: SegmentTask) -> SegmentResult | str:

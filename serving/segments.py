@@ -163,7 +163,7 @@ def _take(waiting: list[Tracklet], crops: int) -> list[Tracklet]:
 
 def _embed(group: list[Tracklet], embedder: Embedder) -> Iterator[npt.NDArray[np.float32]]:
     images = [np.ascontiguousarray(crop.image[:, :, ::-1]) for one in group for crop in one.crops]
-    vectors = embedder(images, _EMBED_BATCH)  # all of one size, so that a long job needs no more memory than a short one
+    vectors = embedder(images)
     start = 0
     for one in group:
         yield vectors[start : start + len(one.crops)]

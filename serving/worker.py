@@ -77,7 +77,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     check_output(job, out)
     if (result := _only_to_clean_up(out)) is not None:
         return result
-    embedder = load(job.model, _backend(job, out), job.threads, spin=False)
+    embedder = load(job.model, _backend(job, out), job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
     scorer = open_pair_scorer(job.model) if job.rescore else None

@@ -11,9 +11,9 @@ from reid.engine import current_gpu
 from reid.errors import ReidError, UsageError
 from reid.files import sha256_of
 from serving.runtime.choice import LEAST_COSINE, choose, machine_facts
-from serving.runtime.embedder import MAX_BATCH, Embedder, Session, processors
+from serving.runtime.embedder import Embedder, Session, processors
 
-__all__ = ["BACKENDS", "MAX_BATCH", "PRECISIONS", "Backend", "Embedder", "Session", "load", "present_backends"]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Embedder", "Session", "load", "present_backends"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -23,31 +23,31 @@ class Backend:
     """A runtime.
 
     Attributes:
-        open: ``(path, card, precision, threads, spin)`` to a session.
+        open: ``(path, card, precision, threads)`` to a session.
         roles: of the card's files that it can run at a precision, best first.
         present: whether this machine has it.
         distribution: its name in the package index.
     """
 
-    open: Callable[[Path, ModelCard, str, int, bool], Session]
+    open: Callable[[Path, ModelCard, str, int], Session]
     roles: Callable[[str], tuple[str, ...]]
     present: Callable[[], bool]
     distribution: str
 
 
-def _onnxruntime(path: Path, card: ModelCard, precision: str, threads: int, spin: bool) -> Session:
+def _onnxruntime(path: Path, card: ModelCard, precision: str, threads: int) -> Session:
     from serving.runtime.onnx import OnnxSession
 
-    return OnnxSession(path, card.input, threads, spin)
+    return OnnxSession(path, card.input, threads)
 
 
-def _openvino(path: Path, card: ModelCard, precision: str, threads: int, spin: bool) -> Session:
+def _openvino(path: Path, card: ModelCard, precision: str, threads: int) -> Session:
     from serving.runtime.openvino import OpenVinoSession
 
     return OpenVinoSession(path, card.input, threads)
 
 
-def _tensorrt(path: Path, card: ModelCard, precision: str, threads: int, spin: bool) -> Session:
+def _tensorrt(path: Path, card: ModelCard, precision: str, threads: int) -> Session:
     from serving.runtime.tensorrt import open_engine
 
     return open_engine(path, card, precision)
@@ -74,7 +74,6 @@ def load(
     *,
     precision: str = "fp32",
     check_files: bool = True,
-    spin: bool = True,
 ) -> Embedder:
     """Open a model directory.
 
@@ -82,11 +81,10 @@ def load(
         model_dir: holds ``model.json`` and the files it names.
         backend: ``auto`` or a key of ``BACKENDS``. ``auto`` measures the present ones once and remembers the fastest that agrees with
             the first; see ``serving.runtime.choice``.
-        threads: of one inference; all processors of this process where None.
+        threads: inferences side by side, a thread each, which leaves no thread waiting for another; as many as this process has processors
+            where None.
         precision: which of the card's files to run.
         check_files: compare the file with the card's SHA-256.
-        spin: threads of an inference wait for each other awake. Sooner done where nothing else runs; where other threads want the
-            processors, as in a camera job, it takes twice as long.
 
     Raises:
         UsageError: the directory or card is missing, the backend is unknown or absent, or the card has no such precision.
@@ -105,15 +103,14 @@ def load(
 
     def opened(name: str) -> Embedder:
         path = model_dir / card.files[roles[name]].path
-        return Embedder(BACKENDS[name].open(path, card, precision, threads, spin), card, name, precision, str(path))
+        return Embedder(BACKENDS[name].open(path, card, precision, threads), card, name, precision, str(path))
 
     if backend != "auto":
         return opened(backend)
     facts = machine_facts({name: BACKENDS[name].distribution for name in roles}) | {
         "files": {role: content_hash(model_dir / card.files[role].path) for role in set(roles.values())},
         "input": card.input.model_dump(mode="json"),
-        "threads": threads,
-        "spin": spin,
+        "side_by_side": threads,
     }
     return choose({name: partial(opened, name) for name in roles}, LEAST_COSINE[precision], facts)
 

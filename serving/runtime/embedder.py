@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -13,9 +14,9 @@ from reid.card import ModelCard
 from reid.errors import ReidError
 from serving.runtime.preprocess import Batch, Image, Images, prepare
 
-__all__ = ["MAX_BATCH", "Embedder", "Session", "ahead", "processors"]
+__all__ = ["CPU_BATCH", "Embedder", "Session", "ahead", "processors"]
 
-MAX_BATCH = 64
+CPU_BATCH = 8  # images of one inference: the activations of many more leave the processor's caches
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -25,6 +26,8 @@ class Session(Protocol):
     """A model file opened by one runtime."""
 
     fixed_batch: int | None  # the only batch size the file takes, or None where any will do
+    at_once: int  # calls of run that may work side by side
+    batch: int  # images of a call that it does best with
 
     def run(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Outputs (N, ...) of a batch of N images."""
@@ -40,6 +43,8 @@ class Embedder:
         precision: of the file that runs: fp32, fp16 or int8.
         fingerprint: of the embedding space; galleries and thresholds are bound to it.
         dim: D of the embeddings.
+        at_once: how many inferences work side by side when several threads call :meth:`run`.
+        batch: how many images of one inference are the quickest.
         chosen: how ``auto`` came to this runtime, in one line; empty where it was named.
     """
 
@@ -51,16 +56,17 @@ class Embedder:
         self.precision = precision
         self.fingerprint = card.fingerprint
         self.dim = card.dim
+        self.at_once, self.batch = session.at_once, session.batch
+        self._turns = BoundedSemaphore(self.at_once)
         self.chosen = ""
         # One grey image through the whole path: what is wrong with file or card is known here and not in the middle of a job.
         self.run(prepare([np.full((card.input.height, card.input.width, 3), 128, np.uint8)], card.input))
 
-    def __call__(self, images: Images, batch: int = MAX_BATCH) -> npt.NDArray[np.float32]:
+    def __call__(self, images: Images) -> npt.NDArray[np.float32]:
         """Embed images.
 
         Args:
             images: (N, H, W, 3) uint8 RGB, or a list of (h, w, 3) uint8 RGB of any sizes.
-            batch: images of one inference at most. A runtime keeps the memory of the largest batch that it ever saw.
 
         Returns:
             (N, D) float32, every row of Euclidean norm 1; (0, D) for no image.
@@ -70,37 +76,34 @@ class Embedder:
         """
         if isinstance(images, np.ndarray) and images.ndim != 4 and images.size:
             raise ReidError(f"images have shape {images.shape}: want (N, height, width, 3), or a list of (height, width, 3)")
-        starts = range(0, len(images), batch)
-        embeddings = np.empty((len(images), self.dim), np.float32)
+        starts = range(0, len(images), self.batch)
+
+        def rows(start: int) -> npt.NDArray[np.float32]:
+            return self.run(self.prepare(images[start : start + self.batch], start), start)
+
         if len(starts) < 2:
-            for start in starts:
-                embeddings[:] = self.run(self.prepare(images, start), start)
-            return embeddings
-
-        def chunk(start: int) -> Batch:
-            return self.prepare(images[start : start + batch], start)
-
-        with ThreadPoolExecutor(1) as pool:
-            for start, prepared in zip(starts, ahead(pool, chunk, starts), strict=True):
-                embeddings[start : start + len(prepared)] = self.run(prepared, start)
-        return embeddings
+            return rows(0) if starts else np.empty((0, self.dim), np.float32)
+        # One more than the inferences: it prepares a batch meanwhile.
+        with ThreadPoolExecutor(self.at_once + 1) as pool:
+            return np.concatenate(list(ahead(pool, rows, starts, 2 * self.at_once)))
 
     def prepare(self, images: Images | list[Image], first_index: int = 0) -> Batch:
         """The model's input for images; safe to call from other threads while :meth:`run` works."""
         return prepare(images, self.card.input, first_index)
 
     def run(self, batch: Batch, first_index: int = 0) -> npt.NDArray[np.float32]:
-        """Embeddings (N, D) float32 of a prepared batch of any size.
+        """Embeddings (N, D) float32 of a prepared batch of any size; may be called by several threads.
 
         Raises:
             ReidError: the model's output is not (N, D), not finite, or not of norm 1 although the card says so.
         """
         fixed = self._session.fixed_batch
-        if fixed is None:
-            output = self._session.run(batch)
-        else:
-            pieces = (batch[start : start + fixed] for start in range(0, len(batch), fixed))
-            output = np.concatenate([self._session.run(_padded(piece, fixed))[: len(piece)] for piece in pieces])
+        with self._turns:
+            if fixed is None:
+                output = self._session.run(batch)
+            else:
+                pieces = (batch[start : start + fixed] for start in range(0, len(batch), fixed))
+                output = np.concatenate([self._session.run(_padded(piece, fixed))[: len(piece)] for piece in pieces])
         rows = np.asarray(output, np.float32).reshape(len(output), -1)
         if rows.shape != (len(batch), self.dim):
             shape = f"{self._source} gives an output of shape {output.shape} for {len(batch)} images"

@@ -9,6 +9,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from reid.card import InputSpec
 from reid.errors import ReidError
+from serving.runtime.embedder import CPU_BATCH
 from serving.runtime.preprocess import Batch
 
 __all__ = ["OnnxSession"]
@@ -30,15 +31,15 @@ _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 class OnnxSession:
     """An ONNX file in ONNX Runtime."""
 
-    def __init__(self, path: Path, spec: InputSpec, threads: int, spin: bool = True) -> None:
-        """Open ``path``; ``spin``: see ``serving.runtime.load``.
+    def __init__(self, path: Path, spec: InputSpec, threads: int) -> None:
+        """Open ``path``, for as many inferences side by side as there are ``threads``.
 
         Raises:
             ReidError: the file is truncated, not ONNX, uses an unsupported operator, or wants another input than ``spec`` says.
         """
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+        options.intra_op_num_threads = 1
+        self.at_once, self.batch = threads, CPU_BATCH
         options.log_severity_level = 4  # what fails is said in one line below
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,6 +1,7 @@
 """OpenVINO on the CPU; reads its own IR and ONNX."""
 
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import openvino.frontend
 
 from reid.card import InputSpec
 from reid.errors import ReidError
+from serving.runtime.embedder import CPU_BATCH
 from serving.runtime.preprocess import Batch
 
 __all__ = ["OpenVinoSession"]
@@ -20,7 +22,7 @@ class OpenVinoSession:
     """An IR or ONNX file in OpenVINO."""
 
     def __init__(self, path: Path, spec: InputSpec, threads: int) -> None:
-        """Open ``path`` (an ``.xml`` with its ``.bin`` beside it, or ``.onnx``).
+        """Open ``path`` (an ``.xml`` with its ``.bin`` beside it, or ``.onnx``), for as many inferences side by side as ``threads``.
 
         Raises:
             ReidError: the file is truncated or foreign, or wants another input than ``spec`` says.
@@ -30,22 +32,29 @@ class OpenVinoSession:
             raise ReidError(f"{path.with_suffix('.bin')} is not there: an OpenVINO model is an .xml and a .bin, copy both")
         core = openvino.Core()
         # f32 and not the processor's favourite: bf16 would move embeddings away from those the thresholds were made with.
-        options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": "f32"}
+        self.at_once, self.batch = threads, CPU_BATCH
         try:
             model = _read(core, path)
             _check_input(model, path, spec)
             self.fixed_batch = _free_batch(model)
-            self._request = core.compile_model(model, "CPU", options).create_infer_request()
+            compiled = core.compile_model(model, "CPU", options)
+            self._requests: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+            for _ in range(threads):
+                self._requests.put(compiled.create_infer_request())
         except RuntimeError as error:
             raise ReidError(f"{path} cannot be opened by OpenVINO ({_reason(error)}): export the model again") from error
 
     def run(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Outputs (N, ...) of a batch of N images."""
+        request = self._requests.get()
         try:
-            results = self._request.infer([np.ascontiguousarray(batch)], share_inputs=True)
+            # A copy: the request's own memory is written by whoever has it next.
+            return np.array(request.infer([np.ascontiguousarray(batch)], share_inputs=True)[0])
         except RuntimeError as error:
             raise ReidError(f"{self._path} fails on a batch of shape {batch.shape} ({_reason(error)}): export the model again") from error
-        return results[0]
+        finally:
+            self._requests.put(request)
 
 
 def _read(core: openvino.Core, path: Path) -> openvino.Model:

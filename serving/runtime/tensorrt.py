@@ -62,12 +62,15 @@ class EngineRunner:
         input_dtype: of the images.
         most: images that one execution takes.
         fixed_batch: None, as any number of images will do.
+        at_once: 1, an execution has the GPU.
+        batch: the most.
 
     Raises:
         ReidError: the engine cannot be opened, or does not have one input and one output.
     """
 
     fixed_batch: int | None = None
+    at_once = 1
 
     def __init__(self, plan: bytes, trt: ModuleType, cudart: ModuleType, source: str) -> None:
         self._cudart = cudart
@@ -82,6 +85,7 @@ class EngineRunner:
         self._input, self._output = self._tensor_names(trt)
         least, _, most = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(self._input, 0))
         self._least, self.most = int(least[0]), int(most[0])
+        self.batch = self.most
         self.image_shape = tuple(int(size) for size in most[1:])
         self.input_dtype = self._dtype(self._input)
         self._output_dtype = self._dtype(self._output)

@@ -8,7 +8,7 @@ from reid.errors import ReidError
 from reid.images import read_image
 from serving.embedding import embed_files
 from serving.runtime import load
-from serving.runtime.embedder import MAX_BATCH
+from serving.runtime.embedder import CPU_BATCH
 from tests.serving.tiny_models import tiny_model
 
 
@@ -26,7 +26,7 @@ def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
 @pytest.mark.parametrize("threads", [1, 3, None])
 def test_files_give_the_rows_of_their_images_in_order(tmp_path: Path, threads: int | None) -> None:
     embedder = load(tiny_model(tmp_path / "model"))
-    paths = write_images(tmp_path / "images", 2 * MAX_BATCH + 11)
+    paths = write_images(tmp_path / "images", 2 * CPU_BATCH + 11)
     result = embed_files(embedder, paths, threads=threads)
     np.testing.assert_allclose(result.embeddings, embedder([read_image(path) for path in paths]), atol=1e-6)
     assert result.paths == tuple(paths)
@@ -36,14 +36,14 @@ def test_files_give_the_rows_of_their_images_in_order(tmp_path: Path, threads: i
 
 def test_files_that_are_no_images_are_listed_and_the_rest_is_kept(tmp_path: Path) -> None:
     embedder = load(tiny_model(tmp_path / "model"))
-    paths = write_images(tmp_path / "images", MAX_BATCH + 6)
+    paths = write_images(tmp_path / "images", 2 * CPU_BATCH + 6)
     whole = embedder([read_image(path) for path in paths])
     paths[3].write_bytes(b"")
     paths[10].write_bytes(b"text")
-    paths[MAX_BATCH + 1].write_bytes(paths[0].read_bytes()[:40])
-    paths[MAX_BATCH + 2].unlink()
+    paths[2 * CPU_BATCH + 1].write_bytes(paths[0].read_bytes()[:40])
+    paths[2 * CPU_BATCH + 2].unlink()
     result = embed_files(embedder, paths)
-    lost = [3, 10, MAX_BATCH + 1, MAX_BATCH + 2]
+    lost = [3, 10, 2 * CPU_BATCH + 1, 2 * CPU_BATCH + 2]
     kept = np.setdiff1d(np.arange(len(paths)), lost)
     assert [one.path for one in result.unreadable] == [paths[position] for position in lost]
     assert ["is empty" in result.unreadable[0].reason, "cannot be read" in result.unreadable[3].reason] == [True, True]
@@ -52,13 +52,12 @@ def test_files_that_are_no_images_are_listed_and_the_rest_is_kept(tmp_path: Path
 
 
 def test_progress_counts_every_file_once_and_ends_at_all(tmp_path: Path) -> None:
-    paths = write_images(tmp_path / "images", MAX_BATCH + 5)
+    paths = write_images(tmp_path / "images", CPU_BATCH + 5)
     paths[0].write_bytes(b"text")
     calls: list[tuple[int, int]] = []
     embed_files(load(tiny_model(tmp_path / "model")), paths, on_progress=lambda done, total: calls.append((done, total)))
-    # The model begins before a whole batch is read.
-    assert [done for done, _ in calls] == [MAX_BATCH // 4, 3 * MAX_BATCH // 4, MAX_BATCH + 5]
-    assert {everything for _, everything in calls} == {MAX_BATCH + 5}
+    assert [done for done, _ in calls] == [CPU_BATCH, CPU_BATCH + 5]
+    assert {everything for _, everything in calls} == {CPU_BATCH + 5}
 
 
 def test_nothing_readable_and_nothing_given(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,8 @@ from reid.card import InputSpec, ModelFile
 from reid.data.store import load_images
 from reid.errors import ReidError, UsageError
 from reid.images import resize
-from serving.runtime import MAX_BATCH, load
+from serving.runtime import load
+from serving.runtime.embedder import CPU_BATCH
 from serving.runtime.preprocess import prepare
 from tests.serving.tiny_models import HEIGHT, OSNET, RETAIL, WIDTH, expected, outside_model, tiny_model
 
@@ -25,7 +27,18 @@ def images_of(count: int, seed: int = 0, height: int = HEIGHT, width: int = WIDT
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("count", [1, MAX_BATCH, 2 * MAX_BATCH + 7])
+def test_inferences_side_by_side_do_not_mix_their_rows(tmp_path: Path, backend: str) -> None:
+    embedder = load(tiny_model(tmp_path), backend, threads=3)
+    assert embedder.at_once == 3
+    batches = [images_of(1 + seed % 5, seed) for seed in range(60)]
+    with ThreadPoolExecutor(7) as pool:
+        found = list(pool.map(embedder.run, map(embedder.prepare, batches)))
+    for images, rows in zip(batches, found, strict=True):
+        np.testing.assert_allclose(rows, expected(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("count", [1, CPU_BATCH, 2 * CPU_BATCH + 7])
 def test_any_number_of_images_gives_the_model_s_rows(tmp_path: Path, backend: str, count: int) -> None:
     embedder = load(tiny_model(tmp_path), backend)
     images = images_of(count)
@@ -40,7 +53,7 @@ def test_any_number_of_images_gives_the_model_s_rows(tmp_path: Path, backend: st
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_file_with_a_fixed_batch_takes_any_number(tmp_path: Path, backend: str, batch: int) -> None:
-    images = images_of(MAX_BATCH + 3)
+    images = images_of(CPU_BATCH + 3)
     np.testing.assert_allclose(load(tiny_model(tmp_path, batch=batch), backend)(images), expected(images), atol=1e-5)
 
 

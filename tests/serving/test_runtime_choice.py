@@ -24,6 +24,8 @@ class Means:
     """Row means of the images, after a while; ``turned`` adds something else."""
 
     fixed_batch = None
+    at_once = 2
+    batch = 16
 
     def __init__(self, seconds: float, turned: float) -> None:
         self.seconds, self.turned = seconds, turned
