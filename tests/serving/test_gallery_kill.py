@@ -20,27 +20,30 @@ REFERENCES = 4  # of each enrolment
 DIM = 64
 
 # Imports once, then forks a child for each line `path start` that it reads: 50 starts of Python would take most of the test's time.
-# The child enrolls, removes every third person again, and says each step once it is done.
+# The child enrolls, removes every third person again, and says each step once it is done, in one write: print makes several where Python
+# runs unbuffered, and a kill between two of them would join two lines.
 WORKER = """
 import os, sys
 from pathlib import Path
 from serving.gallery import Gallery
 from tests.serving.test_gallery_kill import rows_of
+def say(what, number):
+    os.write(1, f"{what} {number}\\n".encode())
 for line in sys.stdin:
     path, start = line.split()
     child = os.fork()
     if child:
-        print("child", child, flush=True)
+        say("child", child)
         os.waitpid(child, 0)
-        print("over", 0, flush=True)
+        say("over", 0)
         continue
     with Gallery.open(path, "m", create=True) as gallery:
         for number in range(int(start), int(start) + 100_000):
             gallery.enroll(str(number), rows_of(number), source=f"{number}.png")
-            print("enrolled", number, flush=True)
+            say("enrolled", number)
             if number % 3 == 2:
                 gallery.remove(str(number - 1))
-                print("removed", number - 1, flush=True)
+                say("removed", number - 1)
 """
 
 
