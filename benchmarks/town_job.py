@@ -84,7 +84,7 @@ def main() -> None:
                 tracking[detector].append((total.idf1, total.mota))
                 print(f"town {seed}, {detector}: {total.naming.shares()}", flush=True)
     result = {name: summed(parts) | dict(zip(("idf1", "mota"), np.mean(tracking[name], 0), strict=True)) for name, parts in namings.items()}
-    columns = ("detector", *next(iter(result.values())))
+    columns = ("detector", *(name.removeprefix("named_") for name in next(iter(result.values()))))
     rows = [(name, *values.values()) for name, values in result.items()]
     report(f"Jobs in {options.towns} rendered towns of {options.cameras} cameras", columns, rows, {"detectors": result}, options.json)
 
