@@ -56,7 +56,8 @@ class Embedder:
         self.precision = precision
         self.fingerprint = card.fingerprint
         self.dim = card.dim
-        self.at_once, self.batch = session.at_once, session.batch
+        self.at_once = session.at_once
+        self.batch = session.fixed_batch or session.batch  # a part of a fixed batch costs as much as the whole
         self._turns = BoundedSemaphore(self.at_once)
         self.chosen = ""
         # One grey image through the whole path: what is wrong with file or card is known here and not in the middle of a job.
