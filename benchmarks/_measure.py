@@ -8,6 +8,7 @@ import ctypes
 import gc
 import json
 import math
+import os
 import resource
 import statistics
 import time
@@ -19,7 +20,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Measured", "alternate", "arguments", "peak_memory_mb", "peak_rss_gb", "ratio", "report"]
+__all__ = ["SHARED", "Measured", "alternate", "arguments", "peak_memory_mb", "peak_rss_gb", "ratio", "report"]
+
+
+# Real footage and models, of those benchmarks that need them.
+SHARED = Path(os.environ.get("REID_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 
 
 @dataclass(frozen=True)

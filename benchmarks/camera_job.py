@@ -6,7 +6,6 @@ torchreid's FeatureExtractor (the same architecture; random weights, for only it
 Rounds take turns, so whatever else the machine does falls on both. Needs the real data of REID_SHARED.
 """
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -21,7 +20,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import torch
-from _measure import arguments, report
+from _measure import SHARED, arguments, report
 from torchreid.reid.models import build_model
 from torchreid.reid.utils import FeatureExtractor
 
@@ -38,7 +37,6 @@ from serving.scoring import score_job
 from serving.video import open_footage, read_frames
 from serving.worker import run_job
 
-SHARED = Path(os.environ.get("REID_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 CLIP = SHARED / "data" / "pets09_s2l1"
 YOLOX = SHARED / "models" / "yolox_nano" / "yolox_nano.onnx"
 OSNET = SHARED / "models" / "osnet_x0_25_msmt17" / "osnet_x0_25_msmt17.onnx"

@@ -5,14 +5,13 @@ must come out as unknown. ``--model`` is a model directory with a threshold, suc
 read from REID_SHARED.
 """
 
-import os
 import tempfile
 from collections import defaultdict
 from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-from _measure import arguments, report
+from _measure import SHARED, arguments, report
 
 from reid.card import load_card
 from reid.data.synthetic import TownSpec, generate_town
@@ -26,7 +25,6 @@ from serving.runtime.embedder import Embedder, processors
 from serving.scoring import CameraScore, score_job
 from serving.worker import run_job
 
-SHARED = Path(os.environ.get("REID_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 YOLOX = SHARED / "models" / "yolox_nano" / "yolox_nano.onnx"
 
 
