@@ -160,11 +160,11 @@ def summary(timed: dict[str, Measured], count: int, peer_count: int, backends: S
     rows = {}
     for precision in precisions:
         for backend in backends:
-            ours = timed[f"{backend} {precision}"]
+            ours, alone = timed[f"{backend} {precision}"], timed[f"{backend} {precision} alone"]
             rows[f"{backend}_{precision}"] = {
                 "images_per_second": count / ours.median,
                 "vs_torchreid": ratio(ours, timed["torchreid"]) * count / peer_count,
-                "inference_share": timed[f"{backend} {precision} alone"].median / ours.median,
+                "inference_share": ratio(ours, alone),  # round by round: the two ran one after the other
             }
     best = {
         precision: max((f"{backend}_{precision}" for backend in backends), key=lambda row: rows[row]["vs_torchreid"])

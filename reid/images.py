@@ -20,13 +20,13 @@ def read_image(path: Path) -> Image:
         ReidError: the file cannot be read or is not an image.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise ReidError(f"image {path} cannot be read ({error.strerror}): check the path") from error
-    if not data.size:
+    if not data:
         raise ReidError(f"image {path} is empty: remove it or restore it")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         raise ReidError(f"image {path} cannot be decoded ({error.err}): remove it or restore it") from error
     if image is None:
@@ -34,9 +34,15 @@ def read_image(path: Path) -> Image:
     return image
 
 
-def resize(image: Image, height: int, width: int) -> Image:
-    """Resize: area averaging when both sides shrink, linear otherwise. A model sees in service what it saw in training."""
+def resize(image: Image, height: int, width: int, out: Image | None = None) -> Image:
+    """Resize: area averaging when both sides shrink, linear otherwise. A model sees in service what it saw in training.
+
+    Written into ``out`` (height, width, 3) where given, which must be contiguous.
+    """
     if image.shape[:2] == (height, width):
-        return image
+        if out is None:
+            return image
+        out[:] = image
+        return out
     shrinks = image.shape[0] > height and image.shape[1] > width
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError
-from reid.images import Image, read_image, resize
+from reid.images import Image, read_image
 from serving.runtime.embedder import Embedder, ahead, processors
 
 __all__ = ["FileEmbeddings", "Unreadable", "embed_files", "read_image"]
@@ -58,7 +58,6 @@ def embed_files(
     Raises:
         ReidError: the model fails.
     """
-    spec = embedder.card.input
 
     def embed(part: range) -> _Chunk:
         images: list[Image] = []
@@ -67,7 +66,7 @@ def embed_files(
         for position in part:
             path = paths[position]
             try:
-                images.append(resize(read_image(path), spec.height, spec.width))
+                images.append(read_image(path))
             except ReidError as error:
                 unreadable.append(Unreadable(path, str(error)))
             else:

@@ -44,7 +44,7 @@ def prepare(images: Images, spec: InputSpec, first_index: int = 0) -> Batch:
     resized = np.empty((len(images), spec.height, spec.width, 3), np.uint8)
     for row, image in enumerate(images):
         check_image(image, first_index + row)
-        resized[row] = resize(image, spec.height, spec.width)
+        resize(image, spec.height, spec.width, out=resized[row])
     if spec.colour == "bgr":
         resized = resized[..., ::-1]
     if spec.layout == "nchw":
