@@ -8,13 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from reid.loops import centre, distances_from_products, pull_weights
+
 __all__ = [
+    "array_of",
     "full_precision",
     "function_of_distances",
+    "number_like",
     "paired_distances",
     "pairwise_distances",
     "safe_sqrt",
@@ -25,7 +30,7 @@ __all__ = [
 
 _NO_LENGTH = 1e-12
 
-Rule = Callable[[Tensor], tuple[Tensor, ...]]
+Rule = Callable[[Tensor], tuple[Tensor | float, Tensor, *tuple[Tensor | float, ...]]]
 
 
 @contextmanager
@@ -43,9 +48,19 @@ def widen(embeddings: Tensor) -> Tensor:
     return embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings
 
 
-def _half_inverse(root: Tensor) -> Tensor:
-    """``1 / (2 root)``, the slope of a square root; 0 at 0. By arithmetic, since a selection takes many times as long."""
-    return root / (2 * root * root).clamp_min_(torch.finfo(root.dtype).tiny)
+def array_of(matrix: Tensor) -> npt.NDArray[Any]:
+    """A matrix that lies in the CPU's memory, for :mod:`reid.loops`."""
+    return matrix.detach().contiguous().numpy()
+
+
+def number_like(matrix: Tensor, value: Tensor | float) -> Tensor:
+    """A number as a 0-d tensor of a matrix's dtype and device; a tensor stays what it is."""
+    return value if isinstance(value, Tensor) else torch.scalar_tensor(value, dtype=matrix.dtype, device=matrix.device)
+
+
+def _inverse(root: Tensor) -> Tensor:
+    """``1 / root``; 0 at 0. By arithmetic, since a selection takes many times as long."""
+    return root / (root * root).clamp_min_(torch.finfo(root.dtype).tiny)
 
 
 class _SafeSqrt(torch.autograd.Function):
@@ -59,7 +74,7 @@ class _SafeSqrt(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (root,) = ctx.saved_tensors
-        return gradient * _half_inverse(root)
+        return gradient * (0.5 * _inverse(root))
 
 
 def safe_sqrt(squared: Tensor) -> Tensor:
@@ -93,18 +108,44 @@ def unit_rows(x: Tensor) -> Tensor:
 def _inside(x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
     """The rows of ``x`` (N, D) moved to the origin, and their distances (N, N)."""
     # Distances do not change when the set moves, and near the origin the expanded square loses fewer digits.
-    x = x - x.mean(0)
+    if x.device.type == "cpu":
+        rows = torch.empty(x.shape, dtype=x.dtype)
+        centre(array_of(x), rows.numpy())
+        x = rows
+    else:
+        x = x - x.mean(0)
     matrix = x @ x.T
+    if x.device.type == "cpu":
+        distances_from_products(matrix.numpy(), squared)
+    else:
+        _from_products_by_tensors(matrix, squared)
+    return x, matrix
+
+
+def _from_products_by_tensors(matrix: Tensor, squared: bool) -> None:
     norms = matrix.diagonal().clone()
-    matrix.mul_(-2.0).add_(norms[:, None]).add_(norms).clamp_min_(0)
-    return x, matrix if squared else matrix.sqrt_()
+    matrix.mul_(-2.0).add_(norms[:, None] + norms).clamp_min_(0)
+    if not squared:
+        matrix.sqrt_()
 
 
-def _pulled(x: Tensor, weight: Tensor) -> Tensor:
-    """``-sum_j (w_ij + w_ji) (x_i - x_j)`` for every row i of ``x`` (N, D): one product with the sums on the diagonal."""
-    both = weight.T.contiguous().add_(weight)
-    both.diagonal().sub_(both.sum(1))
-    return both @ x
+def _pulled(x: Tensor, slope: Tensor, root: Tensor | None, scale: Tensor | float = 1.0) -> Tensor:
+    """Gradient for ``x`` (N, D) of a value with that ``slope`` (N, N) for its distances ``root`` (their squares where None).
+
+    It is ``sum_j (s_ij + s_ji) (x_i - x_j) / root_ij``, and twice as much without the root: one product with the sums on the diagonal.
+    """
+    if x.device.type != "cpu":
+        return _pull_by_tensors(slope * scale, root) @ x
+    weights = torch.empty(slope.shape, dtype=slope.dtype)
+    pull_weights(array_of(slope), array_of(slope[:0] if root is None else root), float(scale), weights.numpy())
+    return weights @ x
+
+
+def _pull_by_tensors(slope: Tensor, root: Tensor | None) -> Tensor:
+    weight = (-2.0 if root is None else -_inverse(root)) * slope
+    weights = weight.T.contiguous().add_(weight)
+    weights.diagonal().sub_(weights.sum(1))
+    return weights
 
 
 class _SelfDistances(torch.autograd.Function):
@@ -113,38 +154,32 @@ class _SelfDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
         x, matrix = _inside(x, squared)
-        ctx.squared = squared
         ctx.save_for_backward(x, *(() if squared else (matrix,)))
         return matrix
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x = ctx.saved_tensors[0]
-        weight = gradient if ctx.squared else gradient * _half_inverse(ctx.saved_tensors[1])
-        return _pulled(x, weight).mul_(-2.0), None
+        x, *root = ctx.saved_tensors
+        return _pulled(x, gradient, root[0] if root else None), None
 
 
 class _OfDistances(torch.autograd.Function):
     """What :func:`function_of_distances` returns, as one node of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, squared: bool, rule: Rule) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, squared: bool, rule: Rule, others: list[Tensor]) -> Tensor:
         x, matrix = _inside(x, squared)
-        value, slope, *others = rule(matrix)
-        ctx.squared = squared
+        value, slope, *rest = rule(matrix)
         ctx.save_for_backward(x, slope, *(() if squared else (matrix,)))
-        ctx.mark_non_differentiable(*others)
-        return value, *others
+        others += [number_like(matrix, one) for one in rest]
+        return number_like(matrix, value)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         x, slope, *root = ctx.saved_tensors
-        # The slope of a root is 1 / (2 root), and none at zero.
-        weight = (slope / root[0]).nan_to_num_(0.0, 0.0, 0.0) if root else slope
-        # Scaled where it is small: N x N, and not N x D.
-        return _pulled(x, weight * (gradient * (-2.0 if ctx.squared else -1.0))), None, None
+        return _pulled(x, slope, root[0] if root else None, gradient), None, None, None
 
 
 def function_of_distances(x: Tensor, rule: Rule, *, squared: bool = False) -> tuple[Tensor, ...]:
@@ -159,8 +194,9 @@ def function_of_distances(x: Tensor, rule: Rule, *, squared: bool = False) -> tu
     Returns:
         The value, differentiable once, and the rest without gradient.
     """
+    others: list[Tensor] = []
     with full_precision(x):
-        value, *others = _OfDistances.apply(widen(x), squared, rule)
+        value = _OfDistances.apply(widen(x), squared, rule, others)
     return value, *others
 
 

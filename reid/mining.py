@@ -5,10 +5,15 @@ anchors without a positive or without a negative are left out. Nothing here carr
 :mod:`reid.offline_mining`.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from reid.loops import group_rows
 
 __all__ = [
     "Groups",
@@ -32,25 +37,22 @@ class Triplets(NamedTuple):
     negative: Tensor
 
 
-class Groups(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Groups:
     """The rows of a batch by label: of P labels, the most frequent with K rows."""
 
     members: Tensor  # (P, K) row numbers, padded with any row
     sizes: Tensor  # (P,) how many are real
     group: Tensor  # (B,) the group of each row
     counts: tuple[int, ...]  # the sizes again, as plain numbers
+    arrays: tuple[npt.NDArray[np.int64], ...]  # the three again in the CPU's memory, for reid.loops
 
     @classmethod
     def of(cls, labels: Tensor) -> "Groups":
         """Group labels (B,), B > 0."""
-        _, group, sizes = labels.unique(return_inverse=True, return_counts=True)
-        order = group.argsort(stable=True)
-        counts = tuple(sizes.tolist())
-        if min(counts) == max(counts):
-            return cls(order.view(len(counts), -1), sizes, group, counts)
-        slots = torch.arange(max(counts), device=labels.device)
-        place = (sizes.cumsum(0) - sizes)[:, None] + slots
-        return cls(order[place.clamp_max_(len(labels) - 1)], sizes, group, counts)
+        arrays = group_rows(labels.cpu().long().contiguous().numpy())
+        members, sizes, group = (torch.from_numpy(array).to(labels.device) for array in arrays)
+        return cls(members, sizes, group, tuple(arrays[1].tolist()), arrays)
 
     @property
     def positive_pairs(self) -> int:
@@ -65,13 +67,14 @@ class Groups(NamedTuple):
     @property
     def triplets(self) -> int:
         """Anchor, positive and negative."""
-        return sum(size * (size - 1) * (len(self.group) - size) for size in self.counts)
+        rows = len(self.group)
+        return sum(size * (size - 1) * (rows - size) for size in self.counts)
 
     @property
     def quadruplets(self) -> int:
         """Unordered positive pairs with unordered pairs of two other labels."""
-        negative = self.negative_pairs
-        return sum(size * (size - 1) // 2 * (negative // 2 - size * (len(self.group) - size)) for size in self.counts)
+        rows, negative = len(self.group), self.negative_pairs
+        return sum(size * (size - 1) // 2 * (negative // 2 - size * (rows - size)) for size in self.counts)
 
     @property
     def valid(self) -> Tensor:

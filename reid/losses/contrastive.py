@@ -53,7 +53,7 @@ class ContrastiveLoss(nn.Module):
         value = self._mean(pull, equal) + self._mean(push, different)
         active = (matrix.detach() > 0).mul(equal).sum() + (short.detach() > 0).mul(different).sum()
         pairs = len(labels) * (len(labels) - 1)
-        return LossOutput(value, active / max(1, pairs), *split_means(matrix.detach(), groups, same))
+        return LossOutput(value, active / max(1, pairs), *split_means(matrix.detach(), groups))
 
     def _mean(self, cost: Tensor, mask: Tensor) -> Tensor:
         counted = (cost.detach() > 0).mul(mask) if self.average == "active" else mask

@@ -54,16 +54,15 @@ class HierarchicalLoss(nn.Module):
         if not self.squared:
             matrix = safe_sqrt(matrix)
         groups = Groups.of(labels)
-        same = groups.same(matrix.dtype)
         # One row and column a class first: the few there are make the large matrix of margins cheap to lay out.
         present = labels[groups.members[:, 0]]
         margins = self.margins[present][:, present]
         columns = margins.T.to(matrix.dtype).index_select(0, groups.group).T.contiguous()
         laid_out = columns.index_select(0, groups.group)  # rows alone are gathered, several times as fast as columns
-        hinge = triplet_hinge(matrix, laid_out, groups, same)
+        hinge = triplet_hinge(matrix, laid_out, groups)
         extras = _in_force(margins, self.levels[present][:, present])
         terms = max(1, hinge.terms)
-        means = split_means(matrix.detach(), groups, same)
+        means = split_means(matrix.detach(), groups)
         return LossOutput(hinge.total / (2 * terms), hinge.active / terms, *means, extras)
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from reid.distances import array_of, number_like
+from reid.loops import quadruplet_sums, triplet_sums
 from reid.losses.counting import count_exceeding
 from reid.mining import Groups
 
@@ -43,36 +45,45 @@ class _Linear(torch.autograd.Function):
         return slope * gradient, active * gradient if ctx.needs_input_grad[1] else None, None, None, None
 
 
-def triplet_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups, same: Tensor) -> HingeSum:
+def triplet_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups) -> HingeSum:
     """Sum of ``[matrix(a, p) - matrix(a, n) + margin]+`` over all triplets.
 
     Args:
         matrix: (B, B) distances.
         margin: 0-d, differentiable; or a constant: a number, or (B, B) by anchor and negative.
         groups: of the labels (B,).
-        same: (B, B) floating, ``groups.same()``.
     """
-    total, slope, active = sloped_hinge(matrix, margin, groups, same)
-    return HingeSum(_Linear.apply(matrix, margin, total, slope, active), active, groups.triplets)
+    return _hinge_sum(matrix, margin, *sloped_hinge(matrix, margin, groups), groups.triplets)
+
+
+def sloped_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups) -> tuple[Tensor | float, Tensor, Tensor | float]:
+    """Of :func:`triplet_hinge` the sum, its slope (B, B) and the number of positive hinges, without a gradient."""
+    if matrix.device.type != "cpu":
+        return _triplets_by_tensors(matrix, margin, groups)
+    slope = torch.empty(matrix.shape, dtype=matrix.dtype)
+    single = not isinstance(margin, Tensor) or not margin.ndim
+    distances = array_of(matrix)
+    near, less = (distances, float(margin)) if single else (array_of(matrix - margin), 0.0)
+    total, active = triplet_sums(distances, near, less, *groups.arrays, slope.numpy())
+    return total, slope, active
 
 
 @torch.no_grad()
-def sloped_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups, same: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of :func:`triplet_hinge` the sum, its slope (B, B) and the number of positive hinges, without a gradient."""
+def _triplets_by_tensors(matrix: Tensor, margin: Tensor | float, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
     partner, usable = groups.partners()
     centre = matrix.mean()
-    values = (matrix - (centre + margin)).add_(same, alpha=_OUT_OF_REACH)
-    positives = matrix.gather(1, partner) - centre
-    number, pushes = count_exceeding(positives.masked_fill(~usable, -torch.inf), values)
-    total, active = _inner(pushes, positives) - _inner(number, values), pushes.sum()
+    values = (matrix - margin).add_(groups.same(matrix.dtype), alpha=_OUT_OF_REACH)
+    positives = matrix.gather(1, partner)
+    number, pushes = count_exceeding(positives.masked_fill(~usable, -torch.inf), values, torch.arange(len(values), device=values.device))
+    total, active = _inner(pushes, positives - centre) - _inner(number, values - centre), pushes.sum()
     return total, number.neg_().scatter_add_(1, partner, pushes), active
 
 
 @torch.no_grad()
-def sloped_softplus(matrix: Tensor, groups: Groups, same: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sloped_softplus(matrix: Tensor, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
     """Sum of ``softplus(matrix(a, p) - matrix(a, n))`` over all triplets, its slope (B, B), and how often p is beyond n."""
     partner, usable = groups.partners()
-    positives, counted, different = matrix.gather(1, partner), usable.to(matrix.dtype), 1 - same
+    positives, counted, different = matrix.gather(1, partner), usable.to(matrix.dtype), 1 - groups.same(matrix.dtype)
     slope, total, wrong = torch.zeros_like(matrix), matrix.new_zeros(()), matrix.new_zeros(())
     pushes = torch.empty_like(positives)
     for slot in range(partner.shape[1]):
@@ -86,53 +97,47 @@ def sloped_softplus(matrix: Tensor, groups: Groups, same: Tensor) -> tuple[Tenso
     return total, slope.scatter_add_(1, partner, pushes), wrong
 
 
-def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups, same: Tensor) -> HingeSum:
+def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups) -> HingeSum:
     """Sum of ``[matrix(i, j) - matrix(l, k) + margin]+`` over all pairs i < j of one identity and l < k of two others.
 
     As :func:`triplet_hinge`; ``matrix`` must be symmetric and ``margin`` 0-d.
     """
-    with torch.no_grad():
-        place, usable = _positive_pairs(groups)
-        centre = matrix.mean()
-        values = (matrix - (centre + margin)).add_(same, alpha=_OUT_OF_REACH)
-        positives = matrix.flatten()[place] - centre
-        thresholds = positives.masked_fill(~usable, -torch.inf)
-        # A negative pair that shares the identity of the positive one makes a triplet, not a quadruplet: take those of either identity
-        # out again, at (l, k) those of l and at (k, l) those of k.
-        slope, pushes_own = count_exceeding(thresholds, values, groups.group)
-        once = _folded(values)
-        number, pushes = count_exceeding(thresholds.view(1, -1), once, groups.group.new_zeros(len(once)))
-        _subtract_folded(slope, number)
-        pushes = pushes.view_as(pushes_own) - pushes_own
-        active = pushes.sum()
-        # The parts cancel exactly where no hinge is active, but their rounded sums may not.
-        total = (_inner(pushes, positives) + _inner(slope, values)) * (active > 0)
-        # Padded pairs have a push of zero, wherever it is added.
-        slope.view(-1).scatter_add_(0, place.flatten(), pushes.flatten())
-    return HingeSum(_Linear.apply(matrix, margin, total, slope, active), active, groups.quadruplets)
+    return _hinge_sum(matrix, margin, *_sloped_quadruplets(matrix, margin, groups), groups.quadruplets)
 
 
-def _folded(matrix: Tensor) -> Tensor:
-    """Every unordered pair of a symmetric (B, B) matrix once, as its upper half (ceil(B / 2), B): where that would hold a pair a second
-    time, it holds one of the lower half's rows among themselves.
-    """
-    half, odd = (len(matrix) + 1) // 2, len(matrix) % 2
-    once = matrix[:half].clone()
-    once[:, :half].triu_(1 - odd)
-    once[odd:, : half - odd] += matrix[half:, half:].tril()
-    return once
+def _hinge_sum(
+    matrix: Tensor, margin: Tensor | float, total: Tensor | float, slope: Tensor, active: Tensor | float, terms: int
+) -> HingeSum:
+    active = number_like(matrix, active)
+    return HingeSum(_Linear.apply(matrix, margin, number_like(matrix, total), slope, active), active, terms)
 
 
-def _subtract_folded(matrix: Tensor, once: Tensor) -> None:
-    """Take from ``matrix`` (B, B) the entries of ``once``, each in one of its two places."""
-    half, odd = len(once), len(matrix) % 2
-    matrix[:half, half:] -= once[:, half:]
-    matrix[:half, :half] -= once[:, :half].triu(1 - odd)
-    matrix[half:, half:] -= once[odd:, : half - odd].tril()
+def _sloped_quadruplets(matrix: Tensor, margin: Tensor, groups: Groups) -> tuple[Tensor | float, Tensor, Tensor | float]:
+    if matrix.device.type != "cpu":
+        return _quadruplets_by_tensors(matrix, margin, groups)
+    slope = torch.empty(matrix.shape, dtype=matrix.dtype)
+    total, active = quadruplet_sums(array_of(matrix), margin.item(), *groups.arrays, slope.numpy())
+    return total, slope, active
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    return torch.dot(a.flatten(), b.flatten())
+@torch.no_grad()
+def _quadruplets_by_tensors(matrix: Tensor, margin: Tensor, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
+    place, usable = _positive_pairs(groups)
+    centre = matrix.mean()
+    values = matrix.add(groups.same(matrix.dtype), alpha=_OUT_OF_REACH)
+    positives = matrix.flatten()[place] + margin
+    thresholds = positives.masked_fill(~usable, -torch.inf)
+    # Every negative pair stands in the matrix twice. One that shares the identity of the positive pair makes a triplet, not a
+    # quadruplet: take those of either identity out again, at (l, k) those of l and at (k, l) those of k.
+    number, pushes = count_exceeding(thresholds.view(1, -1), values, torch.zeros_like(groups.group))
+    number_own, pushes_own = count_exceeding(thresholds, values, groups.group)
+    slope, pushes = number_own - number / 2, pushes.view_as(pushes_own) / 2 - pushes_own
+    active = pushes.sum()
+    # The parts cancel exactly where no hinge is active, but their rounded sums may not.
+    total = (_inner(pushes, positives - centre) + _inner(slope, values - centre)) * (active > 0)
+    # Padded pairs have a push of zero, wherever it is added.
+    slope.view(-1).scatter_add_(0, place.flatten(), pushes.flatten())
+    return total, slope, active
 
 
 def _positive_pairs(groups: Groups) -> tuple[Tensor, Tensor]:
@@ -140,3 +145,7 @@ def _positive_pairs(groups: Groups) -> tuple[Tensor, Tensor]:
     width = groups.members.shape[1]
     first, second = torch.triu_indices(width, width, 1, device=groups.members.device)
     return groups.members[:, first] * len(groups.group) + groups.members[:, second], second < groups.sizes[:, None]
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reid.distances import pairwise_distances, widen
+from reid.distances import array_of, number_like, pairwise_distances, widen
 from reid.errors import ReidError
+from reid.loops import pair_sums, sum_of
 from reid.mining import Groups
 
 __all__ = ["LossOutput", "checked", "checked_classes", "mean_over", "pair_means", "split_means", "zero_of"]
@@ -43,7 +44,8 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if not len(labels):
         raise ReidError("the batch is empty: an objective takes at least one row; check the sampler")
     # One sum is cheap and not finite whenever an element is; only then is it worth looking for the rows.
-    if not math.isfinite(float(embeddings.detach().sum())):
+    embeddings = widen(embeddings)
+    if not math.isfinite(sum_of(array_of(embeddings)) if embeddings.device.type == "cpu" else float(embeddings.detach().sum())):
         rows = (~torch.isfinite(embeddings.detach()).all(1)).nonzero().flatten().tolist()
         if rows:
             shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
@@ -51,7 +53,7 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
                 f"embeddings of batch rows {shown} ({len(rows)} of {len(embeddings)}) are NaN or infinite: "
                 "lower the learning rate, clip the gradient, or look at those images"
             )
-    return widen(embeddings), labels.to(embeddings.device)
+    return embeddings, labels.to(embeddings.device)
 
 
 def checked_classes(labels: Tensor, num_classes: int) -> Tensor:
@@ -79,14 +81,14 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
 @torch.no_grad()
 def pair_means(embeddings: Tensor, labels: Tensor, *, squared: bool = False) -> tuple[Tensor, Tensor]:
     """Mean distance of the pairs with equal labels (self excluded) and of those with different labels."""
-    matrix, groups = pairwise_distances(embeddings, squared=squared), Groups.of(labels)
-    return split_means(matrix, groups, groups.same(matrix.dtype))
+    return split_means(pairwise_distances(embeddings, squared=squared), Groups.of(labels))
 
 
-def split_means(matrix: Tensor, groups: Groups, same: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean entry of a (B, B) matrix of zero diagonal over the pairs with the same label, and over the others; 0 where there are none.
-
-    ``same`` is ``groups.same()``.
-    """
-    inside = torch.dot(matrix.flatten(), same.flatten())
-    return inside / max(1, groups.positive_pairs), (matrix.sum() - inside) / max(1, groups.negative_pairs)
+def split_means(matrix: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+    """Mean entry of a (B, B) matrix of zero diagonal over the pairs with the same label, and over the others; 0 where there are none."""
+    positive, negative = max(1, groups.positive_pairs), max(1, groups.negative_pairs)
+    if matrix.device.type == "cpu" and not matrix.requires_grad:
+        inside, outside = pair_sums(array_of(matrix), *groups.arrays[:2])
+        return number_like(matrix, inside / positive), number_like(matrix, outside / negative)
+    within = torch.dot(matrix.flatten(), groups.same(matrix.dtype).flatten())
+    return within / positive, (matrix.sum() - within) / negative

@@ -69,13 +69,12 @@ class QuadrupletLoss(nn.Module):
         embeddings, labels = checked(embeddings, labels)
         matrix, pair_loss = self._measure(embeddings, labels)
         groups = mining.Groups.of(labels)
-        same = groups.same(matrix.dtype)
-        means = split_means(matrix.detach() if self.detach_margin else matrix, groups, same)
+        means = split_means(matrix.detach() if self.detach_margin else matrix, groups)
         margins = self._margins_of(*means)
         if self.selection == "hardest":
             hinges = hardest_quadruplets(matrix, labels, *margins)
         else:
-            hinges = triplet_hinge(matrix, margins[0], groups, same), quadruplet_hinge(matrix, margins[1], groups, same)
+            hinges = triplet_hinge(matrix, margins[0], groups), quadruplet_hinge(matrix, margins[1], groups)
         first, second = (self._mean(hinge) for hinge in hinges)
         value = first + self.quadruplet_weight * second + self.pair_weight * pair_loss
         active = (hinges[0].active + hinges[1].active) / max(1, hinges[0].terms + hinges[1].terms)

@@ -88,14 +88,15 @@ class BatchAllLoss(_MarginLoss):
         groups = mining.Groups.of(labels)
         everything = max(1, groups.triplets)
 
-        def mean_hinge(matrix: Tensor) -> tuple[Tensor, ...]:
-            same = groups.same(matrix.dtype)
+        def mean_hinge(matrix: Tensor) -> tuple[Tensor | float, Tensor, *tuple[Tensor | float, ...]]:
+            total: Tensor | float
+            active: Tensor | float
             if self.soft_margin:
-                total, slope, active = sloped_softplus(matrix, groups, same)
+                total, slope, active = sloped_softplus(matrix, groups)
             else:
-                total, slope, active = sloped_hinge(matrix, self.margin, groups, same)
-            number = active.clamp_min(1) if self.average == "active" and not self.soft_margin else everything
-            return total / number, slope.div_(number), active / everything, *split_means(matrix, groups, same)
+                total, slope, active = sloped_hinge(matrix, self.margin, groups)
+            number = max(active, 1) if self.average == "active" and not self.soft_margin else everything
+            return total / number, slope.div_(number), active / everything, *split_means(matrix, groups)
 
         value, active, positive, negative = function_of_distances(embeddings, mean_hinge, squared=self.squared)
         return LossOutput(value, active, positive, negative)
@@ -151,5 +152,4 @@ class DistanceWeightedLoss(_MarginLoss):
 
 
 def _means(matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    groups = mining.Groups.of(labels)
-    return split_means(matrix.detach(), groups, groups.same(matrix.dtype))
+    return split_means(matrix.detach(), mining.Groups.of(labels))

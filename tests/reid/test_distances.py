@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reid import distances
 from reid.distances import function_of_distances, paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
 
 
@@ -59,6 +60,18 @@ def test_a_function_of_distances_has_the_slope_that_its_rule_gives(squared):
     assert float(farthest) == pytest.approx(float(matrix.max()))
     assert not farthest.requires_grad
     torch.testing.assert_close(x.grad, whole.grad)
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_other_devices_find_the_same_with_tensor_operations(squared):
+    """There is no other device here, so the operations that it would run are called by hand."""
+    x, slope = points(7, 3), points(7, 7, 2)
+    x[1] = x[0]
+    matrix = (x - x.mean(0)) @ (x - x.mean(0)).T
+    distances._from_products_by_tensors(matrix, squared)
+    torch.testing.assert_close(matrix, pairwise_distances(x, squared=squared))
+    root = None if squared else matrix
+    torch.testing.assert_close(distances._pull_by_tensors(slope, root) @ x, distances._pulled(x, slope, root))
 
 
 def test_the_square_root_has_no_slope_at_zero():
