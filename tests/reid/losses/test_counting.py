@@ -19,3 +19,15 @@ def test_counts_equal_the_loops(data):
     number, below = count_exceeding(thresholds, values, row)
     assert number.tolist() == [[float((thresholds[r] > v).sum()) for v in line] for r, line in zip(row, values, strict=True)]
     assert below.tolist() == [[float((values[row == r] < t).sum()) for t in thresholds[r]] for r in range(rows)]
+
+
+def test_a_span_too_small_to_divide_by():
+    number, below = count_exceeding(torch.tensor([[0.0, 0.0, 1.1754944e-38]]), torch.tensor([[0.0]]), torch.tensor([0]))
+    assert (number.tolist(), below.tolist()) == ([[1.0]], [[0.0, 0.0, 1.0]])
+
+
+def test_many_equal_thresholds_and_far_values():
+    thresholds, values = torch.ones(1, 40), torch.tensor([[0.5, 1.0, 1.5, 1e30]])
+    number, below = count_exceeding(thresholds, values, torch.zeros(1, dtype=torch.int64))
+    assert number.tolist() == [[40.0, 0.0, 0.0, 0.0]]
+    assert below.tolist() == [[1.0] * 40]
