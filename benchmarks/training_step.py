@@ -27,9 +27,9 @@ from reid.data.catalog import Record
 from reid.data.datasets import read_folder
 from reid.data.store import load_images
 from reid.errors import UsageError
+from reid.heap import keep_freed_memory
 from reid.models.embedder import ModelSpec, build_model
 from reid.training.loop import TrainingData, train
-from reid.training.memory import keep_freed_memory
 from reid.training.objective import build_objective
 
 SKIPPED = 4  # first steps of each round: worker processes start, memory is touched for the first time

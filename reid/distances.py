@@ -108,25 +108,20 @@ def unit_rows(x: Tensor) -> Tensor:
 def _inside(x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
     """The rows of ``x`` (N, D) moved to the origin, and their distances (N, N)."""
     # Distances do not change when the set moves, and near the origin the expanded square loses fewer digits.
-    if x.device.type == "cpu":
-        rows = torch.empty(x.shape, dtype=x.dtype)
-        centre(array_of(x), rows.numpy())
-        x = rows
-    else:
+    if x.device.type != "cpu":
         x = x - x.mean(0)
-    matrix = x @ x.T
-    if x.device.type == "cpu":
-        distances_from_products(matrix.numpy(), squared)
-    else:
-        _from_products_by_tensors(matrix, squared)
-    return x, matrix
+        return x, _from_products_by_tensors(x @ x.T, squared)
+    rows = torch.empty(x.shape, dtype=x.dtype)
+    centre(array_of(x), rows.numpy())
+    matrix = rows @ rows.T
+    distances_from_products(matrix.numpy(), squared)
+    return rows, matrix
 
 
-def _from_products_by_tensors(matrix: Tensor, squared: bool) -> None:
-    norms = matrix.diagonal().clone()
-    matrix.mul_(-2.0).add_(norms[:, None] + norms).clamp_min_(0)
-    if not squared:
-        matrix.sqrt_()
+def _from_products_by_tensors(products: Tensor, squared: bool) -> Tensor:
+    norms = products.diagonal().clone()
+    matrix = products.mul_(-2.0).add_(norms[:, None] + norms).clamp_min_(0)
+    return matrix if squared else matrix.sqrt_()
 
 
 def _pulled(x: Tensor, slope: Tensor, root: Tensor | None, scale: Tensor | float = 1.0) -> Tensor:

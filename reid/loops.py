@@ -51,14 +51,13 @@ def group_rows(labels: Ints) -> tuple[Ints, Ints, Ints]:
     return members, sizes, group
 
 
-@_compiled_sum
+@_compiled
 def sum_of(rows: Floats) -> float:
     """Of all numbers (N, D); not finite where one of them is not."""
-    total = rows.dtype.type(0)
+    total = 0.0
     for row in range(len(rows)):
-        for column in range(rows.shape[1]):
-            total += rows[row, column]
-    return float(total)
+        total += _sum(rows[row])
+    return total
 
 
 @_compiled
@@ -118,14 +117,12 @@ def pull_weights(slope: Floats, root: Floats, scale: float, weights: Floats) -> 
 @_compiled
 def pair_sums(matrix: Floats, members: Ints, sizes: Ints) -> tuple[float, float]:
     """Sums of the entries within the groups, and of all others."""
-    inside, everything = 0.0, 0.0
-    for row in range(len(matrix)):
-        everything += _sum(matrix[row])
+    inside = 0.0
     for own in range(len(sizes)):
         for i in range(sizes[own]):
             for j in range(sizes[own]):
                 inside += matrix[members[own, i], members[own, j]]
-    return inside, everything - inside
+    return inside, sum_of(matrix) - inside
 
 
 @_compiled
@@ -259,8 +256,6 @@ def _grid(ascending: Floats) -> tuple[Counts, float, float]:
     low = np.float64(ascending[0])
     span = np.float64(ascending[-1]) - low
     scale = (cells - 1) / span if span > 0 else 0.0
-    if not np.isfinite(scale):
-        scale = 0.0
     next_cell = 0
     for place in range(len(ascending)):
         cell = _cell(ascending[place], low, scale, cells)
@@ -272,7 +267,7 @@ def _grid(ascending: Floats) -> tuple[Counts, float, float]:
 
 @_compiled
 def _cell(value: float, low: float, scale: float, cells: int) -> int:
-    # Monotone in the value, so that only inside a cell there is anything left to compare.
+    # Monotone in the value, an infinite scale included, so that only inside a cell there is anything left to compare.
     place = (np.float64(value) - low) * scale
     if not place > 0:
         return 0

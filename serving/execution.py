@@ -3,10 +3,8 @@
 All three take the same tasks and give the same results. A task that fails with a ``ReidError`` fails its camera and no other.
 """
 
-import ctypes
 import multiprocessing
 import os
-import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from reid.errors import ReidError, UsageError
+from reid.heap import give_back_memory, share_heap
 from serving.detection import build_detector
 from serving.job import Camera, Job
 from serving.runtime import Embedder, load
@@ -26,7 +25,6 @@ from serving.video import Footage
 __all__ = ["Outcome", "SegmentTask", "in_processes", "in_this_process", "on_ray"]
 
 _TRIES = 3  # of a segment whose worker process dies
-_ARENA_MAX = -8  # from malloc.h of the GNU C library
 
 
 @dataclass(frozen=True)
@@ -55,28 +53,12 @@ def work_through(task: SegmentTask, embedder: Embedder, on_frame: Callable[[], N
     Raises:
         ReidError: the camera's footage cannot be read.
     """
-    _share_heaps()
+    share_heap()
     detector = build_detector(task.job.detector, task.camera, task.threads)
     builder = TrackletBuilder(task.job.tracker, task.job.crops, task.footage.fps / task.camera.step)
     result = process_segment(task.segment, task.camera, task.footage, detector, builder, embedder, on_frame)
-    _give_back_memory()
+    give_back_memory()  # or what each segment's threads leave behind adds up over a long job
     return result
-
-
-@lru_cache(maxsize=1)
-def _share_heaps() -> bool:
-    """Let all threads of this process share one heap; whether the C library could be told (GNU only).
-
-    By default each of a job's many threads may get a heap of its own, where what one of them frees is of no use to the others: over
-    hours that came to 160 MB.
-    """
-    return platform.libc_ver()[0] == "glibc" and bool(ctypes.CDLL(None).mallopt(_ARENA_MAX, 1))
-
-
-def _give_back_memory() -> None:
-    """Hand freed blocks back to the system, or what each segment's threads leave behind adds up over a long job (GNU C library only)."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def in_this_process(tasks: Sequence[SegmentTask], embedder: Embedder, on_frame: Callable[[str], None]) -> Iterator[Outcome]:

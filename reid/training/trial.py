@@ -13,13 +13,13 @@ from reid.data.catalog import read_catalog
 from reid.data.store import open_store
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, read_json, write_json
+from reid.heap import keep_freed_memory
 from reid.losses import CombinedLoss
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.training.checkpoint import make_room
 from reid.training.distributed import ALONE, Ranks
 from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
-from reid.training.memory import keep_freed_memory
 from reid.training.objective import build_objective
 from reid.training.pair_fit import fit_pair_metric
 

@@ -67,8 +67,7 @@ def test_other_devices_find_the_same_with_tensor_operations(squared):
     """There is no other device here, so the operations that it would run are called by hand."""
     x, slope = points(7, 3), points(7, 7, 2)
     x[1] = x[0]
-    matrix = (x - x.mean(0)) @ (x - x.mean(0)).T
-    distances._from_products_by_tensors(matrix, squared)
+    matrix = distances._from_products_by_tensors((x - x.mean(0)) @ (x - x.mean(0)).T, squared)
     torch.testing.assert_close(matrix, pairwise_distances(x, squared=squared))
     root = None if squared else matrix
     torch.testing.assert_close(distances._pull_by_tensors(slope, root) @ x, distances._pulled(x, slope, root))

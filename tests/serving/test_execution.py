@@ -186,7 +186,7 @@ def test_a_camera_that_goes_away_half_way_fails_alone(place: Path, tmp_path: Pat
 
 _HEAPS = """
 import ctypes, sys, threading
-from serving.execution import _share_heaps
+from reid.heap import share_heap
 
 library = ctypes.CDLL(None)
 library.fopen.restype = library.malloc.restype = ctypes.c_void_p
@@ -202,7 +202,7 @@ def allocate():
     together.wait()
 
 if sys.argv[1] == "shared":
-    assert _share_heaps()
+    assert share_heap()
 before, together = heaps(), threading.Barrier(6)
 threads = [threading.Thread(target=allocate) for _ in range(6)]
 [thread.start() for thread in threads]

@@ -88,6 +88,16 @@ def test_a_large_batch_counts_alike_both_ways(kind, name):
     assert (cpu[1] + cpu[1].T).equal(elsewhere[1] + elsewhere[1].T)
 
 
+@pytest.mark.parametrize("spread", [5e-324, 1e-310, 1e30])
+def test_distances_so_near_or_far_that_a_grid_over_them_degenerates(way, spread):
+    """The inverse of such a span overflows, or most distances share one cell of it."""
+    labels = [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    matrix = torch.zeros(9, 9, dtype=torch.float64)
+    matrix[0, 1] = matrix[1, 0] = spread
+    groups = Groups.of(torch.tensor(labels))
+    check(way[1](matrix, torch.tensor(0.0, dtype=torch.float64), groups), every_quadruplet(matrix, labels, 0.0))
+
+
 def test_infinite_distances_are_seen_in_the_sum():
     """Finite embeddings can lie so far apart that their distance overflows."""
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
