@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid", "serving", "pipelines")}
-TORCH_FREE = ("reid.card", "reid.config", "reid.engine", "reid.errors", "reid.files", "reid.images", "reid.evaluation", "reid.data.catalog")
+TORCH_FREE = ("reid.card", "reid.config", "reid.engine", "reid.errors", "reid.files", "reid.heap", "reid.images", "reid.evaluation", "reid.data.catalog")
 HEAVY = {"torch", "torchvision", "torchreid", "ray", "mlflow", "dvc"}
 
 

@@ -63,7 +63,7 @@ def sloped_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups) -> tupl
     slope = torch.empty(matrix.shape, dtype=matrix.dtype)
     single = not isinstance(margin, Tensor) or not margin.ndim
     distances = array_of(matrix)
-    near, less = (distances, float(margin)) if single else (array_of(matrix - margin), 0.0)
+    near, less = (distances, number_like(matrix, margin).item()) if single else (array_of(matrix - margin), 0.0)
     total, active = triplet_sums(distances, near, less, *groups.arrays, slope.numpy())
     return total, slope, active
 
