@@ -15,6 +15,7 @@ _SAME_BOX_IOU = 0.7
 _KEEPS_SPEED_S = 1.5  # how long somebody walks on as before
 _MISS, _MISS_PER_S = 0.25, 0.3  # standard deviation of a predicted place, in body heights
 _LEAST_PAIRS = 20
+_BLOCK = 1024  # pairs whose embeddings are held at one time: a long job has very many
 _SCENE = 60.0  # area of a picture in squared body heights
 _LEFT = np.log(10.0)  # nine of ten who reach the picture's edge are not back within the gap
 _CAME = np.log(4.0)  # who is new begins at an edge, a quarter of the picture, more often than anywhere else
@@ -85,7 +86,13 @@ def _apart(ends: Ends) -> Floats:
     count = np.maximum(reach - np.arange(len(order)) - 1, 0)
     i = np.repeat(np.arange(len(order)), count)
     j = i + 1 + np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-    return np.linalg.norm(ends.embeddings[order[i]] - ends.embeddings[order[j]], axis=1)
+    return _distances(ends.embeddings, order[i], order[j])
+
+
+def _distances(embeddings: Floats, i: Ints, j: Ints) -> Floats:
+    """Euclidean distances (M,) between rows ``i`` and ``j`` (M,) of (N, D)."""
+    parts = [slice(begin, begin + _BLOCK) for begin in range(0, len(i), _BLOCK)]
+    return np.concatenate([np.zeros(0), *(np.linalg.norm(embeddings[i[part]] - embeddings[j[part]], axis=1) for part in parts)])
 
 
 def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Ints, Ints, Floats]:
@@ -115,7 +122,7 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
     miss = (forward + backward) / (2.0 * height)
     sigma = _MISS + _MISS_PER_S * gap
     motion = np.log(_SCENE / (2.0 * np.pi * sigma**2)) - miss**2 / (2.0 * sigma**2)
-    distance = np.linalg.norm(ends.embeddings[i] - ends.embeddings[j], axis=1)
+    distance = _distances(ends.embeddings, i, j)
     appearance = np.clip((same_distance - distance) / (0.1 * same_distance), -5.0, 5.0)
     score = motion + appearance - _LEFT * ends.leaves[i] - _CAME * ends.enters[j]
     good = score > 0

@@ -168,7 +168,7 @@ def _stranger_row(one: Sighting, embedding: npt.NDArray[np.float32], number: int
     start, end = _span(one, camera) if camera.start_time else (None, None)
     quality = float(one.best.row["best_quality"])
     row = {"camera": one.camera, "tracklet": one.number, "number": number, "start": start, "end": end, "quality": quality}
-    return row | {"crop": f"crops/{one.camera}-{one.number:05d}.jpg", "embedding": embedding.tolist()}
+    return row | {"crop": f"crops/{one.camera}-{one.number:05d}.jpg", "embedding": embedding}
 
 
 def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: Camera) -> dict[str, object]:

@@ -73,7 +73,7 @@ def person_row(one: Tracklet, vectors: npt.NDArray[np.float32], first: int, acti
         "sure": int(((one.frames >= first) & (one.confidence >= activation)).sum()),
         "head": _end(one.boxes[:8], one.times_s[:8], 0),
         "tail": _end(one.boxes[-8:], one.times_s[-8:], -1),
-        "embedding": pool(vectors, weights).tolist(),
+        "embedding": pool(vectors, weights),
         "weight": float(weights.sum()),
         "best_frame": best.frame,
         "best_quality": float(weights.max()),

@@ -1,4 +1,8 @@
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise, permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +74,22 @@ def test_the_neutral_distance_is_learned_from_people_whom_a_camera_sees_together
     ]
     wanted = min(0.9, 0.8 * float(np.quantile(together, 0.05))) if len(together) >= 20 else 0.9
     assert neutral_distance(cameras, 0.9) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda ends: neutral_distance([ends], 2.0), lambda ends: link_scores(ends, 8.0, 1.0)], ids=["apart", "link"]
+)
+def test_memory_grows_with_the_pairs_and_not_with_their_embeddings(ask: Callable[[Ends], Any]) -> None:
+    def peak(width: int) -> int:
+        ends = replace(ends_of(600, 0), embeddings=np.random.default_rng(0).standard_normal((600, width)))
+        tracemalloc.start()
+        ask(ends)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    # 600 tracklets of 20 seconds make more than 50,000 pairs: 200 MB, were all of their embeddings there at once.
+    assert peak(512) - peak(2) < 30e6
 
 
 def test_the_edge_of_a_picture_grows_with_who_stands_there() -> None:
