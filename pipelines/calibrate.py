@@ -34,6 +34,7 @@ def thresholds(
                 probe_cams=probe_cams,
                 reference_cams=cameras,
                 false_accept_rate=wanted.false_accept_rate,
+                placement=wanted.placement,
                 policy=policy,
                 unit=unit,
                 bootstrap=wanted.bootstrap,

@@ -124,6 +124,7 @@ class CalibrateParams(Section):
     """The thresholds for 'unknown'."""
 
     false_accept_rate: float = Field(gt=0, lt=1)
+    placement: Literal["limit", "middle"] = "middle"
     policies: tuple[Literal["min", "mean", "top_k"], ...]
     bootstrap: int = Field(ge=0)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from serving.annotate import Label, annotate_all, join_webm
 from serving.runs import CameraRun
 from serving.runtime.embedder import processors
-from serving.video import ahead, queue_length, read_frames
+from serving.video import ahead, queue_length, read_pictures
 
 __all__ = ["write_video"]
 
@@ -32,9 +32,9 @@ def write_video(run: CameraRun, folder: Path, max_height: int | None) -> float |
     def write_part(index: int) -> float | None:
         part = parts[index]
         labels = _Labels(folder / "detections.parquet", run.camera.id)
-        frames = ahead(read_frames(footage, part[0], part[-1], step), queue_length(footage))
+        pictures = ahead(read_pictures(footage, part[0], part[-1], step), queue_length(footage))
         target = path if len(parts) == 1 else folder / f".{run.camera.id}-{index}.webm"
-        return annotate_all(target, frames, labels.at, (footage.width, footage.height), footage.fps / step, max_height)
+        return annotate_all(target, pictures, labels.at, (footage.width, footage.height), footage.fps / step, max_height)
 
     # Decoding, drawing and encoding are all done outside the interpreter's lock.
     with ThreadPoolExecutor(processors()) as pool:

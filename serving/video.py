@@ -21,7 +21,19 @@ import numpy.typing as npt
 from reid.errors import ReidError
 from serving.job import is_url, redacted
 
-__all__ = ["Clip", "Footage", "Frame", "ahead", "open_footage", "queue_length", "read_frames"]
+__all__ = [
+    "Clip",
+    "Footage",
+    "Frame",
+    "Picture",
+    "ahead",
+    "is_plain",
+    "open_footage",
+    "queue_length",
+    "read_frames",
+    "read_pictures",
+    "upright",
+]
 
 # FFmpeg's own messages would print addresses with their passwords.
 av.logging.set_level(av.logging.PANIC)
@@ -39,6 +51,15 @@ class Frame:
     number: int
     time_s: float
     image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture as the decoder gave it. ``number`` and ``time_s`` are those of its :class:`Frame`."""
+
+    number: int
+    time_s: float
+    frame: av.VideoFrame
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,12 @@ def read_frames(footage: Footage, first: int = 1, last: int | None = None, step:
     Raises:
         ReidError: a file that was there has gone, or nothing in it decodes.
     """
+    for picture in read_pictures(footage, first, last, step):
+        yield Frame(picture.number, picture.time_s, upright(picture.frame))
+
+
+def read_pictures(footage: Footage, first: int = 1, last: int | None = None, step: int = 1) -> Iterator[Picture]:
+    """:func:`read_frames` as the decoder gives them, neither turned nor converted."""
     for clip in footage.clips:
         if len(clip.pts):
             low, high = max(first, clip.first_number), clip.first_number + len(clip.pts) - 1
@@ -126,9 +153,7 @@ def read_frames(footage: Footage, first: int = 1, last: int | None = None, step:
                 continue
         else:
             low, high = first, last if last is not None else 2**62
-        for frame in _decode(clip, low, high):
-            if (frame.number - first) % step == 0:
-                yield Frame(frame.number, frame.time_s, _upright(frame.image))
+        yield from (picture for picture in _decode(clip, low, high) if (picture.number - first) % step == 0)
 
 
 def ahead(items: Iterable[T], size: int) -> Iterator[T]:
@@ -173,13 +198,6 @@ def ahead(items: Iterable[T], size: int) -> Iterator[T]:
 def queue_length(footage: Footage) -> int:
     """How many decoded frames may wait, so that their memory is bounded whatever the picture's size."""
     return int(np.clip(_AHEAD_BYTES // max(1, footage.width * footage.height * 3), 2, 32))
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    number: int
-    time_s: float
-    image: Any
 
 
 def _open(source: str) -> Any:
@@ -263,7 +281,7 @@ def _frames(container: Any) -> Iterator[Any]:
             continue  # this frame is damaged, the next may not be
 
 
-def _decode(clip: Clip, low: int, high: int) -> Iterator[_Decoded]:
+def _decode(clip: Clip, low: int, high: int) -> Iterator[Picture]:
     with _open(clip.source) as container:
         stream = container.streams.video[0]
         seen = clip.first_number - 1
@@ -282,12 +300,18 @@ def _decode(clip: Clip, low: int, high: int) -> Iterator[_Decoded]:
             if number >= low:
                 seconds = float(time * clip.time_base) if time is not None else float(number)
                 origin = seconds if origin is None else origin
-                yield _Decoded(number, clip.start_s + seconds - origin, frame)
+                yield Picture(number, clip.start_s + seconds - origin, frame)
 
 
-def _upright(frame: Any) -> npt.NDArray[np.uint8]:
+def is_plain(frame: av.VideoFrame) -> bool:
+    """Whether a decoded frame is 4:2:0 of limited range and even size, as nearly all footage is."""
+    return frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.width % 2 == frame.height % 2 == 0
+
+
+def upright(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    """A decoded frame as it is to be seen: (H, W, 3) uint8 BGR."""
     # OpenCV converts the usual format three times as fast as the library; others are rare and left to the latter.
-    usual = frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.width % 2 == frame.height % 2 == 0
-    image: npt.NDArray[np.uint8] = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420) if usual else frame.to_ndarray(format="bgr24")
+    plain = is_plain(frame)
+    image: npt.NDArray[np.uint8] = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420) if plain else frame.to_ndarray(format="bgr24")
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -6,7 +6,7 @@ galleries of about the size it was calibrated on.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ class OpenSetScores:
     impostor: npt.NDArray[np.float64]  # (N,) to the nearest other person
     impostor_people: npt.NDArray[np.int64]  # (N,) a code for the probe's identity
     genuine: npt.NDArray[np.float64]  # (M,) to the nearest person of all, for probes whose identity is in the gallery
+    genuine_people: npt.NDArray[np.int64]  # (M,) a code for the probe's identity
     named_right: npt.NDArray[np.bool_]  # (M,) whether that nearest person is the probe's own
     people: int  # in the gallery
 
@@ -105,12 +106,15 @@ def calibrate_threshold(
     seed: int = 0,
     probe_cams: Labels | None = None,
     reference_cams: Labels | None = None,
+    placement: Literal["limit", "middle"] = "limit",
 ) -> Threshold:
     """The distance at which unknown probes are accepted no more often than wanted, with a 95 % interval.
 
-    The threshold is the quantile of the unknown probes' distances to their nearest person, linear between neighbours, so that at
-    most ``false_accept_rate`` of them lie at or below it. The interval comes from drawing the probes' people with replacement;
-    the gallery stays as it is.
+    The limit is the quantile of the unknown probes' distances to their nearest person, linear between neighbours, so that at
+    most ``false_accept_rate`` of them lie at or below it. Where the known probes that are named right end well below it, the limit
+    admits strangers for nothing: ``middle`` puts the threshold half way between the last of them within the limit and the limit, which
+    names as many right and accepts no more strangers. Where known and unknown overlap, the two come to the same. The interval comes
+    from drawing the probes' people with replacement; the gallery stays as it is.
 
     Args:
         probe_emb: (Q, D).
@@ -125,6 +129,7 @@ def calibrate_threshold(
         seed: of the draws.
         probe_cams: as in ``open_set_scores``.
         reference_cams: as in ``open_set_scores``.
+        placement: ``limit`` or ``middle``.
 
     Raises:
         ReidError: as for ``open_set_scores``, or there are too few probes or people for the wanted rate.
@@ -151,12 +156,12 @@ def calibrate_threshold(
             f"{impostors} impostor probes are too few for a false accept rate of {false_accept_rate:g}: "
             f"want at least {needed}, or calibrate for {1 / impostors:.2g} or more"
         )
-    low, high = _interval(scores, false_accept_rate, bootstrap, seed) if bootstrap else (None, None)
+    low, high = _interval(scores, false_accept_rate, placement, bootstrap, seed) if bootstrap else (None, None)
     return Threshold(
         policy=policy,
         unit=unit,  # type: ignore[arg-type]
         false_accept_rate=false_accept_rate,
-        distance=_quantile(scores.impostor, false_accept_rate),
+        distance=_place(scores.impostor, scores.genuine[scores.named_right], false_accept_rate, placement),
         low=low,
         high=high,
         probes=impostors,
@@ -239,6 +244,7 @@ def _scores(distances: npt.NDArray[np.float64], own: npt.NDArray[np.int64], peop
         impostor=to_other[impostor],
         impostor_people=own[impostor],
         genuine=np.minimum(to_own, to_other)[genuine],
+        genuine_people=own[genuine],
         named_right=(to_own <= to_other)[genuine],
         people=len(people),
     )
@@ -252,16 +258,24 @@ def _quantile(scores: npt.NDArray[np.float64], rate: float) -> float:
     return value
 
 
-def _interval(scores: OpenSetScores, rate: float, draws: int, seed: int) -> tuple[float, float]:
+def _place(impostor: npt.NDArray[np.float64], right: npt.NDArray[np.float64], rate: float, placement: str) -> float:
+    limit = _quantile(impostor, rate)
+    within = right[right <= limit]
+    return limit if placement == "limit" or not len(within) else float((within.max() + limit) / 2)
+
+
+def _interval(scores: OpenSetScores, rate: float, placement: str, draws: int, seed: int) -> tuple[float, float]:
     people, person = np.unique(scores.impostor_people, return_inverse=True)
     if len(people) < 2:
         raise ReidError(f"the probes show {len(people)} person: a confidence interval over people needs at least 2 (or bootstrap=0)")
     rng = np.random.default_rng(seed)
     order = np.argsort(scores.impostor)
     values, owner = scores.impostor[order], person[order]
+    known = scores.named_right & np.isin(scores.genuine_people, people)
+    right, whose = scores.genuine[known], np.searchsorted(people, scores.genuine_people[known])
     found = []
     for _ in range(draws):
         times = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))
-        found.append(_quantile(np.repeat(values, times[owner]), rate))
+        found.append(_place(np.repeat(values, times[owner]), right[times[whose] > 0], rate, placement))
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)

@@ -79,6 +79,37 @@ def test_no_more_unknown_probes_are_accepted_than_wanted(seed, rate, policy):
     assert (threshold.probes, threshold.policy, threshold.unit) == (probes.sum(), policy, "image")
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.02, 0.1, 0.37]), st.sampled_from(policies.POLICIES))
+def test_the_middle_names_as_many_right_as_the_limit_and_accepts_no_more(seed, rate, policy):
+    rows, ids = people(seed)
+    half = (rows[::2], ids[::2], rows[1::2], ids[1::2])
+    limit, middle = (
+        calibrate_threshold(*half, false_accept_rate=rate, policy=policy, placement=where, bootstrap=20) for where in ("limit", "middle")
+    )
+    scores = open_set_scores(*half, policy=policy)
+    right = scores.genuine[scores.named_right]
+    assert middle.distance <= limit.distance
+    assert np.sum(right <= middle.distance) == np.sum(right <= limit.distance)
+    last = right[right <= limit.distance].max()
+    assert middle.distance == pytest.approx((last + limit.distance) / 2)
+    assert middle.low <= middle.high <= limit.high + 1e-9
+
+
+def test_people_far_apart_get_a_threshold_between_them_and_strangers():
+    # Three people, their images 0.1 apart and at right angles to everybody else.
+    turn = np.arcsin(0.05) * 2
+    rows = np.zeros((6, 6))
+    for person in range(3):
+        rows[person, 2 * person] = 1.0
+        rows[person + 3, 2 * person : 2 * person + 2] = np.cos(turn), np.sin(turn)
+    ids = np.arange(3)
+    found = [
+        calibrate_threshold(rows[3:], ids, rows[:3], ids, false_accept_rate=0.5, placement=one).distance for one in ("limit", "middle")
+    ]
+    np.testing.assert_allclose(found, [np.sqrt(2), (0.1 + np.sqrt(2)) / 2], atol=1e-3)
+
+
 def test_equal_distances_never_push_the_rate_over():
     # Four of ten unknown probes lie exactly equally near: a rate of 0.3 must accept none of them.
     from reid.evaluation.open_set import _quantile
