@@ -37,10 +37,28 @@ __all__ = [
 OBJECTIVES = ("batch_hard", "quadruplet", "hierarchical")
 
 
+# The keys of reid.models.backbones.BACKBONES, written out because a configuration is checked before torch is loaded.
+Backbone = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "osnet_x0_25",
+    "osnet_x0_5",
+    "osnet_x0_75",
+    "osnet_x1_0",
+    "osnet_ibn_x1_0",
+    "osnet_ain_x1_0",
+]
+
+
 class ModelParams(Section):
     """The embedding network."""
 
-    backbone: str
+    backbone: Backbone
     weights: str
     height: int = Field(ge=16)
     width: int = Field(ge=16)

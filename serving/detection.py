@@ -5,6 +5,7 @@
 detection file made elsewhere. Boxes are ``xyxy`` in pixels of the frame, clipped to it; confidences are in 0..1.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,7 +58,11 @@ def build_detector(spec: DetectorSpec, camera: Camera, threads: int | None = Non
 class YoloxDetector:
     """A YOLOX ONNX file: letterboxed BGR 0..255 in, raw ``(1, anchors, 5 + classes)`` out. Sizes are read from the model.
 
-    ``threads`` is how many one inference uses (all processors where None), ``at_once`` how many run side by side.
+    Most footage is wider than it is high, and a third of a square input would be padding: the network is run on the smallest input that
+    holds the picture, unless its file is made for one size alone.
+
+    ``threads`` is how many one inference uses (all processors where None), ``at_once`` how many run side by side. Without ``fit`` the
+    input always is of the file's own size.
     """
 
     warm_up = 0
@@ -71,50 +76,105 @@ class YoloxDetector:
         min_size: tuple[int, int] = (8, 24),
         threads: int | None = None,
         at_once: int = 1,
+        fit: bool = True,
     ) -> None:
         import onnxruntime
 
         self.model = existing(model, "detector model")
-        options = onnxruntime.SessionOptions()
+        self._options = onnxruntime.SessionOptions()
         if threads is not None:
-            options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+            self._options.intra_op_num_threads = threads
+        self._options.log_severity_level = 4  # what goes wrong is raised, and said here
         try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            session = self._open(str(self.model))
         except Exception as error:
             raise ReidError(f"detector model {model} cannot be loaded: it is not an ONNX file this runtime reads") from error
-        self.confidence, self.nms_iou, self.min_size, self.at_once = confidence, nms_iou, min_size, at_once
-        entry = self._session.get_inputs()[0]
-        self._input = entry.name
+        self.confidence, self.nms_iou, self.min_size = confidence, nms_iou, min_size
+        self.at_once, self.fit = at_once, fit
+        entry = session.get_inputs()[0]
         if len(entry.shape) != 4 or entry.shape[1] != 3 or not all(isinstance(side, int) for side in entry.shape[2:]):
             raise ReidError(f"detector model {model} takes {entry.shape}, want (1, 3, height, width) of the YOLOX layout")
-        self._height, self._width = entry.shape[2:]
-        self._grid, self._stride = _grid(self._height, self._width, self.strides)
-        shape = self._session.get_outputs()[0].shape
-        if len(shape) != 3 or shape[1] != len(self._grid):
-            raise ReidError(f"detector model {model} answers {shape}, want (1, {len(self._grid)}, 5 + classes) of the YOLOX layout")
+        self._whole = _Network(session, entry.shape[2], entry.shape[3], self.strides)
+        shape = session.get_outputs()[0].shape
+        if len(shape) != 3 or shape[1] != len(self._whole.grid):
+            raise ReidError(f"detector model {model} answers {shape}, want (1, {len(self._whole.grid)}, 5 + classes) of the YOLOX layout")
+        self._networks = {(self._whole.height, self._whole.width): self._whole}
+        self._lock = threading.Lock()
 
     def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
         """See ``Detector``."""
         return [self._one(frame.image) for frame in frames]
 
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the network's input for pictures of that size."""
+        if not self.fit:
+            return self._whole.height, self._whole.width
+        scale, coarsest = self._scale(height, width), max(self.strides)
+        rows, columns = (-(-max(1, round(side * scale)) // coarsest) * coarsest for side in (height, width))
+        network = self._network(min(rows, self._whole.height), min(columns, self._whole.width))
+        return network.height, network.width
+
     def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The model alone: (1, 3, height, width) to (1, anchors, 5 + classes)."""
-        answer: npt.NDArray[np.float32] = self._session.run(None, {self._input: blob})[0]
-        return answer
+        """The network alone: (1, 3, height, width) to (1, anchors, 5 + classes)."""
+        return self._network(*blob.shape[2:]).infer(blob)
 
     def _one(self, image: npt.NDArray[np.uint8]) -> sv.Detections:
         height, width = image.shape[:2]
-        scale = min(self._height / height, self._width / width)
-        raw = self.infer(letterbox(image, self._height, self._width, scale))[0]
+        scale, network = self._scale(height, width), self._network(*self.input_size(height, width))
+        raw = network.infer(letterbox(image, network.height, network.width, scale))[0]
         confidence = raw[:, 4] * raw[:, 5 + PERSON]
         keep = confidence >= self.confidence
-        raw, confidence, stride = raw[keep], confidence[keep], self._stride[keep]
-        centre = (raw[:, :2] + self._grid[keep]) * stride
+        raw, confidence, stride = raw[keep], confidence[keep], network.stride[keep]
+        centre = (raw[:, :2] + network.grid[keep]) * stride
         half = np.exp(raw[:, 2:4]) * stride / 2
-        boxes = np.concatenate([centre - half, centre + half], axis=1) / scale
+        boxes = (np.concatenate([centre - half, centre + half], axis=1) / scale).astype(np.float32)
         found = make_detections(boxes, confidence, width, height, self.min_size)
         return found.with_nms(threshold=self.nms_iou, class_agnostic=True) if len(found) else found
+
+    def _scale(self, height: int, width: int) -> float:
+        return min(self._whole.height / height, self._whole.width / width)
+
+    def _open(self, model: str | bytes) -> Any:
+        import onnxruntime
+
+        return onnxruntime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
+
+    def _network(self, height: int, width: int) -> "_Network":
+        with self._lock:  # several threads ask for the first frame's at one time
+            if (height, width) not in self._networks:
+                self._networks[height, width] = self._cut(height, width) or self._whole
+            return self._networks[height, width]
+
+    def _cut(self, height: int, width: int) -> "_Network | None":
+        """The network for a smaller input; None where the file's operators are written for one size."""
+        import onnx
+
+        from serving.runtime.onnx import FAILURES
+
+        model = onnx.load(self.model)
+        entry = next(one for one in model.graph.input if one.name == self._whole.input)
+        entry.type.tensor_type.shape.dim[2].dim_value, entry.type.tensor_type.shape.dim[3].dim_value = height, width
+        model.graph.output[0].type.tensor_type.shape.dim[1].Clear()
+        del model.graph.value_info[:]
+        try:
+            network = _Network(self._open(model.SerializeToString()), height, width, self.strides)
+            answer = network.infer(np.zeros((1, 3, height, width), np.float32))
+        except FAILURES:
+            return None
+        return network if answer.shape[1] == len(network.grid) else None
+
+
+class _Network:
+    """The detector's network for inputs of one size, and where its anchors are."""
+
+    def __init__(self, session: Any, height: int, width: int, strides: Sequence[int]) -> None:
+        self._session, self.height, self.width = session, height, width
+        self.input: str = session.get_inputs()[0].name
+        self.grid, self.stride = _grid(height, width, strides)
+
+    def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        answer: npt.NDArray[np.float32] = self._session.run(None, {self.input: blob})[0]
+        return answer
 
 
 class MotDetector:

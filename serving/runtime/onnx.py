@@ -12,10 +12,10 @@ from reid.errors import ReidError
 from serving.runtime.embedder import CPU_BATCH
 from serving.runtime.preprocess import Batch
 
-__all__ = ["OnnxSession"]
+__all__ = ["FAILURES", "OnnxSession"]
 
 # The library's exceptions share no base class below Exception.
-_FAILURES = (
+FAILURES = (
     ort_errors.EPFail,
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -43,7 +43,7 @@ class OnnxSession:
         options.log_severity_level = 4  # what fails is said in one line below
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except _FAILURES as error:
+        except FAILURES as error:
             reason = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
             raise ReidError(f"{path} cannot be opened by ONNX Runtime ({reason}): export the model again") from error
         self._path = path
@@ -56,7 +56,7 @@ class OnnxSession:
         """Outputs (N, ...) of a batch of N images."""
         try:
             return self._session.run([self._output], {self._input: batch})[0]
-        except _FAILURES as error:
+        except FAILURES as error:
             reason = " ".join(str(error).split())
             raise ReidError(f"{self._path} fails on a batch of shape {batch.shape} ({reason}): export the model again") from error
 

@@ -1,10 +1,10 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from reid.config import load_params, parse_params, with_values
+from reid.config import Backbone, load_params, parse_params, with_values
 from reid.errors import UsageError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -37,6 +37,20 @@ def test_unknown_objective_is_named() -> None:
     value["objectives"]["batch_hrad"] = value["objectives"]["batch_hard"]
     with pytest.raises(UsageError, match="batch_hrad"):
         parse_params(value)
+
+
+def test_an_unknown_backbone_is_named_with_those_there_are() -> None:
+    value = raw()
+    value["model"]["backbone"] = "mobilenet_v4"
+    with pytest.raises(UsageError, match=r"model\.backbone: .*'mobilenet_v2'.*'osnet_x1_0'") as caught:
+        parse_params(value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_backbone_can_be_configured_and_no_other() -> None:
+    from reid.models.backbones import BACKBONES
+
+    assert get_args(Backbone) == tuple(BACKBONES)
 
 
 def test_value_out_of_range_is_named() -> None:

@@ -47,6 +47,61 @@ def yolox_file(path: Path, raw: np.ndarray, side: int = 64) -> Path:
     return path
 
 
+def bright_file(path: Path, side: int = 128) -> Path:
+    """A YOLOX-shaped file of convolutions: how sure an anchor is, is how bright its cell is; its box is 1.65 cells wide and high."""
+    nodes, weights = [], [numpy_helper.from_array(np.array([1, 6, -1], np.int64), "flat")]
+    bias = np.array([0.5, 0.5, 0.5, 0.5, 0, 1], np.float32)
+    for stride in (8, 16, 32):
+        kernel = np.zeros((6, 3, stride, stride), np.float32)
+        kernel[4] = 1 / (255 * 3 * stride**2)
+        weights += [numpy_helper.from_array(kernel, f"k{stride}"), numpy_helper.from_array(bias, f"b{stride}")]
+        nodes += [
+            helper.make_node("Conv", ["images", f"k{stride}", f"b{stride}"], [f"map{stride}"], strides=[stride, stride]),
+            helper.make_node("Reshape", [f"map{stride}", "flat"], [f"row{stride}"]),
+        ]
+    nodes += [
+        helper.make_node("Concat", ["row8", "row16", "row32"], ["rows"], axis=2),
+        helper.make_node("Transpose", ["rows"], ["output"], perm=[0, 2, 1]),
+    ]
+    anchors = sum((side // stride) ** 2 for stride in (8, 16, 32))
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("images", [1, 3, side, side]), ("output", [1, anchors, 6]))
+    ]
+    graph = helper.make_graph(nodes, "bright", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(180, 320, (96, 128)), (160, 80, (128, 64)), (90, 90, (128, 128)), (30, 300, (32, 128))]
+)
+def test_yolox_leaves_padding_out_and_finds_the_same(tmp_path: Path, height: int, width: int, size: tuple[int, int]) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, width // 3 : width // 2] = 255
+    frame = Frame(1, 0.0, image)
+    detector = YoloxDetector(bright_file(tmp_path / "y.onnx"), confidence=0.8, min_size=(1, 1))
+    assert detector.input_size(height, width) == size
+    blob = letterbox(image, *size, 128 / max(height, width))
+    assert detector.infer(blob).shape == (1, sum(size[0] // s * (size[1] // s) for s in (8, 16, 32)), 6)
+    (found,) = detector.detect([frame])
+    padded = YoloxDetector(tmp_path / "y.onnx", confidence=0.8, min_size=(1, 1), fit=False)
+    assert padded.input_size(height, width) == (128, 128)
+    (whole,) = padded.detect([frame])
+    assert len(found)
+    np.testing.assert_allclose(found.xyxy, whole.xyxy, rtol=1e-5)
+    np.testing.assert_allclose(found.confidence, whole.confidence, rtol=1e-5)
+
+
+def test_a_yolox_file_of_one_size_alone_gets_that_size(tmp_path: Path) -> None:
+    raw = np.zeros((84, 6), np.float32)
+    raw[9] = [0.5, 0.5, 0.7, 0.7, 0.9, 0.9]
+    detector = YoloxDetector(yolox_file(tmp_path / "y.onnx", raw), min_size=(1, 1))
+    assert detector.input_size(64, 128) == (64, 64)
+    (found,) = detector.detect([Frame(1, 0.0, np.zeros((64, 128, 3), np.uint8))])
+    np.testing.assert_allclose(found.confidence, [0.81], rtol=1e-5)
+
+
 def naive_decode(raw: np.ndarray, side: int, scale: float, least: float) -> list[tuple[float, ...]]:
     """Boxes by the formula of the paper, anchor by anchor."""
     found, row = [], 0
