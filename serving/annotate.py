@@ -20,7 +20,8 @@ import numpy.typing as npt
 from av.video.frame import PictureType
 
 from reid.files import atomic_path
-from serving.video import Picture, is_plain, upright
+from serving.pixels import is_plain, planes_of, upright
+from serving.video import Picture
 
 __all__ = ["Label", "annotate", "annotate_all", "canvas", "colour_of", "join_webm", "webm_writer"]
 
@@ -85,14 +86,14 @@ def canvas(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
         frame.make_writable()  # the decoder may still need what it gave
         return frame
     resized = av.VideoFrame(width, height, "yuv420p")
-    for source, target in zip(_planes(frame), _planes(resized), strict=True):
+    for source, target in zip(planes_of(frame), planes_of(resized), strict=True):
         cv2.resize(source, target.shape[::-1], target, interpolation=cv2.INTER_AREA)
     return resized
 
 
 def annotate(frame: av.VideoFrame, labels: Iterable[Label], scale: tuple[float, float] = (1.0, 1.0)) -> None:
     """Draw boxes and their texts on a picture of :func:`canvas`, whose width and height are ``scale`` times the footage's."""
-    luma, *chroma = _planes(frame)
+    luma, *chroma = planes_of(frame)
     for label in labels:
         tone, *tints = _yuv(colour_of(label.key))
         x0, y0, x1, y1 = (round(value * by) for value, by in zip(label.box, (*scale, *scale), strict=True))
@@ -105,11 +106,6 @@ def annotate(frame: av.VideoFrame, labels: Iterable[Label], scale: tuple[float, 
         for plane, tint in zip(chroma, tints, strict=True):
             _rectangles(plane, tuple(v // 2 for v in box), tuple(v // 2 for v in plate), tint, 1)
         cv2.putText(luma, text, (x0 + 2, top + height + 1), _FONT, _LETTERS, _WHITE, 1, cv2.LINE_AA)
-
-
-def _planes(frame: av.VideoFrame) -> list[npt.NDArray[np.uint8]]:
-    """Luma and both chroma planes of a frame's own memory."""
-    return [np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
 
 
 def _rectangles(plane: npt.NDArray[np.uint8], box: tuple[int, ...], plate: tuple[int, ...], value: int, thickness: int) -> None:

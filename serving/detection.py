@@ -107,11 +107,7 @@ class YoloxDetector:
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's input for pictures of that size."""
-        if not self.fit:
-            return self._whole.height, self._whole.width
-        scale, coarsest = self._scale(height, width), max(self.strides)
-        rows, columns = (-(-max(1, round(side * scale)) // coarsest) * coarsest for side in (height, width))
-        network = self._network(min(rows, self._whole.height), min(columns, self._whole.width))
+        network = self._fitting(height, width)
         return network.height, network.width
 
     def infer(self, blob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -120,7 +116,7 @@ class YoloxDetector:
 
     def _one(self, image: npt.NDArray[np.uint8]) -> sv.Detections:
         height, width = image.shape[:2]
-        scale, network = self._scale(height, width), self._network(*self.input_size(height, width))
+        scale, network = self._scale(height, width), self._fitting(height, width)
         raw = network.infer(letterbox(image, network.height, network.width, scale))[0]
         confidence = raw[:, 4] * raw[:, 5 + PERSON]
         keep = confidence >= self.confidence
@@ -138,6 +134,13 @@ class YoloxDetector:
         import onnxruntime
 
         return onnxruntime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
+
+    def _fitting(self, height: int, width: int) -> "_Network":
+        if not self.fit:
+            return self._whole
+        scale, coarsest = self._scale(height, width), max(self.strides)
+        rows, columns = (-(-max(1, round(side * scale)) // coarsest) * coarsest for side in (height, width))
+        return self._network(min(rows, self._whole.height), min(columns, self._whole.width))
 
     def _network(self, height: int, width: int) -> "_Network":
         with self._lock:  # several threads ask for the first frame's at one time

@@ -9,13 +9,14 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from reid.evaluation.pairs import squared_distances_of_pairs
+
 __all__ = ["Ends", "at_edge", "box_iou", "chain", "join_border", "link_scores", "neutral_distance"]
 
 _SAME_BOX_IOU = 0.7
 _KEEPS_SPEED_S = 1.5  # how long somebody walks on as before
 _MISS, _MISS_PER_S = 0.25, 0.3  # standard deviation of a predicted place, in body heights
 _LEAST_PAIRS = 20
-_BLOCK = 1024  # pairs whose embeddings are held at one time: a long job has very many
 _SCENE = 60.0  # area of a picture in squared body heights
 _LEFT = np.log(10.0)  # nine of ten who reach the picture's edge are not back within the gap
 _CAME = np.log(4.0)  # who is new begins at an edge, a quarter of the picture, more often than anywhere else
@@ -91,8 +92,7 @@ def _apart(ends: Ends) -> Floats:
 
 def _distances(embeddings: Floats, i: Ints, j: Ints) -> Floats:
     """Euclidean distances (M,) between rows ``i`` and ``j`` (M,) of (N, D)."""
-    parts = [slice(begin, begin + _BLOCK) for begin in range(0, len(i), _BLOCK)]
-    return np.concatenate([np.zeros(0), *(np.linalg.norm(embeddings[i[part]] - embeddings[j[part]], axis=1) for part in parts)])
+    return np.sqrt(squared_distances_of_pairs(embeddings, embeddings, np.column_stack([i, j])))
 
 
 def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Ints, Ints, Floats]:

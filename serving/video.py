@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import av
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError
 from serving.job import is_url, redacted
+from serving.pixels import upright
 
 __all__ = [
     "Clip",
@@ -27,12 +27,10 @@ __all__ = [
     "Frame",
     "Picture",
     "ahead",
-    "is_plain",
     "open_footage",
     "queue_length",
     "read_frames",
     "read_pictures",
-    "upright",
 ]
 
 # FFmpeg's own messages would print addresses with their passwords.
@@ -40,7 +38,6 @@ av.logging.set_level(av.logging.PANIC)
 
 _AHEAD_BYTES = 96 * 2**20
 _OPEN_TIMEOUT_S = 20.0
-_FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 T = TypeVar("T")
 
 
@@ -301,17 +298,3 @@ def _decode(clip: Clip, low: int, high: int) -> Iterator[Picture]:
                 seconds = float(time * clip.time_base) if time is not None else float(number)
                 origin = seconds if origin is None else origin
                 yield Picture(number, clip.start_s + seconds - origin, frame)
-
-
-def is_plain(frame: av.VideoFrame) -> bool:
-    """Whether a decoded frame is 4:2:0 of limited range and even size, as nearly all footage is."""
-    return frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.width % 2 == frame.height % 2 == 0
-
-
-def upright(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    """A decoded frame as it is to be seen: (H, W, 3) uint8 BGR."""
-    # OpenCV converts the usual format three times as fast as the library; others are rare and left to the latter.
-    plain = is_plain(frame)
-    image: npt.NDArray[np.uint8] = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420) if plain else frame.to_ndarray(format="bgr24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

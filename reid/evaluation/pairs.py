@@ -1,17 +1,19 @@
 """Pairs of images to verify: all genuine ones across cameras, and a fair draw of impostors."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.checks import Labels, Metric, as_embeddings, as_labels, encode, for_metric, is_junk, same_width
 
-__all__ = ["PairIndex", "draw_pairs", "pair_distances"]
+__all__ = ["PairIndex", "draw_pairs", "pair_distances", "squared_distances_of_pairs"]
 
 PairIndex = npt.NDArray[np.int64]
 """(N, 2): a query row and a gallery row for each pair."""
 
-_STEP = 2**15
+_STEP = 2**11  # pairs whose rows are held at one time
 
 
 def draw_pairs(
@@ -83,9 +85,15 @@ def pair_distances(query: npt.ArrayLike, gallery: npt.ArrayLike, pairs: PairInde
     first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
     same_width(first, "query", second, "gallery")
     first, second = for_metric(first, "query", metric), for_metric(second, "gallery", metric)
-    result = np.empty(len(pairs))
+    squared = squared_distances_of_pairs(first, second, pairs)
+    return squared / 2 if metric == "cosine" else np.sqrt(squared)
+
+
+def squared_distances_of_pairs(first: npt.NDArray[Any], second: npt.NDArray[Any], pairs: PairIndex) -> npt.NDArray[np.float64]:
+    """Squared Euclidean distances (N,) between rows of (Q, D) and of (G, D), unchecked, in memory that does not grow with N times D."""
+    squared = np.empty(len(pairs))
     for start in range(0, len(pairs), _STEP):
         part = pairs[start : start + _STEP]
         difference = first[part[:, 0]] - second[part[:, 1]]
-        result[start : start + _STEP] = np.einsum("ij,ij->i", difference, difference)
-    return result / 2 if metric == "cosine" else np.sqrt(result)
+        squared[start : start + _STEP] = np.einsum("ij,ij->i", difference, difference)
+    return squared
