@@ -153,8 +153,8 @@ def main() -> None:
                 summary = run_job(job_of(folder, outputs), out).summary
                 wall = time.perf_counter() - began
                 per_frame[name].append(wall / frames)
-                for way, seconds in pure_inference(folder, frames, summary["counts"]["crops_embedded"]).items():
-                    alone[way].append(seconds / frames)
+            for way, seconds in pure_inference(folder, frames, summary["counts"]["crops_embedded"]).items():
+                alone[way].append(seconds / frames)
             per_frame["plain loop"].append(plain.run(options.plain_frames) / options.plain_frames)
             per_frame["plain, crops of a frame at once"].append(at_once.run(options.plain_frames) / options.plain_frames)
         total = score_job(folder / "ours-0", {"": CLIP / "gt.txt"}, people=PEOPLE).as_dict()["total"]
