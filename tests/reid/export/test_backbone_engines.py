@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -37,8 +38,15 @@ class Made:
     plan_bytes: int
 
 
-def make(backbone: str, folder: Path) -> dict[str, Made]:
+def make(backbone: str) -> dict[str, Made]:
     """Export, convert, run and build; by precision. Runs in a process of its own: tracing a network keeps one processor busy."""
+    # The files of one backbone are gone before the next: together they would fill two gigabytes.
+    with TemporaryDirectory() as folder:
+        return made_in(Path(folder), backbone)
+
+
+def made_in(folder: Path, backbone: str) -> dict[str, Made]:
+    """The same in a folder."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = ModelSpec(backbone=backbone, weights="none", height=64, width=32)
@@ -61,14 +69,13 @@ def make(backbone: str, folder: Path) -> dict[str, Made]:
 
 
 @pytest.fixture(scope="module")
-def workshop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[dict[str, Made]]]]:
+def workshop(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[dict[str, Made]]]]:
     """The backbones of the tests that were asked for, two at a time while the tests wait."""
     pytest.importorskip("tensorrt_rtx")
-    folder = tmp_path_factory.mktemp("backbones")
     wanted = [item.callspec.params["backbone"] for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     # Spawned: a fork of a process that has run torch may hang in its thread pool.
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        yield {backbone: pool.submit(make, backbone, folder) for backbone in wanted}
+        yield {backbone: pool.submit(make, backbone) for backbone in wanted}
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
