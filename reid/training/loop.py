@@ -25,7 +25,7 @@ from reid.models.inference import embed_images, extract_features
 from reid.training.averaging import AveragedWeights
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
-from reid.training.modes import freeze, half_precision, layout
+from reid.training.modes import forward_mode, freeze, half_precision, layout
 from reid.training.objective import features_by_term
 from reid.training.out_of_memory import memory_advice
 from reid.training.schedule import SCHEDULES
@@ -225,7 +225,7 @@ def _run_epoch(
         pixels = erase(normalise(pixels), settings.erasing, generator)
         # Every worker draws the whole batch's augmentation, so that the batch is the same whatever the number of workers.
         own = pixels[ranks.part(len(batch))].to(device, memory_format=layout(settings.channels_last))
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with forward_mode(device, half):
             features = model(own)
         features = ranks.gather(features.float(), len(batch))
         labels = torch.from_numpy(data.labels[np.asarray(batch)]).to(device)

@@ -1,9 +1,14 @@
 """Ways to run the trunk: memory layout, precision, frozen or not."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
-__all__ = ["freeze", "half_precision", "layout"]
+from reid.training.cpu_operations import CpuOperations
+
+__all__ = ["forward_mode", "freeze", "half_precision", "layout"]
 
 
 def layout(channels_last: bool) -> torch.memory_format:
@@ -12,10 +17,27 @@ def layout(channels_last: bool) -> torch.memory_format:
 
 
 def half_precision(precision: str) -> bool:
-    """Whether the trunk runs in bfloat16, whose range is that of float32, so that no loss needs scaling; ``auto`` where a GPU has it."""
-    if precision == "auto":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return precision == "bfloat16"
+    """Whether the trunk runs in bfloat16, whose range is that of float32, so that no loss needs scaling.
+
+    ``auto``: where the GPU, or without one the processor, calculates in it.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+@contextmanager
+def forward_mode(device: torch.device, half: bool) -> Iterator[None]:
+    """How the trunk runs forward while it trains."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        if device.type == "cpu":
+            with CpuOperations():
+                yield
+        else:
+            yield
 
 
 def freeze(trunk: nn.Module, frozen: bool) -> None:
