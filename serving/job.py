@@ -137,6 +137,7 @@ class Job(_Section):
     policy: Literal["min", "mean", "top_k"] = "min"
     top_k: int = Field(default=3, ge=1)
     threshold: float | None = Field(default=None, ge=0, le=2)  # None: the model card's calibrated one
+    ratio_test: float = Field(default=0.95, gt=0, le=1)  # a name needs to be nearer than this share of the runner-up's distance; 1: off
     rescore: bool = False  # let the model's learned metric decide between those near enough
     detector: DetectorSpec = DetectorSpec()
     tracker: TrackerSpec = TrackerSpec()

@@ -1,7 +1,7 @@
 """Who is this, who is nobody we know, and how sure are we: identification with a calibrated threshold, and pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -13,7 +13,7 @@ from reid.evaluation.policies import POLICIES, person_distances
 from serving.gallery import Gallery
 from serving.gallery_checks import UNKNOWN, check_embeddings
 
-__all__ = ["UNKNOWN", "Match", "PairMatch", "calibrated_threshold", "decide", "identify", "pool", "verify_pair"]
+__all__ = ["UNKNOWN", "Match", "PairMatch", "calibrated_threshold", "decide", "drop_near_ties", "identify", "pool", "verify_pair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,14 @@ def decide(people: Sequence[tuple[str, float]], threshold: float) -> Match:
     second, second_distance = people[1] if len(people) > 1 else (None, inf)
     identity = name if distance <= threshold else UNKNOWN
     return Match(identity, distance, threshold, second, second_distance, second_distance - distance, name)
+
+
+def drop_near_ties(matches: Sequence[Match], ratio: float) -> list[Match]:
+    """Call unknown whose nearest person is not nearer than ``ratio`` times the runner-up (the ratio test of Lowe 2004, section 7.1).
+
+    A threshold keeps strangers out. It says nothing about two enrolled people who look alike, between whom a small lead is chance.
+    """
+    return [replace(one, identity=UNKNOWN) if one.distance > ratio * one.runner_up_distance else one for one in matches]
 
 
 def pool(embeddings: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:

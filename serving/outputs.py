@@ -18,7 +18,7 @@ from serving.annotated import write_video
 from serving.boxes import Boxes, boxes_of
 from serving.gallery import Gallery
 from serving.job import Camera, Job
-from serving.matching import UNKNOWN, Match, identify
+from serving.matching import UNKNOWN, Match, drop_near_ties, identify
 from serving.presence import one_at_a_time
 from serving.rescoring import identify_rescored
 from serving.runs import CameraRun
@@ -78,7 +78,7 @@ DETECTIONS = pa.schema(
 def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float, scorer: PairScorer | None) -> list[Match]:
     if scorer is not None:
         return identify_rescored(embeddings, gallery, threshold, scorer, job.policy, job.top_k)
-    return identify(embeddings, gallery, threshold, job.policy, job.top_k)
+    return drop_near_ties(identify(embeddings, gallery, threshold, job.policy, job.top_k), job.ratio_test)
 
 
 def write_outputs(
@@ -202,14 +202,12 @@ def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: 
 
 
 def certainty(match: Match) -> float:
-    """How far a decision is from tipping over, as a distance: to the threshold, and for a name also to the runner-up.
+    """How far a decision is from tipping over, as a distance: to the threshold, and within it also to the runner-up.
 
     Small means uncertain; sightings are shown in this order.
     """
     to_threshold = min(abs(match.threshold - match.distance), 2.0)
-    if match.identity == UNKNOWN:
-        return to_threshold
-    return min(to_threshold, match.margin)
+    return min(to_threshold, match.margin) if match.distance <= match.threshold else to_threshold
 
 
 def _finite(distance: float) -> float | None:

@@ -96,7 +96,14 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
         "job_key": job.key(),
         "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
         "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
-        "decision": {"policy": job.policy, "top_k": job.top_k, "rescore": job.rescore, "threshold": threshold, "from": threshold_from},
+        "decision": {
+            "policy": job.policy,
+            "top_k": job.top_k,
+            "ratio_test": job.ratio_test,
+            "rescore": job.rescore,
+            "threshold": threshold,
+            "from": threshold_from,
+        },
         "problems": _problems(runs),
     }
     summary = write_outputs(job, runs, gallery, threshold, scorer, work, out, facts, began)

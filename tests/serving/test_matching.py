@@ -8,7 +8,7 @@ from reid.card import InputSpec, ModelCard, ModelFile, Threshold
 from reid.errors import ReidError, UsageError
 from reid.evaluation.policies import POLICIES, person_distances
 from serving.gallery import Gallery
-from serving.matching import UNKNOWN, calibrated_threshold, identify, pool, verify_pair
+from serving.matching import UNKNOWN, Match, calibrated_threshold, decide, drop_near_ties, identify, pool, verify_pair
 
 
 def unit(rows: object) -> np.ndarray:
@@ -55,6 +55,17 @@ def test_the_threshold_itself_is_accepted_and_what_is_beyond_is_unknown(gallery:
     assert outside.nearest == "anna"
     assert outside.distance == distance
     assert (outside.runner_up, outside.runner_up_distance, outside.margin) == (None, inf, inf)
+
+
+def test_a_name_needs_a_lead_over_the_runner_up() -> None:
+    def decided(distance: float, second: float) -> Match:
+        return decide([("anna", distance), ("bert", second)], 0.8)
+
+    clear, tie, edge, far = decided(0.4, 0.6), decided(0.5, 0.55), decided(0.45, 0.5), decided(0.9, 0.95)
+    kept = drop_near_ties([clear, tie, edge, far, decide([("anna", 0.7)], 0.8), decide([], 0.8)], 0.9)
+    assert [one.identity for one in kept] == ["anna", UNKNOWN, "anna", UNKNOWN, "anna", UNKNOWN]
+    assert (kept[1].nearest, kept[1].distance, kept[1].runner_up) == ("anna", 0.5, "bert")
+    assert drop_near_ties([clear, tie, edge, far], 1.0) == [clear, tie, edge, far]
 
 
 @pytest.mark.parametrize("policy", POLICIES)

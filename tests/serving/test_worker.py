@@ -91,6 +91,22 @@ def test_the_learned_metric_decides_between_the_near(place: Path, tmp_path: Path
     assert names[0]
 
 
+def test_nobody_is_named_between_two_who_look_alike(place: Path, tmp_path: Path) -> None:
+    shutil.copy(place / "gallery.db", tmp_path / "twins.db")
+    embedder = load(place / "model")
+    with Gallery.open(tmp_path / "twins.db", embedder.fingerprint) as gallery:
+        gallery.enroll("twin", embedder([np.ascontiguousarray(person("anna")[:, :, ::-1])]))
+    named = {}
+    for ratio in (0.95, 1.0):
+        job = job_of(place, "twins", [WALK], ratio_test=ratio).model_copy(update={"gallery": str(tmp_path / "twins.db")})
+        rows = pq.read_table(run_job(job, tmp_path / f"out{ratio}").out / "sightings.parquet").to_pylist()
+        assert {rows[0]["nearest"], rows[0]["runner_up"]} == {"0001", "twin"}
+        assert rows[0]["certainty"] < 0.01
+        named[ratio] = [row["identity"] for row in rows]
+    assert named[0.95] == ["unknown", "0002", "unknown"]
+    assert named[1.0] in (["0001", "0002", "unknown"], ["twin", "0002", "unknown"])
+
+
 def test_everybody_is_seen_and_named(place: Path, done: Path) -> None:
     score = score_job(done, {"hall": place / "gt.txt"}).total
     assert score.naming.right == 3
@@ -138,6 +154,7 @@ def test_the_record_says_what_was_done_with_what(place: Path, done: Path) -> Non
     assert record["decision"] == {
         "policy": "min",
         "top_k": 3,
+        "ratio_test": 0.95,
         "rescore": False,
         "threshold": 0.35,
         "from": "model card, calibrated for one tracklet",
