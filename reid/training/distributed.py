@@ -107,10 +107,12 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(maps)
         axes, shape = (0, 2, 3), (1, -1, 1, 1)
-        size = maps.new_tensor([maps.numel() / maps.shape[1]])
-        total = _Sum.apply(torch.cat([maps.sum(axes), size]))
+        # In bfloat16 the count itself would be rounded, and sums to two digits.
+        rows = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        size = rows.new_tensor([rows.numel() / rows.shape[1]])
+        total = _Sum.apply(torch.cat([rows.sum(axes), size]))
         count, mean = total[-1].detach(), total[:-1] / total[-1].detach()
-        centred = maps - mean.view(shape)
+        centred = rows - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(axes)) / count
         with torch.no_grad():
             assert self.running_mean is not None
@@ -121,7 +123,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), self.momentum)
         normal = centred * torch.rsqrt(variance + self.eps).view(shape)
-        return normal if self.weight is None else normal * self.weight.view(shape) + self.bias.view(shape)
+        if self.weight is not None:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(maps.dtype)
 
 
 def share_batch_statistics(module: nn.Module) -> None:
