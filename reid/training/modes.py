@@ -1,7 +1,7 @@
 """Ways to run the trunk: memory layout, precision, frozen or not."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -25,19 +25,15 @@ def half_precision(precision: str) -> bool:
         return precision == "bfloat16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    able = torch.cpu.get_capabilities()
+    able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 @contextmanager
 def forward_mode(device: torch.device, half: bool) -> Iterator[None]:
     """How the trunk runs forward while it trains."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=half):
-        if device.type == "cpu":
-            with CpuOperations():
-                yield
-        else:
-            yield
+    with torch.autocast(device.type, torch.bfloat16, enabled=half), CpuOperations() if device.type == "cpu" else nullcontext():
+        yield
 
 
 def freeze(trunk: nn.Module, frozen: bool) -> None:

@@ -1,7 +1,9 @@
 """Two workers against one with the joined batch: processes that talk through gloo."""
 
-from multiprocessing.context import ForkServerContext
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +50,20 @@ def step(name: str, ranks: Ranks) -> dict[str, torch.Tensor]:
     return {"loss": output.value.detach()} | result | statistics
 
 
+def started(forks: ForkServerContext, target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[ForkServerProcess]:
+    """A process for each tuple of arguments."""
+    processes = [forks.Process(target=target, args=one, daemon=True) for one in arguments]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def finish(processes: list[ForkServerProcess]) -> None:
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+
+
 def work(name: str, rank: int, size: int, folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     save_file({key: value.contiguous() for key, value in step(name, Ranks.present()).items()}, folder / f"{rank}.safetensors")
@@ -56,12 +72,7 @@ def work(name: str, rank: int, size: int, folder: Path) -> None:
 
 @pytest.mark.parametrize(("name", "size"), [("batch_hard", 2), ("quadruplet", 2), ("multi_similarity", 3)])
 def test_workers_together_do_what_one_does_with_the_joined_batch(name: str, size: int, forks: ForkServerContext, tmp_path: Path) -> None:
-    processes = [forks.Process(target=work, args=(name, rank, size, tmp_path), daemon=True) for rank in range(size)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    finish(started(forks, work, [(name, rank, size, tmp_path) for rank in range(size)]))
     alone = step(name, ALONE)
     assert sum(key.startswith("model.") for key in alone) >= 7
     for rank in range(size):
@@ -89,12 +100,7 @@ def normalise_part(rank: int, folder: Path) -> None:
 
 
 def test_statistics_of_bfloat16_are_float32s(forks: ForkServerContext, tmp_path: Path) -> None:
-    processes = [forks.Process(target=normalise_part, args=(rank, tmp_path), daemon=True) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    finish(started(forks, normalise_part, [(rank, tmp_path) for rank in range(2)]))
     exact, maps = nn.BatchNorm2d(6), half_maps().float().requires_grad_()
     normal = exact(maps)
     (normal**3).sum().backward()
@@ -123,14 +129,9 @@ def test_a_whole_training_by_two_workers_ends_near_that_of_one(
     together, alone = tmp_path / "together", tmp_path / "alone"
     together.mkdir()
     alone.mkdir()
-    arguments = [(params, tiny_catalog, rank, 2, tmp_path / "meet", together) for rank in (0, 1)]
-    processes = [forks.Process(target=train_part, args=one, daemon=True) for one in arguments]
-    for process in processes:
-        process.start()
+    processes = started(forks, train_part, [(params, tiny_catalog, rank, 2, tmp_path / "meet", together) for rank in (0, 1)])
     figures = run_training(with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, alone)
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    finish(processes)
     one, two = load_file(alone / "model.safetensors"), load_file(together / "model.safetensors")
     statistics = [key for key in one if key.endswith("running_mean")]
     assert statistics
