@@ -113,7 +113,11 @@ class EmbeddingModel(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features before BN, ``(B, D)``, of normalised float images ``(B, 3, H, W)``."""
-        return self.reduction(self.pooling(self.backbone(images)))
+        return self.head(self.backbone(images))
+
+    def head(self, maps: torch.Tensor) -> torch.Tensor:
+        """Features before BN, ``(B, D)``, of the trunk's maps ``(B, C, h, w)``."""
+        return self.reduction(self.pooling(maps))
 
     def trunk_parameters(self) -> list[nn.Parameter]:
         """What the features before the BN-neck depend on."""

@@ -19,13 +19,14 @@ from reid.data.sampling import HierarchicalSampler, PKSampler
 from reid.data.transforms import Augmentation, augment, erase
 from reid.errors import ReidError
 from reid.evaluation import rank_gallery
+from reid.heap import pass_over_old_objects
 from reid.losses import CombinedLoss
 from reid.models.embedder import EmbeddingModel, normalise
 from reid.models.inference import embed_images, extract_features
 from reid.training.averaging import AveragedWeights
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
-from reid.training.modes import forward_mode, freeze, half_precision, layout
+from reid.training.modes import freeze, half_precision, layout, training_pass
 from reid.training.objective import features_by_term
 from reid.training.out_of_memory import memory_advice
 from reid.training.schedule import SCHEDULES
@@ -116,6 +117,7 @@ def train(
     optimizer = torch.optim.AdamW(
         [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    forward = training_pass(model.train(), half_precision(settings.precision))
     averaged = AveragedWeights(model, settings.ema)
     states = {"model": model, "objective": objective, "averaged": averaged}
     position: dict[str, Any] = {"epoch": 0, "step": 0, "elapsed": 0.0}
@@ -132,8 +134,8 @@ def train(
             tree = ClassTree.from_embeddings(extract_features(model, data.images), data.labels, levels=hierarchy.levels)
             objective.terms["hierarchical"].set_tree(tree)  # type: ignore[operator]
             sampler = _hierarchical_sampler(tree, data, settings, hierarchy, seed)
-        with memory_advice(settings.identities, settings.images):
-            figures = _run_epoch(model, objective, averaged, optimizer, sampler, data, settings, position, seed, on_step, ranks)
+        with memory_advice(settings.identities, settings.images), pass_over_old_objects():
+            figures = _run_epoch(model, forward, objective, averaged, optimizer, sampler, data, settings, position, seed, on_step, ranks)
         seconds = ranks.agree(time.perf_counter() - started)
         position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
         figures["images_per_second"] = figures.pop("images") / seconds
@@ -190,6 +192,7 @@ def _passes(sampler: _Batches, epoch: int) -> Iterator[list[int]]:
 
 def _run_epoch(
     model: EmbeddingModel,
+    forward: Callable[[Tensor], Tensor],
     objective: CombinedLoss,
     averaged: AveragedWeights,
     optimizer: torch.optim.Optimizer,
@@ -209,7 +212,7 @@ def _run_epoch(
     sums: dict[str, float] = defaultdict(float)
     model.train()
     objective.train()
-    device, half = next(model.parameters()).device, half_precision(settings.precision)
+    device = next(model.parameters()).device
     started, count, images = time.perf_counter(), 0, 0
     for batch in _passes(sampler, epoch):
         elapsed = position["elapsed"] + ranks.agree(time.perf_counter() - started)
@@ -225,8 +228,7 @@ def _run_epoch(
         pixels = erase(normalise(pixels), settings.erasing, generator)
         # Every worker draws the whole batch's augmentation, so that the batch is the same whatever the number of workers.
         own = pixels[ranks.part(len(batch))].to(device, memory_format=layout(settings.channels_last))
-        with forward_mode(device, half):
-            features = model(own)
+        features = forward(own)
         features = ranks.gather(features.float(), len(batch))
         labels = torch.from_numpy(data.labels[np.asarray(batch)]).to(device)
         # The losses refuse embeddings that are not finite; asked first, so that the message can name the files.

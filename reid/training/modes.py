@@ -1,14 +1,14 @@
 """Ways to run the trunk: memory layout, precision, frozen or not."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from reid.training.cpu_operations import CpuOperations
+from reid.models.embedder import EmbeddingModel
+from reid.training.on_cpu.trunk import CpuTrunk
 
-__all__ = ["forward_mode", "freeze", "half_precision", "layout"]
+__all__ = ["freeze", "half_precision", "layout", "training_pass"]
 
 
 def layout(channels_last: bool) -> torch.memory_format:
@@ -29,11 +29,16 @@ def half_precision(precision: str) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-@contextmanager
-def forward_mode(device: torch.device, half: bool) -> Iterator[None]:
-    """How the trunk runs forward while it trains."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=half), CpuOperations() if device.type == "cpu" else nullcontext():
-        yield
+def training_pass(model: EmbeddingModel, half: bool) -> Callable[[Tensor], Tensor]:
+    """How the features of a batch are calculated while ``model``, which is in training mode, trains where it is."""
+    device = next(model.parameters()).device
+    trunk = CpuTrunk(model.backbone) if device.type == "cpu" else model.backbone
+
+    def features(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            return model.head(trunk(images))
+
+    return features
 
 
 def freeze(trunk: nn.Module, frozen: bool) -> None:

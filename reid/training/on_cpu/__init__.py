@@ -1,0 +1,1 @@
+"""How a trunk trains on a processor: its own passes for what torch does slowly there."""
