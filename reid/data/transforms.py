@@ -56,7 +56,8 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         brightness = 255 * j * 0.5 * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
         pixels = moved.float()
         mean = pixels.mean(dim=(1, 2), keepdim=True)
-        moved = ((pixels - mean) * contrast + mean * gain + brightness).round_().clamp_(0, 255).to(torch.uint8)
+        offset = mean * (gain - contrast) + brightness
+        moved = pixels.mul_(contrast).add_(offset).round_().clamp_(0, 255).to(torch.uint8)
     return moved
 
 
@@ -64,7 +65,9 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Set a rectangle (2 to 33 % of the area, side ratio 0.3 to 3.3) of a random ``share`` of the images to 0, the mean.
 
     Args:
-        images: (B, 3, H, W) float32, normalised.
+        images: (B, 3, H, W) float32, normalised; changed in place and returned.
+        share: of the images.
+        generator: the only source of chance.
     """
     count, _, height, width = images.shape
     draw = torch.rand(5, count, generator=generator)
@@ -78,4 +81,4 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     inside_y = (y >= top) & (y < top + tall[:, None])
     inside_x = (x >= left) & (x < left + wide[:, None])
     gone = inside_y[:, :, None] & inside_x[:, None, :] & (draw[4] < share)[:, None, None]
-    return images.masked_fill(gone[:, None], 0.0)
+    return images.masked_fill_(gone[:, None], 0.0)

@@ -212,7 +212,7 @@ def _run_epoch(
     sums: dict[str, float] = defaultdict(float)
     model.train()
     objective.train()
-    device = next(model.parameters()).device
+    device, trunk_parameters = next(model.parameters()).device, model.trunk_parameters()
     started, count, images = time.perf_counter(), 0, 0
     for batch in _passes(sampler, epoch):
         elapsed = position["elapsed"] + ranks.agree(time.perf_counter() - started)
@@ -239,7 +239,7 @@ def _run_epoch(
             raise ReidError(f"{what} not finite at step {position['step']}: lower train.learning_rate; the batch held {names}")
         optimizer.zero_grad(set_to_none=True)
         output.value.backward()
-        ranks.sum_gradients(model.trunk_parameters())
+        ranks.sum_gradients(trunk_parameters)
         if settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], settings.gradient_clip)
         optimizer.step()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from reid.training.on_cpu.team import Loop, address, barrier, compile_loop, narrow, thread_number, widen
+from reid.training.on_cpu.team import Loop, address, barrier, compile_loop, narrow, thread_count, thread_number, widen
 
 __all__ = ["NormClamp"]
 
@@ -89,17 +89,16 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
     """
 
     def forward(data: Any) -> None:
-        given = numba.carray(data, (12,), np.int64)
-        threads, rows, channels = given[0], given[1], given[2]
-        inputs = numba.carray(address(given[3]), (rows, channels), stored)
-        outputs = numba.carray(address(given[4]), (rows, channels), stored)
-        weight = numba.carray(address(given[5]), (channels,), np.float32)
-        bias = numba.carray(address(given[6]), (channels,), np.float32)
-        moments = numba.carray(address(given[7]), (2, channels), np.float32)
-        settings = numba.carray(address(given[8]), (4,), np.float64)
-        sums = numba.carray(address(given[9]), (threads, 4, channels), np.float64)
-        floats = numba.carray(address(given[9]), (threads, 8, channels), np.float32)
-        thread = np.int64(thread_number())
+        given = numba.carray(data, (11,), np.int64)
+        rows, channels, threads, thread = given[0], given[1], np.int64(thread_count()), np.int64(thread_number())
+        inputs = numba.carray(address(given[2]), (rows, channels), stored)
+        outputs = numba.carray(address(given[3]), (rows, channels), stored)
+        weight = numba.carray(address(given[4]), (channels,), np.float32)
+        bias = numba.carray(address(given[5]), (channels,), np.float32)
+        moments = numba.carray(address(given[6]), (2, channels), np.float32)
+        settings = numba.carray(address(given[7]), (4,), np.float64)
+        sums = numba.carray(address(given[8]), (threads, 4, channels), np.float64)
+        floats = numba.carray(address(given[8]), (threads, 8, channels), np.float32)
         begin, end = rows * thread // threads, rows * (thread + 1) // threads
         total, own = sums[thread], floats[thread]
         first, second, origin = own[4], own[5], own[6]
@@ -143,8 +142,8 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
             mean[c], scale[c] = origin[c] + moved, weight[c] * inverse
             if thread == 0:
                 moments[0, c], moments[1, c] = origin[c] + moved, inverse
-                running_mean = numba.carray(address(given[10]), (channels,), np.float32)
-                running_variance = numba.carray(address(given[11]), (channels,), np.float32)
+                running_mean = numba.carray(address(given[9]), (channels,), np.float32)
+                running_variance = numba.carray(address(given[10]), (channels,), np.float32)
                 running_mean[c] += settings[1] * (origin[c] + moved - running_mean[c])
                 running_variance[c] += settings[1] * (variance * rows / (rows - 1) - running_variance[c])
         low, high = np.float32(settings[2]), np.float32(settings[3])
@@ -156,20 +155,19 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
                 there[c] = narrow(high if value > high else value, there[c])
 
     def backward(data: Any) -> None:
-        given = numba.carray(data, (13,), np.int64)
-        threads, rows, channels = given[0], given[1], given[2]
-        inputs = numba.carray(address(given[3]), (rows, channels), stored)
-        of_inputs = numba.carray(address(given[4]), (rows, channels), stored)
-        weight = numba.carray(address(given[5]), (channels,), np.float32)
-        bias = numba.carray(address(given[6]), (channels,), np.float32)
-        moments = numba.carray(address(given[7]), (2, channels), np.float32)
-        settings = numba.carray(address(given[8]), (4,), np.float64)
-        sums = numba.carray(address(given[9]), (threads, 4, channels), np.float64)
-        floats = numba.carray(address(given[9]), (threads, 8, channels), np.float32)
-        slopes = numba.carray(address(given[10]), (rows, channels), stored)
-        of_weight = numba.carray(address(given[11]), (channels,), np.float32)
-        of_bias = numba.carray(address(given[12]), (channels,), np.float32)
-        thread = np.int64(thread_number())
+        given = numba.carray(data, (12,), np.int64)
+        rows, channels, threads, thread = given[0], given[1], np.int64(thread_count()), np.int64(thread_number())
+        inputs = numba.carray(address(given[2]), (rows, channels), stored)
+        of_inputs = numba.carray(address(given[3]), (rows, channels), stored)
+        weight = numba.carray(address(given[4]), (channels,), np.float32)
+        bias = numba.carray(address(given[5]), (channels,), np.float32)
+        moments = numba.carray(address(given[6]), (2, channels), np.float32)
+        settings = numba.carray(address(given[7]), (4,), np.float64)
+        sums = numba.carray(address(given[8]), (threads, 4, channels), np.float64)
+        floats = numba.carray(address(given[8]), (threads, 8, channels), np.float32)
+        slopes = numba.carray(address(given[9]), (rows, channels), stored)
+        of_weight = numba.carray(address(given[10]), (channels,), np.float32)
+        of_bias = numba.carray(address(given[11]), (channels,), np.float32)
         begin, end = rows * thread // threads, rows * (thread + 1) // threads
         total, own = sums[thread], floats[thread]
         first, second, scale = own[4], own[5], own[6]

@@ -16,11 +16,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["address", "available", "barrier", "compile_loop", "narrow", "thread_number", "widen"]
+__all__ = ["address", "available", "barrier", "compile_loop", "narrow", "thread_count", "thread_number", "widen"]
 
 Loop = Callable[..., None]
 
-_SYMBOLS = ("omp_get_thread_num", "GOMP_barrier")
+_SYMBOLS = ("omp_get_num_threads", "omp_get_thread_num", "GOMP_barrier")
+thread_count = types.ExternalFunction("omp_get_num_threads", types.int32())
 thread_number = types.ExternalFunction("omp_get_thread_num", types.int32())
 barrier = types.ExternalFunction("GOMP_barrier", types.void())
 
@@ -47,20 +48,19 @@ def compile_loop(function: Callable[[Any], None], *, keep: bool = True) -> Loop:
     """Compile a loop for the threads, which must be :func:`available`.
 
     Args:
-        function: takes the address of its arguments, 64-bit integers of which the first is the number of threads. All threads run it at
-            once and tell themselves apart by ``thread_number()``.
+        function: takes the address of its arguments, 64-bit integers. All threads run it at once and tell themselves apart by
+            ``thread_number()``; they are ``thread_count()``, which the environment can make fewer than torch's.
         keep: on disk between runs. Numba notices a change in the file of ``function`` alone: after one in this file remove what it kept.
 
     Returns:
-        A function of those integers without the first.
+        A function of those integers.
     """
     library = _library()
     assert library is not None
     compiled = numba.cfunc(types.void(types.voidptr), cache=keep, error_model="numpy")(function)
 
     def loop(*arguments: int) -> None:
-        threads = torch.get_num_threads()
-        library.GOMP_parallel(compiled.address, (ctypes.c_int64 * (1 + len(arguments)))(threads, *arguments), threads, 0)
+        library.GOMP_parallel(compiled.address, (ctypes.c_int64 * len(arguments))(*arguments), torch.get_num_threads(), 0)
 
     return loop
 

@@ -2,6 +2,10 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -14,7 +18,7 @@ from reid.models.embedder import EmbeddingModel
 from reid.training.modes import half_precision, training_pass
 from reid.training.on_cpu import team
 from reid.training.on_cpu.batch_norm import NormClamp
-from reid.training.on_cpu.team import address, barrier, compile_loop, narrow, thread_number, widen
+from reid.training.on_cpu.team import address, barrier, compile_loop, narrow, thread_count, thread_number, widen
 from reid.training.on_cpu.trunk import CpuTrunk
 
 BACKBONES = ["mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "osnet_x0_25", "resnet18"]
@@ -206,9 +210,9 @@ def test_without_threads_to_lend_and_in_another_layout_torch_normalises(clamp: n
 
 def test_bits_of_bfloat16_are_torchs() -> None:
     def copy_numbers(data) -> None:
-        given = numba.carray(data, (4,), np.int64)
-        wide, short = numba.carray(address(given[1]), (given[3],), np.float32), numba.carray(address(given[2]), (given[3],), np.uint16)
-        for i in range(given[3]):
+        given = numba.carray(data, (3,), np.int64)
+        wide, short = numba.carray(address(given[0]), (given[2],), np.float32), numba.carray(address(given[1]), (given[2],), np.uint16)
+        for i in range(given[2]):
             short[i] = narrow(wide[i], short[i])
             wide[i] = widen(short[i])
 
@@ -226,9 +230,8 @@ def test_bits_of_bfloat16_are_torchs() -> None:
 
 def test_every_thread_of_torch_runs_a_loop_and_all_meet(threads: int) -> None:
     def meet(data) -> None:
-        given = numba.carray(data, (2,), np.int64)
-        came = numba.carray(address(given[1]), (2, given[0]), np.int64)
-        own = thread_number()
+        given = numba.carray(data, (1,), np.int64)
+        came, own = numba.carray(address(given[0]), (2, thread_count()), np.int64), thread_number()
         came[0, own] = 1
         barrier()
         came[1, own] = came[0].sum()
@@ -236,6 +239,27 @@ def test_every_thread_of_torch_runs_a_loop_and_all_meet(threads: int) -> None:
     came = torch.zeros(2, threads, dtype=torch.int64)
     compile_loop(meet, keep=False)(came.data_ptr())
     assert came.tolist() == [[1] * threads, [threads] * threads]
+
+
+@pytest.mark.parametrize("limit", ["OMP_THREAD_LIMIT=1", "OMP_DYNAMIC=true"])
+def test_with_fewer_threads_than_torch_asks_for_no_row_is_left_out(limit: str) -> None:
+    script = """
+import torch
+from reid.training.on_cpu.batch_norm import NormClamp
+torch.set_num_threads(3)
+maps = torch.randn(64, 4, 2, 2).to(memory_format=torch.channels_last)
+norm = torch.nn.BatchNorm2d(4)
+print(float((NormClamp(norm, -torch.inf, torch.inf)(maps) - norm(maps)).abs().max()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | dict([limit.split("=")]),
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1e-5
 
 
 @pytest.mark.parametrize("able", ["avx512_bf16", "amx_bf16", None])
