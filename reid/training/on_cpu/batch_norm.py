@@ -82,6 +82,21 @@ def _loops(dtype: torch.dtype) -> tuple[Loop, Loop]:
     return compile_loop(forward), compile_loop(backward)
 
 
+@numba.njit
+def _matrix(place: int, rows: int, channels: int, stored: Any) -> Any:
+    return numba.carray(address(place), (rows, channels), stored)
+
+
+@numba.njit(error_model="numpy")
+def _totals(sums: Any, channel: int) -> tuple[float, float]:
+    """Over all threads."""
+    first, second = 0.0, 0.0
+    for thread in range(len(sums)):
+        first += sums[thread, 0, channel]
+        second += sums[thread, 1, channel]
+    return first, second
+
+
 def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
     """The two passes over rows of ``stored`` numbers.
 
@@ -91,135 +106,89 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
     def forward(data: Any) -> None:
         given = numba.carray(data, (11,), np.int64)
         rows, channels, threads, thread = given[0], given[1], np.int64(thread_count()), np.int64(thread_number())
-        inputs = numba.carray(address(given[2]), (rows, channels), stored)
-        outputs = numba.carray(address(given[3]), (rows, channels), stored)
-        weight = numba.carray(address(given[4]), (channels,), np.float32)
-        bias = numba.carray(address(given[5]), (channels,), np.float32)
-        moments = numba.carray(address(given[6]), (2, channels), np.float32)
-        settings = numba.carray(address(given[7]), (4,), np.float64)
+        inputs, outputs = _matrix(given[2], rows, channels, stored), _matrix(given[3], rows, channels, stored)
+        weight, bias = _matrix(given[4], 1, channels, np.float32)[0], _matrix(given[5], 1, channels, np.float32)[0]
+        epsilon, momentum, low, high = _matrix(given[7], 1, 4, np.float64)[0]
         sums = numba.carray(address(given[8]), (threads, 4, channels), np.float64)
-        floats = numba.carray(address(given[8]), (threads, 8, channels), np.float32)
+        first, second, origin, _ = numba.carray(address(given[8]), (threads, 8, channels), np.float32)[thread, 4:]
         begin, end = rows * thread // threads, rows * (thread + 1) // threads
-        total, own = sums[thread], floats[thread]
-        first, second, origin = own[4], own[5], own[6]
+        sums[thread, :2] = 0
         # Sums of squares lose digits where the mean is far from zero; some row is near it.
         for c in range(channels):
             origin[c] = widen(inputs[0, c])
-            total[0, c] = total[1, c] = 0.0
         for block in range(begin, end, _BLOCK):
-            stop = min(end, block + _BLOCK)
-            for c in range(channels):
-                first[c] = second[c] = np.float32(0)
-            row = block
-            while row + 4 <= stop:
-                a, b, d, e = inputs[row], inputs[row + 1], inputs[row + 2], inputs[row + 3]
+            first[:] = 0
+            second[:] = 0
+            for row in range(block, min(end, block + _BLOCK)):
                 for c in range(channels):
-                    p, q = widen(a[c]) - origin[c], widen(b[c]) - origin[c]
-                    r, s = widen(d[c]) - origin[c], widen(e[c]) - origin[c]
-                    first[c] += (p + q) + (r + s)
-                    second[c] += (p * p + q * q) + (r * r + s * s)
-                row += 4
-            while row < stop:
-                for c in range(channels):
-                    p = widen(inputs[row, c]) - origin[c]
-                    first[c] += p
-                    second[c] += p * p
-                row += 1
-            for c in range(channels):
-                total[0, c] += first[c]
-                total[1, c] += second[c]
+                    moved = widen(inputs[row, c]) - origin[c]
+                    first[c] += moved
+                    second[c] += moved * moved
+            sums[thread, 0] += first
+            sums[thread, 1] += second
         barrier()
+        moments = _matrix(given[6], 2, channels, np.float32)
+        running_mean, running_variance = _matrix(given[9], 1, channels, np.float32)[0], _matrix(given[10], 1, channels, np.float32)[0]
         mean, scale = first, second
         for c in range(channels):
-            moved, square = 0.0, 0.0
-            for t in range(threads):
-                moved += sums[t, 0, c]
-                square += sums[t, 1, c]
+            moved, square = _totals(sums, c)
             moved /= rows
             variance = square / rows - moved * moved
             variance = 0.0 if variance < 0 else variance  # and not max(): what is not a number stays so
-            inverse = 1 / np.sqrt(variance + settings[0])
+            inverse = 1 / np.sqrt(variance + epsilon)
             mean[c], scale[c] = origin[c] + moved, weight[c] * inverse
             if thread == 0:
                 moments[0, c], moments[1, c] = origin[c] + moved, inverse
-                running_mean = numba.carray(address(given[9]), (channels,), np.float32)
-                running_variance = numba.carray(address(given[10]), (channels,), np.float32)
-                running_mean[c] += settings[1] * (origin[c] + moved - running_mean[c])
-                running_variance[c] += settings[1] * (variance * rows / (rows - 1) - running_variance[c])
-        low, high = np.float32(settings[2]), np.float32(settings[3])
+                running_mean[c] += momentum * (origin[c] + moved - running_mean[c])
+                running_variance[c] += momentum * (variance * rows / (rows - 1) - running_variance[c])
+        least, most = np.float32(low), np.float32(high)
         for row in range(begin, end):
-            here, there = inputs[row], outputs[row]
             for c in range(channels):
-                value = (widen(here[c]) - mean[c]) * scale[c] + bias[c]
-                value = low if value < low else value
-                there[c] = narrow(high if value > high else value, there[c])
+                value = (widen(inputs[row, c]) - mean[c]) * scale[c] + bias[c]
+                value = least if value < least else value
+                outputs[row, c] = narrow(most if value > most else value, outputs[row, c])
 
     def backward(data: Any) -> None:
         given = numba.carray(data, (12,), np.int64)
         rows, channels, threads, thread = given[0], given[1], np.int64(thread_count()), np.int64(thread_number())
-        inputs = numba.carray(address(given[2]), (rows, channels), stored)
-        of_inputs = numba.carray(address(given[3]), (rows, channels), stored)
-        weight = numba.carray(address(given[4]), (channels,), np.float32)
-        bias = numba.carray(address(given[5]), (channels,), np.float32)
-        moments = numba.carray(address(given[6]), (2, channels), np.float32)
-        settings = numba.carray(address(given[7]), (4,), np.float64)
+        inputs, of_inputs = _matrix(given[2], rows, channels, stored), _matrix(given[3], rows, channels, stored)
+        weight, bias = _matrix(given[4], 1, channels, np.float32)[0], _matrix(given[5], 1, channels, np.float32)[0]
+        mean, inverse = _matrix(given[6], 2, channels, np.float32)
+        _, _, low, high = _matrix(given[7], 1, 4, np.float64)[0]
         sums = numba.carray(address(given[8]), (threads, 4, channels), np.float64)
-        floats = numba.carray(address(given[8]), (threads, 8, channels), np.float32)
-        slopes = numba.carray(address(given[9]), (rows, channels), stored)
-        of_weight = numba.carray(address(given[10]), (channels,), np.float32)
-        of_bias = numba.carray(address(given[11]), (channels,), np.float32)
+        first, second, scale, _ = numba.carray(address(given[8]), (threads, 8, channels), np.float32)[thread, 4:]
+        slopes = _matrix(given[9], rows, channels, stored)
         begin, end = rows * thread // threads, rows * (thread + 1) // threads
-        total, own = sums[thread], floats[thread]
-        first, second, scale = own[4], own[5], own[6]
-        low, high, nothing = np.float32(settings[2]), np.float32(settings[3]), np.float32(0)
-        mean = moments[0]
+        least, most, nothing = np.float32(low), np.float32(high), np.float32(0)
+        sums[thread, :2] = 0
         for c in range(channels):
-            scale[c] = weight[c] * moments[1, c]
-            total[0, c] = total[1, c] = 0.0
+            scale[c] = weight[c] * inverse[c]
         for block in range(begin, end, _BLOCK):
-            stop = min(end, block + _BLOCK)
-            for c in range(channels):
-                first[c] = second[c] = nothing
-            row = block
-            while row + 2 <= stop:
-                a, b, d, e = inputs[row], inputs[row + 1], slopes[row], slopes[row + 1]
+            first[:] = 0
+            second[:] = 0
+            for row in range(block, min(end, block + _BLOCK)):
                 for c in range(channels):
-                    p, q = widen(a[c]) - mean[c], widen(b[c]) - mean[c]
-                    x, y = p * scale[c] + bias[c], q * scale[c] + bias[c]
-                    r = nothing if (x <= low) | (x >= high) else widen(d[c])
-                    s = nothing if (y <= low) | (y >= high) else widen(e[c])
-                    first[c] += r + s
-                    second[c] += r * p + s * q
-                row += 2
-            while row < stop:
-                for c in range(channels):
-                    p = widen(inputs[row, c]) - mean[c]
-                    x = p * scale[c] + bias[c]
-                    r = nothing if (x <= low) | (x >= high) else widen(slopes[row, c])
-                    first[c] += r
-                    second[c] += r * p
-                row += 1
-            for c in range(channels):
-                total[0, c] += first[c]
-                total[1, c] += second[c]
+                    centred = widen(inputs[row, c]) - mean[c]
+                    output = centred * scale[c] + bias[c]
+                    slope = nothing if (output <= least) | (output >= most) else widen(slopes[row, c])
+                    first[c] += slope
+                    second[c] += slope * centred
+            sums[thread, 0] += first
+            sums[thread, 1] += second
         barrier()
+        of_weight, of_bias = _matrix(given[10], 1, channels, np.float32)[0], _matrix(given[11], 1, channels, np.float32)[0]
         constant, factor = first, second
         for c in range(channels):
-            of_sum, of_product = 0.0, 0.0
-            for t in range(threads):
-                of_sum += sums[t, 0, c]
-                of_product += sums[t, 1, c]
-            inverse = np.float64(moments[1, c])
+            of_sum, of_product = _totals(sums, c)
             constant[c] = -of_sum / rows * scale[c]
-            factor[c] = -of_product / rows * inverse * inverse * scale[c]
+            factor[c] = -of_product / rows * inverse[c] * inverse[c] * scale[c]
             if thread == 0:
-                of_weight[c], of_bias[c] = of_product * inverse, of_sum
+                of_weight[c], of_bias[c] = of_product * inverse[c], of_sum
         for row in range(begin, end):
-            here, slope, there = inputs[row], slopes[row], of_inputs[row]
             for c in range(channels):
-                p = widen(here[c]) - mean[c]
-                x = p * scale[c] + bias[c]
-                r = nothing if (x <= low) | (x >= high) else widen(slope[c])
-                there[c] = narrow(r * scale[c] + (p * factor[c] + constant[c]), there[c])
+                centred = widen(inputs[row, c]) - mean[c]
+                output = centred * scale[c] + bias[c]
+                slope = nothing if (output <= least) | (output >= most) else widen(slopes[row, c])
+                of_inputs[row, c] = narrow(slope * scale[c] + (centred * factor[c] + constant[c]), of_inputs[row, c])
 
     return forward, backward
