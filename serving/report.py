@@ -178,6 +178,8 @@ def _card(row: dict[str, Any], axis: _Axis, record: dict[str, Any], folder: Path
         lines.append(("limit", f"{row['threshold']:.3f}"))
     if row["runner_up"] and row["runner_up_distance"] is not None:
         lines.append(("runner-up", f"{row['runner_up']} {row['runner_up_distance']:.3f}"))
+        if row["identity"] == "unknown" and row["distance"] <= row["threshold"] and not record["job"].get("rescore"):
+            lines.append(("why unknown", "the runner-up is nearly as near"))
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in lines)
     sure = min(row["certainty"] / 0.3, 1.0)
     meter = f'<meter min="0" max="1" low="0.25" high="0.6" optimum="1" value="{sure:.2f}" aria-label="certainty"></meter>'

@@ -101,6 +101,14 @@ def report(tmp_path: Path) -> Path:
     return folder / "report.html"
 
 
+def test_a_card_says_why_somebody_within_the_limit_is_unknown(tmp_path: Path) -> None:
+    tie = sighting("east", 3, "unknown", 70, 80, 0.01) | {"distance": 0.40, "runner_up_distance": 0.41}
+    folder = folder_of(tmp_path / "job", [*ROWS, tie])
+    write_report(folder, folder / "report.html")
+    cards = (folder / "report.html").read_text().split("<article ")[1:]
+    assert [card.split('"')[1] for card in cards if "nearly as near" in card] == ["s-east-3"]
+
+
 def test_the_page_needs_nothing_but_itself(report: Path) -> None:
     text = report.read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text.split("<body>")[0])
