@@ -13,8 +13,8 @@ class Convolution(nn.Module):
     """A Conv2d without a bias, done another way where that is faster:
 
     - One pixel, channels last, in bfloat16: a matrix product. oneDNN's convolution takes a quarter longer.
-    - Depthwise: the gradient of the input comes from the forward kernel. In bfloat16 oneDNN has no other fast one with a stride, where
-      four layers took longer than the rest of MobileNetV2; without a stride the forward kernel takes two thirds of the time.
+    - Depthwise: the gradient of the input comes from the forward kernel, in two thirds of the time. With a stride only in bfloat16, for
+      which oneDNN has no other fast one: four layers took longer than the rest of MobileNetV2.
 
     Args:
         layer: whose weights stay its own.
@@ -32,10 +32,10 @@ class Convolution(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Convolve ``(B, C, h, w)``."""
         half = torch.is_autocast_enabled("cpu")
-        if self.is_depthwise or (half and self.is_pixelwise and maps.is_contiguous(memory_format=torch.channels_last)):
-            maps = maps.to(torch.get_autocast_dtype("cpu")) if half else maps
-            if self.is_pixelwise:
-                return _Pixelwise.apply(maps, self.layer.weight)
+        maps = maps.to(torch.get_autocast_dtype("cpu")) if half else maps
+        if half and self.is_pixelwise and maps.is_contiguous(memory_format=torch.channels_last):
+            return _Pixelwise.apply(maps, self.layer.weight)
+        if self.is_depthwise and (half or self.layer.stride == (1, 1)):
             return _Depthwise.apply(maps, self.layer.weight, self.layer.stride, self.layer.padding)
         return self.layer(maps)
 
