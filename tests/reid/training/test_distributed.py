@@ -135,7 +135,9 @@ def test_a_whole_training_by_two_workers_ends_near_that_of_one(
     one, two = load_file(alone / "model.safetensors"), load_file(together / "model.safetensors")
     statistics = [key for key in one if key.endswith("running_mean")]
     assert statistics
-    assert all(torch.allclose(one[key], two[key], rtol=1e-3, atol=1e-5) for key in statistics)
+    # By a layer's length: some means are nothing but rounding, alone or with their whole layer.
+    for key in statistics:
+        assert (one[key] - two[key]).norm() < 2e-4 * one[key].norm() + 1e-5 * len(one[key]) ** 0.5, key
     assert figures["loss"] == pytest.approx(_figures(together)["loss"], rel=1e-4)
     assert sorted(path.name for path in together.iterdir()) == sorted(path.name for path in alone.iterdir())
 
