@@ -11,6 +11,7 @@ from pipelines.cli_runs import runs_app
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands
+from serving.cli_models import check
 
 __all__ = ["app", "main"]
 
@@ -21,10 +22,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="Weights that a training can start from.", no_args_is_help=True)
+models_app = typer.Typer(help="Model directories, and weights that a training can start from.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 add_commands(app)
+models_app.command()(check)
 for command in (evaluate, compare):
     app.command()(command)
 

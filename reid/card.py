@@ -14,7 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of, write_json
 
-__all__ = ["CARD_NAME", "InputSpec", "ModelCard", "ModelFile", "Threshold", "content_hash", "fingerprint_for", "load_card", "save_card"]
+__all__ = [
+    "CARD_NAME",
+    "InputSpec",
+    "ModelCard",
+    "ModelFile",
+    "SelfTestRecord",
+    "Threshold",
+    "content_hash",
+    "fingerprint_for",
+    "load_card",
+    "save_card",
+]
 
 CARD_NAME = "model.json"
 
@@ -61,6 +72,14 @@ class Threshold(_Frozen):
     top_k: int = Field(default=3, ge=1)
 
 
+class SelfTestRecord(_Frozen):
+    """The directory's self-test (see ``reid.self_test``) and, by precision, the lowest cosine that the exporting machine measured on it."""
+
+    path: str
+    sha256: str
+    lowest: dict[str, float]
+
+
 class ModelCard(_Frozen):
     """Everything outside the weights that a user of the model must know."""
 
@@ -73,6 +92,8 @@ class ModelCard(_Frozen):
     files: dict[str, ModelFile]  # "fp32", "fp16", "int8" (ONNX), "openvino" (IR .xml), "engine_fp32" (TensorRT plan)
     fingerprint: str = ""  # of the embedding space; empty in a hand-written card: then computed from the fp32 file
     thresholds: tuple[Threshold, ...] = ()
+    self_test: SelfTestRecord | None = None  # None in a hand-written card
+    left_out: dict[str, str] = {}  # precisions that were asked for and failed at the export, and why
     backbone: str = ""
     objective: str = ""
     neck_feature: Literal["before_bn", "after_bn", ""] = ""
@@ -115,6 +136,8 @@ def load_card(model_dir: Path | str) -> ModelCard:
     for role, file in card.files.items():
         if not (model_dir / file.path).is_file():
             raise ReidError(f"model card {path} names {file.path} ({role}), which is not there: export the model again")
+    if card.self_test and not (model_dir / card.self_test.path).is_file():
+        raise ReidError(f"model card {path} names {card.self_test.path} (self-test), which is not there: export the model again")
     if not card.fingerprint:
         first_file = card.files.get("fp32") or next(iter(card.files.values()))
         card = card.model_copy(update={"fingerprint": content_hash(model_dir / first_file.path)[:32]})

@@ -153,6 +153,8 @@ class ExportParams(Section):
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
     engines: Literal["tensorrt", "tensorrt_rtx"] | None
     parity: dict[Literal["fp32", "fp16", "int8"], float]
+    required: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32",)
+    parity_int8_lowest: float = Field(default=0.95, ge=-1, le=1)
     parity_map_fall: float = Field(ge=0, lt=1)
     parity_images: int = Field(ge=2)
     parity_people: int = Field(ge=0)
