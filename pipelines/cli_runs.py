@@ -29,7 +29,7 @@ def show(
 ) -> None:
     """Data -> run -> model -> engine -> gallery, and whether each fits the one before."""
     from pipelines import lineage
-    from pipelines.train import REGISTERED
+    from pipelines.logged import REGISTERED
     from reid.card import CARD_NAME, load_card
 
     if run is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import run_stage, say
-from pipelines.train import REGISTERED
+from pipelines.logged import REGISTERED
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.logged import REGISTERED
 from reid.config import OBJECTIVES, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import UsageError
@@ -17,8 +18,6 @@ from reid.files import atomic_directory, atomic_path, existing, read_json, sha25
 
 if TYPE_CHECKING:
     from reid.training.tracking import Tracker
-
-REGISTERED = "reid-embedder"
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid", "serving", "pipelines")}
 TORCH_FREE = tuple(
-    f"reid.{room}" for room in ("card", "config", "engine", "errors", "files", "heap", "images", "evaluation", "data.catalog")
+    f"reid.{room}" for room in ("card", "config", "engine", "errors", "files", "heap", "images", "processors", "evaluation", "data.catalog")
 )
 HEAVY = {"torch", "torchvision", "torchreid", "ray", "mlflow", "dvc"}
 
