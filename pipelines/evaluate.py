@@ -140,7 +140,7 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
         title = f"Evaluation of {chosen.name}"
         write_evaluation(OUT / "evaluation.html", title, summary, chosen.judged, chosen.extra, pictures, more)
         for plot, (path, _) in pictures.items():
-            with atomic_path(OUT / "plots" / f"{plot}.png") as temporary:
+            with atomic_path(OUT / "plots" / f"{plot}.png", mode=0o600) as temporary:
                 temporary.write_bytes(path.read_bytes())
 
 

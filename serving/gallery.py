@@ -5,6 +5,7 @@ while one writes; each answer comes from one version. Search runs on arrays in m
 """
 
 import getpass
+import os
 import sqlite3
 import time as clock
 from collections.abc import Sequence
@@ -25,7 +26,15 @@ from serving.gallery_schema import create_database
 from serving.gallery_store import Store
 from serving.gallery_writing import NewReferences
 
-__all__ = ["Gallery", "Removal"]
+__all__ = ["Gallery", "Removal", "user_name"]
+
+
+def user_name() -> str:
+    """Who works here: the login name, or ``uid 4242`` where the system knows none, as in a container that runs as a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Python 3.13 made an OSError of it
+        return f"uid {os.getuid()}"
 
 
 class Gallery:
@@ -59,14 +68,14 @@ class Gallery:
             dim: length of an embedding; None takes it from the gallery, or from the first enrolment.
             create: what to do when the file is not there: True makes it, False refuses, None makes it at the first enrolment and
                 refuses everything else until then.
-            who: named in the audit log; the user's login name where None.
+            who: named in the audit log; :func:`user_name` where None.
             key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery_key.key_from_environment`.
 
         Raises:
             UsageError: the file does not exist and is not to be made.
             ReidError: the file is readable by others, is no gallery, has another key, or was made by another model.
         """
-        gallery = cls(Path(path), fingerprint, dim, who or getpass.getuser(), key)
+        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key)
         if create:
             gallery._create()
         if create is not None or gallery.path.exists():

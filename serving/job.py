@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reid.errors import ReidError, UsageError
-from reid.files import existing
+from reid.files import existing, read_yaml
 
 __all__ = [
     "Camera",
@@ -198,11 +197,8 @@ def load_job(path: Path | str) -> Job:
     Raises:
         UsageError: the file is missing, is not YAML, has an unknown, missing or wrong key, or names a file that does not exist.
     """
-    path = existing(path, "job file")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise UsageError(f"job file {path} is not YAML: {' '.join(str(error).split())}") from error
+    path = Path(path)
+    raw = read_yaml(path, "job file")
     if not isinstance(raw, dict):
         raise UsageError(f"job file {path} holds no keys: it wants at least cameras, model and gallery")
     try:

@@ -54,7 +54,7 @@ def write_report(folder: Path | str, path: Path | str) -> None:
     record = read_json(folder / "job.json", "job record")
     rows = pq.read_table(existing(folder / "sightings.parquet", "job output")).to_pylist()
     page = render_report(record, rows, folder)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 

@@ -180,7 +180,7 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> P
     ledger = {"job_key": job.key(), **model, "segment_s": segment_s, "files": files}
     if work.exists() and (not (work / _LEDGER).is_file() or read_json(work / _LEDGER, "ledger") != ledger):
         shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(work / _LEDGER, ledger)
     return work
 
