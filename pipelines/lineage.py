@@ -133,7 +133,7 @@ def _gallery(card: ModelCard | None, gallery: Path) -> Link:
 
     if not gallery.exists():
         return Link("gallery", "", f"{gallery} is not there")
-    with Gallery.open(gallery, None, create=False) as opened:
+    with Gallery.open(gallery, None, create=False, read_only=True) as opened:
         people, version, made_by = opened.people(), opened.version, opened.fingerprint
     detail = f"{gallery}: {len(people):,} people, {sum(one.references for one in people):,} references, version {version}"
     if card is None:

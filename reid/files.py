@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reid.errors import UsageError
-from reid.reading import existing, read_json, read_text, read_yaml, sha256_of
+from reid.reading import existing, is_there, read_json, read_text, read_yaml, sha256_of
 from reid.system_errors import NO_ROOM, os_problem
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "atomic_directory",
     "atomic_path",
     "existing",
+    "is_there",
     "keep_out_of_git",
     "make_private",
     "read_json",

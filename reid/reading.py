@@ -8,7 +8,7 @@ from typing import Any
 from reid.errors import ReidError, UsageError
 from reid.system_errors import os_problem, shown
 
-__all__ = ["existing", "read_json", "read_text", "read_yaml", "sha256_of"]
+__all__ = ["existing", "is_there", "read_json", "read_text", "read_yaml", "sha256_of"]
 
 _DEEPEST, _MOST_VALUES, _LARGEST_INT, _MOST_BYTES = 100, 1_000_000, 2**63, 2**28
 
@@ -107,14 +107,21 @@ def existing(path: Path | str, what: str = "file") -> Path:
         UsageError: nothing is there.
     """
     path = Path(path)
-    try:
-        there = path.exists()
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
-        problem = os_problem(error, path) if isinstance(error, OSError) else f"{path!r} is no path"
-        raise UsageError(f"{what} {problem}") from error
-    if not there:
+    if not is_there(path, what):
         raise UsageError(f"{what} {shown(str(path))} does not exist: check the path")
     return path
+
+
+def is_there(path: Path, what: str = "file") -> bool:
+    """Whether something has this name.
+
+    Raises:
+        UsageError: nothing can: the name is too long, or the folder is another's.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UsageError(f"{what} {os_problem(error, path)}") from error
 
 
 def sha256_of(path: Path | str) -> str:

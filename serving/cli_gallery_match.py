@@ -57,7 +57,7 @@ def identify(
     probes = found.embeddings
     if tracklet:
         names, probes = [f"{len(names)} images"], _pooled(found)
-    with Gallery.open(gallery, embedder.fingerprint, create=False, key=key_from_environment()) as opened:
+    with Gallery.open(gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True) as opened:
         version = opened.version
         if compact:
             from serving.gallery_compact import CompactIndex

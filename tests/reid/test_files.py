@@ -97,7 +97,10 @@ def unwritable(folder: Path) -> Path:
 
 
 def test_what_cannot_be_written_is_one_line_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(ReidError, match=r"file/out/a\.txt cannot be used .*a part of the path is a file"), atomic_path(unwritable(tmp_path) / "a.txt"):
+    with (
+        pytest.raises(ReidError, match=r"file/out/a\.txt cannot be used .*a part of the path is a file"),
+        atomic_path(unwritable(tmp_path) / "a.txt"),
+    ):
         pass
     with pytest.raises(ReidError, match=r"file/out cannot be used .*a part of the path is a file"), atomic_directory(unwritable(tmp_path)):
         pass
