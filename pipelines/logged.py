@@ -20,4 +20,4 @@ def log_outputs(tracking: TrackingParams, run_id: str, name: str, outputs: Itera
     for output in outputs:
         tracker.artifacts(run_id, output, name)
     if tracker.problem is not None:
-        say(f"MLflow at {tracking.uri} cannot be reached ({tracker.problem}): {what} are kept, `reid runs deliver` logs them")
+        say(f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): {what} are kept, `reid runs deliver` logs them")

@@ -8,10 +8,10 @@ import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from reid.addresses import is_url, redacted
 from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
 
@@ -175,20 +175,6 @@ class Job(_Section):
         for camera in value["cameras"]:
             camera["source"] = redacted(camera["source"])
         return value
-
-
-def is_url(source: str) -> bool:
-    """Whether a camera's source is a stream address and not a path."""
-    return "://" in source
-
-
-def redacted(source: str) -> str:
-    """A source without what may be secret: user, password, query and fragment of a URL."""
-    if not is_url(source):
-        return source
-    parts = urlsplit(source)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def load_job(path: Path | str) -> Job:
