@@ -73,7 +73,7 @@ def read_index_parts(db: sqlite3.Connection) -> Any:
 
 def _digest(data: npt.NDArray[np.uint8]) -> int:
     """63 bits of a hash, which is what SQLite's integers hold."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(data.data).digest()[:8], "big") >> 1
 
 
 def drop_index(db: sqlite3.Connection) -> bool:

@@ -1,21 +1,9 @@
 """What a sweep asks of Ray, against what Ray has: Ray itself would wait for ever for a processor that does not exist."""
 
-import os
-import tempfile
-
 from reid.config import Params
 from reid.errors import UsageError
 
-__all__ = ["check_resources", "leave_room_for_sockets", "threads_of"]
-
-_LONGEST = 40
-"""Bytes of the temporary folder's name. A socket's whole path has at most 107, of which Ray's own folders and names below it take 64."""
-
-
-def leave_room_for_sockets() -> None:
-    """Let Ray begin its folders in ``/tmp`` where the temporary folder's name is so long that its sockets could not be opened."""
-    if "RAY_TMPDIR" not in os.environ and len(os.fsencode(tempfile.gettempdir())) > _LONGEST:
-        os.environ["RAY_TMPDIR"] = "/tmp"  # noqa: S108
+__all__ = ["check_resources", "threads_of"]
 
 
 def threads_of(params: Params) -> int:

@@ -11,10 +11,11 @@ from typing import Any
 
 from reid.config import Params, settings_of, with_values
 from reid.errors import ReidError, UsageError
+from reid.sockets import leave_room_for_sockets
 from reid.training.out_of_memory import advice
 from reid.training.places import absolute_uri, in_project
 from reid.training.ray_trial import RUN_FILE, run_trial
-from reid.training.resources import check_resources, leave_room_for_sockets, threads_of
+from reid.training.resources import check_resources, threads_of
 from reid.training.tracking import Tracker
 
 __all__ = ["SweepResult", "best_trial", "forget", "search_space", "start_ray", "sweep_folder"]

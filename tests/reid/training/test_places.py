@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from reid.addresses import redacted, redacted_text
 from reid.errors import UsageError
+from reid.sockets import leave_room_for_sockets
 from reid.training.places import StoreError, absolute_uri, in_project, relocate
-from reid.training.resources import leave_room_for_sockets
 from reid.training.tracking import Tracker
 
 ROOT = Path(__file__).parents[3]
