@@ -69,9 +69,7 @@ except UsageError as error:
 """
 
 
-def test_a_wanted_gpu_is_refused_within_seconds_in_a_long_folder(
-    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
-) -> None:
+def test_a_wanted_gpu_is_refused_within_seconds_in_a_long_folder(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
     """The whole way, in a process of its own: Ray is started below a folder whose name leaves no room for its sockets."""
     folder = tmp_path / ("long" * 20)
     folder.mkdir()
