@@ -290,11 +290,8 @@ def test_identify_between_two_people_equally_near_is_unknown_as_in_a_job(gallery
     folder.mkdir()
     (folder / "cara_1.png").write_bytes(image.read_bytes())
     assert reid("gallery", "enroll", gallery, folder, "--model", model).exit_code == 0
-    for more in ([], ["--policy", "mean", "--threshold", 1]):
-        (match,) = answer("identify", gallery, image, "--model", model, *more)["matches"]
-        assert match["identity"] == "unknown", match
     (match,) = answer("identify", gallery, image, "--model", model)["matches"]
-    assert match["margin"] == 0
+    assert (match["identity"], match["margin"]) == ("unknown", 0)
     assert answer("identify", gallery, image, "--model", model, "--ratio-test", 1)["matches"][0]["identity"] in ("anna", "cara")
     (other,) = answer("identify", gallery, tmp_path / "images" / "bert_1.png", "--model", model)["matches"]
     assert other["identity"] == "bert"
