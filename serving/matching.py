@@ -105,7 +105,8 @@ def decide(people: Sequence[tuple[str, float]], threshold: float) -> Match:
 def drop_near_ties(matches: Sequence[Match], ratio: float) -> list[Match]:
     """Call unknown whose nearest person is not nearer than ``ratio`` times the runner-up (the ratio test of Lowe 2004, section 7.1).
 
-    A ratio of 1 turns it off. A threshold keeps strangers out. It says nothing about two enrolled people who look alike, between whom a small lead is chance.
+    A ratio of 1 turns it off. A threshold keeps strangers out: it says nothing about two enrolled people who look alike, between whom a
+    small lead is chance.
     """
     if ratio == 1:
         return list(matches)
