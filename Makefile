@@ -20,7 +20,7 @@ lint: $(STAMP)
 
 # The benchmarks that need no data of others; the half hour is most of all a gallery of a million references.
 bench: $(STAMP)
-	for one in losses training_step ranking embedding gallery town prepare_checks; do python benchmarks/$$one.py || exit 1; done
+	for one in losses training_step ranking embedding gallery town prepare_checks help; do python benchmarks/$$one.py || exit 1; done
 
 install: $(STAMP)
 

@@ -8,6 +8,7 @@ import typer
 
 from pipelines.cli_evaluate import compare, evaluate
 from pipelines.cli_runs import runs_app
+from pipelines.ending import end_with
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands
@@ -77,9 +78,8 @@ def main() -> None:
     """Run a command; an error meant for people becomes one line on standard error and its exit code."""
     try:
         app()
-    except ReidError as error:
-        sys.stderr.write(f"reid: {error}\n")
-        sys.exit(error.exit_code)
+    except (ReidError, OSError) as error:
+        end_with(error)
     except KeyboardInterrupt:
         sys.stderr.write("reid: interrupted\n")
         sys.exit(130)

@@ -1,12 +1,12 @@
 """What the stages say while they work: progress bars, and errors as one line."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipelines.ending import end_with
 from reid.errors import ReidError
 
 __all__ = ["progress_bar", "run_stage", "say"]
@@ -40,6 +40,5 @@ def run_stage(main: Callable[[], None]) -> None:
     """Run a stage; an error meant for people becomes one line and its exit code."""
     try:
         main()
-    except ReidError as error:
-        sys.stderr.write(f"reid: {error}\n")
-        sys.exit(error.exit_code)
+    except (ReidError, OSError) as error:
+        end_with(error)

@@ -140,15 +140,14 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
         title = f"Evaluation of {chosen.name}"
         write_evaluation(OUT / "evaluation.html", title, summary, chosen.judged, chosen.extra, pictures, more)
         for plot, (path, _) in pictures.items():
-            with atomic_path(OUT / "plots" / f"{plot}.png") as temporary:
+            with atomic_path(OUT / "plots" / f"{plot}.png", mode=0o600) as temporary:
                 temporary.write_bytes(path.read_bytes())
 
 
 def main() -> None:
     """Write ``reports/evaluation``."""
-    from reid.models.embedder import EmbeddingModel, build_model, load_model
+    from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model
     from reid.models.inference import embed_images
-    from reid.training.trial import model_spec
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet")
@@ -168,7 +167,7 @@ def main() -> None:
         return first, second
 
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
-    metrics["untrained"] = figures(rank(*embed(build_model(model_spec(params)))))
+    metrics["untrained"] = figures(rank(*embed(build_model(ModelSpec(**params.model.model_dump())))))
     best, quadruplet = None, None
     for name in OBJECTIVES:
         folder = Path("models") / name

@@ -164,7 +164,7 @@ def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8)
         f"Model {result.card.name} ({result.card.fingerprint}). {len(result.query):,} queries in a gallery of {len(result.gallery):,} "
         f"images, ranked by {result.judged.report.metric}; {result.judged.report.skipped_queries:,} queries without a match were skipped."
     )
-    with atomic_directory(out) as folder, tempfile.TemporaryDirectory() as drawings:
+    with atomic_directory(out, private=True) as folder, tempfile.TemporaryDirectory() as drawings:
         place = Path(drawings)
         pictures = draw_curves(result.card.name, result.judged, result.extra, place)
         pictures |= draw_images(result.query, result.gallery, result.judged, place, queries=queries, seed=seed)

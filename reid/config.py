@@ -6,12 +6,11 @@ An unknown or missing key is an error that names the key, its section and the fi
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.errors import UsageError
-from reid.files import existing
+from reid.reading import read_yaml
 
 __all__ = [
     "CalibrateParams",
@@ -219,13 +218,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     Raises:
         UsageError: the file is missing, is not YAML, or has a wrong key or value.
     """
-    path = existing(path, "params file")
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path} is not YAML: {reason}") from error
-    return parse_params(value, str(path))
+    return parse_params(read_yaml(path, "params file"), str(path))
 
 
 def with_values(params: Params, values: dict[str, Any]) -> Params:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from reid.errors import ReidError
-from reid.files import atomic_directory
+from reid.files import atomic_directory, keep_out_of_git
 from serving.mot import read_mot
 from serving.quality import cut
 from serving.video import ahead, open_footage, queue_length, read_frames
@@ -50,7 +50,7 @@ def cut_crops(
     footage = open_footage([str(video)])
     first, last = frames or (1, footage.frames)
     written = 0
-    with atomic_directory(out_dir) as folder:
+    with atomic_directory(out_dir, private=True) as folder:
         for frame in ahead(read_frames(footage, first, last, every), queue_length(footage)):
             rows = by_frame.get(frame.number)
             if rows is None:
@@ -61,8 +61,10 @@ def cut_crops(
             visible = np.prod(inside[:, 2:] - inside[:, :2], axis=1) / np.maximum(np.prod(size, axis=1), 1e-9)
             for i in np.flatnonzero((rows.confidence != 0) & (visible >= min_visible)):
                 name = f"{int(rows.id[i]):04d}_c{camera}_f{frame.number:06d}.jpg"
-                cv2.imwrite(str(folder / name), cut(frame.image, rows.xyxy[i], 10**6), _JPEG)
+                data = cv2.imencode(".jpg", cut(frame.image, rows.xyxy[i], 10**6), _JPEG)[1].tobytes()
+                (folder / name).write_bytes(data)
                 written += 1
+        keep_out_of_git(folder)
         if not written:
             raise ReidError(f"truth {truth} has no box in frames {first} to {last} of {video}: check the frames")
     return written

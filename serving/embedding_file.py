@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
-from reid.files import atomic_path, read_json, write_json
+from reid.files import atomic_path, is_there, read_json, write_json
+from reid.system_errors import os_problem
 from serving.embedding import Unreadable, embed_files
 from serving.enrolling import image_files
 from serving.runtime.embedder import Embedder
@@ -22,6 +23,10 @@ _PART_IMAGES = 1024
 _PLAN = "plan.json"
 _FORMAT = 1  # of the parts
 _UNREADABLE = "unreadable"
+
+
+class NothingReadableError(ReidError):
+    """No image of all can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,27 @@ def embed_to_file(
         ReidError: not one image can be read, or the model fails.
     """
     output = Path(output)
+    if not output.name or output.is_dir():
+        raise UsageError(f"output {output} is a folder: name a file ending in .parquet")
     folder = output.with_name(f"{output.name}.parts")
     _begin(folder, _plan_key(embedder, paths, part_images))
+    try:
+        return _embed_parts(embedder, paths, output, folder, threads, on_progress, part_images)
+    except BaseException:
+        if not any(folder.glob("*.parquet")):  # there is nothing to go on with
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _embed_parts(
+    embedder: Embedder,
+    paths: Sequence[Path],
+    output: Path,
+    folder: Path,
+    threads: int | None,
+    on_progress: Callable[[int, int], None] | None,
+    part_images: int,
+) -> EmbeddingFile:
     resumed = 0
     parts = []
     for start in range(0, len(paths), part_images):
@@ -86,7 +110,7 @@ def embed_to_file(
     facts = {"fingerprint": embedder.fingerprint, "model": embedder.card.name, "precision": embedder.precision}
     try:
         rows, unreadable = _join(parts, output, facts, embedder.dim)
-    except ReidError:
+    except NothingReadableError:
         shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
@@ -103,13 +127,18 @@ def _plan_key(embedder: Embedder, paths: Sequence[Path], part_images: int) -> st
 
 def _begin(folder: Path, key: str) -> None:
     plan = folder / _PLAN
-    if plan.exists() and read_json(plan, "plan").get("key") == key:
+    if plan.is_file() and not folder.is_symlink() and read_json(plan, "plan") == {"key": key}:
         return
+    if folder.is_symlink() or (is_there(folder, "output") and not folder.is_dir()):
+        raise UsageError(f"{folder} is in the way: move it")
     if folder.exists():
         if not plan.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is in the way and not from an earlier run: move it")
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise os_problem(error, folder) from error
     write_json(plan, {"key": key})
 
 
@@ -139,5 +168,5 @@ def _join(parts: Sequence[Path], output: Path, facts: dict[str, str], dim: int) 
                 rows += table.num_rows
                 writer.write_table(table.replace_schema_metadata(facts))
         if not rows:
-            raise ReidError(f"not one of {len(unreadable)} images can be read; the first: {unreadable[0].reason}")
+            raise NothingReadableError(f"not one of {len(unreadable)} images can be read; the first: {unreadable[0].reason}")
     return rows, tuple(unreadable)

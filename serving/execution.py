@@ -15,6 +15,7 @@ from typing import Any
 
 from reid.errors import ReidError, UsageError
 from reid.heap import give_back_memory, share_heap
+from reid.sockets import leave_room_for_sockets
 from serving.detection import build_detector
 from serving.job import Camera, Job
 from serving.runtime import Embedder, load
@@ -105,11 +106,14 @@ def on_ray(tasks: Sequence[SegmentTask], address: str) -> Iterator[Outcome]:
         import ray
     except ImportError as error:
         raise UsageError("--ray needs ray: install it, or use --workers") from error
+    leave_room_for_sockets()
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ReidError(f"the Ray cluster at {address!r} cannot be reached: check the address") from error
     try:
+        if ray.cluster_resources().get("CPU", 0) < 1:  # the tasks would wait for ever
+            raise UsageError(f"the Ray cluster at {address!r} has no processor: start its nodes with --num-cpus 1 or more")
         remote = ray.remote(num_cpus=1, max_retries=_TRIES)(_remote)
         most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting = list(tasks)[::-1]

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
+from serving import gallery_reading as reading
 from serving.gallery import Gallery
 from serving.gallery_connect import PAGE_SIZE, connect, database_errors, driver
 from serving.gallery_writing import NewReferences
@@ -28,15 +29,17 @@ def export_references(gallery: Gallery, path: Path) -> int:
         change.log("export", "", path.name)
     with gallery.store.reading() as db:
         rows = db.execute(
-            "SELECT p.name, r.source, r.camera, r.taken_at, r.quality, r.enrolled_at, r.embedding FROM refs r "
+            "SELECT p.name, r.source, r.camera, r.taken_at, r.quality, r.enrolled_at, r.embedding, r.id FROM refs r "
             "JOIN people p ON p.id = r.person_id JOIN models m ON m.id = r.model_id AND m.active = 1 ORDER BY p.name, r.id"
         ).fetchall()
         facts = {"fingerprint": db.execute("SELECT fingerprint FROM models WHERE active = 1").fetchone()[0]}
         facts |= {key: str(value) for key in ("version", "retain_days") if (value := gallery.store.meta(db, key)) is not None}
-    values = dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(columns, ())
+        values = dict(zip((*columns, "id"), zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys((*columns, "id"), ())
+        dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
+        embeddings = reading.rows_of(values["id"], values["embedding"], dim or 0)
     arrays = {name: pa.array(values[name], pa.string()) for name in _TEXTS}
     arrays |= {name: pa.array(values[name], pa.float64()) for name in _NUMBERS}
-    arrays["embedding"] = pa.array([np.frombuffer(blob, "<f4") for blob in values["embedding"]], pa.list_(pa.float32()))
+    arrays["embedding"] = pa.array(list(embeddings), pa.list_(pa.float32()))
     with atomic_path(path, mode=0o600) as temporary:
         pq.write_table(pa.table(arrays).replace_schema_metadata(facts), temporary)
     return len(rows)

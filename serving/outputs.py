@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.evaluation.pair_metric import PairScorer
-from reid.files import atomic_directory, write_json
+from reid.files import atomic_directory, keep_out_of_git, write_json
 from serving.annotated import write_video
 from serving.boxes import Boxes, boxes_of
 from serving.gallery import Gallery
@@ -106,7 +106,8 @@ def write_outputs(
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
-    with atomic_directory(out) as folder:
+    with atomic_directory(out, private=True) as folder:
+        keep_out_of_git(folder)
         clock = time.perf_counter()
         triples = zip(everyone, matches, strangers, strict=True)
         rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]

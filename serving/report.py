@@ -54,7 +54,7 @@ def write_report(folder: Path | str, path: Path | str) -> None:
     record = read_json(folder / "job.json", "job record")
     rows = pq.read_table(existing(folder / "sightings.parquet", "job output")).to_pylist()
     page = render_report(record, rows, folder)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -191,6 +191,8 @@ def _card(row: dict[str, Any], axis: _Axis, record: dict[str, Any], folder: Path
 
 def _picture(row: dict[str, Any], folder: Path) -> str:
     path = folder / row["crop"]
+    if not path.resolve().is_relative_to(folder.resolve()):  # of a job folder from outside
+        return '<div class="blank"></div>'
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() else None
     if image is None:
         return '<div class="blank"></div>'

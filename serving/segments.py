@@ -57,7 +57,7 @@ class SegmentResult:
 
     def store(self, folder: Path) -> None:
         """Write ``detections.parquet``, ``tracklets.parquet`` and ``counts.json`` into ``folder``, which appears whole or not at all."""
-        with atomic_directory(folder) as temporary:
+        with atomic_directory(folder, private=True) as temporary:
             pq.write_table(self.boxes, temporary / "detections.parquet")
             pq.write_table(self.people, temporary / "tracklets.parquet")
             write_json(temporary / "counts.json", self.counts)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from reid.errors import ReidError
 from serving.job import is_url, redacted
 from serving.pixels import upright
+from serving.protocols import container_options, is_playlist
 
 __all__ = [
     "Clip",
@@ -205,8 +206,10 @@ def _open(source: str) -> Any:
             raise ReidError(f"video {name} does not exist: check the path")
         if path.stat().st_size == 0:
             raise ReidError(f"video {name} is empty (0 bytes): copy it again")
+        if is_playlist(path):
+            raise ReidError(f"video {name} is a playlist or script, which may lead to other files and hosts: name the videos themselves")
     try:
-        container = av.open(source, timeout=_OPEN_TIMEOUT_S if is_url(source) else None)
+        container = av.open(source, options=container_options(source), timeout=_OPEN_TIMEOUT_S if is_url(source) else None)
     except (av.FFmpegError, OSError, ValueError) as error:
         # The library's own message repeats the address.
         reason = getattr(error, "strerror", None) or type(error).__name__

@@ -79,7 +79,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
         return result
     embedder = load(job.model, _backend(job, out), job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
-    gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment())
+    gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True)
     scorer = open_pair_scorer(job.model) if job.rescore else None
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
@@ -180,7 +180,7 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> P
     ledger = {"job_key": job.key(), **model, "segment_s": segment_s, "files": files}
     if work.exists() and (not (work / _LEDGER).is_file() or read_json(work / _LEDGER, "ledger") != ledger):
         shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(work / _LEDGER, ledger)
     return work
 

@@ -47,7 +47,10 @@ class Catalog:
 
     def split(self, *names: str) -> "Catalog":
         """The rows of the named splits, in the catalog's order."""
-        mask = np.isin(self.column("split"), names)
+        return self.where(np.isin(self.column("split"), names))
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Catalog":
+        """The rows where ``mask`` (N,) holds."""
         return Catalog(self.table.filter(pa.array(mask)), self.folder)
 
     def column(self, name: str) -> npt.NDArray[np.str_]:

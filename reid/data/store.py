@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.data.catalog import Catalog
-from reid.files import atomic_path
+from reid.files import allocate, atomic_path
 from reid.images import read_image, resize
 
 __all__ = ["load_images", "open_store"]
@@ -43,9 +43,11 @@ def open_store(catalog: Catalog, height: int, width: int, progress: Callable[[in
     content = hashlib.sha256("".join(catalog.column("sha256")).encode()).hexdigest()
     path = catalog.folder / ".cache" / f"{content[:24]}-{len(catalog)}x{height}x{width}.npy"
     if not path.exists():
-        with atomic_path(path) as temporary:
+        # Of people: their owner's alone.
+        with atomic_path(path, mode=0o600) as temporary:
             shape = (len(catalog), height, width, 3)
             images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            allocate(temporary, temporary.stat().st_size)
             load_images(catalog.paths, height, width, images, progress)
             images.flush()
     return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -87,7 +87,7 @@ def cut_footage(
     """
     cut = Cut()
     sequences = find_sequences(root)
-    with atomic_directory(out) as temporary:
+    with atomic_directory(out, private=True) as temporary:
         for done, (name, frames, truth) in enumerate(sequences, 1):
             boxes = _read_truth(truth, every, min_visibility, cut.left_out)
             for number, image in _frames(frames, sorted(boxes)):
