@@ -29,6 +29,7 @@ def match(
     """Find known and unknown people in camera footage."""
     from serving.job import load_job
     from serving.progress import BarProgress, JsonLinesProgress, MetricsFile, Together
+    from serving.watchdog import ended_when_stuck
     from serving.worker import Execution, Progress, run_job
 
     checked, execution = load_job(job), Execution(segment_s, workers, ray)
@@ -40,6 +41,7 @@ def match(
         with ExitStack() as stack:
             if not (quiet or json_lines):
                 tell.append(stack.enter_context(BarProgress()))
+            stack.enter_context(ended_when_stuck(checked.stall_s))
             result = run_job(checked, out, Together(tell), execution)
     except _Terminated as error:
         raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error

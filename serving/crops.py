@@ -9,7 +9,7 @@ from reid.errors import ReidError
 from reid.files import atomic_directory, keep_out_of_git
 from serving.mot import read_mot
 from serving.quality import cut
-from serving.video import ahead, open_footage, queue_length, read_frames
+from serving.video import frames_ahead, open_footage
 
 __all__ = ["cut_crops"]
 
@@ -51,7 +51,7 @@ def cut_crops(
     first, last = frames or (1, footage.frames)
     written = 0
     with atomic_directory(out_dir, private=True) as folder:
-        for frame in ahead(read_frames(footage, first, last, every), queue_length(footage)):
+        for frame in frames_ahead(footage, first, last, every):
             rows = by_frame.get(frame.number)
             if rows is None:
                 continue

@@ -158,6 +158,7 @@ class Job(_Section):
     travel: tuple[TravelSpec, ...] = ()
     earlier: tuple[str, ...] = ()  # output folders of jobs whose unknown people keep their provisional names
     outputs: Outputs = Outputs()
+    stall_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)  # footage that gives nothing for so long is given up
 
     @model_validator(mode="after")
     def _unique_cameras(self) -> "Job":
@@ -178,8 +179,8 @@ class Job(_Section):
         return self
 
     def key(self) -> str:
-        """A hash of everything the job says: equal keys are the same job."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """A hash of everything the job says about its result: equal keys are the same job."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"stall_s"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def public(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, keep_out_of_git, write_json
 from serving.annotated import write_video
@@ -21,7 +22,7 @@ from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, drop_near_ties, identify
 from serving.presence import one_at_a_time
 from serving.rescoring import identify_rescored
-from serving.runs import CameraRun
+from serving.runs import CameraRun, problem_lines
 from serving.sightings import Sighting, collect, pooled
 from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
 from serving.strangers import SeenStrangers, group_strangers
@@ -123,10 +124,11 @@ def write_outputs(
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
         if job.outputs.video:
-            video_start_s = {run.camera.id: write_video(run, folder, job.outputs.video_height) for run in runs}
+            video_start_s = {run.camera.id: _write_video(run, folder, job) for run in runs}
         seconds["video"] = time.perf_counter() - clock
         seconds["wall"] = time.perf_counter() - began
         record = facts | {
+            "problems": problem_lines(runs),
             "counts": _counts(runs, rows, boxes, video_start_s),
             "seconds": {step: round(value, 3) for step, value in seconds.items()},
         }
@@ -257,6 +259,15 @@ def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: Path, fold
         for raw, jpeg in zip(stored["raw"].to_pylist(), stored["best_jpeg"].to_pylist(), strict=True):
             if (number := best.get((segment.index, raw))) is not None:
                 (folder / f"{run.camera.id}-{number:05d}.jpg").write_bytes(jpeg)
+
+
+def _write_video(run: CameraRun, folder: Path, job: Job) -> float | None:
+    try:
+        return write_video(run, folder, job.outputs.video_height, job.stall_s)
+    except ReidError as error:
+        # The tables stand: footage that has gone since, or stands still, costs the picture of it alone.
+        run.problems.append(f"no annotated video: {error}")
+        return None
 
 
 def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """A camera while a job works on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,7 @@ from serving.job import Camera
 from serving.segments import Segment, frames_of
 from serving.video import Footage
 
-__all__ = ["CameraRun"]
+__all__ = ["CameraRun", "problem_lines"]
 
 
 @dataclass
@@ -24,3 +25,8 @@ class CameraRun:
     def total(self) -> int:
         """Frames to look at; 0 for a stream."""
         return 0 if self.footage is None else sum(frames_of(one, self.camera, self.footage) for one in self.segments)
+
+
+def problem_lines(runs: Sequence[CameraRun]) -> list[str]:
+    """One line for each thing that is missing or incomplete, with its camera."""
+    return [f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems]

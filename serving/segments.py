@@ -23,7 +23,7 @@ from serving.job import Camera
 from serving.runtime import Embedder
 from serving.segment_tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.tracking import Tracklet, TrackletBuilder
-from serving.video import Footage, ahead, queue_length, read_frames
+from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
 __all__ = ["OVERLAP_S", "Segment", "SegmentResult", "frames_of", "plan_segments", "process_segment"]
 
@@ -91,12 +91,17 @@ def process_segment(
     builder: TrackletBuilder,
     embedder: Embedder,
     on_frame: Callable[[], None] = lambda: None,
+    stall_s: float = STALL_S,
 ) -> SegmentResult:
-    """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and embedding."""
+    """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and embedding.
+
+    Raises:
+        ReidError: the footage cannot be read, or gives nothing for ``stall_s`` seconds.
+    """
     work = _Work(segment, embedder, builder.activation)
     first = max(1, segment.begin - detector.warm_up * camera.step)
     first += (segment.begin - first) % camera.step
-    frames = ahead(read_frames(footage, first, segment.last, camera.step), queue_length(footage))
+    frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
     for group, found in detect_in_order(frames, detector, camera.region, queue_length(footage), work.seconds):
         with work.timed("tracking"):
             for frame, detections in zip(group, found, strict=True):

@@ -21,7 +21,7 @@ from serving.gallery_key import key_from_environment
 from serving.job import Camera, Job, is_url, redacted, source_files
 from serving.outputs import JOB_NAME, write_outputs
 from serving.rescoring import open_pair_scorer
-from serving.runs import CameraRun
+from serving.runs import CameraRun, problem_lines
 from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
 from serving.segments import frames_of, plan_segments
@@ -84,9 +84,9 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
-    runs = [_prepare(camera, execution.segment_s) for camera in job.cameras]
+    runs = [_prepare(camera, execution.segment_s, job.stall_s) for camera in job.cameras]
     if all(run.footage is None for run in runs):
-        problems = _problems(runs)
+        problems = problem_lines(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
     work = _work_folder(job, out, embedder, execution.segment_s)
     # All processes take this one's runtime: their embeddings are matched with each other.
@@ -104,12 +104,11 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
             "threshold": threshold,
             "from": threshold_from,
         },
-        "problems": _problems(runs),
     }
     summary = write_outputs(job, runs, gallery, threshold, scorer, work, out, facts, began)
     work.rename(_finished(out))  # at one stroke: what is left of it is of a job that is done
     shutil.rmtree(_finished(out))
-    return JobResult(out, summary, tuple(facts["problems"]), embedder.chosen)
+    return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen)
 
 
 def _finished(out: Path) -> Path:
@@ -201,10 +200,10 @@ def _size_and_time(source: str) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns]
 
 
-def _prepare(camera: Camera, segment_s: float) -> CameraRun:
+def _prepare(camera: Camera, segment_s: float, stall_s: float) -> CameraRun:
     run = CameraRun(camera)
     try:
-        run.footage = open_footage(source_files(camera))
+        run.footage = open_footage(source_files(camera), stall_s)
     except ReidError as error:
         run.problems.append(str(error))
         return run
@@ -262,7 +261,3 @@ def _outcomes(tasks: Sequence[SegmentTask], embedder: Embedder, progress: Progre
     if execution.workers > 1:
         return in_processes(tasks, execution.workers, progress.advance)
     return in_this_process(tasks, embedder, progress.advance)
-
-
-def _problems(runs: Sequence[CameraRun]) -> list[str]:
-    return [f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems]

@@ -5,13 +5,11 @@ come from the container's packets and not from counting what decodes, so a frame
 moves no other frame.
 """
 
-import queue
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import av
 import numpy as np
@@ -20,26 +18,23 @@ import numpy.typing as npt
 from reid.errors import ReidError
 from serving.job import is_url, redacted
 from serving.pixels import upright
-from serving.protocols import container_options, is_playlist
+from serving.video.ahead import STALL_S, Pulse, ahead, watched
+from serving.video.opening import opened
 
 __all__ = [
     "Clip",
     "Footage",
     "Frame",
     "Picture",
-    "ahead",
+    "frames_ahead",
     "open_footage",
+    "pictures_ahead",
     "queue_length",
     "read_frames",
     "read_pictures",
 ]
 
-# FFmpeg's own messages would print addresses with their passwords.
-av.logging.set_level(av.logging.PANIC)
-
 _AHEAD_BYTES = 96 * 2**20
-_OPEN_TIMEOUT_S = 20.0
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +101,18 @@ class Footage:
         ]
 
 
-def open_footage(sources: list[str]) -> Footage:
+def open_footage(sources: list[str], stall_s: float = STALL_S) -> Footage:
     """Index the files of a camera without decoding them.
 
     Raises:
-        ReidError: a file is missing, empty, is no video, or differs in size from the first.
+        ReidError: a file is missing, empty, is no video, differs in size from the first, or gives nothing for ``stall_s`` seconds.
     """
+    pulse = Pulse(stall_s)
     clips: list[Clip] = []
     number, start_s, fps, size = 1, 0.0, 0.0, (0, 0)
     for source in sources:
-        clip, clip_fps, clip_size = _index(source, number, start_s)
+        pulse.name = redacted(source)
+        clip, clip_fps, clip_size = watched(partial(_index, source, number, start_s, pulse), pulse)
         if clips and clip_size != size:
             raise ReidError(
                 f"video {clip.name} is {clip_size[0]}x{clip_size[1]}, the files before it {size[0]}x{size[1]}: make two cameras"
@@ -129,21 +126,25 @@ def open_footage(sources: list[str]) -> Footage:
     return Footage(tuple(clips), fps, *size)
 
 
-def read_frames(footage: Footage, first: int = 1, last: int | None = None, step: int = 1) -> Iterator[Frame]:
+def read_frames(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None) -> Iterator[Frame]:
     """Decode frames ``first`` to ``last`` (both included, counted from 1), every ``step``-th of them.
 
-    Frames that do not decode are left out; a stream ends when it ends.
+    Frames that do not decode are left out; a stream ends when it ends. Whatever comes out of the file beats the ``pulse``.
 
     Raises:
         ReidError: a file that was there has gone, or nothing in it decodes.
     """
-    for picture in read_pictures(footage, first, last, step):
+    for picture in read_pictures(footage, first, last, step, pulse):
         yield Frame(picture.number, picture.time_s, upright(picture.frame))
 
 
-def read_pictures(footage: Footage, first: int = 1, last: int | None = None, step: int = 1) -> Iterator[Picture]:
+def read_pictures(
+    footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None
+) -> Iterator[Picture]:
     """:func:`read_frames` as the decoder gives them, neither turned nor converted."""
+    pulse = pulse or Pulse()
     for clip in footage.clips:
+        pulse.name = clip.name
         if len(clip.pts):
             low, high = max(first, clip.first_number), clip.first_number + len(clip.pts) - 1
             high = high if last is None else min(high, last)
@@ -151,46 +152,23 @@ def read_pictures(footage: Footage, first: int = 1, last: int | None = None, ste
                 continue
         else:
             low, high = first, last if last is not None else 2**62
-        yield from (picture for picture in _decode(clip, low, high) if (picture.number - first) % step == 0)
+        yield from (picture for picture in _decode(clip, low, high, pulse) if (picture.number - first) % step == 0)
 
 
-def ahead(items: Iterable[T], size: int) -> Iterator[T]:
-    """Yield ``items`` while a thread prepares up to ``size`` of them; what the thread raises is raised here."""
-    box: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=max(1, size))
-    stop = threading.Event()
+def frames_ahead(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S) -> Iterator[Frame]:
+    """:func:`read_frames` in a thread ahead of the caller.
 
-    def offer(item: tuple[T | None, BaseException | None]) -> None:
-        while not stop.is_set():
-            try:
-                box.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
+    Raises:
+        ReidError: as :func:`read_frames`, and when nothing comes for ``stall_s`` seconds.
+    """
+    pulse = Pulse(stall_s)
+    return ahead(read_frames(footage, first, last, step, pulse), queue_length(footage), pulse)
 
-    def work() -> None:
-        try:
-            for item in items:
-                offer((item, None))
-                if stop.is_set():
-                    return
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that reads
-            offer((None, error))
-        else:
-            offer((None, StopIteration()))
 
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    try:
-        while True:
-            item, error = box.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-    finally:
-        stop.set()
-        worker.join()
+def pictures_ahead(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S) -> Iterator[Picture]:
+    """:func:`read_pictures` in a thread ahead of the caller; raises as :func:`frames_ahead`."""
+    pulse = Pulse(stall_s)
+    return ahead(read_pictures(footage, first, last, step, pulse), queue_length(footage), pulse)
 
 
 def queue_length(footage: Footage) -> int:
@@ -198,37 +176,8 @@ def queue_length(footage: Footage) -> int:
     return int(np.clip(_AHEAD_BYTES // max(1, footage.width * footage.height * 3), 2, 32))
 
 
-def _open(source: str) -> Any:
-    name = redacted(source)
-    if not is_url(source):
-        path = Path(source)
-        if not path.is_file():
-            raise ReidError(f"video {name} does not exist: check the path")
-        if path.stat().st_size == 0:
-            raise ReidError(f"video {name} is empty (0 bytes): copy it again")
-        if is_playlist(path):
-            raise ReidError(f"video {name} is a playlist or script, which may lead to other files and hosts: name the videos themselves")
-    try:
-        container = av.open(source, options=container_options(source), timeout=_OPEN_TIMEOUT_S if is_url(source) else None)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        # The library's own message repeats the address.
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        hint = "check the address and that the camera is on" if is_url(source) else "it is damaged or no video; copy it again"
-        raise ReidError(f"video {name} cannot be opened ({reason}): {hint}") from None
-    if not container.streams.video:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        container.close()
-        raise ReidError(f"video {name} holds no picture, only {', '.join(kinds)}: name a file with video")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        container.close()
-        raise ReidError(f"video {name}: there is no decoder for its codec; convert it to H.264")
-    stream.thread_type = "AUTO"
-    return container
-
-
-def _index(source: str, first_number: int, start_s: float) -> tuple[Clip, float, tuple[int, int]]:
-    with _open(source) as container:
+def _index(source: str, first_number: int, start_s: float, pulse: Pulse) -> tuple[Clip, float, tuple[int, int]]:
+    with opened(source) as container:
         stream = container.streams.video[0]
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         time_base = stream.time_base or Fraction(1, 1000)
@@ -236,17 +185,18 @@ def _index(source: str, first_number: int, start_s: float) -> tuple[Clip, float,
         promised = 0
         size = (stream.codec_context.width, stream.codec_context.height)
         if not is_url(source):
-            pts, promised = _packet_times(container, stream), int(stream.frames)
+            pts, promised = _packet_times(container, stream, pulse), int(stream.frames)
             if not pts:
                 raise ReidError(f"video {redacted(source)} holds no frame: copy it again")
-            size = _first_size(source)
+            size = _first_size(source, pulse)
     return Clip(source, first_number, start_s, time_base, np.asarray(sorted(set(pts)), np.int64), promised), fps, size
 
 
-def _packet_times(container: Any, stream: Any) -> list[int]:
+def _packet_times(container: Any, stream: Any, pulse: Pulse) -> list[int]:
     times: list[int] = []
     try:
         for packet in container.demux(stream):
+            pulse.beat()
             time = packet.pts if packet.pts is not None else packet.dts
             if time is not None and not packet.is_discard:
                 times.append(time)
@@ -257,15 +207,15 @@ def _packet_times(container: Any, stream: Any) -> list[int]:
     return times
 
 
-def _first_size(source: str) -> tuple[int, int]:
-    with _open(source) as container:
-        for frame in _frames(container):
+def _first_size(source: str, pulse: Pulse) -> tuple[int, int]:
+    with opened(source) as container:
+        for frame in _frames(container, pulse):
             turned = round(frame.rotation / 90) % 2 == 1
             return (frame.height, frame.width) if turned else (frame.width, frame.height)
     raise ReidError(f"video {redacted(source)}: no frame of it decodes; it is damaged, copy it again")
 
 
-def _frames(container: Any) -> Iterator[Any]:
+def _frames(container: Any, pulse: Pulse) -> Iterator[Any]:
     stream = container.streams.video[0]
     packets = container.demux(stream)
     while True:
@@ -275,20 +225,21 @@ def _frames(container: Any) -> Iterator[Any]:
             return
         except (av.FFmpegError, OSError):
             return  # the file ends inside a packet
+        pulse.beat()
         try:
             yield from packet.decode()
         except (av.FFmpegError, OSError):
             continue  # this frame is damaged, the next may not be
 
 
-def _decode(clip: Clip, low: int, high: int) -> Iterator[Picture]:
-    with _open(clip.source) as container:
+def _decode(clip: Clip, low: int, high: int, pulse: Pulse) -> Iterator[Picture]:
+    with opened(clip.source) as container:
         stream = container.streams.video[0]
         seen = clip.first_number - 1
         origin: float | None = float(clip.pts[0] * clip.time_base) if len(clip.pts) else None
         if low > clip.first_number:
             container.seek(int(clip.pts[low - clip.first_number]), stream=stream, backward=True)
-        for frame in _frames(container):
+        for frame in _frames(container, pulse):
             time = frame.pts if frame.pts is not None else frame.dts
             indexed = len(clip.pts) and time is not None
             number = clip.first_number + int(np.searchsorted(clip.pts, time)) if indexed else seen + 1
