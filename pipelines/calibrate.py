@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import progress_bar, run_stage, say
+from pipelines.console import progress_bar, run_stage, say, working
 from reid.card import Threshold
 from reid.config import Params, load_params
 from reid.data.catalog import read_catalog
-from reid.data.store import load_images
+from reid.data.store import image_blocks
 from reid.errors import ReidError
 from reid.evaluation import calibrate_threshold, pool_tracklets
 from reid.files import write_json
@@ -48,16 +48,17 @@ def thresholds(
 def main() -> None:
     """Calibrate the selected model on the validation people."""
     from reid.models.embedder import load_model
-    from reid.models.inference import embed_images
+    from reid.models.inference import embed_blocks
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet").split("val")
     if not len(catalog):
         raise ReidError("no validation people to calibrate on: set data.validation_share above 0")
     model, spec = load_model(Path("selected/model.safetensors"))
-    with progress_bar("decoding images") as progress:
-        images = load_images(catalog.paths, spec.height, spec.width, progress=progress)
-    found = thresholds(params, embed_images(model, images), catalog.identities, catalog.cameras)
+    with progress_bar("embedding") as progress:
+        (embeddings,) = embed_blocks([model], image_blocks(catalog.paths, spec.height, spec.width, progress), len(catalog))
+    with working("calibrating"):
+        found = thresholds(params, embeddings, catalog.identities, catalog.cameras)
     write_json("reports/calibration.json", {"thresholds": [threshold.model_dump() for threshold in found]})
     for threshold in found:
         interval = f" ({threshold.low:.3f} to {threshold.high:.3f})" if threshold.low is not None and threshold.high is not None else ""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import progress_bar, run_stage, say
+from pipelines.console import progress_bar, run_stage, say, working
 from pipelines.evaluation_page import draw_curves, draw_images, rescored_section, shift_section, write_evaluation
 from pipelines.judging import Judgement, Side, judge, rank
 from pipelines.judging_more import More, Rescored, judge_more, rescored_by, spoilt
 from pipelines.logged import log_outputs
 from reid.class_tree import ClassTree
 from reid.config import OBJECTIVES, Params, load_params
-from reid.data.catalog import read_catalog
-from reid.data.store import load_images
+from reid.data.catalog import Catalog, read_catalog
+from reid.data.store import image_blocks, load_images
 from reid.errors import ReidError
-from reid.evaluation import RankingReport
+from reid.evaluation import Fall, RankingReport
 from reid.evaluation.page import Section, Table
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 OUT = Path("reports/evaluation")
 TREE = Path("models/hierarchical/tree.npz")
 SHOWN_MAPS = 6
+UNTRAINED = "untrained"
 
 
 def figures(report: RankingReport) -> dict[str, float]:
@@ -88,41 +89,26 @@ class Chosen:
     model: "EmbeddingModel"
     query: Side
     gallery: Side
-    images: npt.NDArray[np.uint8]  # of the queries
     judged: Judgement
     extra: More
 
 
 def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadruplet: Rescored | None) -> None:
     """The page of the chosen model, and its pictures as plots of the stage."""
-    from reid.models.inference import activation_maps, embed_images
-
     query, gallery = chosen.query, chosen.gallery
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = draw_curves(chosen.name, chosen.judged, chosen.extra, folder)
-        pictures |= draw_images(query, gallery, chosen.judged, folder, queries=params.evaluate.ranked_queries, seed=params.seed)
-        shown = np.linspace(0, len(query) - 1, min(SHOWN_MAPS, len(query))).astype(int)
-        words = plot_activation_maps(
-            list(chosen.images[shown]), list(activation_maps(chosen.model, chosen.images[shown])), folder / "activation.png"
-        )
-        pictures["activation"] = folder / "activation.png", words
+        with working("drawing curves and pictures"):
+            pictures = draw_curves(chosen.name, chosen.judged, chosen.extra, folder)
+            pictures |= draw_images(query, gallery, chosen.judged, folder, queries=params.evaluate.ranked_queries, seed=params.seed)
+            pictures["activation"] = draw_activation(params, chosen, folder)
         more = [Section("Where the network looks", "Queries, and where its last maps are strongest.", [pictures["activation"]])]
         if params.evaluate.shift_severity:
-            severity = params.evaluate.shift_severity
-            falls = spoilt(
-                query,
-                gallery,
-                chosen.judged.report,
-                chosen.images,
-                lambda rows: embed_images(chosen.model, rows),
-                severity=severity,
-                seed=params.seed,
-            )
+            falls = judge_shift(params, chosen)
             metrics["under_worse_pictures"] = {
                 kind: {figure: {"value": one.shifted, "fall": one.fall} for figure, one in row.items()} for kind, row in falls.items()
             }
-            more.append(shift_section(falls, severity))
+            more.append(shift_section(falls, params.evaluate.shift_severity))
         if quadruplet is not None:
             metrics["learned_metric"] = quadruplet.summary()
             more.append(rescored_section(quadruplet))
@@ -144,49 +130,87 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
                 temporary.write_bytes(path.read_bytes())
 
 
+def draw_activation(params: Params, chosen: Chosen, folder: Path) -> tuple[Path, str]:
+    """Where the network looks on some queries: file and words."""
+    from reid.models.inference import activation_maps
+
+    shown = np.linspace(0, len(chosen.query) - 1, min(SHOWN_MAPS, len(chosen.query))).astype(int)
+    images = load_images([chosen.query.paths[row] for row in shown.tolist()], params.model.height, params.model.width)
+    path = folder / "activation.png"
+    return path, plot_activation_maps(list(images), list(activation_maps(chosen.model, images)), path)
+
+
+def judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
+    """How far the figures fall on spoilt queries. These are decoded again, block by block: that costs less than to hold them."""
+    from reid.models.inference import embed_images
+
+    with progress_bar("spoiling queries") as progress:
+        return spoilt(
+            chosen.query,
+            chosen.gallery,
+            chosen.judged.report,
+            image_blocks(chosen.query.paths, params.model.height, params.model.width, progress),
+            lambda images: embed_images(chosen.model, images),
+            severity=params.evaluate.shift_severity,
+            seed=params.seed,
+        )
+
+
+def embed_sides(params: Params, parts: tuple[Catalog, Catalog], models: dict[str, "EmbeddingModel"]) -> dict[str, tuple[Side, Side]]:
+    """Query and gallery by each model; every image is decoded once, and a block of them held at a time."""
+    from reid.models.inference import embed_blocks
+
+    paths = [path for part in parts for path in part.paths]
+    with progress_bar("embedding") as progress:
+        blocks = image_blocks(paths, params.model.height, params.model.width, progress)
+        found = embed_blocks(list(models.values()), blocks, len(paths))
+    return {name: sides_of(parts, rows) for name, rows in zip(models, found, strict=True)}
+
+
+def sides_of(parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]) -> tuple[Side, Side]:
+    """Embeddings (N, D) of query and gallery, one after the other, as the two sides."""
+    query, gallery = parts
+    return (
+        Side(rows[: len(query)], query.identities, query.cameras, query.paths),
+        Side(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths),
+    )
+
+
 def main() -> None:
     """Write ``reports/evaluation``."""
     from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model
-    from reid.models.inference import embed_images
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet")
-    parts = [catalog.split(name) for name in ("query", "gallery")]
     chosen = read_json("reports/selection.json", "selection")["chosen"]
-    with progress_bar("decoding images") as progress:
-        paths = [path for part in parts for path in part.paths]
-        images = load_images(paths, params.model.height, params.model.width, progress=progress)
-    split = len(parts[0])
-
-    def embed(model: EmbeddingModel) -> tuple[Side, Side]:
-        embeddings = embed_images(model, images)
-        first, second = (
-            Side(rows, part.identities, part.cameras, part.paths)
-            for part, rows in zip(parts, (embeddings[:split], embeddings[split:]), strict=True)
-        )
-        return first, second
-
+    names = [name for name in OBJECTIVES if name in params.objectives]
+    if chosen not in names:
+        raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again")
+    models: dict[str, EmbeddingModel] = {str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names}
+    untrained = build_model(ModelSpec(**params.model.model_dump())).eval()
+    sides = embed_sides(params, (catalog.split("query"), catalog.split("gallery")), {UNTRAINED: untrained, **models})
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
-    metrics["untrained"] = figures(rank(*embed(build_model(ModelSpec(**params.model.model_dump())))))
+    with working("judging the untrained network"):
+        metrics[UNTRAINED] = figures(rank(*sides.pop(UNTRAINED)))
     best, quadruplet = None, None
-    for name in OBJECTIVES:
-        folder = Path("models") / name
-        model, _ = load_model(folder / "model.safetensors")
-        query, gallery = embed(model)
-        metric = folder / "pair_metric.safetensors"
+    for name in names:
+        query, gallery = sides.pop(name)  # so that the embeddings of one model after the other are let go
+        metric = Path("models") / name / "pair_metric.safetensors"
         judged = None
-        if name == chosen or metric.exists():
-            judged = judge(query, gallery, bootstrap=params.evaluate.bootstrap if name == chosen else 0, seed=params.seed)
-        report = rank(query, gallery) if judged is None else judged.report
-        metrics["objectives"][name] = figures(report)
-        say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
+        with working(f"judging {name}"):
+            if name == chosen or metric.exists():
+                judged = judge(query, gallery, bootstrap=params.evaluate.bootstrap if name == chosen else 0, seed=params.seed)
+            report = rank(query, gallery) if judged is None else judged.report
+            metrics["objectives"][name] = figures(report)
+            say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
         if judged is not None and metric.exists():
-            quadruplet = rescored_by(load_pair_scorer(metric), query, gallery, judged)
+            with working(f"judging the learned metric of {name}"):
+                quadruplet = rescored_by(load_pair_scorer(metric), query, gallery, judged)
         if judged is not None and name == chosen:
-            extra = judge_more(query, gallery, judged, seed=params.seed)
-            best = Chosen(name, model, query, gallery, images[:split], judged, extra)
-    if best is None:
-        raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(OBJECTIVES)}: run the stage select again")
+            with working(f"judging {name}: other rankings, open set, clusters"):
+                extra = judge_more(query, gallery, judged, seed=params.seed)
+            best = Chosen(name, models[name], query, gallery, judged, extra)
+    assert best is not None
     if best.judged.intervals:
         metrics["chosen_mean_ap_interval"] = [best.judged.intervals["mean_ap"].low, best.judged.intervals["mean_ap"].high]
     metrics["queries"] = {"valid": best.judged.report.valid_queries, "skipped": best.judged.report.skipped_queries}

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from reid.data.datasets import read_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
 from reid.files import atomic_directory, existing, read_json, write_json
+
+if TYPE_CHECKING:
+    from serving.runtime.embedder import Embedder
 
 __all__ = ["Evaluation", "Images", "choose_images", "compare_results", "fall_of_results", "run_evaluation", "write_results"]
 
@@ -124,16 +127,29 @@ def run_evaluation(
         UsageError: the model directory or backend is missing.
         ReidError: the model fails, or there is nobody to find.
     """
-    from pipelines.console import progress_bar, say
-    from serving.embedding import embed_files
+    from pipelines.console import say, working
     from serving.runtime import load
 
     embedder = load(model_dir, backend, threads)
     if embedder.chosen:
         say(embedder.chosen)
+    query, gallery, unreadable = _embed(embedder, images, threads)
+    with working("judging"):
+        reranked = k_reciprocal(query.embeddings, gallery.embeddings) if rerank else None
+        judged = judge(query, gallery, bootstrap=bootstrap, seed=seed, reranked=reranked)
+        extra = judge_more(query, gallery, judged, seed=seed)
+    return Evaluation(embedder.card, images.root, query, gallery, judged, extra, unreadable)
+
+
+def _embed(embedder: "Embedder", images: Images, threads: int | None) -> tuple[Side, Side, list[tuple[Path, str]]]:
+    """Query, gallery, and the files that are no images with the reasons."""
+    from pipelines.console import progress_bar
+    from serving.embedding import embed_files
+
     needed = np.flatnonzero(images.query | images.gallery)
     with progress_bar("embedding") as progress:
-        found = embed_files(embedder, [images.paths[row] for row in needed.tolist()], threads=threads, on_progress=progress)
+        paths = [images.paths[row] for row in needed.tolist()]
+        found = embed_files(embedder, paths, threads=threads, on_progress=progress)
     rows = needed[found.index]
 
     def side(member: npt.NDArray[np.bool_], name: str) -> Side:
@@ -141,13 +157,11 @@ def run_evaluation(
         if not kept.any():
             raise ReidError(f"none of the {int(member.sum())} {name} images can be read: check the files")
         own = rows[kept]
-        return Side(found.embeddings[kept], images.identities[own], images.cameras[own], [images.paths[row] for row in own.tolist()])
+        files = [images.paths[row] for row in own.tolist()]
+        return Side(found.embeddings[kept], images.identities[own], images.cameras[own], files)
 
-    query, gallery = side(images.query, "query"), side(images.gallery, "gallery")
-    reranked = k_reciprocal(query.embeddings, gallery.embeddings) if rerank else None
-    judged = judge(query, gallery, bootstrap=bootstrap, seed=seed, reranked=reranked)
-    extra = judge_more(query, gallery, judged, seed=seed)
-    return Evaluation(embedder.card, images.root, query, gallery, judged, extra, [(one.path, one.reason) for one in found.unreadable])
+    unreadable = [(one.path, one.reason) for one in found.unreadable]
+    return side(images.query, "query"), side(images.gallery, "gallery"), unreadable
 
 
 def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8) -> None:

@@ -1,7 +1,7 @@
 """Beyond the headline: other ways to rank, open set, clusters, and what is left under worse pictures. Torch-free."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,17 +115,23 @@ def rescored_by(scorer: PairScorer, query: Side, gallery: Side, judged: Judgemen
     first, second = query.embeddings, gallery.embeddings
     near = distances_between(first, second)
     ordered = rescore_short_list(near, lambda row, columns: scorer.paired(first[row][None], second[columns]), length=_SHORT_LIST)
-    rows, columns = judged.pairs.T
     return Rescored(
         judged.report,
         rank_distances(ordered, *labels_of(query, gallery), name="learned metric"),
         judged.verification,
-        verify(scorer.paired(first[rows], second[columns]), judged.same),
+        verify(scorer.of_pairs(first, second, judged.pairs), judged.same),
     )
 
 
 def spoilt(
-    query: Side, gallery: Side, clean: RankingReport, images: npt.NDArray[np.uint8], embed: Embed, *, severity: int, seed: int
+    query: Side,
+    gallery: Side,
+    clean: RankingReport,
+    blocks: Iterable[tuple[int, npt.NDArray[np.uint8]]],
+    embed: Embed,
+    *,
+    severity: int,
+    seed: int,
 ) -> dict[str, dict[str, Fall]]:
     """How far each figure falls when the queries are spoilt and the gallery is not, by corruption.
 
@@ -133,15 +139,16 @@ def spoilt(
         query: who is looked for.
         gallery: where.
         clean: the queries ranked as they are.
-        images: of the queries.
+        blocks: the images of the queries, as (number of the first, images); each is held only while it is spoilt and embedded.
         embed: the model.
         severity: 1 to 5.
         seed: of the corruptions.
     """
-    shifted = {}
-    for name in CORRUPTIONS:
-        rows = embed(corrupt(images, name, severity, seed=seed))
-        shifted[name] = rank(Side(rows, query.identities, query.cameras, query.paths), gallery)
+    rows = {name: np.empty_like(query.embeddings) for name in CORRUPTIONS}
+    for start, images in blocks:
+        for name, found in rows.items():
+            found[start : start + len(images)] = embed(corrupt(images, name, severity, seed=seed, first=start))
+    shifted = {name: rank(replace(query, embeddings=found), gallery) for name, found in rows.items()}
     return falls(clean, shifted)
 
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console import run_stage, say
+from pipelines.console import run_stage, say, working
 from pipelines.logged import REGISTERED
 from reid.addresses import redacted_text
 from reid.config import OBJECTIVES, Params, load_params
@@ -22,10 +22,10 @@ CATALOG = Path("data/catalog.parquet")
 
 def champion_figure(tracker: "Tracker", champion: "Version", key: str, validation_hash: str) -> float | None:
     """The champion's figure on the present validation people: as recorded, or measured now where it was scored on others."""
+    from reid.data.store import open_store
     from reid.models.embedder import load_model
     from reid.training.champion import fetch_weights
     from reid.training.loop import validate
-    from reid.training.trial import load_training_data
 
     recorded = champion.figure(key, validation_hash)
     if recorded is not None:
@@ -35,7 +35,9 @@ def champion_figure(tracker: "Tracker", champion: "Version", key: str, validatio
         if weights is None:
             return None
         model, spec = load_model(weights)
-        return validate(model, load_training_data(CATALOG, spec.height, spec.width))[key]
+        people = read_catalog(CATALOG).split("val")
+        with working("measuring the champion on the present validation people"):
+            return validate(model, open_store(people, spec.height, spec.width), people.identities, people.cameras)[key]
 
 
 def challenge(params: Params, facts: dict[str, Any], name: str, key: str) -> str:
@@ -68,12 +70,13 @@ def main() -> None:
     """Choose by the people held out of training, never by query or gallery, and let the choice challenge the champion."""
     params = load_params()
     key = f"val_{params.tune.metric}"
-    facts = {name: read_json(Path("models") / name / "training.json", "training record") for name in OBJECTIVES}
+    names = [name for name in OBJECTIVES if name in params.objectives]
+    facts = {name: read_json(Path("models") / name / "training.json", "training record") for name in names}
     scores = {name: fact["figures"].get(key) for name, fact in facts.items()}
     missing = [name for name, score in scores.items() if score is None]
     if missing:
         raise ReidError(f"{missing[0]} has no {key}: set data.validation_share above 0 so that there are people to choose by")
-    chosen = max(OBJECTIVES, key=lambda name: scores[name])
+    chosen = max(names, key=lambda name: scores[name])
     with atomic_directory("selected") as temporary:
         for path in sorted((Path("models") / chosen).iterdir()):
             shutil.copy2(path, temporary / path.name)

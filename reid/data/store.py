@@ -1,28 +1,28 @@
-"""Images decoded and resized once into a memory-mapped uint8 array, so that a training step touches no file and no codec."""
+"""Images decoded and resized: in blocks for who passes over them once, or once into a memory-mapped array for training."""
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from reid.data.catalog import Catalog
-from reid.files import allocate, atomic_path
+from reid.files import atomic_path
 from reid.images import read_image, resize
 
-__all__ = ["load_images", "open_store"]
+__all__ = ["BLOCK", "image_blocks", "load_images", "open_store"]
 
 Images = npt.NDArray[np.uint8]
+BLOCK = 512
+"""Images of a block: a multiple of the batches that models are fed with, so that blocks change no batch."""
 
 
-def load_images(
-    paths: Sequence[Path], height: int, width: int, out: Images | None = None, progress: Callable[[int, int], None] | None = None
-) -> Images:
-    """All images as (N, height, width, 3) uint8 RGB, decoded by threads; into ``out`` where given."""
-    images = np.empty((len(paths), height, width, 3), np.uint8) if out is None else out
+def load_images(paths: Sequence[Path], height: int, width: int, progress: Callable[[int, int], None] | None = None) -> Images:
+    """All images as (N, height, width, 3) uint8 RGB, decoded by threads."""
+    images = np.empty((len(paths), height, width, 3), np.uint8)
 
     def fill(index: int) -> None:
         images[index] = resize(read_image(paths[index]), height, width)
@@ -34,6 +34,27 @@ def load_images(
     return images
 
 
+def image_blocks(
+    paths: Sequence[Path], height: int, width: int, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[int, Images]]:
+    """The images of ``paths`` in order, ``BLOCK`` at a time, as (number of the first, (n, height, width, 3) uint8 RGB).
+
+    The next block is decoded while the caller works on this one; no more than these two are held.
+    """
+    with ThreadPoolExecutor(1) as ahead:
+
+        def begin(start: int) -> Future[Images]:
+            return ahead.submit(load_images, paths[start : start + BLOCK], height, width)
+
+        waiting = begin(0)
+        for start in range(0, len(paths), BLOCK):
+            images = waiting.result()
+            waiting = begin(start + BLOCK)
+            yield start, images
+            if progress is not None:
+                progress(start + len(images), len(paths))
+
+
 def open_store(catalog: Catalog, height: int, width: int, progress: Callable[[int, int], None] | None = None) -> Images:
     """The catalog's images as a read-only memory map, made at first use in ``.cache`` beside the catalog.
 
@@ -43,11 +64,11 @@ def open_store(catalog: Catalog, height: int, width: int, progress: Callable[[in
     content = hashlib.sha256("".join(catalog.column("sha256")).encode()).hexdigest()
     path = catalog.folder / ".cache" / f"{content[:24]}-{len(catalog)}x{height}x{width}.npy"
     if not path.exists():
+        # Written, not mapped: pages of a map count as memory until they are on the disk, and a disk that fills ends the process.
         # Of people: their owner's alone.
-        with atomic_path(path, mode=0o600) as temporary:
+        with atomic_path(path, mode=0o600) as temporary, temporary.open("wb") as stream:
             shape = (len(catalog), height, width, 3)
-            images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            allocate(temporary, temporary.stat().st_size)
-            load_images(catalog.paths, height, width, images, progress)
-            images.flush()
+            np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for _, images in image_blocks(catalog.paths, height, width, progress):
+                stream.write(images.data)
     return np.load(path, mmap_mode="r", allow_pickle=False)

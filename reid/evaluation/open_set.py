@@ -6,7 +6,7 @@ galleries of about the size it was calibrated on.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from reid.card import Threshold
 from reid.errors import ReidError, UsageError
 from reid.evaluation.checks import Labels, as_embeddings, as_labels, encode, is_junk, unit_rows
-from reid.evaluation.policies import Policy, person_distances
+from reid.evaluation.policies import Policy, person_distance_blocks
 
 __all__ = ["OpenSetCurve", "OpenSetScores", "calibrate_threshold", "detection_identification_rate", "open_set_scores", "pool_tracklets"]
 
@@ -85,11 +85,13 @@ def open_set_scores(
         raise ReidError(f"all {len(probes)} probes are junk (identity -1): there is nothing to calibrate on")
     if (probe_cams is None) != (reference_cams is None):
         raise UsageError("cameras are given for one side only: give probe_cams and reference_cams, or neither")
-    distances = np.full((len(rows), len(people)), np.inf)
+    to_own, to_other = np.full(len(rows), np.inf), np.full(len(rows), np.inf)
     for part, usable in _meetings(rows, columns, len(probes), len(references), probe_cams, reference_cams):
-        found, who = person_distances(probes[rows[part]], references[usable], their_codes[usable], policy, top_k)
-        distances[np.ix_(part, np.searchsorted(people, who))] = found
-    return _scores(distances, own_codes[rows], people)
+        who, blocks = person_distance_blocks(probes[rows[part]], references[usable], their_codes[usable], policy, top_k)
+        for start, block in blocks:
+            these = part[start : start + len(block)]
+            to_own[these], to_other[these] = _own_and_other(block, own_codes[rows[these]], who)
+    return _scores(to_own, to_other, own_codes[rows], len(people))
 
 
 def calibrate_threshold(
@@ -229,14 +231,19 @@ def _meetings(
     return [(part, usable) for part, usable in pairs if len(usable)]
 
 
-def _scores(distances: npt.NDArray[np.float64], own: npt.NDArray[np.int64], people: npt.NDArray[np.int64]) -> OpenSetScores:
+def _own_and_other(
+    distances: npt.NDArray[np.float32], own: npt.NDArray[np.int64], people: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Of each probe (n,) the distance to its own person and to the nearest other, infinite where there is none; ``distances`` is spent."""
     column = np.minimum(np.searchsorted(people, own), len(people) - 1)
-    listed = people[column] == own
     row = np.arange(len(own))
-    to_own = np.where(listed, distances[row, column], np.inf)
-    others: npt.NDArray[Any] = distances.copy()
-    others[row[listed], column[listed]] = np.inf
-    to_other = others.min(axis=1)
+    listed = people[column] == own
+    to_own = np.where(listed, distances[row, column], np.float32(np.inf))
+    distances[row[listed], column[listed]] = np.inf
+    return to_own, distances.min(axis=1)
+
+
+def _scores(to_own: npt.NDArray[np.float64], to_other: npt.NDArray[np.float64], own: npt.NDArray[np.int64], people: int) -> OpenSetScores:
     impostor, genuine = np.isfinite(to_other), np.isfinite(to_own)
     if not impostor.any():
         raise ReidError(f"none of the {len(own)} probes meets another person: every reference comes from the probes' own camera")
@@ -246,7 +253,7 @@ def _scores(distances: npt.NDArray[np.float64], own: npt.NDArray[np.int64], peop
         genuine=np.minimum(to_own, to_other)[genuine],
         genuine_people=own[genuine],
         named_right=(to_own <= to_other)[genuine],
-        people=len(people),
+        people=people,
     )
 
 

@@ -1,5 +1,6 @@
 """How far a probe is from a *person*: the policies that combine the references of one identity. Shared with serving."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from reid.errors import UsageError
 from reid.evaluation.blocks import block_height
 from reid.evaluation.checks import Labels, as_embeddings, as_labels, row_norms, same_width, unit_rows
 
-__all__ = ["POLICIES", "Policy", "person_distances"]
+__all__ = ["POLICIES", "Policy", "person_distance_blocks", "person_distances"]
 
 Policy = Literal["min", "mean", "top_k"]
 POLICIES: tuple[Policy, ...] = ("min", "mean", "top_k")
@@ -42,6 +43,25 @@ def person_distances(
             a person's references is zero.
         UsageError: the policy is unknown or ``top_k`` is below 1.
     """
+    people, blocks = person_distance_blocks(probes, references, reference_ids, policy, top_k)
+    result = np.empty((len(np.asarray(probes)), len(people)), dtype=np.float32)
+    for start, block in blocks:
+        result[start : start + len(block)] = block
+    return result, people
+
+
+def person_distance_blocks(
+    probes: npt.ArrayLike,
+    references: npt.ArrayLike,
+    reference_ids: Labels,
+    policy: str = "min",
+    top_k: int = 3,
+) -> tuple[npt.NDArray[Any], Iterator[tuple[int, npt.NDArray[np.float32]]]]:
+    """As ``person_distances``, for who needs no table of all probes and all people at once; arguments and errors are the same.
+
+    Returns:
+        people (P,), sorted; blocks (number of the first probe, distances (n, P)) in the probes' order, each the caller's to change.
+    """
     if policy not in POLICIES:
         raise UsageError(f"policy {policy!r} is unknown: want one of {', '.join(POLICIES)}")
     if top_k < 1:
@@ -55,16 +75,18 @@ def person_distances(
     if policy == "mean":
         known = unit_rows(np.add.reduceat(known[order] / norms[order, None], starts, axis=0), "mean reference")
         norms, order, starts = np.ones(len(people), dtype=np.float32), np.arange(len(people)), np.arange(len(people))
-    result = np.empty((len(rows), len(people)), dtype=np.float32)
     height = block_height(len(known))
-    for start in range(0, len(rows), height):
-        # Scaling and sorting a block of products costs less than a normalised, sorted copy of a large gallery.
-        squared = rows[start : start + height] @ known.T
-        squared *= -2 / norms
-        squared += 2
-        distances = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
-        result[start : start + height] = _combine(np.take(distances, order, axis=1), starts, policy, top_k)
-    return result, people
+
+    def blocks() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        for start in range(0, len(rows), height):
+            # Scaling and sorting a block of products costs less than a normalised, sorted copy of a large gallery.
+            squared = rows[start : start + height] @ known.T
+            squared *= -2 / norms
+            squared += 2
+            distances = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
+            yield start, _combine(np.take(distances, order, axis=1), starts, policy, top_k)
+
+    return people, blocks()
 
 
 def _combine(distances: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], policy: str, top_k: int) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ from reid.evaluation.checks import Metric, as_embeddings, for_metric, same_width
 
 __all__ = ["expand_queries", "k_reciprocal", "rescore_short_list"]
 
-_PAIR_BYTES = 256 * 2**20
+_PAIR_BYTES = 64 * 2**20
 
 
 def k_reciprocal(

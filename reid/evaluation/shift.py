@@ -32,14 +32,15 @@ class Fall:
         return self.clean - self.shifted
 
 
-def corrupt(images: npt.ArrayLike, name: str, severity: int, *, seed: int = 0) -> npt.NDArray[np.uint8]:
+def corrupt(images: npt.ArrayLike, name: str, severity: int, *, seed: int = 0, first: int = 0) -> npt.NDArray[np.uint8]:
     """Spoil images in one way.
 
     Args:
         images: (N, H, W, 3) uint8 RGB.
         name: one of ``CORRUPTIONS``.
         severity: 1 (slight) to 5 (hardly a person left).
-        seed: of what is drawn; image n is spoilt the same way in any batch that holds it at place n.
+        seed: of what is drawn; image n is spoilt the same way whatever the batch it comes in.
+        first: the number of the batch's first image.
 
     Returns:
         (N, H, W, 3) uint8, a copy.
@@ -57,8 +58,8 @@ def corrupt(images: npt.ArrayLike, name: str, severity: int, *, seed: int = 0) -
         raise ReidError(f"images have shape {pixels.shape} and type {pixels.dtype}: want (N, H, W, 3) uint8")
     spoil = CORRUPTIONS[name]
     spoilt = np.empty_like(pixels)
-    for number, image in enumerate(pixels):
-        spoilt[number] = spoil(image, severity - 1, np.random.default_rng([seed, number]))
+    for place, image in enumerate(pixels):
+        spoilt[place] = spoil(image, severity - 1, np.random.default_rng([seed, first + place]))
     return spoilt
 
 

@@ -1,20 +1,38 @@
 """Images to embeddings with a torch model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from reid.errors import ReidError
 from reid.models.embedder import EmbeddingModel, normalise
 
-__all__ = ["activation_maps", "embed_images", "extract_features"]
+__all__ = ["activation_maps", "embed_blocks", "embed_images", "extract_features"]
+
+Images = npt.NDArray[np.uint8]
 
 
 def embed_images(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
     """L2-normalised embeddings (N, D) float32 of (N, H, W, 3) uint8 RGB images, in evaluation mode; the model's mode is restored."""
     return _run(model, model.embed, images, batch)
+
+
+def embed_blocks(models: Sequence[EmbeddingModel], blocks: Iterable[tuple[int, Images]], count: int) -> list[npt.NDArray[np.float32]]:
+    """Embeddings (N, D) by each of several models of images that are decoded once and never held together.
+
+    Args:
+        models: N images go through each.
+        blocks: (number of the first image, images) as from :func:`reid.data.store.image_blocks`.
+        count: N, of all blocks together.
+    """
+    result = [np.empty((count, model.dim), np.float32) for model in models]
+    for start, images in blocks:
+        for rows, model in zip(result, models, strict=True):
+            rows[start : start + len(images)] = embed_images(model, images)
+    return result
 
 
 def extract_features(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:
@@ -30,10 +48,15 @@ def activation_maps(model: EmbeddingModel, images: npt.NDArray[np.uint8], batch:
 def _run(model: EmbeddingModel, apply: Callable[[Tensor], Tensor], images: npt.NDArray[np.uint8], batch: int) -> npt.NDArray[np.float32]:
     was_training = model.training
     model.eval()
-    parts, device = [], next(model.parameters()).device
+    device, result = next(model.parameters()).device, None
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             pixels = torch.from_numpy(np.array(images[start : start + batch]))  # a copy: the store is read-only
-            parts.append(apply(normalise(pixels.to(device))).float().cpu().numpy())
+            rows = apply(normalise(pixels.to(device))).float().cpu().numpy()
+            if result is None:  # only the model knows the shape of a row
+                result = np.empty((len(images), *rows.shape[1:]), np.float32)
+            result[start : start + len(rows)] = rows
     model.train(was_training)
-    return np.concatenate(parts)
+    if result is None:
+        raise ReidError("there is no image to embed")
+    return result

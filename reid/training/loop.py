@@ -139,7 +139,7 @@ def train(
         seconds = ranks.agree(time.perf_counter() - started)
         position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
         figures["images_per_second"] = figures.pop("images") / seconds
-        figures |= validate(averaged.module, data)
+        figures |= validate(averaged.module, data.val_images, data.val_identities, data.val_cameras)
         if checkpoint is not None and ranks.is_first:
             save_checkpoint(checkpoint, states, optimizer, position | {"figures": figures})
         if on_epoch is not None:
@@ -151,12 +151,20 @@ def train(
     return result, tree
 
 
-def validate(model: EmbeddingModel, data: TrainingData) -> dict[str, float]:
-    """Cross-camera mAP, rank-1 and mINP among the validation people, every image asking all others; empty without such people."""
-    if len(data.val_images) == 0:
+def validate(
+    model: EmbeddingModel, images: npt.NDArray[np.uint8], identities: npt.NDArray[np.str_], cameras: npt.NDArray[np.str_]
+) -> dict[str, float]:
+    """Cross-camera mAP, rank-1 and mINP among people held out, every image asking all others; empty without such people.
+
+    Args:
+        model: the network.
+        images: (N, H, W, 3) RGB; may be a memory map.
+        identities: (N,).
+        cameras: (N,).
+    """
+    if len(images) == 0:
         return {}
-    embeddings = embed_images(model, data.val_images)
-    everyone = (embeddings, data.val_identities, data.val_cameras)
+    everyone = (embed_images(model, images), identities, cameras)
     report = rank_gallery(*everyone, *everyone)
     return {"val_mean_ap": float(report.mean_ap), "val_rank1": float(report.cmc[0]), "val_mean_inp": float(report.mean_inp)}
 

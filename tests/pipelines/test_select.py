@@ -91,7 +91,8 @@ def test_only_what_is_better_on_the_same_people_becomes_champion(params: Params,
         loaded.predict(images[:, :16])
 
     people(50)  # other validation people: the champion is measured on them, whatever it once reached on others
-    theirs = validate(load_model("model1.safetensors")[0], load_training_data(Path("data/catalog.parquet"), 32, 16))[KEY]
+    data = load_training_data(Path("data/catalog.parquet"), 32, 16)
+    theirs = validate(load_model("model1.safetensors")[0], data.val_images, data.val_identities, data.val_cameras)[KEY]
     assert 0 < theirs < 0.99
     below = trained(params, theirs - 0.01, seed=3)
     words = select.challenge(params, below, "quadruplet", KEY)
