@@ -73,8 +73,8 @@ def choose(
         line += _faster_in_float32(opened[name], float32())
     try:
         write_json(path, {"backend": name, "line": line})
-    except OSError as error:
-        line += f"; not remembered, {path.parent} cannot be written ({error.strerror})"
+    except ReidError as error:
+        line += f"; not remembered, {error}"
     opened[name].chosen = line
     return opened[name]
 

@@ -113,7 +113,7 @@ def check_once(embedder: Embedder, model_dir: Path, path: Path, facts: Mapping[s
         )
     try:
         write_json(memory, {"passed": True})
-    except OSError:
+    except ReidError:
         return  # nothing can be remembered here: the next start runs the pictures again
 
 

@@ -36,7 +36,7 @@ def activation_scale(values: npt.NDArray[np.float32]) -> float:
     return float(np.float32(scales[int(np.argmin(errors))]))
 
 
-def weight_scales(weights: npt.NDArray[np.float64], energy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def weight_scales(weights: npt.NDArray[np.floating], energy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """The step of every output channel with the least error, each weight's error counting by the energy of its input.
 
     Args:
@@ -54,5 +54,4 @@ def weight_scales(weights: npt.NDArray[np.float64], energy: npt.NDArray[np.float
         total = error.sum(-1, keepdims=True)
         chosen = np.where(total < best, scale, chosen)
         best = np.minimum(total, best)
-    # As written into the file: rounding them there would move every weight off its grid point.
-    return chosen.astype(np.float32).astype(np.float64)
+    return chosen.astype(np.float32)

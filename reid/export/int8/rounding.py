@@ -22,6 +22,7 @@ from reid.export.int8.walk import attributes
 
 __all__ = ["corrected", "grouped", "patches", "round_weights", "rounded_with_feedback"]
 
+Floats = npt.NDArray[np.floating]
 _POSITIONS = 8192  # of a layer's inputs: more of them change the third digit of nothing
 _RIDGE = 0.2  # of the inputs' mean energy
 _DAMPING = 0.01  # likewise, so that inputs that are always zero leave something to invert
@@ -44,17 +45,16 @@ def round_weights(
     """
     before, after = patches(true, node, weights.shape[2:]), patches(seen, node, weights.shape[2:])
     positions = after.shape[1]
-    moments = (after.transpose(0, 2, 1) @ after / positions).astype(np.float64)
-    drift = ((before - after).transpose(0, 2, 1) @ after / positions).astype(np.float64)
+    # In float32: the work grows with the cube of the inputs, of which a 3x3 convolution of 512 channels has 4608.
+    moments = after.transpose(0, 2, 1) @ after / positions
+    drift = (before - after).transpose(0, 2, 1) @ after / positions
     target = corrected(grouped(weights, len(after)), moments, drift)
     scales = weight_scales(target, np.diagonal(moments, axis1=1, axis2=2))
     levels = rounded_with_feedback(target, moments, scales)
     return levels.reshape(weights.shape).astype(np.int8), scales.reshape(-1).astype(np.float32)
 
 
-def corrected(
-    weights: npt.NDArray[np.float64], moments: npt.NDArray[np.float64], drift: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def corrected(weights: Floats, moments: Floats, drift: Floats) -> Floats:
     """``W + W E[(x - z) z'] (E[z z'] + ridge)^-1`` for true inputs x and seen inputs z: the least squares of ``W x`` by ``z``.
 
     Args:
@@ -67,9 +67,7 @@ def corrected(
     return weights + np.stack([linalg.solve(matrix, side, assume_a="pos").T for matrix, side in systems])
 
 
-def rounded_with_feedback(
-    weights: npt.NDArray[np.float64], moments: npt.NDArray[np.float64], scales: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def rounded_with_feedback(weights: Floats, moments: Floats, scales: Floats) -> Floats:
     """Whole numbers in -64..64, ``(groups, channels, inputs)``; see :func:`corrected` for the arguments."""
     inputs = weights.shape[2]
     # Inputs of the largest energy first: their error finds the most others to be made good by.
@@ -90,19 +88,19 @@ def rounded_with_feedback(
     return levels[:, :, np.argsort(order)]
 
 
-def _shares(moments: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _shares(moments: Floats) -> Floats:
     """The upper triangular U with ``U' U = moments^-1``; row k says how the error of input k is shared out among those behind it.
 
     Factored from the last input to the first, ``moments = R R'`` with R upper triangular, so that U is the inverse of a triangle: a third
     of the work of inverting the whole and factoring that.
     """
     backwards = linalg.cholesky(moments[::-1, ::-1], lower=True, check_finite=False)[::-1, ::-1]
-    return linalg.solve_triangular(backwards, np.eye(len(moments)), lower=False, check_finite=False)
+    return linalg.solve_triangular(backwards, np.eye(len(moments), dtype=moments.dtype), lower=False, check_finite=False)
 
 
-def grouped(weights: npt.NDArray[np.float32], groups: int) -> npt.NDArray[np.float64]:
+def grouped(weights: npt.NDArray[np.float32], groups: int) -> npt.NDArray[np.float32]:
     """``(out, in / groups, kh, kw)`` as ``(groups, out / groups, inputs)``."""
-    return weights.reshape(groups, len(weights) // groups, -1).astype(np.float64)
+    return weights.reshape(groups, len(weights) // groups, -1)
 
 
 def patches(values: npt.NDArray[np.float32], node: onnx.NodeProto, kernel: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -125,7 +123,10 @@ def patches(values: npt.NDArray[np.float32], node: onnx.NodeProto, kernel: tuple
     return np.ascontiguousarray(cut.transpose(1, 0, 2), np.float32)
 
 
-def _damped(moments: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
+def _damped(moments: Floats, share: float) -> Floats:
     """With so much of its mean added to the diagonal; a group whose inputs are all zero gets a little all the same."""
     energy = np.diagonal(moments, axis1=1, axis2=2).mean(-1)
-    return moments + np.maximum(share * energy, 1e-9)[:, None, None] * np.eye(moments.shape[-1])
+    damped = moments.copy()
+    diagonal = np.arange(moments.shape[-1])
+    damped[:, diagonal, diagonal] += np.maximum(share * energy, 1e-9)[:, None]
+    return damped
