@@ -77,7 +77,9 @@ def _umask() -> int:
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, so that equal values are equal bytes."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        # A file name that is not UTF-8 holds surrogates, which become JSON's own escapes: \udce9.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path | str, what: str = "file") -> Any:
