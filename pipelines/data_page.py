@@ -134,9 +134,9 @@ def _show_people(catalog: Catalog, path: Path, people: int = 6, cameras: int = 4
     return f"A row each for the people {', '.join(shown)}; {where}."
 
 
-def used_notes(terms: str, blurred: bool, left_out: Mapping[str, int]) -> list[str]:
+def used_notes(said: Sequence[str], blurred: bool, left_out: Mapping[str, int]) -> list[str]:
     """Sentences for the page from what a reader and the preparation have to say."""
-    notes = [f"{terms[0].upper()}{terms[1:]}."] if terms else []
+    notes = [f"{line[0].upper()}{line[1:]}." for line in said]
     if blurred:
         notes.append("Heads are blurred: the catalog points to copies in data/crops.")
     notes += [f"{count:,} boxes of the footage's truth were not cut: {reason}." for reason, count in left_out.items()]

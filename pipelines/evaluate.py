@@ -183,7 +183,7 @@ def main() -> None:
     params = load_params()
     catalog = read_catalog("data/catalog.parquet")
     chosen = read_json("reports/selection.json", "selection")["chosen"]
-    names = [name for name in OBJECTIVES if name in params.objectives]
+    names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     if chosen not in names:
         raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again")
     models: dict[str, EmbeddingModel] = {str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names}

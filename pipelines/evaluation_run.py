@@ -1,6 +1,7 @@
 """Evaluation of a model directory on any folder or catalog, and the comparison of two. Torch-free."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.console import progress_bar, say, working
 from pipelines.evaluation_page import draw_curves, draw_images, write_evaluation
 from pipelines.judging import Judgement, Side, judge
 from pipelines.judging_more import More, judge_more
 from reid.card import ModelCard
-from reid.data.catalog import read_catalog
-from reid.data.datasets import read_folder
+from reid.data.catalog import DISTRACTOR, read_catalog, readable
+from reid.data.datasets.folder import scan_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
 from reid.files import atomic_directory, existing, read_json, write_json
@@ -96,11 +98,14 @@ def choose_images(
             raise UsageError(
                 "--root needs --pattern, --query-cameras and --gallery-cameras: a folder does not say what is query and gallery"
             )
-        records = read_folder(root, pattern)
+        scan = scan_folder(root, pattern)
+        if (line := scan.unmatched()) is not None:
+            say(line)
+        records = scan.records
         paths: list[Path] = [record.path for record in records]
         identities, cameras = (np.asarray([getattr(record, key) for record in records]) for key in ("identity", "camera"))
         everywhere = np.ones(len(records), np.bool_)
-        sides = everywhere, everywhere
+        sides = identities != DISTRACTOR, everywhere
     else:
         assert catalog is not None
         table = read_catalog(catalog)
@@ -127,7 +132,6 @@ def run_evaluation(
         UsageError: the model directory or backend is missing.
         ReidError: the model fails, or there is nobody to find.
     """
-    from pipelines.console import say, working
     from serving.runtime import load
 
     embedder = load(model_dir, backend, threads)
@@ -143,7 +147,6 @@ def run_evaluation(
 
 def _embed(embedder: "Embedder", images: Images, threads: int | None) -> tuple[Side, Side, list[tuple[Path, str]]]:
     """Query, gallery, and the files that are no images with the reasons."""
-    from pipelines.console import progress_bar
     from serving.embedding import embed_files
 
     needed = np.flatnonzero(images.query | images.gallery)
@@ -238,7 +241,7 @@ def _hash(side: Side, root: Path) -> str:
     digest = hashlib.sha256()
     for path, identity, camera in zip(side.paths, side.identities, side.cameras, strict=True):
         name = path.relative_to(root) if path.is_relative_to(root) else path
-        digest.update(f"{name.as_posix()}\0{identity}\0{camera}\n".encode())
+        digest.update(os.fsencode(f"{name.as_posix()}\0{identity}\0{camera}\n"))
     return digest.hexdigest()
 
 
@@ -257,7 +260,7 @@ def _query_table(result: Evaluation) -> pa.Table:
         + [(name, pa.float64()) for name in ("average_precision", "inverse_negative_penalty")]
         + [("first_rank", pa.int64())]
     )
-    names = {"path": [str(path) for path in query.paths], "identity": query.identities.tolist(), "camera": query.cameras.tolist()}
+    names = {"path": [readable(path) for path in query.paths], "identity": query.identities.tolist(), "camera": query.cameras.tolist()}
     return pa.table({**names, **columns}, schema=schema)
 
 

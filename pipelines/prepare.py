@@ -10,6 +10,8 @@ from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
 from reid.data.checks import inspect
 from reid.data.datasets import DATASETS, cut_footage, read_dataset, read_folder, read_table
+from reid.data.datasets.files import Stray, find_images
+from reid.data.datasets.folder import scan_folder
 from reid.data.splits import choose_test_people, hold_out_validation, split_people
 from reid.data.synthetic import TownSpec, generate_town, sample_person
 from reid.errors import UsageError
@@ -22,10 +24,11 @@ _OUTPUTS = ("crops", "footage")
 
 @dataclass
 class Source:
-    """What a reader gives: records, a sentence on the set, and footage boxes that were not cut, counted by reason."""
+    """What a reader gives: records, files left out, sentences on the set, and footage boxes that were not cut, counted by reason."""
 
     records: list[Record]
-    note: str = ""
+    strays: list[Stray] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
@@ -69,13 +72,22 @@ def read_source(params: Params, data: Path) -> Source:
     if source.source == "folder":
         if source.pattern is None:
             raise UsageError("data.pattern is not set: data.source folder needs a regular expression with the groups identity and camera")
-        return Source(_split(read_folder(root, source.pattern), params))
+        scan = scan_folder(root, source.pattern)
+        line = scan.unmatched()
+        return Source(_split(scan.records, params), scan.strays, [*([line] if line else []), *_others(scan.others)])
     if source.source == "footage":
         with progress_bar("cutting footage") as progress:
             cut = cut_footage(root, data / "crops", **source.footage.model_dump(), progress=progress)
-        return Source(_split(cut.records, params), left_out=cut.left_out)
+        copies = [f"{name}: {count} more copies of the same frames and truth were left out" for name, count in cut.copies.items()]
+        return Source(_split(cut.records, params), notes=copies, left_out=cut.left_out)
     note = DATASETS[source.source].note
-    return Source(read_dataset(source.source, root, source.partition), f"{source.source}: {note}" if note else "")
+    records = read_dataset(source.source, root, source.partition)
+    return Source(records, find_images(root).strays, [f"{source.source}: {note}"] if note else [])
+
+
+def _others(others: Counter[str]) -> list[str]:
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in others.most_common(5))
+    return [f"{others.total():,} files are no images by their names ({kinds})"] if others else []
 
 
 _WANTED = {"folder": "the folder of the images", "table": "a .csv or .parquet file", "footage": "the folder of the footage"}
@@ -98,10 +110,10 @@ def main() -> None:
     # A table may hold people out itself; where nobody is, they are chosen here.
     held = any(record.split == "val" for record in source.records)
     records = source.records if held else hold_out_validation(source.records, params.data.validation_share, params.seed)
-    if source.note:
-        say(source.note)
+    for note in source.notes:
+        say(note)
     with progress_bar("checking images") as progress:
-        done = inspect(records, data.resolve(), params.data.policies.model_dump(), progress)
+        done = inspect(records, data.resolve(), params.data.policies.model_dump(), progress, source.strays)
     rows = done.rows
     if params.data.blur_heads:
         from reid.data.blur import store_blurred
@@ -123,12 +135,12 @@ def main() -> None:
 
     from pipelines.data_page import used_notes, write_data_page
 
-    notes = used_notes(source.note, params.data.blur_heads, source.left_out)
+    notes = used_notes(source.notes, params.data.blur_heads, source.left_out)
     write_data_page(data / "data_report.html", catalog, done.problems, done.images_in, notes)
     say(", ".join(f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()))
     if left_out:
         first = next(problem for problem in done.problems if problem.images_out)
-        say(f"{left_out} of {len(records)} images are left out, the first: {first.what} ({first.kind}); all in data/data_report.html")
+        say(f"{left_out} of {done.images_in} images are left out, the first: {first.what} ({first.kind}); all in data/data_report.html")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def main() -> None:
     """Choose by the people held out of training, never by query or gallery, and let the choice challenge the champion."""
     params = load_params()
     key = f"val_{params.tune.metric}"
-    names = [name for name in OBJECTIVES if name in params.objectives]
+    names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     facts = {name: read_json(Path("models") / name / "training.json", "training record") for name in names}
     scores = {name: fact["figures"].get(key) for name, fact in facts.items()}
     missing = [name for name, score in scores.items() if score is None]

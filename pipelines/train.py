@@ -44,7 +44,15 @@ def train_objective(params: Params, objective: str, catalog: Path, start: Path |
     run = open_run(tracker, params, objective, origin, sweep_folder(params, objective, catalog, start))
     try:
         with listening(params, objective) as note:
-            result: SweepResult = best_trial(params, objective, catalog, start=start, parent=run, on_result=note)
+            result: SweepResult = best_trial(
+                params,
+                objective,
+                catalog,
+                start=start,
+                parent=run,
+                on_result=lambda trial, figures: note(trial, int(figures["step"])),
+                on_step=note,
+            )
         for trial, reason in result.failures.items():
             say(f"{objective}: trial {trial} failed and was left out: {reason}")
         numbers = {key: float(value) for key, value in result.figures.items() if isinstance(value, float | int) and key.startswith("val_")}
@@ -86,15 +94,15 @@ def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[st
 
 
 @contextmanager
-def listening(params: Params, objective: str) -> Iterator[Callable[[str, dict[str, Any]], None]]:
-    """A progress bar over the steps of all trials."""
+def listening(params: Params, objective: str) -> Iterator[Callable[[str, int], None]]:
+    """Progress over the steps of all trials; what is yielded takes (trial, step)."""
     total = settings_of(params, objective).steps * params.tune.trials
     done: dict[str, int] = {}
     with progress_bar(f"training {objective}") as progress:
         progress(0, total)
 
-        def note(trial: str, figures: dict[str, Any]) -> None:
-            done[trial] = int(figures["step"])
+        def note(trial: str, step: int) -> None:
+            done[trial] = step
             progress(sum(done.values()), total)
 
         yield note

@@ -51,6 +51,11 @@ class FootageParams(Section):
 class PolicyParams(Section):
     """What the prepare stage does about each kind of finding (`reid.data.findings.KINDS`): stop, leave the images out, or keep them."""
 
+    unmatched: Literal["stop", "leave_out"] = "leave_out"
+    by_system: Literal["stop", "leave_out"] = "leave_out"
+    junk: Literal["stop", "leave_out"] = "leave_out"
+    distractor: Literal["stop", "leave_out", "keep"] = "keep"
+    exif_damaged: Literal["stop", "leave_out", "keep"] = "keep"
     unreadable: Literal["stop", "leave_out"]
     empty: Literal["stop", "leave_out"]
     not_an_image: Literal["stop", "leave_out"]

@@ -194,4 +194,6 @@ def allocate(path: Path, size: int) -> None:
 def write_json(path: Path | str, value: Any, mode: int | None = None) -> None:
     """Write ``value`` as indented JSON with sorted keys, so that equal values are equal bytes; ``mode`` as in :func:`atomic_path`."""
     with atomic_path(path, mode) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        # A file name that is not UTF-8 holds surrogates, which become JSON's own escapes: \udce9.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,5 +1,6 @@
 """Image files as training and serving both see them: one decoder, one rule of resizing. Torch-free."""
 
+import io
 from pathlib import Path
 
 import cv2
@@ -8,9 +9,11 @@ import numpy.typing as npt
 
 from reid.errors import ReidError
 
-__all__ = ["Image", "read_image", "resize"]
+__all__ = ["Image", "decode_image", "read_image", "resize"]
 
 Image = npt.NDArray[np.uint8]  # (h, w, 3) RGB
+_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_AVIF = (b"avif", b"avis")
 
 
 def read_image(path: Path) -> Image:
@@ -26,12 +29,44 @@ def read_image(path: Path) -> Image:
     if not data:
         raise ReidError(f"image {path} is empty: remove it or restore it")
     try:
+        return decode_image(data)
+    except ReidError as error:
+        raise ReidError(f"image {path} {error}") from error
+
+
+def decode_image(data: bytes) -> Image:
+    """The bytes of an image file, upright by EXIF; of an animation or of several pages the first. 16 bits become 8, CMYK becomes RGB.
+
+    Raises:
+        ReidError: they are not an image; the message goes on after the file's name.
+    """
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in _AVIF + _HEIC:  # OpenCV knows no HEIC, and of AVIF not which way is up
+        return _by_pillow(data, brand)
+    try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
-        raise ReidError(f"image {path} cannot be decoded ({error.err}): remove it or restore it") from error
+        raise ReidError(f"cannot be decoded ({error.err}): remove it or restore it") from error
     if image is None:
-        raise ReidError(f"image {path} is not an image: remove it or restore it")
-    return image
+        raise ReidError("is not an image: remove it or restore it")
+    return np.asarray(image, np.uint8)
+
+
+def _by_pillow(data: bytes, brand: bytes) -> Image:
+    from PIL import Image as Pillow
+    from PIL import ImageOps, UnidentifiedImageError
+
+    if brand in _HEIC:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise ReidError("is HEIC: install the package pillow-heif, or convert it to JPEG") from error
+        register_heif_opener()
+    try:
+        with Pillow.open(io.BytesIO(data)) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ReidError(f"cannot be decoded ({' '.join(str(error).split())}): remove it or restore it") from error
 
 
 def resize(image: Image, height: int, width: int, out: Image | None = None) -> Image:

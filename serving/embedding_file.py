@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid.data.catalog import readable
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, is_there, read_json, write_json
 from reid.system_errors import os_problem
@@ -70,8 +71,14 @@ def embed_to_file(
     over what is there; any other call begins anew.
 
     Raises:
-        ReidError: not one image can be read, or the model fails.
+        ReidError: not one image can be read, the model fails, or a file's name is not UTF-8.
     """
+    foreign = [path for path in paths if readable(path) != str(path)]
+    if foreign:  # known before the long work
+        raise ReidError(
+            f"{len(foreign)} of {len(paths)} file names are not UTF-8, the first: {readable(foreign[0])}; "
+            "a Parquet file cannot hold them: rename them, e.g. with convmv -f latin1 -t utf8"
+        )
     output = Path(output)
     if not output.name or output.is_dir():
         raise UsageError(f"output {output} is a folder: name a file ending in .parquet")

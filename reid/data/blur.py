@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from reid.errors import ReidError
+from reid.data.catalog import readable
 from reid.files import atomic_directory
+from reid.images import read_image
 
 __all__ = ["HEAD_SHARE", "blur_head", "store_blurred"]
 
@@ -56,11 +57,8 @@ def store_blurred(rows: Sequence[Row], folder: Path, out: Path, progress: Callab
         def store(numbered: tuple[int, Row]) -> Row:
             number, row = numbered
             source = folder / str(row["path"])
-            image = cv2.imdecode(np.fromfile(source, np.uint8), cv2.IMREAD_COLOR)
-            if image is None:
-                raise ReidError(f"image {source} changed while it was prepared: run the stage again")
-            data = cv2.imencode(".png", blur_head(np.asarray(image, np.uint8)))[1].tobytes()
-            name = f"{number:07d}_{source.stem}.png"
+            data = cv2.imencode(".png", blur_head(read_image(source))[..., ::-1])[1].tobytes()
+            name = f"{number:07d}_{readable(source.stem)}.png"
             (temporary / name).write_bytes(data)
             return row | {"path": (out.relative_to(folder) / name).as_posix(), "sha256": hashlib.sha256(data).hexdigest()}
 

@@ -2,7 +2,8 @@
 
 Columns: ``path`` (relative to the catalog's folder, or absolute), ``identity`` and ``camera`` (strings, as the data set writes
 them), ``split`` (train, val, query, gallery), ``width``, ``height`` (pixels, as stored), ``sha256`` (of the file).
-Data sets with video add ``frame`` and ``tracklet``; sets with continuous labels add ``label_vector`` (list of float).
+Data sets with video add ``frame`` and ``tracklet``; sets with continuous labels add ``label_vector`` (list of float). Where a file's
+name is not UTF-8, ``path`` shows it in the form of :func:`readable` and the column ``path_bytes`` (binary, null for all others) holds it.
 """
 
 import hashlib
@@ -19,10 +20,17 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
 
-__all__ = ["SPLITS", "Catalog", "Record", "read_catalog", "write_catalog"]
+__all__ = ["DISTRACTOR", "JUNK", "SPLITS", "Catalog", "Record", "read_catalog", "readable", "write_catalog"]
 
+JUNK, DISTRACTOR = "-1", "0000"
+"""Identities that are no person, in whatever set, by Market-1501's convention: boxes to be left out, and unknown people of the gallery."""
 SPLITS = ("train", "val", "query", "gallery")
 _COLUMNS = ("path", "identity", "camera", "split", "width", "height", "sha256")
+
+
+def readable(path: Path | str) -> str:
+    """A path or name as text that any file and screen takes: bytes that are not UTF-8 become ``\\xe9`` and the like."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,11 @@ class Catalog:
     @property
     def paths(self) -> list[Path]:
         """Where the images lie."""
-        return [Path(os.path.normpath(self.folder / p)) for p in self.table["path"].to_pylist()]
+        stored = self.table["path"].to_pylist()
+        if "path_bytes" in self.table.column_names:
+            exact = self.table["path_bytes"].to_pylist()
+            stored = [shown if raw is None else os.fsdecode(raw) for shown, raw in zip(stored, exact, strict=True)]
+        return [Path(os.path.normpath(self.folder / path)) for path in stored]
 
     @property
     def identities(self) -> npt.NDArray[np.str_]:
@@ -101,9 +113,19 @@ def write_catalog(rows: Iterable[dict[str, object]], path: Path | str) -> None:
     for row in ordered:
         if row["split"] not in SPLITS:
             raise ReidError(f"image {row['path']}: split is {row['split']!r}, want one of {', '.join(SPLITS)}")
-    table = pa.Table.from_pylist(ordered)
+    storable = [_storable(row) for row in ordered]
+    # By itself Arrow takes the columns from the first row alone.
+    columns = dict.fromkeys(key for row in storable for key in row)
+    table = pa.Table.from_pylist([{key: row.get(key) for key in columns} for row in storable])
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
+
+
+def _storable(row: dict[str, object]) -> dict[str, object]:
+    """The row as Parquet takes it, whose text is UTF-8."""
+    path = str(row["path"])
+    shown = readable(path)
+    return row if shown == path else row | {"path": shown, "path_bytes": os.fsencode(path)}
 
 
 def read_catalog(path: Path | str) -> Catalog:

@@ -1,15 +1,17 @@
 """Every image opened once before it is trusted; what is wrong is listed by name and dealt with by policy, nothing is silently dropped."""
 
 import os
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from reid.data.catalog import Record
+from reid.data.catalog import DISTRACTOR, JUNK, Record, readable
+from reid.data.datasets.files import Stray
 from reid.data.findings import KINDS, Policy, Problem
 from reid.data.image_check import THUMBNAIL, Opened, open_image
 from reid.data.near_duplicates import near_duplicates
@@ -31,20 +33,31 @@ class Inspection:
 
 
 def inspect(
-    records: Sequence[Record], folder: Path, policies: Mapping[str, Policy], progress: Callable[[int, int], None] | None = None
+    records: Sequence[Record],
+    folder: Path,
+    policies: Mapping[str, Policy],
+    progress: Callable[[int, int], None] | None = None,
+    strays: Sequence[Stray] = (),
 ) -> Inspection:
     """Open each image, then look at the set as a whole.
+
+    Junk (identity -1) is left out whatever the reader. Distractors (0000) are moved to the gallery: nobody is trained on them.
 
     Args:
         records: what a reader found.
         folder: where the catalog will lie, absolute; images beside it or below it are stored by relative path.
         policies: what to do about each kind of `reid.data.findings.KINDS`: ``stop``, ``leave_out`` or ``keep``.
         progress: called with (done, total).
+        strays: files that the reader found and made no record of; they count as images found and left out.
 
     Raises:
         ReidError: something is found whose policy is ``stop``; the message names it.
     """
     found = _Findings(policies)
+    for stray in strays:
+        found.note(stray.kind, readable(stray.path), stray.detail, 1)
+    images_in = len(records) + len(strays)
+    records = _set_apart(records, found)
     rows: list[Row] = []
     first_of: dict[str, Record] = {}
     kept: list[Record] = []
@@ -53,7 +66,7 @@ def inspect(
         out = found.about_image(record, opened.findings)
         twin = first_of.setdefault(opened.sha256, record) if opened.sha256 and not out else record
         if twin is not record:
-            out = found.about_image(record, [(_twin_kind(twin, record), f"same bytes as {twin.path}")])
+            out = found.about_image(record, [(_twin_kind(twin, record), f"same bytes as {readable(twin.path)}")])
         if not out and opened.thumbnail is not None:
             thumbnails[len(rows)] = opened.thumbnail
             rows.append(_row(record, folder, opened))
@@ -63,7 +76,7 @@ def inspect(
     rows = _without(rows, _look_alikes(rows, kept, thumbnails[: len(rows)], found))
     for check in (_identities_in_two_camps, _lonely_identities, _queries_without_match):
         rows = _without(rows, check(rows, found))
-    return Inspection(rows, found.problems, len(records))
+    return Inspection(rows, found.problems, images_in)
 
 
 class _Findings:
@@ -87,12 +100,25 @@ class _Findings:
         """List an image's findings; whether it is left out. It counts once, however much is wrong with it."""
         out = False
         for kind, detail in findings:
-            out = self.note(kind, str(record.path), detail, 0 if out else 1) or out
+            out = self.note(kind, readable(record.path), detail, 0 if out else 1) or out
         return out
 
 
+def _set_apart(records: Sequence[Record], found: _Findings) -> list[Record]:
+    """Without junk, and with the distractors in the gallery or left out."""
+    kept = [record for record in records if record.identity != JUNK or not found.about_image(record, [("junk", "identity -1")])]
+    distractors = sum(record.identity == DISTRACTOR for record in kept)
+    if not distractors:
+        return kept
+    detail = f"{distractors:,} images; for one person of that number, use another"
+    if found.note("distractor", f"identity {DISTRACTOR}", detail, distractors):
+        return [record for record in kept if record.identity != DISTRACTOR]
+    return [replace(record, split="gallery") if record.identity == DISTRACTOR else record for record in kept]
+
+
 def _opened(records: Sequence[Record]) -> Iterator[tuple[Record, Opened]]:
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Corrupt EXIF", UserWarning)  # it is among the findings
         for start in range(0, len(records), _WINDOW):
             window = records[start : start + _WINDOW]
             yield from zip(window, pool.map(open_image, [record.path for record in window]), strict=True)
@@ -127,8 +153,9 @@ def _look_alikes(rows: list[Row], records: list[Record], thumbnails: np.ndarray,
     for earlier, later in near_duplicates(thumbnails):
         one, two = records[earlier], records[later]
         if rows[earlier]["sha256"] != rows[later]["sha256"]:  # equal bytes are listed already
-            detail = f"looks like {one.path} ({one.split}, identity {one.identity}); this one is in {two.split}, identity {two.identity}"
-            if found.note("near_duplicate", str(two.path), detail, 1):
+            first = f"{readable(one.path)} ({one.split}, identity {one.identity})"
+            detail = f"looks like {first}; this one is in {two.split}, identity {two.identity}"
+            if found.note("near_duplicate", readable(two.path), detail, 1):
                 left_out.add(later)
     return left_out
 
@@ -142,7 +169,7 @@ def _identities_in_two_camps(rows: list[Row], found: _Findings) -> set[int]:
         if split in ("train", "val"):
             training[identity].add(index)
     left_out: set[int] = set()
-    for identity in sorted(splits):
+    for identity in sorted(splits.keys() - {DISTRACTOR}):
         camps = {"test" if split in ("query", "gallery") else split for split in splits[identity]}
         if len(camps) > 1:
             detail = f"it is in {', '.join(sorted(splits[identity]))}"
@@ -160,7 +187,7 @@ def _lonely_identities(rows: list[Row], found: _Findings) -> set[int]:
         images[str(row["identity"])].append(index)
     one_camera = len(set().union(*cameras.values())) == 1
     left_out: set[int] = set()
-    for identity in sorted(images):
+    for identity in sorted(images.keys() - {DISTRACTOR}):
         lonely = "single_camera" if len(cameras[identity]) == 1 and not one_camera else None
         if len(images[identity]) == 1:
             lonely = "single_image"

@@ -22,6 +22,10 @@ _BROKEN: tuple[Policy, ...] = ("stop", "leave_out")
 _WHOLE: tuple[Policy, ...] = ("stop", "keep")
 
 KINDS: Mapping[str, Kind] = {
+    "unmatched": Kind("Name without a match", "data.pattern is not found in the image's path", _BROKEN),
+    "by_system": Kind("File of a system or a download", "a system's companion of a file, or a download that has not ended", _BROKEN),
+    "junk": Kind("Junk", "identity -1: a box that nobody should be judged by", _BROKEN),
+    "distractor": Kind("Distractors", "identity 0000: somebody unknown, who is in the gallery and trains nobody"),
     "unreadable": Kind("Unreadable file", "it is missing, or may not be read", _BROKEN),
     "empty": Kind("Zero-byte file", "a copy or a download was cut off", _BROKEN),
     "not_an_image": Kind("Not an image", "no decoder knows it", _BROKEN),
@@ -29,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "tiny": Kind("Tiny image", "there is no person to see"),
     "non_rgb": Kind("Not RGB", "grey, transparent, paletted, CMYK or of more than 8 bits; read as 8-bit RGB"),
     "exif_rotated": Kind("Rotated by EXIF", "stored lying down; turned upright wherever it is read"),
+    "exif_damaged": Kind("Damaged EXIF", "the picture is whole and is read as it is stored"),
     "duplicate": Kind("Duplicate", "the same bytes as another image of the same person and split"),
     "near_duplicate": Kind("Near duplicate", "looks the same as another image, but for compression or size"),
     "split_leak": Kind("Same picture in two splits", "the figures would count what was trained on, or find a query by itself"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+
+from reid.errors import ReidError
+from reid.images import decode_image
 
 __all__ = ["THUMBNAIL", "Opened", "open_image"]
 
@@ -44,34 +48,53 @@ def open_image(path: Path) -> Opened:
         return _useless("unreadable", str(error.strerror))
     if not data:
         return _useless("empty", "0 bytes")
-    notes = []
+    try:
+        # The decoder of training and service: upright by EXIF, 8-bit RGB.
+        image = decode_image(data)
+    except ReidError as error:
+        return _useless(*_why_not(data, str(error)))
     try:
         with Image.open(io.BytesIO(data)) as header:  # decodes nothing yet
-            turned = header.getexif().get(_ORIENTATION) not in _UPRIGHT
             mode, kind = header.mode, header.format or "image"
+            orientation, damage = _orientation(header)
             if not _ends_well(data, kind):
                 header.load()
-    except UnidentifiedImageError:
-        return _useless("not_an_image", f"begins with {data[:8]!r}")
+    except UnidentifiedImageError:  # OpenCV knows it and Pillow does not
+        mode, kind, orientation, damage = "RGB", "image", 1, ""
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         return _useless("truncated", f"{' '.join(str(error).split())}")
-    # OpenCV turns by EXIF and converts to 8-bit BGR, as the store and the evaluation do.
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        return _useless("not_an_image", f"{kind} that cannot be decoded")
+    notes = [("exif_damaged", damage)] if damage else []
     height, width = image.shape[:2]
     if min(height, width) < _TINY:
         notes.append(("tiny", f"{width}x{height} pixels"))
     if mode != "RGB":
         notes.append(("non_rgb", f"{kind} of mode {mode}"))
-    if turned:
+    if orientation not in _UPRIGHT:
         notes.append(("exif_rotated", f"{width}x{height} pixels once upright"))
     small = cv2.resize(image, (THUMBNAIL[1], THUMBNAIL[0]), interpolation=cv2.INTER_AREA)
-    thumbnail = np.ascontiguousarray(small[..., ::-1], np.uint8)
+    thumbnail = np.ascontiguousarray(small, np.uint8)
     return Opened(width, height, hashlib.sha256(data).hexdigest(), tuple(notes), thumbnail)
+
+
+def _orientation(header: Image.Image) -> tuple[object, str]:
+    """What EXIF says of which way is up, and what is wrong with the EXIF: the picture does not suffer from that."""
+    try:
+        return header.getexif().get(_ORIENTATION), ""
+    # Pillow reads EXIF without checks of its own: a damaged one ends in whatever its unpacking raises.
+    except (struct.error, SyntaxError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        return 1, f"EXIF cannot be read ({' '.join(str(error).split())})"
+
+
+def _why_not(data: bytes, reason: str) -> tuple[str, str]:
+    """Kind and detail of a file that cannot be decoded: cut off where its header is that of an image, else no image."""
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            kind = header.format or "image"
+    except UnidentifiedImageError:
+        return "not_an_image", reason if "install" in reason else f"begins with {data[:8]!r}"
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        return "truncated", f"{' '.join(str(error).split())}"
+    return "truncated" if not _ends_well(data, kind) else "not_an_image", f"{kind} that cannot be decoded"
 
 
 def _useless(kind: str, detail: str) -> Opened:

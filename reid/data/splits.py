@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from reid.data.catalog import Record
+from reid.data.catalog import DISTRACTOR, JUNK, Record
 from reid.errors import ReidError
 
 __all__ = ["choose_test_people", "hold_out_validation", "split_people"]
@@ -18,7 +18,7 @@ def choose_test_people(identities: Iterable[str], share: float, seed: int) -> se
     Raises:
         ReidError: there are fewer than four people.
     """
-    people = sorted(set(identities))
+    people = sorted(set(identities) - {JUNK, DISTRACTOR})
     if len(people) < 4:
         raise ReidError(f"the data hold {len(people)} people: a split into training and test needs at least 4")
     count = min(max(2, round(share * len(people))), len(people) - 2)
@@ -38,6 +38,9 @@ def split_people(records: Sequence[Record], test: Collection[str], query_per_cam
         first_camera[record.identity] = min(record.camera, first_camera.get(record.identity, record.camera))
     result = []
     for record in records:
+        if record.identity == DISTRACTOR:
+            result.append(replace(record, split="gallery"))
+            continue
         if record.identity not in test:
             result.append(replace(record, split="train"))
             continue
@@ -53,7 +56,7 @@ def hold_out_validation(records: Sequence[Record], share: float, seed: int) -> l
     """Move ``share`` of the training people, at least two where there are five or more, to the split ``val``."""
     per_person: dict[str, int] = defaultdict(int)
     for record in records:
-        if record.split == "train":
+        if record.split == "train" and record.identity not in (JUNK, DISTRACTOR):
             per_person[record.identity] += 1
     people = sorted(per_person)
     count = round(share * len(people))

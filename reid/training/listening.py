@@ -1,22 +1,42 @@
-"""How the driver of a sweep hears of epochs."""
+"""How the driver of a sweep hears of steps and epochs."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ray.tune import Callback
 
+from reid.files import read_json
+from reid.training.ray_trial import STEP_FILE
+
 __all__ = ["Listener"]
+
+_ASK_EVERY_S = 2.0
 
 
 class Listener(Callback):
-    """Passes the results of trials on to whoever is set as ``Listener.heard``.
+    """Passes the results of trials on to ``Listener.heard``, and the steps in between, from the files in ``sweep``, to ``stepped``.
 
     Ray pickles callbacks with a sweep's state and brings them back with ``Tuner.restore``; so this one holds nothing of its own.
     """
 
     heard: ClassVar[Callable[[str, dict[str, Any]], None] | None] = None
+    stepped: ClassVar[Callable[[str, int], None] | None] = None
+    sweep: ClassVar[Path | None] = None
+    asked: ClassVar[float] = 0.0
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Called by Ray Tune."""
         if Listener.heard is not None:
             Listener.heard(str(trial), result)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Called by Ray Tune several times a second."""
+        if Listener.stepped is None or Listener.sweep is None or time.monotonic() - Listener.asked < _ASK_EVERY_S:
+            return
+        Listener.asked = time.monotonic()
+        for trial in trials:
+            step = Listener.sweep / Path(trial.path).name / STEP_FILE
+            if step.exists():
+                Listener.stepped(str(trial), int(read_json(step, "step of a trial")))

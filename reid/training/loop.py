@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reid.class_tree import ClassTree
 from reid.config import TrainParams
+from reid.data.catalog import readable
 from reid.data.sampling import HierarchicalSampler, PKSampler
 from reid.data.transforms import Augmentation, augment, erase
 from reid.errors import ReidError
@@ -242,7 +243,7 @@ def _run_epoch(
         # The losses refuse embeddings that are not finite; asked first, so that the message can name the files.
         output = objective(features_by_term(objective, features, model.neck(features)), labels) if torch.isfinite(features).all() else None
         if output is None or not torch.isfinite(output.value):
-            names = ", ".join(str(data.paths[index]) for index in batch)
+            names = ", ".join(readable(data.paths[index]) for index in batch)
             what = "the embeddings are" if output is None else "the loss is"
             raise ReidError(f"{what} not finite at step {position['step']}: lower train.learning_rate; the batch held {names}")
         optimizer.zero_grad(set_to_none=True)

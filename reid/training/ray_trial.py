@@ -1,5 +1,7 @@
 """What a Ray worker runs: one training in the trial's own folder, told to Ray and MLflow each epoch."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,14 @@ from reid.files import read_json, write_json
 from reid.training.resources import threads_of
 from reid.training.tracking import Tracker
 
-__all__ = ["RUN_FILE", "run_trial"]
+__all__ = ["RUN_FILE", "STEP_FILE", "run_trial"]
 
 RUN_FILE = "mlflow_run"
 """In the trial's folder: the name of its run, so that a second try, or a sweep that goes on, goes on in the same run."""
+
+STEP_FILE = "step.json"
+"""In the trial's folder: the step that it is at, for whoever shows the progress; Ray itself hears of whole epochs only."""
+_STEP_EVERY_S = 2.0
 
 
 def run_trial(
@@ -75,7 +81,30 @@ def _train(work: dict[str, Any], report: Any) -> None:
         report({**epoch.figures, "epoch": epoch.number, "step": epoch.step})
 
     start = Path(work["start"]) if work["start"] else None
-    run_training(params, work["objective"], Path(work["catalog"]), Path(work["folder"]), start=start, on_epoch=tell, ranks=ranks)
+    folder = Path(work["folder"])
+    run_training(
+        params,
+        work["objective"],
+        Path(work["catalog"]),
+        folder,
+        start=start,
+        on_epoch=tell,
+        on_step=_step_file(folder / STEP_FILE) if ranks.is_first else None,
+        ranks=ranks,
+    )
+
+
+def _step_file(path: Path) -> Callable[[int, int], None]:
+    """Keeps the step in a file, written now and then."""
+    written = 0.0
+
+    def note(step: int, _steps: int) -> None:
+        nonlocal written
+        if time.monotonic() - written >= _STEP_EVERY_S:
+            written = time.monotonic()
+            write_json(path, step)
+
+    return note
 
 
 def _train_with_ray(work: dict[str, Any]) -> None:

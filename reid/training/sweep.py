@@ -81,6 +81,7 @@ def best_trial(
     start: Path | None,
     parent: str,
     on_result: Callable[[str, dict[str, Any]], None] | None = None,
+    on_step: Callable[[str, int], None] | None = None,
 ) -> SweepResult:
     """Run ``params.tune.trials`` trials of an objective and return the best.
 
@@ -95,6 +96,7 @@ def best_trial(
         start: a ``model.safetensors`` to start from.
         parent: the run, of a :class:`Tracker`, that the trials are children of.
         on_result: called with (trial name, figures) after each epoch of each trial.
+        on_step: called with (trial name, step) now and then within an epoch.
 
     Raises:
         ReidError: every trial failed; the message is the first trial's.
@@ -103,11 +105,12 @@ def best_trial(
 
     start_ray()
     check_resources(params)
-    Listener.heard = on_result
+    Listener.heard, Listener.stepped = on_result, on_step
+    Listener.sweep = sweep_folder(params, objective, catalog, start)
     try:
         results = _tuner(params, objective, catalog, start, parent).fit()
     finally:
-        Listener.heard = None
+        Listener.heard = Listener.stepped = Listener.sweep = None
     failures = {Path(result.path).name: _reason(result, params) for result in results if result.error is not None}
     _close_failed(params, results, failures)
     finished = [r for r in results if r.error is None and r.metrics and (Path(r.path) / "model.safetensors").exists()]

@@ -1,5 +1,6 @@
 """Footage with MOTChallenge truth, cut into crops: sequences of frames or videos in, image files and records out."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,15 +10,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from reid.data.catalog import Record
+from reid.data.catalog import Record, readable
+from reid.data.datasets.files import is_by_system, walk
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory
 
-__all__ = ["Cut", "cut_footage", "find_sequences"]
+__all__ = ["Cut", "Sequence", "cut_footage", "find_sequences"]
 
 Image = npt.NDArray[np.uint8]
 _VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
 _PEDESTRIAN = 1
+_MOT17_COPY = re.compile(r"-(DPM|FRCNN|SDP)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +35,67 @@ class Cut:
 
     records: list[Record] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    copies: dict[str, int] = field(default_factory=dict)  # further copies of a sequence, which were not cut
 
 
-def find_sequences(root: Path) -> list[tuple[str, Path, Path]]:
-    """Name, frames and truth of each sequence below ``root``, sorted.
+@dataclass(frozen=True, order=True, slots=True)
+class Sequence:
+    """Frames (a folder or a video) with their truth; ``copies`` are the names under which the same sequence lies there as well."""
+
+    name: str
+    frames: Path
+    truth: Path
+    copies: tuple[str, ...] = ()
+
+
+def find_sequences(root: Path) -> list[Sequence]:
+    """The sequences below ``root``, sorted, linked folders included.
 
     A sequence is a folder with ``img1`` and ``gt/gt.txt`` (Milan et al. 2016), or a video with a truth of its name (``camera1.webm``,
-    ``camera1.txt``) or, alone in its folder, with ``gt.txt``.
+    ``camera1.txt``) or, alone in its folder, with ``gt.txt``. MOT17 has each of its sequences three times, with the detections of DPM,
+    FRCNN and SDP beside the same frames and truth: they are one. Sequences of one name in different folders carry their folders' names.
 
     Raises:
         UsageError: there is none.
     """
+    files = [path for path in walk(root) if is_by_system(path.relative_to(root)) is None]
     found = [
-        (truth.parents[1].name, truth.parents[1] / "img1", truth)
-        for truth in root.rglob("gt/gt.txt")
-        if (truth.parents[1] / "img1").is_dir()
+        (truth.parents[1], truth.parents[1] / "img1", truth)
+        for truth in files
+        if truth.parts[-2:] == ("gt", "gt.txt") and (truth.parents[1] / "img1").is_dir()
     ]
-    videos = [path for path in root.rglob("*") if path.suffix.lower() in _VIDEOS]
+    videos = [path for path in files if path.suffix.lower() in _VIDEOS]
+    per_folder = Counter(video.parent for video in videos)
     for video in videos:
-        alone = sum(other.parent == video.parent for other in videos) == 1
         truth = video.with_suffix(".txt")
-        truth = video.parent / "gt.txt" if alone and not truth.exists() else truth
+        truth = video.parent / "gt.txt" if per_folder[video.parent] == 1 and not truth.exists() else truth
         if truth.exists():
-            found.append((video.stem, video, truth))
+            found.append((video.with_suffix(""), video, truth))
     if not found:
         raise UsageError(f"{root} holds no footage with truth: want SEQUENCE/img1 with SEQUENCE/gt/gt.txt, or camera1.mp4 with camera1.txt")
-    return sorted(found)
+    return sorted(_named(root, _without_copies(found)))
+
+
+def _without_copies(found: list[tuple[Path, Path, Path]]) -> list[tuple[Path, Path, Path, tuple[str, ...]]]:
+    """(place, frames, truth, copies): of MOT17's three copies in one folder the first, under the name that they share."""
+    groups: dict[Path, list[tuple[Path, Path, Path]]] = defaultdict(list)
+    for one in sorted(found):
+        groups[one[0].with_name(_MOT17_COPY.sub("", one[0].name))].append(one)
+    kept: list[tuple[Path, Path, Path, tuple[str, ...]]] = []
+    for place, (first, *others) in groups.items():
+        copies = [other for other in others if other[2].read_bytes() == first[2].read_bytes()]
+        kept.append((place, first[1], first[2], tuple(other[0].name for other in copies)))
+        kept += [(*other, ()) for other in others if other not in copies]
+    return kept
+
+
+def _named(root: Path, found: list[tuple[Path, Path, Path, tuple[str, ...]]]) -> list[Sequence]:
+    """Named by the last part of the place, or by all of it below ``root`` where several have the same last part."""
+    names = Counter(place.name for place, *_ in found)
+    return [
+        Sequence(readable(place.name if names[place.name] == 1 else "_".join(place.relative_to(root).parts)), frames, truth, copies)
+        for place, frames, truth, copies in found
+    ]
 
 
 def cut_footage(
@@ -88,7 +126,10 @@ def cut_footage(
     cut = Cut()
     sequences = find_sequences(root)
     with atomic_directory(out, private=True) as temporary:
-        for done, (name, frames, truth) in enumerate(sequences, 1):
+        for done, sequence in enumerate(sequences, 1):
+            name, frames, truth = sequence.name, sequence.frames, sequence.truth
+            if sequence.copies:
+                cut.copies[name] = len(sequence.copies)
             boxes = _read_truth(truth, every, min_visibility, cut.left_out)
             for number, image in _frames(frames, sorted(boxes)):
                 for box in boxes[number]:

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from reid.data.catalog import Record
+from reid.data.datasets.files import IMAGE_SUFFIXES, is_by_system, walk
 from reid.errors import ReidError, UsageError
 
-__all__ = ["IMAGE_SUFFIXES", "images_in", "inside", "parsed", "read_folders", "read_mat", "require", "seeded", "shuffled"]
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+__all__ = ["images_in", "inside", "parsed", "read_folders", "read_mat", "require", "seeded", "shuffled"]
 
 
 def inside(root: Path, *names: str) -> Path:
@@ -55,13 +54,13 @@ def read_folders(root: Path, name: str, folders: Mapping[str, str], pattern: re.
 
 
 def images_in(folder: Path, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, sorted by name.
+    """The image files of a folder, sorted by name; what a system or a download left there is passed over (and found by ``find_images``).
 
     Raises:
-        ReidError: there is none.
+        ReidError: there is none, or the folder cannot be read.
     """
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    files = sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = walk(folder) if recursive else [path for path in sorted(folder.iterdir()) if path.is_file() or path.is_symlink()]
+    files = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and is_by_system(path.relative_to(folder)) is None]
     if not files:
         raise ReidError(f"{folder} holds no image: unpack the data set again")
     return files

@@ -50,6 +50,31 @@ def test_person_distances_agree_with_loops(policy, block_bytes, monkeypatch):
     assert found.shape == (len(probes), len(who))
 
 
+@pytest.mark.parametrize("policy", policies.POLICIES)
+@pytest.mark.parametrize("block_bytes", [1, 2**20])
+def test_scores_in_blocks_are_those_of_the_whole_table(policy, block_bytes, monkeypatch):
+    """Against the table of all probes and people, as it was held before."""
+    rows, ids = people(3)
+    cams = np.random.default_rng(4).integers(0, 3, len(ids))
+    probes = np.arange(0, len(ids), 4)
+    table = np.full((len(probes), len(np.unique(ids))), np.inf)
+    for camera in range(3):
+        part, usable = np.flatnonzero(cams[probes] == camera), np.flatnonzero(cams != camera)
+        found, who = person_distances(rows[probes[part]], rows[usable], ids[usable], policy)
+        table[np.ix_(part, who)] = found
+    own = table[np.arange(len(probes)), ids[probes]]
+    others = table.copy()
+    others[np.arange(len(probes)), ids[probes]] = np.inf
+    known = np.isfinite(own)
+
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
+    scores = open_set_scores(rows[probes], ids[probes], rows, ids, policy=policy, probe_cams=cams[probes], reference_cams=cams)
+    # One row of a matrix product may round otherwise than many.
+    np.testing.assert_allclose(scores.impostor, others.min(axis=1), atol=1e-5)
+    np.testing.assert_allclose(scores.genuine, np.minimum(own, others.min(axis=1))[known], atol=1e-5)
+    assert scores.named_right.tolist() == (own <= others.min(axis=1))[known].tolist()
+
+
 def test_lone_references_give_plain_distances():
     rows, ids = people(0, images=1)
     for policy in policies.POLICIES:

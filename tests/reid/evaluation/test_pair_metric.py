@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -41,6 +42,22 @@ def test_it_orders_short_lists_as_the_trained_metric_does(trained):
     np.testing.assert_array_equal(ordered, theirs)
     np.testing.assert_allclose(dissimilarity, values, atol=1e-6)
     assert (np.diff(dissimilarity, axis=1) >= 0).all()
+
+
+def test_many_pairs_give_what_each_gives_alone_and_take_the_memory_of_few():
+    rng = np.random.default_rng(2)
+    dim, count = 256, 20_000
+    weights = (rng.normal(size=dim).astype(np.float32), rng.normal(size=dim).astype(np.float32), 0.1)
+    scorer = PairScorer(*weights)
+    first, second = (rng.normal(size=(rows, dim)).astype(np.float32) for rows in (50, 90))
+    pairs = np.stack([rng.integers(50, size=count), rng.integers(90, size=count)], axis=1)
+    together = scorer.paired(first[pairs[:, 0]], second[pairs[:, 1]])  # as it was done before: all pairs at once
+    tracemalloc.start()
+    found = scorer.of_pairs(first, second, pairs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, together, atol=1e-6)
+    assert peak < count * dim * 4 / 3, "one side of all pairs takes 20 MB"
 
 
 def test_equal_scores_keep_the_order_and_large_weights_do_not_overflow():

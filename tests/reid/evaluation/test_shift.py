@@ -28,6 +28,7 @@ def test_severity_grows_and_seeds_repeat(name):
         assert spoilt.shape == images.shape
         np.testing.assert_array_equal(spoilt, corrupt(images, name, severity, seed=5))
         np.testing.assert_array_equal(spoilt[0], corrupt(images[:1], name, severity, seed=5)[0])
+        np.testing.assert_array_equal(spoilt[1:], corrupt(images[1:], name, severity, seed=5, first=1))
         damage.append(np.abs(spoilt.astype(float) - images).mean())
     assert damage[0] > 0.5
     assert np.all(np.diff(damage) > 0)

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -21,6 +22,7 @@ from reid.models.embedder import (
     normalise,
     save_model,
 )
+from reid.models.inference import embed_blocks, embed_images
 
 SPEC = ModelSpec(backbone="osnet_x0_25", weights="none", height=64, width=32)
 
@@ -137,3 +139,13 @@ def test_unknown_choices_are_usage_errors() -> None:
     for change in ({"pooling": "max"}, {"neck_feature": "middle"}):
         with pytest.raises(UsageError, match="choose one of"):
             build_model(dataclasses.replace(SPEC, **change))
+
+
+def test_several_models_embed_blocks_as_each_embeds_all() -> None:
+    torch.manual_seed(1)
+    models = [build_model(dataclasses.replace(SPEC, embedding_dim=dim)) for dim in (8, 12)]
+    images = np.random.default_rng(0).integers(0, 255, (130, 64, 32, 3), np.uint8)
+    found = embed_blocks(models, ((start, images[start : start + 64]) for start in range(0, 130, 64)), len(images))
+    for model, rows in zip(models, found, strict=True):
+        np.testing.assert_array_equal(rows, embed_images(model, images))
+        assert rows.shape == (130, model.dim)

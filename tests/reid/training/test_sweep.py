@@ -12,6 +12,7 @@ import pytest
 from reid.config import Params, with_values
 from reid.errors import ReidError, UsageError
 from reid.files import read_json
+from reid.training import listening
 from reid.training.sweep import best_trial, forget, search_space
 from reid.training.tracking import Tracker
 from reid.training.trial import run_training
@@ -135,9 +136,16 @@ def test_one_trial_with_a_worker_on_each_node(
     monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
     exact = {"train.precision": "float32"}  # an untrained network makes much of rounding
     params = with_values(tiny_params, {"train.workers": 2, "train.steps": 2, "train.epoch_steps": 1} | exact)
+    monkeypatch.setattr(listening, "_ASK_EVERY_S", 0.0)
+    heard: list[tuple[str, int]] = []
     parent = tracker.start("batch_hard", {}, {})
-    result = best_trial(params, "batch_hard", tiny_catalog, start=None, parent=parent)
+    result = best_trial(
+        params, "batch_hard", tiny_catalog, start=None, parent=parent, on_step=lambda trial, step: heard.append((trial, step))
+    )
     assert result.failures == {}
+    assert {trial for trial, _ in heard} == {heard[0][0]}
+    assert result.folder.name.startswith(heard[0][0])
+    assert {step for _, step in heard} <= {1, 2}, "steps within an epoch are told, too"
     (tmp_path / "alone").mkdir()
     alone = run_training(with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, tmp_path / "alone")
     assert result.figures["loss"] == pytest.approx(alone["loss"], rel=1e-3)
