@@ -246,6 +246,17 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
     for run in runs:
         run.segments = [segment for segment in run.segments if (work / segment.name).is_dir()]
         run.counts = {segment.name: read_json(work / segment.name / "counts.json", "segment record") for segment in run.segments}
+        run.problems += _undecoded(run)
+
+
+def _undecoded(run: CameraRun) -> list[str]:
+    """What the index promised and reading did not give."""
+    ends = [number for counts in run.counts.values() for number in counts.get("missing", [])]
+    lost = sum((last - first) // run.camera.step + 1 for first, last in zip(ends[::2], ends[1::2], strict=True))
+    if not lost:
+        return []
+    where = f"number {ends[0]}" if ends[0] == ends[1] else f"numbers {ends[0]} to {ends[1]}"
+    return [f"{lost} of {run.total} frames are damaged and were not seen, the first: {where}"]
 
 
 def _advance(progress: Progress, camera: str, frames: int) -> None:
