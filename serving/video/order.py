@@ -28,13 +28,16 @@ def continuous(pts: Ints, dts: Ints, time_base: Fraction) -> tuple[Ints, Ints]:
 
     ``pts``, ``dts`` (N,) int64, ``UNKNOWN`` where the container says none; of a packet that has but one, the other is taken for it.
     """
-    clock = _held(np.where(dts == UNKNOWN, pts, dts))
+    decoding = bool((dts != UNKNOWN).any())
+    clock = _held(dts if decoding else pts)
+    # Times of showing go back and forth by the frames that a decoder reorders, sixteen at most.
+    least = max(1, round(_RESTART_S / time_base), 0 if decoding else 32 * _period(pts[pts != UNKNOWN]))
     shown = np.where(pts == UNKNOWN, clock, pts)
     # Beside the turn of the clock the time of showing may have turned already, or not yet.
     ahead = shown - clock
     shown = np.where(ahead < -_WRAP // 2, shown + _WRAP, np.where(ahead > _WRAP // 2, shown - _WRAP, shown))
     raw, part, offset = shown.copy(), np.zeros(len(shown), np.int64), 0
-    back = (np.flatnonzero(np.diff(clock) < -max(1, round(_RESTART_S / time_base))) + 1).tolist()
+    back = (np.flatnonzero(np.diff(clock) < -least) + 1).tolist()
     for start, end in zip(back, [*back[1:], len(shown)], strict=False):
         turned = (int(clock[start]) + _WRAP - int(clock[start - 1])) * time_base
         if 0 <= turned <= _WRAP_GAP_S:
