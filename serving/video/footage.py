@@ -1,19 +1,18 @@
-"""What a camera recorded, as one numbered row of frames over all its files."""
+"""What a camera recorded, as one numbered row of frames over all its files, and reading any range of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from datetime import datetime
 
 import av
 import numpy as np
 import numpy.typing as npt
 
-from reid.errors import ReidError
-from serving.job import is_url, redacted
+from serving.job import redacted
 from serving.pixels import Size, upright
-from serving.video.ahead import STALL_S, Pulse, ahead, watched
-from serving.video.index import Index, index_of
-from serving.video.live import first_look, live_frames
+from serving.video.ahead import STALL_S, Pulse, ahead
+from serving.video.index import Index
+from serving.video.live import live_frames
 from serving.video.reading import read_range
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "Frame",
     "Picture",
     "frames_ahead",
-    "open_footage",
     "pictures_ahead",
     "queue_length",
     "read_frames",
@@ -85,6 +83,7 @@ class Footage:
     height: int
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    start: datetime | None = None  # clock time of the first frame, where the files say it
 
     @property
     def live(self) -> bool:
@@ -105,52 +104,6 @@ class Footage:
     def size(self) -> Size:
         """That of the upright picture."""
         return Size(self.width, self.height)
-
-
-def open_footage(sources: Sequence[str], stall_s: float = STALL_S, fps: float | None = None) -> Footage:
-    """Index the files of a camera. A file that cannot be used is left out with a line in ``problems``.
-
-    Args:
-        sources: files in their order, or one address of a stream.
-        stall_s: seconds without a sign of life until a file is given up.
-        fps: frames a second where a file has no times (raw H.264, H.265, MJPEG); its own statement if None.
-
-    Raises:
-        ReidError: no file of the camera can be used.
-    """
-    pulse = Pulse(stall_s)
-    clips: list[Clip] = []
-    problems: list[str] = []
-    notes: list[str] = []
-    for source in sources:
-        pulse.name = redacted(source)
-        try:
-            index = watched(partial(first_look if is_url(source) else index_of, source, pulse, fps), pulse)
-            if is_url(source):
-                return Footage((Clip(source, 1, 0.0, None),), index.fps, index.size.width, index.size.height, (), index.notes)
-            _same_size(source, index, clips)
-        except ReidError as error:
-            problems.append(str(error))
-            continue
-        last = clips[-1] if clips else None
-        start_s = 0.0 if last is None or last.index is None else last.start_s + float(last.index.times_s[-1]) + 1.0 / last.index.fps
-        clips.append(Clip(source, 1 if last is None else last.first_number + last.frames, start_s, index))
-        problems += [index.problem] if index.problem else []
-        notes += index.notes
-    if not clips:
-        raise ReidError(problems[0] if len(problems) == 1 else f"no file can be used; the first: {problems[0]}")
-    first = clips[0].index
-    assert first is not None
-    return Footage(tuple(clips), first.fps, first.size.width, first.size.height, tuple(problems), tuple(notes))
-
-
-def _same_size(source: str, index: Index, clips: Sequence[Clip]) -> None:
-    if not clips or clips[0].index is None or clips[0].index.size == index.size:
-        return
-    size, first = index.size, clips[0].index.size
-    raise ReidError(
-        f"video {redacted(source)} is {size.width}x{size.height}, the files before it {first.width}x{first.height}: make two cameras"
-    )
 
 
 def read_frames(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None) -> Iterator[Frame]:
