@@ -49,7 +49,7 @@ class Camera(_Section):
     region: tuple[tuple[float, float], ...] = ()  # polygon in pixels; a detection counts when its feet are inside
     step: int = Field(default=1, ge=1)  # look at every step-th frame
     frames: tuple[int, int] | None = None  # first and last frame, both included, counted from 1
-    fps: float | None = Field(default=None, gt=0, le=480)  # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
+    frame_rate: float | None = Field(default=None, gt=0, le=480)  # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
     file_starts: str = "auto"  # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
     detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
 

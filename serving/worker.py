@@ -204,7 +204,7 @@ def _size_and_time(source: str) -> list[int]:
 def _prepare(camera: Camera, segment_s: float, stall_s: float) -> CameraRun:
     run = CameraRun(camera)
     try:
-        run.footage = open_footage(source_files(camera), stall_s, camera.fps, camera.file_starts)
+        run.footage = open_footage(source_files(camera), stall_s, camera.frame_rate, camera.file_starts)
     except ReidError as error:
         run.problems.append(str(error))
         return run

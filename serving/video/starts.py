@@ -22,9 +22,8 @@ _DAY_FIRST = re.compile(rf"(?<!\d)(?P<d>0[1-9]|[12]\d|3[01])[-_.](?P<m>0[1-9]|1[
 _EPOCH = re.compile(r"(?<!\d)(1[0-9]{9})(?!\d)")
 _FOLDER_DATE = re.compile(rf"{_DATE}(?=[/\\])")
 _ALONE = re.compile(rf"^(?:[A-Za-z]*\d{{0,3}}[-_])?{_TIME}(?!\d)")  # 10.15.00-10.20.00[M].dav, Rec-101500.mp4, in a folder of its day
-_HOUR_FOLDER = re.compile(
-    r"[/\\](?P<H>[01]\d|2[0-3])[/\\](?:[^/\\]+[/\\])?(?P<M>[0-5]\d)[-_.](?P<S>[0-5]\d)\.[^/\\]+$"
-)  # 2026-05-04/10/cam/15.00.mp4
+# recordings/2026-05-04/10/hall/15.00.mp4
+_HOUR_FOLDER = re.compile(r"[/\\](?P<H>[01]\d|2[0-3])[/\\](?:[^/\\]+[/\\])?(?P<M>[0-5]\d)[-_.](?P<S>[0-5]\d)\.[A-Za-z]\w*$")
 
 
 def start_in_name(path: str) -> datetime | None:
