@@ -54,6 +54,8 @@ def match(
     typer.echo(f"results: {out}")
     if result.runtime:
         typer.echo(result.runtime)
+    for note in result.notes:
+        typer.echo(note)
     for problem in result.problems:
         typer.echo(problem, err=True)
     if result.problems:

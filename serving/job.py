@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from reid.addresses import is_url, redacted
 from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
+from serving.natural import natural_key
 from serving.protocols import scheme_problem
 
 __all__ = [
@@ -44,7 +45,7 @@ class _Section(BaseModel):
 
 
 class Camera(_Section):
-    """One camera: a file, a glob of files in order of their names, or a URL."""
+    """One camera: a file, a glob of files (in order of their starts, else of the numbers in their names), or a URL."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
     source: str = Field(min_length=1, max_length=4096)
@@ -52,6 +53,8 @@ class Camera(_Section):
     region: tuple[tuple[float, float], ...] = ()  # polygon in pixels; a detection counts when its feet are inside
     step: int = Field(default=1, ge=1, le=_MANY)  # look at every step-th frame
     frames: tuple[int, int] | None = None  # first and last frame, both included, counted from 1
+    frame_rate: float | None = Field(default=None, gt=0, le=480)  # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
+    file_starts: str = "auto"  # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
     detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
 
     @field_validator("source")
@@ -68,6 +71,13 @@ class Camera(_Section):
         if region and len(region) < 3:
             raise ValueError("a region needs at least three corners [x, y]")
         return region
+
+    @field_validator("file_starts")
+    @classmethod
+    def _way(cls, way: str) -> str:
+        if way not in ("auto", "name", "metadata", "none") and "%" not in way:
+            raise ValueError("want auto, name, metadata, none, or a pattern like cam_%Y%m%d_%H%M%S")
+        return way
 
     @field_validator("start_time")
     @classmethod
@@ -256,7 +266,7 @@ def source_files(camera: Camera) -> list[str]:
     if is_url(camera.source) or Path(camera.source).is_file():
         return [camera.source]
     pattern = Path(camera.source)
-    found = sorted(str(name) for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if name.is_file())
+    found = [str(name) for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if name.is_file()]
     if not found:
         raise ReidError(f"camera {camera.id}: video {camera.source} does not exist: check the path")
-    return found
+    return sorted(found, key=natural_key)

@@ -22,7 +22,7 @@ from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, drop_near_ties, identify
 from serving.presence import one_at_a_time
 from serving.rescoring import identify_rescored
-from serving.runs import CameraRun, problem_lines
+from serving.runs import CameraRun, note_lines, problem_lines
 from serving.sightings import Sighting, collect, pooled
 from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
 from serving.strangers import SeenStrangers, group_strangers
@@ -129,6 +129,7 @@ def write_outputs(
         seconds["wall"] = time.perf_counter() - began
         record = facts | {
             "problems": problem_lines(runs),
+            "notes": note_lines(runs),
             "counts": _counts(runs, rows, boxes, video_start_s),
             "seconds": {step: round(value, 3) for step, value in seconds.items()},
         }

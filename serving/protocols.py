@@ -28,7 +28,8 @@ SCHEMES = {
 _CONTAINERS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h261", "h263", "h264"),
     *("hevc", "vvc", "av1", "obu", "ivf", "mjpeg", "mjpeg_2000", "mpjpeg", "dhav", "dv", "flv", "live_flv", "asf", "ogg", "mxf", "wtv"),
-    *("nut", "rm", "gif", "apng", "yuv4mpegpipe", "ingenient"),
+    *("nut", "rm", "gif", "apng", "yuv4mpegpipe", "ingenient", "swf", "roq", "film_cpk"),
+    *("bmp_pipe", "j2k_pipe", "jpeg_pipe", "jpegls_pipe", "png_pipe", "tiff_pipe", "webp_pipe"),
     *("wav", "mp3", "flac", "aac", "aiff"),  # without pictures: so that this can be said
 )
 _STREAMS = ("rtsp", "rtp")
@@ -52,8 +53,10 @@ def container_options(source: str) -> dict[str, str]:
     """Options of FFmpeg's ``avformat_open_input`` for a file or an address."""
     if not is_url(source):
         return {"protocol_whitelist": "file", "format_whitelist": ",".join(_CONTAINERS)}
-    protocols = SCHEMES.get(source.partition("://")[0].lower(), "")
-    return {"protocol_whitelist": protocols or "none", "format_whitelist": ",".join((*_CONTAINERS, *_STREAMS))}
+    scheme = source.partition("://")[0].lower()
+    options = {"protocol_whitelist": SCHEMES.get(scheme, "none"), "format_whitelist": ",".join((*_CONTAINERS, *_STREAMS))}
+    # Over UDP, lost packets are grey pictures.
+    return options | ({"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {})
 
 
 def is_playlist(path: Path) -> bool:

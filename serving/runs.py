@@ -8,7 +8,7 @@ from serving.job import Camera
 from serving.segments import Segment, frames_of
 from serving.video import Footage
 
-__all__ = ["CameraRun", "problem_lines"]
+__all__ = ["CameraRun", "note_lines", "problem_lines"]
 
 
 @dataclass
@@ -19,6 +19,7 @@ class CameraRun:
     footage: Footage | None = None
     segments: list[Segment] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was decided about its footage
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by segment name
 
     @property
@@ -30,3 +31,8 @@ class CameraRun:
 def problem_lines(runs: Sequence[CameraRun]) -> list[str]:
     """One line for each thing that is missing or incomplete, with its camera."""
     return [f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems]
+
+
+def note_lines(runs: Sequence[CameraRun]) -> list[str]:
+    """One line for each thing that was decided about a camera's footage."""
+    return [f"camera {run.camera.id}: {note}" for run in runs for note in run.notes]

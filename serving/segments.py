@@ -98,7 +98,8 @@ def process_segment(
     Raises:
         ReidError: the footage cannot be read, or gives nothing for ``stall_s`` seconds.
     """
-    work = _Work(segment, embedder, builder.activation)
+    owned = range(segment.first, segment.last + 1, camera.step) if segment.last is not None and not footage.live else None
+    work = _Work(segment, embedder, builder.activation, owned)
     first = max(1, segment.begin - detector.warm_up * camera.step)
     first += (segment.begin - first) % camera.step
     frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
@@ -108,10 +109,11 @@ def process_segment(
                 if frame.number >= segment.begin:
                     work.take(builder.update(frame, detections))
                 if frame.number >= segment.first:
-                    work.frames += 1
+                    work.count(frame.number)
                     on_frame()
         with work.timed("embedding"):
             work.embed(_EMBED_BATCH)
+    work.count(None)
     work.take(builder.finish())
     with work.timed("embedding"):
         work.embed(1)
@@ -121,8 +123,10 @@ def process_segment(
 class _Work:
     """What has been found in a segment so far."""
 
-    def __init__(self, segment: Segment, embedder: Embedder, activation: float) -> None:
+    def __init__(self, segment: Segment, embedder: Embedder, activation: float, owned: range | None) -> None:
         self.frames = 0
+        self._owned, self._missing = owned, list[int]()  # the missing ones as first, last, first, last, ...
+        self._next = segment.first
         self.seconds: dict[str, float] = {}
         self._segment, self._embedder, self._activation = segment, embedder, activation
         self._boxes: list[pa.Table] = []
@@ -136,6 +140,15 @@ class _Work:
         begin = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - begin
+
+    def count(self, number: int | None) -> None:
+        """Frame ``number`` of those that the segment owns has come; None: no more will come."""
+        if self._owned is not None:
+            upto = self._owned.stop if number is None else number
+            gap = range(self._next, upto, self._owned.step)
+            self._missing += [gap[0], gap[-1]] if gap else []
+            self._next = upto + self._owned.step
+        self.frames += number is not None
 
     def take(self, tracklets: list[Tracklet]) -> None:
         """Keep finished tracklets that reach into the frames the segment owns."""
@@ -155,7 +168,13 @@ class _Work:
         """Everything as tables."""
         boxes = pa.concat_tables([NO_ROWS, *self._boxes])
         people = pa.Table.from_pylist(self._people, schema=PEOPLE)
-        counts = {"frames": self.frames, "tracklets": len(self._people), "crops": self._crops, "seconds": self.seconds}
+        counts = {
+            "frames": self.frames,
+            "missing": self._missing,
+            "tracklets": len(self._people),
+            "crops": self._crops,
+            "seconds": self.seconds,
+        }
         return SegmentResult(boxes, people, counts)
 
 

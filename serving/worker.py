@@ -41,6 +41,7 @@ class JobResult:
     summary: dict[str, Any]
     problems: tuple[str, ...]
     runtime: str = ""  # how ``auto`` came to it
+    notes: tuple[str, ...] = ()  # what was decided about the footage
 
 
 class Progress:
@@ -108,7 +109,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     summary = write_outputs(job, runs, gallery, threshold, scorer, work, out, facts, began)
     work.rename(_finished(out))  # at one stroke: what is left of it is of a job that is done
     shutil.rmtree(_finished(out))
-    return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen)
+    return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen, tuple(summary["notes"]))
 
 
 def _finished(out: Path) -> Path:
@@ -123,7 +124,7 @@ def _only_to_clean_up(out: Path) -> JobResult | None:
     if not out.exists():
         return None
     summary = read_json(out / JOB_NAME, "job record")
-    return JobResult(out, summary, tuple(summary["problems"]))
+    return JobResult(out, summary, tuple(summary["problems"]), notes=tuple(summary.get("notes", ())))
 
 
 def check_output(job: Job, out: Path) -> None:
@@ -203,11 +204,14 @@ def _size_and_time(source: str) -> list[int]:
 def _prepare(camera: Camera, segment_s: float, stall_s: float) -> CameraRun:
     run = CameraRun(camera)
     try:
-        run.footage = open_footage(source_files(camera), stall_s)
+        run.footage = open_footage(source_files(camera), stall_s, camera.frame_rate, camera.file_starts)
     except ReidError as error:
         run.problems.append(str(error))
         return run
     run.problems += run.footage.missing
+    run.notes += run.footage.notes
+    if camera.start_time is None and run.footage.start is not None:
+        run.camera = camera.model_copy(update={"start_time": run.footage.start})
     run.segments = plan_segments(camera, run.footage, segment_s)
     if not run.segments and camera.frames is not None:
         run.problems.append(f"frames {list(camera.frames)} are not in video {redacted(camera.source)}, which has {run.footage.frames}")
@@ -246,6 +250,17 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
     for run in runs:
         run.segments = [segment for segment in run.segments if (work / segment.name).is_dir()]
         run.counts = {segment.name: read_json(work / segment.name / "counts.json", "segment record") for segment in run.segments}
+        run.problems += _undecoded(run)
+
+
+def _undecoded(run: CameraRun) -> list[str]:
+    """What the index promised and reading did not give."""
+    ends = [number for counts in run.counts.values() for number in counts.get("missing", [])]
+    lost = sum((last - first) // run.camera.step + 1 for first, last in zip(ends[::2], ends[1::2], strict=True))
+    if not lost:
+        return []
+    where = f"number {ends[0]}" if ends[0] == ends[1] else f"numbers {ends[0]} to {ends[1]}"
+    return [f"{lost} of {run.total} frames are damaged and were not seen, the first: {where}"]
 
 
 def _advance(progress: Progress, camera: str, frames: int) -> None:

@@ -1,13 +1,13 @@
 """Footage in: which frames a camera has, and reading any range of them, decoded a thread ahead of who uses them."""
 
 from serving.video.ahead import STALL_S, Pulse, StalledError, ahead
+from serving.video.files import open_footage
 from serving.video.footage import (
     Clip,
     Footage,
     Frame,
     Picture,
     frames_ahead,
-    open_footage,
     pictures_ahead,
     queue_length,
     read_frames,

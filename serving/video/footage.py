@@ -1,25 +1,19 @@
-"""Footage in: which frames a camera has, and reading any range of them, decoded a thread ahead of who uses them.
-
-A frame's number is its place in presentation order, counted from 1 over all files of the camera, whatever the rate. Numbers
-come from the container's packets and not from counting what decodes, so a frame that does not decode leaves a gap and
-moves no other frame.
-"""
+"""What a camera recorded, as one numbered row of frames over all its files, and reading any range of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import partial
-from typing import Any
+from datetime import datetime
 
 import av
 import numpy as np
 import numpy.typing as npt
 
-from reid.errors import ReidError
-from serving.job import is_url, redacted
-from serving.pixels import upright
-from serving.video.ahead import STALL_S, Pulse, ahead, watched
-from serving.video.opening import opened
+from serving.job import redacted
+from serving.pixels import Size, upright
+from serving.video.ahead import STALL_S, Pulse, ahead
+from serving.video.index import Index
+from serving.video.live import live_frames
+from serving.video.reading import read_range
 
 __all__ = [
     "Clip",
@@ -27,7 +21,6 @@ __all__ = [
     "Frame",
     "Picture",
     "frames_ahead",
-    "open_footage",
     "pictures_ahead",
     "queue_length",
     "read_frames",
@@ -57,73 +50,60 @@ class Picture:
 
 @dataclass(frozen=True)
 class Clip:
-    """One file (or stream) of a camera. ``pts`` are the sorted presentation times in units of ``time_base``; empty for a stream."""
+    """One file of a camera, whose first frame has the number ``first_number`` and lies ``start_s`` after the camera's first; or a stream,
+    which has no index.
+    """
 
     source: str
     first_number: int
     start_s: float
-    time_base: Fraction
-    pts: npt.NDArray[np.int64]
-    promised: int  # frames that the header promises; 0 where it says nothing
+    index: Index | None
 
     @property
     def name(self) -> str:
         """The source without credentials."""
         return redacted(self.source)
 
+    @property
+    def frames(self) -> int:
+        """How many frames there are; 0 for a stream."""
+        return 0 if self.index is None else len(self.index.times_s)
+
 
 @dataclass(frozen=True)
 class Footage:
-    """What a camera recorded. ``width`` and ``height`` are those of the upright picture."""
+    """What a camera recorded. ``width`` and ``height`` are those of the upright picture.
+
+    ``problems`` has a line for each file that is left out or incomplete, ``notes`` one for each thing that was decided.
+    """
 
     clips: tuple[Clip, ...]
     fps: float
     width: int
     height: int
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    start: datetime | None = None  # clock time of the first frame, where the files say it
 
     @property
     def live(self) -> bool:
         """Whether the length is unknown: a stream is read once from front to end."""
-        return len(self.clips) == 1 and not len(self.clips[0].pts)
+        return self.clips[0].index is None
 
     @property
     def frames(self) -> int:
         """How many frames there are; 0 for a stream."""
-        return sum(len(clip.pts) for clip in self.clips)
+        return sum(clip.frames for clip in self.clips)
 
     @property
     def missing(self) -> list[str]:
-        """One line for each file that ends before its header says."""
-        return [
-            f"video {clip.name} is cut off: {len(clip.pts)} of {clip.promised} frames are there"
-            for clip in self.clips
-            if len(clip.pts) < clip.promised
-        ]
+        """One line for each file that is left out, or ends before its header says, or is damaged."""
+        return list(self.problems)
 
-
-def open_footage(sources: list[str], stall_s: float = STALL_S) -> Footage:
-    """Index the files of a camera without decoding them.
-
-    Raises:
-        ReidError: a file is missing, empty, is no video, differs in size from the first, or gives nothing for ``stall_s`` seconds.
-    """
-    pulse = Pulse(stall_s)
-    clips: list[Clip] = []
-    number, start_s, fps, size = 1, 0.0, 0.0, (0, 0)
-    for source in sources:
-        pulse.name = redacted(source)
-        clip, clip_fps, clip_size = watched(partial(_index, source, number, start_s, pulse), pulse)
-        if clips and clip_size != size:
-            raise ReidError(
-                f"video {clip.name} is {clip_size[0]}x{clip_size[1]}, the files before it {size[0]}x{size[1]}: make two cameras"
-            )
-        if not clips:
-            fps, size = clip_fps, clip_size
-        clips.append(clip)
-        number += len(clip.pts)
-        if len(clip.pts):
-            start_s += float((int(clip.pts[-1]) - int(clip.pts[0])) * clip.time_base) + 1.0 / clip_fps
-    return Footage(tuple(clips), fps, *size)
+    @property
+    def size(self) -> Size:
+        """That of the upright picture."""
+        return Size(self.width, self.height)
 
 
 def read_frames(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None) -> Iterator[Frame]:
@@ -135,7 +115,7 @@ def read_frames(footage: Footage, first: int = 1, last: int | None = None, step:
         ReidError: a file that was there has gone, or nothing in it decodes.
     """
     for picture in read_pictures(footage, first, last, step, pulse):
-        yield Frame(picture.number, picture.time_s, upright(picture.frame))
+        yield Frame(picture.number, picture.time_s, upright(picture.frame, footage.size))
 
 
 def read_pictures(
@@ -145,14 +125,25 @@ def read_pictures(
     pulse = pulse or Pulse()
     for clip in footage.clips:
         pulse.name = clip.name
-        if len(clip.pts):
-            low, high = max(first, clip.first_number), clip.first_number + len(clip.pts) - 1
-            high = high if last is None else min(high, last)
-            if low > high:
-                continue
-        else:
-            low, high = first, last if last is not None else 2**62
-        yield from (picture for picture in _decode(clip, low, high, pulse) if (picture.number - first) % step == 0)
+        pictures = _of_stream(clip, first, last, pulse) if clip.index is None else _of_file(clip, clip.index, first, last, pulse)
+        yield from (picture for picture in pictures if (picture.number - first) % step == 0)
+
+
+def _of_file(clip: Clip, index: Index, first: int, last: int | None, pulse: Pulse) -> Iterator[Picture]:
+    low = max(first - clip.first_number, 0)
+    high = clip.frames - 1 if last is None else min(last - clip.first_number, clip.frames - 1)
+    if low > high:
+        return
+    for number, frame in read_range(clip.source, index, low, high, pulse):
+        yield Picture(clip.first_number + number, clip.start_s + float(index.times_s[number]), frame)
+
+
+def _of_stream(clip: Clip, first: int, last: int | None, pulse: Pulse) -> Iterator[Picture]:
+    for number, (time_s, frame) in enumerate(live_frames(clip.source, pulse), start=1):
+        if last is not None and number > last:
+            return
+        if number >= first:
+            yield Picture(number, time_s, frame)
 
 
 def frames_ahead(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S) -> Iterator[Frame]:
@@ -174,81 +165,3 @@ def pictures_ahead(footage: Footage, first: int = 1, last: int | None = None, st
 def queue_length(footage: Footage) -> int:
     """How many decoded frames may wait, so that their memory is bounded whatever the picture's size."""
     return int(np.clip(_AHEAD_BYTES // max(1, footage.width * footage.height * 3), 2, 32))
-
-
-def _index(source: str, first_number: int, start_s: float, pulse: Pulse) -> tuple[Clip, float, tuple[int, int]]:
-    with opened(source) as container:
-        stream = container.streams.video[0]
-        fps = float(stream.average_rate or stream.guessed_rate or 25)
-        time_base = stream.time_base or Fraction(1, 1000)
-        pts: list[int] = []
-        promised = 0
-        size = (stream.codec_context.width, stream.codec_context.height)
-        if not is_url(source):
-            pts, promised = _packet_times(container, stream, pulse), int(stream.frames)
-            if not pts:
-                raise ReidError(f"video {redacted(source)} holds no frame: copy it again")
-            size = _first_size(source, pulse)
-    return Clip(source, first_number, start_s, time_base, np.asarray(sorted(set(pts)), np.int64), promised), fps, size
-
-
-def _packet_times(container: Any, stream: Any, pulse: Pulse) -> list[int]:
-    times: list[int] = []
-    try:
-        for packet in container.demux(stream):
-            pulse.beat()
-            time = packet.pts if packet.pts is not None else packet.dts
-            if time is not None and not packet.is_discard:
-                times.append(time)
-            elif packet.size:
-                times.append(times[-1] + 1 if times else 0)
-    except (av.FFmpegError, OSError):
-        return times  # cut off in the middle of a packet: what came before it is the index
-    return times
-
-
-def _first_size(source: str, pulse: Pulse) -> tuple[int, int]:
-    with opened(source) as container:
-        for frame in _frames(container, pulse):
-            turned = round(frame.rotation / 90) % 2 == 1
-            return (frame.height, frame.width) if turned else (frame.width, frame.height)
-    raise ReidError(f"video {redacted(source)}: no frame of it decodes; it is damaged, copy it again")
-
-
-def _frames(container: Any, pulse: Pulse) -> Iterator[Any]:
-    stream = container.streams.video[0]
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except (av.FFmpegError, OSError):
-            return  # the file ends inside a packet
-        pulse.beat()
-        try:
-            yield from packet.decode()
-        except (av.FFmpegError, OSError):
-            continue  # this frame is damaged, the next may not be
-
-
-def _decode(clip: Clip, low: int, high: int, pulse: Pulse) -> Iterator[Picture]:
-    with opened(clip.source) as container:
-        stream = container.streams.video[0]
-        seen = clip.first_number - 1
-        origin: float | None = float(clip.pts[0] * clip.time_base) if len(clip.pts) else None
-        if low > clip.first_number:
-            container.seek(int(clip.pts[low - clip.first_number]), stream=stream, backward=True)
-        for frame in _frames(container, pulse):
-            time = frame.pts if frame.pts is not None else frame.dts
-            indexed = len(clip.pts) and time is not None
-            number = clip.first_number + int(np.searchsorted(clip.pts, time)) if indexed else seen + 1
-            if number <= seen:
-                continue  # a decoder that repeats itself after a damaged packet
-            seen = number
-            if number > high:
-                return
-            if number >= low:
-                seconds = float(time * clip.time_base) if time is not None else float(number)
-                origin = seconds if origin is None else origin
-                yield Picture(number, clip.start_s + seconds - origin, frame)

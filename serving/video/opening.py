@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,20 @@ import av
 
 from reid.errors import ReidError
 from serving.job import is_url, redacted
-from serving.protocols import container_options, is_playlist
+from serving.protocols import container_options, is_playlist, scheme_problem
 
-__all__ = ["no_log_callback", "opened"]
+__all__ = ["Opened", "no_log_callback", "opened"]
 
 _OPEN_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A container, its video stream, and what is to be said about the choice of it ('' for nothing)."""
+
+    container: Any
+    stream: Any
+    note: str
 
 
 def no_log_callback() -> None:
@@ -31,15 +41,19 @@ no_log_callback()
 
 
 @contextmanager
-def opened(source: str) -> Iterator[Any]:
-    """A container with a first video stream that has a decoder; closed when the block ends.
+def opened(source: str) -> Iterator[Opened]:
+    """A container with a video stream that has a decoder; closed when the block ends.
+
+    Of several video streams it is the one with the largest picture; a cover picture is none.
 
     Raises:
-        ReidError: the source is missing, empty, no video, or of an unknown codec.
+        ReidError: the source is missing, empty, no video, of an unknown codec, or an address of a protocol that is not allowed.
     """
     container = _open(source)
     try:
-        yield container
+        stream, note = _video_stream(container, redacted(source))
+        stream.thread_type = "AUTO"
+        yield Opened(container, stream, note)
     finally:
         no_log_callback()
         container.close()
@@ -47,7 +61,12 @@ def opened(source: str) -> Iterator[Any]:
 
 def _open(source: str) -> Any:
     name = redacted(source)
-    if not is_url(source):
+    address = source
+    if is_url(source):
+        problem = scheme_problem(source)
+        if problem:
+            raise ReidError(f"video {name}: {problem}")
+    else:
         path = Path(source)
         if not path.is_file():
             raise ReidError(f"video {name} does not exist: check the path")
@@ -55,21 +74,29 @@ def _open(source: str) -> Any:
             raise ReidError(f"video {name} is empty (0 bytes): copy it again")
         if is_playlist(path):
             raise ReidError(f"video {name} is a playlist or script, which may lead to other files and hosts: name the videos themselves")
+        address = f"file:{source}"  # with the protocol in front, a colon in a name is no protocol
     no_log_callback()
     try:
-        container = av.open(source, options=container_options(source), timeout=_OPEN_TIMEOUT_S if is_url(source) else None)
+        # The times as they stand in the file: FFmpeg's repair of clocks that turn over takes one that starts again for such a one.
+        settings = container_options(source) | {"correct_ts_overflow": "0"}
+        return av.open(address, container_options=settings, metadata_errors="replace", timeout=_OPEN_TIMEOUT_S if is_url(source) else None)
     except (av.FFmpegError, OSError, ValueError) as error:
         # The library's own message repeats the address.
         reason = getattr(error, "strerror", None) or type(error).__name__
         hint = "check the address and that the camera is on" if is_url(source) else "it is damaged or no video; copy it again"
         raise ReidError(f"video {name} cannot be opened ({reason}): {hint}") from None
-    if not container.streams.video:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        container.close()
+
+
+def _video_stream(container: Any, name: str) -> tuple[Any, str]:
+    streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams if stream.type != "video"}) or ["nothing"]
         raise ReidError(f"video {name} holds no picture, only {', '.join(kinds)}: name a file with video")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        container.close()
+    usable = [stream for stream in streams if stream.codec_context is not None]
+    if not usable:
         raise ReidError(f"video {name}: there is no decoder for its codec; convert it to H.264")
-    stream.thread_type = "AUTO"
-    return container
+    best = max(usable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+    if len(streams) == 1:
+        return best, ""
+    size = f"{best.codec_context.width}x{best.codec_context.height}"
+    return best, f"video {name} holds {len(streams)} pictures: the largest is used, {size}"
