@@ -60,7 +60,7 @@ class _Clock:
     offset_s: float = 0.0
     here_s: float = 0.0  # of the last frame of this connection
 
-    def connected(self, first_s: float, again: bool) -> None:
+    def connected(self, first_s: float, again: bool, period_s: float) -> None:
         """A connection's first frame has the time ``first_s``; a file begins from the front ``again``, a camera does not."""
         now = time.monotonic()
         if self.began is None:
@@ -69,7 +69,7 @@ class _Clock:
         if self.began == now or again:
             self.offset_s = -first_s
         else:
-            self.offset_s = max(self.last_s, now - self.began) - first_s
+            self.offset_s = max(self.last_s + period_s, now - self.began) - first_s
             self.here_s = self.last_s
 
     def seconds(self, frame_s: float, period_s: float) -> float:
@@ -133,7 +133,7 @@ def _connection(one: Opened, pulse: Pulse, clock: _Clock, is_file: bool, fps: fl
             count += 1
             if not connected:
                 connected = True
-                clock.connected(frame_s, is_file)
+                clock.connected(frame_s, is_file, 1.0 / fps)
             time_s = clock.seconds(frame_s, 1.0 / fps)
             if not is_file or time_s > known:  # of a file that is read again, only what is new
                 yield time_s, frame
