@@ -27,6 +27,7 @@ from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
 from serving.segments import frames_of, plan_segments
 from serving.stranger_file import read_earlier
+from serving.tracking import SPARSE_S
 from serving.video import open_footage
 
 __all__ = ["Execution", "JobResult", "Progress", "run_job"]
@@ -86,7 +87,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
-    runs = [_prepare(camera, execution.segment_s, job.stall_s) for camera in job.cameras]
+    runs = [_prepare(camera, job, execution.segment_s) for camera in job.cameras]
     if all(run.footage is None for run in runs):
         problems = problem_lines(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
@@ -202,15 +203,19 @@ def _size_and_time(source: str) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns]
 
 
-def _prepare(camera: Camera, segment_s: float, stall_s: float) -> CameraRun:
+def _prepare(camera: Camera, job: Job, segment_s: float) -> CameraRun:
     run = CameraRun(camera)
     try:
-        run.footage = open_footage(source_files(camera), stall_s, camera.frame_rate, camera.file_starts)
+        run.footage = open_footage(source_files(camera), job.stall_s, camera.frame_rate, camera.file_starts)
     except ReidError as error:
         run.problems.append(str(error))
         return run
     run.problems += run.footage.missing
     run.notes += run.footage.notes
+    period_s = camera.step / run.footage.fps
+    if period_s > SPARSE_S:
+        how = "followed by appearance more than by place" if job.link.enabled else "hardly followed, for link.enabled is false"
+        run.notes.append(f"frames are {period_s:.2g} s apart: people are {how}")
     if camera.start_time is None and run.footage.start is not None:
         run.camera = camera.model_copy(update={"start_time": run.footage.start})
     if run.footage.live:
