@@ -55,6 +55,7 @@ class Camera(_Section):
     frames: tuple[int, int] | None = None  # first and last frame, both included, counted from 1
     frame_rate: float | None = Field(default=None, gt=0, le=480)  # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
     file_starts: str = "auto"  # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
+    reconnect_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)  # a stream that stays away longer has ended
     detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
 
     @field_validator("source")
@@ -168,6 +169,8 @@ class Job(_Section):
     travel: tuple[TravelSpec, ...] = ()
     earlier: tuple[str, ...] = ()  # output folders of jobs whose unknown people keep their provisional names
     outputs: Outputs = Outputs()
+    until: datetime | None = None  # clock time at which streams end; without a zone it is this machine's
+    max_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # seconds of a stream after which it ends
     stall_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)  # footage that gives nothing for so long is given up
 
     @model_validator(mode="after")

@@ -25,10 +25,10 @@ from serving.segment_tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.tracking import Tracklet, TrackletBuilder
 from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
-__all__ = ["OVERLAP_S", "Segment", "SegmentResult", "frames_of", "plan_segments", "process_segment"]
+__all__ = ["EMBED_BATCH", "OVERLAP_S", "Segment", "SegmentResult", "Work", "frames_of", "plan_segments", "process_segment"]
 
 OVERLAP_S = 2.0
-_EMBED_BATCH = 32
+EMBED_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def process_segment(
         ReidError: the footage cannot be read, or gives nothing for ``stall_s`` seconds.
     """
     owned = range(segment.first, segment.last + 1, camera.step) if segment.last is not None and not footage.live else None
-    work = _Work(segment, embedder, builder.activation, owned)
+    work = Work(segment, embedder, builder.activation, owned)
     first = max(1, segment.begin - detector.warm_up * camera.step)
     first += (segment.begin - first) % camera.step
     frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
@@ -112,7 +112,7 @@ def process_segment(
                     work.count(frame.number)
                     on_frame()
         with work.timed("embedding"):
-            work.embed(_EMBED_BATCH)
+            work.embed(EMBED_BATCH)
     work.count(None)
     work.take(builder.finish())
     with work.timed("embedding"):
@@ -120,7 +120,7 @@ def process_segment(
     return work.result()
 
 
-class _Work:
+class Work:
     """What has been found in a segment so far."""
 
     def __init__(self, segment: Segment, embedder: Embedder, activation: float, owned: range | None) -> None:
@@ -128,7 +128,7 @@ class _Work:
         self._owned, self._missing = owned, list[int]()  # the missing ones as first, last, first, last, ...
         self._next = segment.first
         self.seconds: dict[str, float] = {}
-        self._segment, self._embedder, self._activation = segment, embedder, activation
+        self.segment, self._embedder, self._activation = segment, embedder, activation
         self._boxes: list[pa.Table] = []
         self._people: list[dict[str, object]] = []
         self._waiting: list[Tracklet] = []
@@ -152,16 +152,16 @@ class _Work:
 
     def take(self, tracklets: list[Tracklet]) -> None:
         """Keep finished tracklets that reach into the frames the segment owns."""
-        owned = [one for one in tracklets if one.frames[-1] >= self._segment.first]
+        owned = [one for one in tracklets if one.frames[-1] >= self.segment.first]
         self._waiting.extend(owned)
         self._boxes.extend(rows_of(one) for one in owned)
 
     def embed(self, least: int) -> None:
         """Embed waiting tracklets as long as they have ``least`` crops."""
         while self._waiting and sum(len(one.crops) for one in self._waiting) >= least:
-            group = _take(self._waiting, _EMBED_BATCH)
+            group = _take(self._waiting, EMBED_BATCH)
             for one, vectors in zip(group, _embed(group, self._embedder), strict=True):
-                self._people.append(person_row(one, vectors, self._segment.first, self._activation))
+                self._people.append(person_row(one, vectors, self.segment.first, self._activation))
             self._crops += sum(len(one.crops) for one in group)
 
     def result(self) -> SegmentResult:

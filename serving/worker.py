@@ -19,6 +19,7 @@ from serving.execution import Outcome, SegmentTask, in_processes, in_this_proces
 from serving.gallery import Gallery
 from serving.gallery_key import key_from_environment
 from serving.job import Camera, Job, is_url, redacted, source_files
+from serving.live import LiveCameras, StopRequested
 from serving.outputs import JOB_NAME, write_outputs
 from serving.rescoring import open_pair_scorer
 from serving.runs import CameraRun, problem_lines
@@ -26,6 +27,7 @@ from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
 from serving.segments import frames_of, plan_segments
 from serving.stranger_file import read_earlier
+from serving.tracking import SPARSE_S
 from serving.video import open_footage
 
 __all__ = ["Execution", "JobResult", "Progress", "run_job"]
@@ -85,7 +87,7 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
         build_detector(job.detector, camera, job.threads)
-    runs = [_prepare(camera, execution.segment_s, job.stall_s) for camera in job.cameras]
+    runs = [_prepare(camera, job, execution.segment_s) for camera in job.cameras]
     if all(run.footage is None for run in runs):
         problems = problem_lines(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
@@ -201,17 +203,23 @@ def _size_and_time(source: str) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns]
 
 
-def _prepare(camera: Camera, segment_s: float, stall_s: float) -> CameraRun:
+def _prepare(camera: Camera, job: Job, segment_s: float) -> CameraRun:
     run = CameraRun(camera)
     try:
-        run.footage = open_footage(source_files(camera), stall_s, camera.frame_rate, camera.file_starts)
+        run.footage = open_footage(source_files(camera), job.stall_s, camera.frame_rate, camera.file_starts)
     except ReidError as error:
         run.problems.append(str(error))
         return run
     run.problems += run.footage.missing
     run.notes += run.footage.notes
+    period_s = camera.step / run.footage.fps
+    if period_s > SPARSE_S:
+        how = "followed by appearance more than by place" if job.link.enabled else "hardly followed, for link.enabled is false"
+        run.notes.append(f"frames are {period_s:.2g} s apart: people are {how}")
     if camera.start_time is None and run.footage.start is not None:
         run.camera = camera.model_copy(update={"start_time": run.footage.start})
+    if run.footage.live:
+        return run  # its segments come with the time
     run.segments = plan_segments(camera, run.footage, segment_s)
     if not run.segments and camera.frames is not None:
         run.problems.append(f"frames {list(camera.frames)} are not in video {redacted(camera.source)}, which has {run.footage.frames}")
@@ -225,6 +233,7 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
         threads = max(1, processors() // execution.workers)
     job = job.model_copy(update={"backend": embedder.backend})  # workers take the same and do not choose again
     tasks: list[SegmentTask] = []
+    left: Counter[str] = Counter()
     for run in runs:
         if run.footage is None:
             progress.done(run.camera.id, run.problems[0])
@@ -233,20 +242,30 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
         for segment in run.segments:
             if not (work / segment.name).is_dir():
                 tasks.append(SegmentTask(job, run.camera, run.footage, segment, threads))
+                left[run.camera.id] += 1
                 continue
             _advance(progress, run.camera.id, frames_of(segment, run.camera, run.footage))
-    left = Counter(task.camera.id for task in tasks)
-    for outcome in _outcomes(tasks, embedder, progress, execution):
-        run = by_camera[outcome.task.camera.id]
-        if outcome.result is not None:
-            outcome.result.store(work / outcome.task.segment.name)
-            if execution.ray is not None:  # workers of a cluster tell nothing on the way
-                _advance(progress, run.camera.id, outcome.result.counts["frames"])
-        elif outcome.problem is not None and outcome.problem not in run.problems:
-            run.problems.append(outcome.problem)
-        left[run.camera.id] -= 1
-        if not left[run.camera.id]:
-            progress.done(run.camera.id, run.problems[0] if run.problems else None)
+    live = LiveCameras(runs, job, embedder, work, execution.segment_s, progress.advance)
+    try:
+        for outcome in _outcomes(tasks, embedder, progress, execution):
+            _stored(outcome, by_camera[outcome.task.camera.id], work, progress, execution)
+            left[outcome.task.camera.id] -= 1
+            if not left[outcome.task.camera.id]:
+                _done(by_camera[outcome.task.camera.id], progress)
+        live.join()
+    except StopRequested:
+        if not live:
+            raise
+        # Streams have no other end: what they and the other cameras have until now is the result.
+        live.stop()
+        live.join()
+        for run in (by_camera[name] for name, count in left.items() if count):
+            run.problems.append(f"stopped before its end: {left[run.camera.id]} of {len(run.segments)} segments were not worked through")
+            _done(run, progress)
+    finally:
+        live.stop()
+    for run in (run for run in runs if run.footage and run.footage.live):
+        _done(run, progress)
     for run in runs:
         run.segments = [segment for segment in run.segments if (work / segment.name).is_dir()]
         run.counts = {segment.name: read_json(work / segment.name / "counts.json", "segment record") for segment in run.segments}
@@ -261,6 +280,19 @@ def _undecoded(run: CameraRun) -> list[str]:
         return []
     where = f"number {ends[0]}" if ends[0] == ends[1] else f"numbers {ends[0]} to {ends[1]}"
     return [f"{lost} of {run.total} frames are damaged and were not seen, the first: {where}"]
+
+
+def _stored(outcome: Outcome, run: CameraRun, work: Path, progress: Progress, execution: Execution) -> None:
+    if outcome.result is not None:
+        outcome.result.store(work / outcome.task.segment.name)
+        if execution.ray is not None:  # workers of a cluster tell nothing on the way
+            _advance(progress, run.camera.id, outcome.result.counts["frames"])
+    elif outcome.problem is not None and outcome.problem not in run.problems:
+        run.problems.append(outcome.problem)
+
+
+def _done(run: CameraRun, progress: Progress) -> None:
+    progress.done(run.camera.id, run.problems[0] if run.problems else None)
 
 
 def _advance(progress: Progress, camera: str, frames: int) -> None:

@@ -7,19 +7,33 @@ from typing import TypeVar
 
 from reid.errors import ReidError
 
-__all__ = ["STALL_S", "Pulse", "StalledError", "ahead", "watched"]
+__all__ = ["RECONNECT_S", "STALL_S", "Pulse", "StalledError", "ahead", "watched"]
 
 STALL_S = 60.0
+RECONNECT_S = 120.0
+_STOP_S = 2.0  # in which a thread that was told to stop should have
 T = TypeVar("T")
 
 
 class Pulse:
-    """Beats with each sign of life of whoever reads ``name``; :func:`ahead` gives up when it has been still for ``stall_s`` seconds."""
+    """Beats with each sign of life of whoever reads ``name``; :func:`ahead` gives up when it has been still for ``stall_s`` seconds.
 
-    def __init__(self, stall_s: float = STALL_S) -> None:
-        self.stall_s = stall_s
+    Of streams it also carries how long to try to connect again (``reconnect_s``), the wish to ``stop``, and what went wrong on the way
+    (``problems``).
+    """
+
+    def __init__(self, stall_s: float = STALL_S, reconnect_s: float = RECONNECT_S, stop: threading.Event | None = None) -> None:
+        self.stall_s, self.reconnect_s = stall_s, reconnect_s
         self.name = "the footage"
         self.beats = 0
+        self.bytes_seen = 0  # of a stream's file
+        self.problems: list[str] = []
+        self._stop = stop
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no more is wanted."""
+        return self._stop is not None and self._stop.is_set()
 
     def beat(self) -> None:
         """A packet has come, or a frame."""
@@ -88,7 +102,7 @@ def ahead(items: Iterable[T], size: int, pulse: Pulse | None = None) -> Iterator
     stalled = False
     try:
         while True:
-            item, error = box.get() if pulse is None else _take(box, pulse)
+            item, error = box.get() if pulse is None else (_take(box, pulse) or (None, StopIteration()))
             if isinstance(error, StopIteration):
                 return
             if error is not None:
@@ -109,12 +123,14 @@ def watched(function: Callable[[], T], pulse: Pulse) -> T:
     return value
 
 
-def _take(box: queue.Queue[T], pulse: Pulse) -> T:
+def _take(box: queue.Queue[T], pulse: Pulse) -> T | None:
     patience = pulse.patience()
     while True:
         try:
             return box.get(timeout=patience.slice_s)
         except queue.Empty:
+            if pulse.stopped:
+                return None
             if patience.is_over():
                 raise StalledError(
                     f"video {pulse.name}: nothing came for {pulse.stall_s:g} s: given up; check the disk, the network and the file"
@@ -128,6 +144,6 @@ def _join(worker: threading.Thread, pulse: Pulse | None) -> None:
     # Whoever is in the middle of a frame comes to its end; whoever stands still has had its time already.
     waits = 0
     patience = pulse.patience()
-    while worker.is_alive() and waits * patience.slice_s < pulse.stall_s:
+    while worker.is_alive() and waits * patience.slice_s < (min(_STOP_S, pulse.stall_s) if pulse.stopped else pulse.stall_s):
         worker.join(patience.slice_s)
         waits += 1

@@ -125,7 +125,9 @@ def read_pictures(
     pulse = pulse or Pulse()
     for clip in footage.clips:
         pulse.name = clip.name
-        pictures = _of_stream(clip, first, last, pulse) if clip.index is None else _of_file(clip, clip.index, first, last, pulse)
+        pictures = (
+            _of_stream(clip, first, last, pulse, footage.fps) if clip.index is None else _of_file(clip, clip.index, first, last, pulse)
+        )
         yield from (picture for picture in pictures if (picture.number - first) % step == 0)
 
 
@@ -138,8 +140,8 @@ def _of_file(clip: Clip, index: Index, first: int, last: int | None, pulse: Puls
         yield Picture(clip.first_number + number, clip.start_s + float(index.times_s[number]), frame)
 
 
-def _of_stream(clip: Clip, first: int, last: int | None, pulse: Pulse) -> Iterator[Picture]:
-    for number, (time_s, frame) in enumerate(live_frames(clip.source, pulse), start=1):
+def _of_stream(clip: Clip, first: int, last: int | None, pulse: Pulse, fps: float) -> Iterator[Picture]:
+    for number, (time_s, frame) in enumerate(live_frames(clip.source, pulse, fps), start=1):
         if last is not None and number > last:
             return
         if number >= first:

@@ -41,15 +41,16 @@ no_log_callback()
 
 
 @contextmanager
-def opened(source: str) -> Iterator[Opened]:
+def opened(source: str, timeout_s: float = _OPEN_TIMEOUT_S) -> Iterator[Opened]:
     """A container with a video stream that has a decoder; closed when the block ends.
 
-    Of several video streams it is the one with the largest picture; a cover picture is none.
+    An address that gives nothing for ``timeout_s`` is an error. Of several video streams it is the one
+    with the largest picture; a cover picture is none.
 
     Raises:
         ReidError: the source is missing, empty, no video, of an unknown codec, or an address of a protocol that is not allowed.
     """
-    container = _open(source)
+    container = _open(source, timeout_s)
     try:
         stream, note = _video_stream(container, redacted(source))
         stream.thread_type = "AUTO"
@@ -59,7 +60,7 @@ def opened(source: str) -> Iterator[Opened]:
         container.close()
 
 
-def _open(source: str) -> Any:
+def _open(source: str, timeout_s: float) -> Any:
     name = redacted(source)
     address = source
     if is_url(source):
@@ -79,7 +80,7 @@ def _open(source: str) -> Any:
     try:
         # The times as they stand in the file: FFmpeg's repair of clocks that turn over takes one that starts again for such a one.
         settings = container_options(source) | {"correct_ts_overflow": "0"}
-        return av.open(address, container_options=settings, metadata_errors="replace", timeout=_OPEN_TIMEOUT_S if is_url(source) else None)
+        return av.open(address, container_options=settings, metadata_errors="replace", timeout=timeout_s if is_url(source) else None)
     except (av.FFmpegError, OSError, ValueError) as error:
         # The library's own message repeats the address.
         reason = getattr(error, "strerror", None) or type(error).__name__
