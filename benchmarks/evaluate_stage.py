@@ -54,6 +54,8 @@ class Peaks:
                 return part(*arguments, **options)
             finally:
                 self.turn(outer)
+                row = self.parts[name]  # at once: the largest set takes hours
+                sys.stderr.write(f"    {name}: {row['seconds']:.1f} s, {row['peak_gb']:.2f} GB\n")
 
         return run
 

@@ -1,5 +1,6 @@
 """Stage ``calibrate``: the distances beyond which a person is 'unknown', from held-out people -> ``reports/calibration.json``."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,38 +12,62 @@ from reid.config import Params, load_params
 from reid.data.catalog import read_catalog
 from reid.data.store import image_blocks
 from reid.errors import ReidError
-from reid.evaluation import calibrate_threshold, pool_tracklets
+from reid.evaluation import OpenSetScores, calibrate_threshold, open_set_scores, pool_tracklets
+from reid.evaluation.within_camera import WITHIN_CAMERA, views
 from reid.files import write_json
 
+Strings = npt.NDArray[np.str_]
 
-def thresholds(
-    params: Params, embeddings: npt.NDArray[np.float32], identities: npt.NDArray[np.str_], cameras: npt.NDArray[np.str_]
-) -> list[Threshold]:
-    """One threshold for each policy and unit; references are single images, as a gallery holds them."""
+
+def thresholds(params: Params, embeddings: npt.NDArray[np.float32], identities: Strings, cameras: Strings) -> list[Threshold]:
+    """One threshold for each policy and unit; references are single images, as a gallery holds them.
+
+    Where the validation people are too few for the wanted rate of false accepts, for the lowest rate that they can show; it is said.
+    """
     wanted = params.calibrate
     # The images of one person in one camera pooled, as serving pools a tracklet.
     pooled, first = pool_tracklets(embeddings, np.char.add(np.char.add(identities, "/"), cameras))
     found = []
     units = {"image": (embeddings, identities, cameras), "tracklet": (pooled, identities[first], cameras[first])}
     for unit, (probes, probe_ids, probe_cams) in units.items():
+        sides = probes, probe_ids, embeddings, identities
+        scores = open_set_scores(*sides, probe_cams=probe_cams, reference_cams=cameras)
+        rate, people = supported(scores, wanted.false_accept_rate, unit)
         found += [
             calibrate_threshold(
-                probes,
-                probe_ids,
-                embeddings,
-                identities,
+                *sides,
                 probe_cams=probe_cams,
                 reference_cams=cameras,
-                false_accept_rate=wanted.false_accept_rate,
+                false_accept_rate=rate,
                 placement=wanted.placement,
                 policy=policy,
                 unit=unit,
-                bootstrap=wanted.bootstrap,
+                bootstrap=wanted.bootstrap if people > 1 else 0,
                 seed=params.seed,
             )
             for policy in wanted.policies
         ]
     return found
+
+
+def supported(scores: OpenSetScores, wanted: float, unit: str) -> tuple[float, int]:
+    """The wanted rate of false accepts, or the lowest that so many probes can show; and how many people the probes show.
+
+    Raises:
+        ReidError: there is one probe.
+    """
+    probes = len(scores.impostor)
+    people = len(np.unique(scores.impostor_people))
+    if probes * wanted >= 1:
+        return wanted, people
+    if probes < 2:
+        raise ReidError(f"one {unit} of a validation person that meets others is too few for a threshold")
+    lowest = math.ceil(1000 / probes) / 1000  # upwards, so that the rate said is one that can be set
+    say(
+        f"{unit}: {probes} probes of validation people are too few for a false accept rate of {wanted:g}: calibrated for {lowest:g}; "
+        f"raise data.validation_share, or set calibrate.false_accept_rate to {lowest:g} or more"
+    )
+    return lowest, people
 
 
 def main() -> None:
@@ -58,7 +83,13 @@ def main() -> None:
     with progress_bar("embedding") as progress:
         (embeddings,) = embed_blocks([model], image_blocks(catalog.paths, spec.height, spec.width, progress), len(catalog))
     with working("calibrating"):
-        found = thresholds(params, embeddings, catalog.identities, catalog.cameras)
+        ranked = views(catalog.identities, catalog.cameras, catalog.order)
+        if ranked.within:
+            say(WITHIN_CAMERA)
+        try:
+            found = thresholds(params, embeddings[ranked.rows], catalog.identities[ranked.rows], ranked.cameras)
+        except ReidError as error:
+            raise ReidError(f"{error}; raise data.validation_share") from error
     write_json("reports/calibration.json", {"thresholds": [threshold.model_dump() for threshold in found]})
     for threshold in found:
         interval = f" ({threshold.low:.3f} to {threshold.high:.3f})" if threshold.low is not None and threshold.high is not None else ""

@@ -106,7 +106,8 @@ def _print_evaluation(result: "Evaluation") -> None:
         interval = intervals.get(figure)
         words = "" if interval is None else f"  ({100 * interval['low']:.1f} to {100 * interval['high']:.1f})"
         typer.echo(f"{_NAMES[figure]:>24}  {100 * ranking[figure]:5.1f} %{words}")
-    typer.echo(f"{'other cameras only rank-1':>24}  {100 * metrics['other_cameras_only']['rank1']:5.1f} %")
+    if "other_cameras_only" in metrics:
+        typer.echo(f"{'other cameras only rank-1':>24}  {100 * metrics['other_cameras_only']['rank1']:5.1f} %")
     verification = metrics["verification"]
     pairs = f"{verification['genuine_pairs']:,} genuine, {verification['impostor_pairs']:,} impostor pairs"
     typer.echo(f"{'equal error rate':>24}  {100 * verification['eer']:5.1f} %  ({pairs})")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
 from pipelines.evaluation_page import draw_curves, draw_images, rescored_section, shift_section, write_evaluation
-from pipelines.judging import Judgement, Side, judge, rank
+from pipelines.judging import Judgement, Side, judge, one_camera_apart, rank
 from pipelines.judging_more import More, Rescored, judge_more, rescored_by, spoilt
 from pipelines.logged import log_outputs
 from reid.class_tree import ClassTree
@@ -23,6 +23,7 @@ from reid.evaluation import Fall, RankingReport
 from reid.evaluation.page import Section, Table
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
+from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_path, read_json, write_json
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
             f"Model: {chosen.name}, {params.model.backbone}. {len(query):,} queries of {people:,} people, none of them trained on, "
             f"in a gallery of {len(gallery):,} images; {chosen.judged.report.skipped_queries:,} queries without a match were skipped."
         )
+        if query.within_camera:
+            summary += f" {WITHIN_CAMERA[0].upper()}{WITHIN_CAMERA[1:]}. What needs two cameras is left out."
         title = f"Evaluation of {chosen.name}"
         write_evaluation(OUT / "evaluation.html", title, summary, chosen.judged, chosen.extra, pictures, more)
         for plot, (path, _) in pictures.items():
@@ -168,11 +171,11 @@ def embed_sides(params: Params, parts: tuple[Catalog, Catalog], models: dict[str
 
 
 def sides_of(parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]) -> tuple[Side, Side]:
-    """Embeddings (N, D) of query and gallery, one after the other, as the two sides."""
+    """Embeddings (N, D) of query and gallery, one after the other, as the two sides; within cameras where no two see anybody."""
     query, gallery = parts
-    return (
-        Side(rows[: len(query)], query.identities, query.cameras, query.paths),
-        Side(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths),
+    return one_camera_apart(
+        Side(rows[: len(query)], query.identities, query.cameras, query.paths, query.order),
+        Side(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths, gallery.order),
     )
 
 
@@ -189,6 +192,8 @@ def main() -> None:
     models: dict[str, EmbeddingModel] = {str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names}
     untrained = build_model(ModelSpec(**params.model.model_dump())).eval()
     sides = embed_sides(params, (catalog.split("query"), catalog.split("gallery")), {UNTRAINED: untrained, **models})
+    if sides[UNTRAINED][0].within_camera:
+        say(WITHIN_CAMERA)
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
     with working("judging the untrained network"):
         metrics[UNTRAINED] = figures(rank(*sides.pop(UNTRAINED)))
@@ -214,7 +219,9 @@ def main() -> None:
     if best.judged.intervals:
         metrics["chosen_mean_ap_interval"] = [best.judged.intervals["mean_ap"].low, best.judged.intervals["mean_ap"].high]
     metrics["queries"] = {"valid": best.judged.report.valid_queries, "skipped": best.judged.report.skipped_queries}
-    metrics["other_cameras_only"] = figures(best.judged.across)
+    metrics["within_camera"] = best.query.within_camera
+    if best.judged.across is not None:
+        metrics["other_cameras_only"] = figures(best.judged.across)
     metrics["verification"] = best.judged.verification.summary()
     metrics |= best.extra.summary()
     write_curves(best.judged, OUT)

@@ -88,7 +88,7 @@ def write_evaluation(
         Section("What was measured", summary),
         Section("Ranking", _RANKING, of("cmc")),
         Section("Other ways to rank", _WAYS, table=_ways_table(judged, extra)),
-        Section("From camera to camera", _CAMERAS, table=_camera_table(judged)),
+        Section("From camera to camera", _CAMERAS, table=_camera_table(judged) if judged.by_cameras else None),
         Section("Ranked lists", "For each query its nearest images: a tick marks the same person, a cross another.", of("ranked_lists")),
         Section("Verification", _verification_text(extra), of("roc", "det", "distances"), _tar_table(judged)),
         Section("Known or unknown", _OPEN_SET, of("open_set")),
@@ -134,9 +134,13 @@ def _figures(judged: Judgement) -> dict[str, Figure]:
         return Figure(value, low=low, high=high, count=report.valid_queries, of="queries")
 
     pairs = verification.genuine_pairs + verification.impostor_pairs
+    across = {}
+    if judged.across is not None:
+        counted = judged.across.valid_queries
+        across["rank-1, other cameras only"] = Figure(judged.across.rank(1), count=counted, of="queries")
     return {
         "rank-1": share(report.rank(1), "rank1"),
-        "rank-1, other cameras only": Figure(judged.across.rank(1), count=judged.across.valid_queries, of="queries"),
+        **across,
         "rank-5": share(report.rank(5)),
         "mAP": share(report.mean_ap, "mean_ap"),
         "mINP": share(report.mean_inp),

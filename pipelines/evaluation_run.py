@@ -62,7 +62,7 @@ class Evaluation:
         return {
             "model": {"name": self.card.name, "fingerprint": self.card.fingerprint},
             "ranking": judged.report.summary(),
-            "other_cameras_only": judged.across.summary(),
+            **({} if judged.across is None else {"other_cameras_only": judged.across.summary()}),
             "verification": judged.verification.summary(),
             **self.extra.summary(),
             "intervals": {figure: asdict(interval) for figure, interval in judged.intervals.items()},

@@ -1,12 +1,14 @@
 """Every figure of one model on one query and gallery, for the stage ``evaluate`` and the command alike. Torch-free."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from reid.data.catalog import JUNK, natural_order
 from reid.evaluation import (
     Distances,
     Interval,
@@ -21,21 +23,53 @@ from reid.evaluation import (
     rank_gallery,
     verify,
 )
+from reid.evaluation.within_camera import gallery_apart
 
-__all__ = ["Judgement", "Side", "judge", "labels_of", "rank", "rank_across"]
+__all__ = ["Judgement", "Side", "judge", "labels_of", "one_camera_apart", "rank", "rank_across"]
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The query or the gallery: embeddings (N, D), labels (N,), and the image files."""
+    """The query or the gallery: embeddings (N, D), labels (N,), the image files, and numbers (N,) that rise with time within a camera."""
 
     embeddings: npt.NDArray[np.float32]
     identities: npt.NDArray[np.str_]
     cameras: npt.NDArray[np.str_]
     paths: Sequence[Path]
+    order: npt.NDArray[np.int64] | None = None  # None: the order of the names
+    within_camera: bool = False  # whether ``cameras`` are parts of cameras, as ``one_camera_apart`` makes them
 
     def __len__(self) -> int:
         return len(self.identities)
+
+
+def one_camera_apart(query: Side, gallery: Side) -> tuple[Side, Side]:
+    """Query and gallery as they are, or where no query's person is in the gallery from another camera, ready to be judged within cameras.
+
+    Then queries and gallery count as two cameras, and the gallery lacks the neighbours in time of each query.
+    """
+    seen = set(zip(gallery.identities.tolist(), gallery.cameras.tolist(), strict=True))
+    cameras: dict[str, set[str]] = defaultdict(set)
+    for identity, camera in seen:
+        cameras[identity].add(camera)
+    asked = zip(query.identities.tolist(), query.cameras.tolist(), strict=True)
+    if any(identity != JUNK and cameras[identity] - {camera} for identity, camera in asked):
+        return query, gallery
+    order = natural_order([*query.paths, *gallery.paths])
+    orders = (order[: len(query)], order[len(query) :])
+    if query.order is not None and gallery.order is not None:
+        orders = query.order, gallery.order
+    kept = gallery_apart(query.identities, query.cameras, orders[0], gallery.identities, gallery.cameras, orders[1])
+    asking = replace(query, cameras=np.char.add(query.cameras, ", asking"), within_camera=True)
+    return asking, replace(
+        gallery,
+        embeddings=gallery.embeddings[kept],
+        identities=gallery.identities[kept],
+        cameras=gallery.cameras[kept],
+        paths=[gallery.paths[row] for row in kept.tolist()],
+        order=orders[1][kept],
+        within_camera=True,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +77,8 @@ class Judgement:
     """What came of judging one model."""
 
     report: RankingReport
-    across: RankingReport  # against images of other cameras alone
-    by_cameras: dict[tuple[str, str], RankingReport]
+    across: RankingReport | None  # against images of other cameras alone; None where all was judged within cameras
+    by_cameras: dict[tuple[str, str], RankingReport]  # likewise empty
     verification: VerificationReport
     pairs: npt.NDArray[np.int64]  # (N, 2) rows of query and gallery
     distances: npt.NDArray[np.float64]  # (N,)
@@ -90,14 +124,17 @@ def judge(query: Side, gallery: Side, *, bootstrap: int, seed: int, reranked: Di
     report = rank(query, gallery) if reranked is None else rank_distances(reranked, *labels, name="k-reciprocal")
     pairs, same = draw_pairs(*labels, seed=seed)
     distances = pair_distances(query.embeddings, gallery.embeddings, pairs)
-    by_cameras = camera_breakdown(
-        query.embeddings, query.identities, query.cameras, gallery.embeddings, gallery.identities, gallery.cameras
-    )
+    across, by_cameras = None, {}
+    if not query.within_camera:
+        across = rank_across(query, gallery)
+        sides = [(side.embeddings, side.identities, side.cameras) for side in (query, gallery)]
+        by_cameras = camera_breakdown(*sides[0], *sides[1])
     intervals = {
         figure: bootstrap_interval(report, query.identities, figure=figure, samples=bootstrap, seed=seed)
-        for figure in (("mean_ap", "rank1") if bootstrap else ())
+        # A single person has no interval over people.
+        for figure in (("mean_ap", "rank1") if bootstrap and len(set(query.identities[report.query_index].tolist())) > 1 else ())
     }
-    return Judgement(report, rank_across(query, gallery), by_cameras, verify(distances, same), pairs, distances, same, intervals)
+    return Judgement(report, across, by_cameras, verify(distances, same), pairs, distances, same, intervals)
 
 
 def labels_of(query: Side, gallery: Side) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_]]:

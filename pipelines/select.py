@@ -37,7 +37,8 @@ def champion_figure(tracker: "Tracker", champion: "Version", key: str, validatio
         model, spec = load_model(weights)
         people = read_catalog(CATALOG).split("val")
         with working("measuring the champion on the present validation people"):
-            return validate(model, open_store(people, spec.height, spec.width), people.identities, people.cameras)[key]
+            images = open_store(people, spec.height, spec.width)
+            return validate(model, images, people.identities, people.cameras, people.order).get(key)
 
 
 def challenge(params: Params, facts: dict[str, Any], name: str, key: str) -> str:
@@ -75,7 +76,10 @@ def main() -> None:
     scores = {name: fact["figures"].get(key) for name, fact in facts.items()}
     missing = [name for name, score in scores.items() if score is None]
     if missing:
-        raise ReidError(f"{missing[0]} has no {key}: set data.validation_share above 0 so that there are people to choose by")
+        raise ReidError(
+            f"{missing[0]} has no {key}, because no validation person has images to find: raise data.validation_share "
+            "so that there are people to choose by"
+        )
     chosen = max(names, key=lambda name: scores[name])
     with atomic_directory("selected") as temporary:
         for path in sorted((Path("models") / chosen).iterdir()):

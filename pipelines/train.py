@@ -31,6 +31,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def train_objective(params: Params, objective: str, catalog: Path, start: Path | None, out: Path, reports: Path) -> None:
     """Run the trials, keep the best one's model as ``out`` and its curves as ``reports``, and register it."""
     from reid.data.store import open_store
+    from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two
     from reid.training.provenance import provenance
     from reid.training.sweep import SweepResult, best_trial, forget, sweep_folder
     from reid.training.tracking import Tracker
@@ -70,6 +71,9 @@ def train_objective(params: Params, objective: str, catalog: Path, start: Path |
     tracker.finish(run)
     forget(params, result.folder)
     figure = numbers.get("val_mean_ap")
+    held = data.split("val")
+    if figure is not None and not seen_by_two(held.identities, held.cameras):
+        say(WITHIN_CAMERA)
     say(f"{objective}: validation mAP {figure:.3f}" if figure is not None else f"{objective}: trained; no validation people to score on")
     if tracker.deliver():
         say(f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): the run is kept, `reid runs deliver` logs it")

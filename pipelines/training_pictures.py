@@ -8,6 +8,7 @@ from reid.config import Params
 from reid.data.catalog import Catalog
 from reid.data.store import open_store
 from reid.evaluation.plots import plot_class_tree, plot_cmc, plot_distance_histogram
+from reid.evaluation.within_camera import seen_by_two, views
 
 __all__ = ["draw_training"]
 
@@ -17,7 +18,7 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
 
     Args:
         params: all parameters.
-        validation: the validation people; every image asks all others. Without people of two cameras only the tree is drawn.
+        validation: the validation people; every image asks all others. Where nobody can be found only the tree is drawn.
         model_dir: with ``model.safetensors`` and perhaps ``tree.npz``.
         out: an existing folder.
     """
@@ -32,7 +33,12 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
         return
     model, spec = load_model(model_dir / "model.safetensors")
     images = open_store(validation, spec.height, spec.width)
-    people = Side(embed_images(model, images), validation.identities, validation.cameras, validation.paths)
+    ranked = views(validation.identities, validation.cameras, validation.order)
+    rows, identities, paths = ranked.rows, validation.identities[ranked.rows], validation.paths
+    if not seen_by_two(identities, ranked.cameras) or len(set(identities.tolist())) < 2:
+        return
+    shown = [paths[row] for row in rows.tolist()]
+    people = Side(embed_images(model, images)[rows], identities, ranked.cameras, shown, within_camera=ranked.within)
     judged = judge(people, people, bootstrap=0, seed=params.seed)
     plot_cmc({"validation people": judged.report.cmc}, out / "cmc.png")
     plot_distance_histogram(judged.distances, judged.same, out / "distances.png", threshold=judged.verification.threshold)

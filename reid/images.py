@@ -1,5 +1,6 @@
 """Image files as training and serving both see them: one decoder, one rule of resizing. Torch-free."""
 
+import importlib
 import io
 from pathlib import Path
 
@@ -58,10 +59,9 @@ def _by_pillow(data: bytes, brand: bytes) -> Image:
 
     if brand in _HEIC:
         try:
-            from pillow_heif import register_heif_opener
+            importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError as error:
             raise ReidError("is HEIC: install the package pillow-heif, or convert it to JPEG") from error
-        register_heif_opener()
     try:
         with Pillow.open(io.BytesIO(data)) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

@@ -8,7 +8,8 @@ name is not UTF-8, ``path`` shows it in the form of :func:`readable` and the col
 
 import hashlib
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
 
-__all__ = ["DISTRACTOR", "JUNK", "SPLITS", "Catalog", "Record", "read_catalog", "readable", "write_catalog"]
+__all__ = ["DISTRACTOR", "JUNK", "SPLITS", "Catalog", "Record", "natural_order", "read_catalog", "readable", "write_catalog"]
 
 JUNK, DISTRACTOR = "-1", "0000"
 """Identities that are no person, in whatever set, by Market-1501's convention: boxes to be left out, and unknown people of the gallery."""
@@ -31,6 +32,14 @@ _COLUMNS = ("path", "identity", "camera", "split", "width", "height", "sha256")
 def readable(path: Path | str) -> str:
     """A path or name as text that any file and screen takes: bytes that are not UTF-8 become ``\\xe9`` and the like."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def natural_order(paths: Sequence[Path]) -> npt.NDArray[np.int64]:
+    """Places (N,) of paths when they are sorted with numbers by their values: 2 before 10."""
+    keys = [[(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", readable(path))] for path in paths]
+    places = np.empty(len(paths), np.int64)
+    places[sorted(range(len(paths)), key=keys.__getitem__)] = np.arange(len(paths))
+    return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,12 @@ class Catalog:
     def cameras(self) -> npt.NDArray[np.str_]:
         """One camera a row."""
         return self.column("camera")
+
+    @property
+    def order(self) -> npt.NDArray[np.int64]:
+        """Numbers (N,) that rise with time within a camera: frames where every row has one, else places in the order of the names."""
+        frames = self.table["frame"].to_pylist() if "frame" in self.table.column_names else [None]
+        return natural_order(self.paths) if None in frames else np.asarray(frames, np.int64)
 
     def labels(self) -> npt.NDArray[np.int64]:
         """Identities as 0..C-1 in sorted order of their names."""

@@ -201,8 +201,8 @@ def _lonely_identities(rows: list[Row], found: _Findings) -> set[int]:
 def _queries_without_match(rows: list[Row], found: _Findings) -> set[int]:
     every_camera = Counter(str(row["camera"]) for row in rows)
     if len(every_camera) == 1:
-        detail = f"no query will have a match, because every image is from camera {min(every_camera)}"
-        found.note("one_camera", "the whole set", f"{detail}, and same-camera images of a person are dropped", 0)
+        detail = f"every image is from camera {min(every_camera)}, so that figures are within the camera"
+        found.note("one_camera", "the whole set", detail, 0)
         return set()
     seen: dict[object, set[object]] = defaultdict(set)
     for row in rows:
@@ -210,6 +210,6 @@ def _queries_without_match(rows: list[Row], found: _Findings) -> set[int]:
             seen[row["identity"]].add(row["camera"])
     queries = [row for row in rows if row["split"] == "query"]
     if queries and not any(seen[row["identity"]] - {row["camera"]} for row in queries):
-        detail = f"none of the {len(queries)} queries will have a match, because nobody among them is in the gallery from another camera"
+        detail = f"nobody among the {len(queries)} queries is in the gallery from another camera, so that figures are within the cameras"
         found.note("no_match", "the whole set", detail, 0)
     return set()

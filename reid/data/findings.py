@@ -41,8 +41,10 @@ KINDS: Mapping[str, Kind] = {
     "identity_in_train_and_test": Kind("Identity in training and test", "the figures would be of people trained on"),
     "single_image": Kind("Identity with one image", "it can be nobody's positive"),
     "single_camera": Kind("Identity with one camera", "no match across cameras exists"),
-    "one_camera": Kind("One camera", "no query will have a match: same-camera images of the query's person are dropped", _WHOLE),
-    "no_match": Kind("No query has a match", "no query's person is in the gallery from another camera", _WHOLE),
+    "one_camera": Kind("One camera", "figures are within the camera: earlier images of a person against later ones", _WHOLE),
+    "no_match": Kind(
+        "Nobody in two cameras", "no query's person is in the gallery from another camera: figures are within the cameras", _WHOLE
+    ),
 }
 
 

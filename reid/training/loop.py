@@ -20,6 +20,7 @@ from reid.data.sampling import HierarchicalSampler, PKSampler
 from reid.data.transforms import Augmentation, augment, erase
 from reid.errors import ReidError
 from reid.evaluation import rank_gallery
+from reid.evaluation.within_camera import seen_by_two, views
 from reid.heap import pass_over_old_objects
 from reid.losses import CombinedLoss
 from reid.models.embedder import EmbeddingModel, normalise
@@ -46,6 +47,7 @@ class TrainingData:
     val_images: npt.NDArray[np.uint8]
     val_identities: npt.NDArray[np.str_]
     val_cameras: npt.NDArray[np.str_]
+    val_order: npt.NDArray[np.int64] | None = None  # rises with time; None: in time already
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def train(
         seconds = ranks.agree(time.perf_counter() - started)
         position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
         figures["images_per_second"] = figures.pop("images") / seconds
-        figures |= validate(averaged.module, data.val_images, data.val_identities, data.val_cameras)
+        figures |= validate(averaged.module, data.val_images, data.val_identities, data.val_cameras, data.val_order)
         if checkpoint is not None and ranks.is_first:
             save_checkpoint(checkpoint, states, optimizer, position | {"figures": figures})
         if on_epoch is not None:
@@ -153,19 +155,27 @@ def train(
 
 
 def validate(
-    model: EmbeddingModel, images: npt.NDArray[np.uint8], identities: npt.NDArray[np.str_], cameras: npt.NDArray[np.str_]
+    model: EmbeddingModel,
+    images: npt.NDArray[np.uint8],
+    identities: npt.NDArray[np.str_],
+    cameras: npt.NDArray[np.str_],
+    order: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
-    """Cross-camera mAP, rank-1 and mINP among people held out, every image asking all others; empty without such people.
+    """Cross-camera mAP, rank-1 and mINP among people held out, every image asking all others; empty where nobody has a match.
+
+    Where nobody is seen by two cameras, within the camera: see :mod:`reid.evaluation.within_camera`.
 
     Args:
         model: the network.
         images: (N, H, W, 3) RGB; may be a memory map.
         identities: (N,).
         cameras: (N,).
+        order: (N,) numbers that rise with time; None where the images are in order.
     """
-    if len(images) == 0:
+    ranked = views(identities, cameras, np.arange(len(images)) if order is None else order)
+    if not seen_by_two(identities[ranked.rows], ranked.cameras):
         return {}
-    everyone = (embed_images(model, images), identities, cameras)
+    everyone = (embed_images(model, images)[ranked.rows], identities[ranked.rows], ranked.cameras)
     report = rank_gallery(*everyone, *everyone)
     return {"val_mean_ap": float(report.mean_ap), "val_rank1": float(report.cmc[0]), "val_mean_inp": float(report.mean_inp)}
 

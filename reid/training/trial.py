@@ -68,6 +68,7 @@ def load_training_data(catalog: Path, height: int, width: int, progress: Callabl
         open_store(validation, height, width, progress) if len(validation) else empty,
         validation.identities,
         validation.cameras,
+        validation.order,
     )
 
 
