@@ -22,7 +22,6 @@ __all__ = [
     "atomic_path",
     "existing",
     "is_there",
-    "keep_out_of_git",
     "make_private",
     "read_json",
     "read_text",
@@ -159,11 +158,6 @@ def make_private(folder: Path) -> None:
         for name in names:
             Path(place, name).chmod(0o600, follow_symlinks=True)
         Path(place).chmod(0o700)
-
-
-def keep_out_of_git(folder: Path) -> None:
-    """Write a ``.gitignore`` into a folder that ignores all of it, as pytest's cache has: pictures of people are not to be committed."""
-    (folder / ".gitignore").write_text("*\n")
 
 
 def _usual(mode: int) -> int:
