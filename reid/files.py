@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ __all__ = [
     "atomic_path",
     "existing",
     "is_there",
+    "make_parents",
     "make_private",
     "read_json",
     "read_text",
     "read_yaml",
+    "remove_empty",
     "sha256_of",
     "write_json",
 ]
@@ -65,11 +67,16 @@ def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
         ReidError: the folder or the file cannot be written, or the disk is full.
     """
     path = _file_to_write(path)
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_LONGEST_STEM]}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
+    made: list[Path] = []
+    try:
+        with _writing(path):
+            made = make_parents(path)
+            handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_LONGEST_STEM]}-", suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+    except BaseException:
+        remove_empty(made)
+        raise
+    temporary = Path(name).absolute()  # a relative one might begin with ~, which some libraries take for somebody's home
     try:
         with _writing(path, temporary):
             yield temporary
@@ -81,6 +88,7 @@ def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        remove_empty(made)
 
 
 def _file_to_write(path: Path | str) -> Path:
@@ -110,9 +118,14 @@ def atomic_directory(path: Path | str, *, private: bool = False) -> Iterator[Pat
         ReidError: the folder cannot be written, or the disk is full.
     """
     path = _folder_to_write(path)
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-", dir=path.parent))
+    made: list[Path] = []
+    try:
+        with _writing(path):
+            made = make_parents(path)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-", dir=path.parent)).absolute()
+    except BaseException:
+        remove_empty(made)
+        raise
     try:
         with _writing(path, temporary):
             yield temporary
@@ -125,6 +138,7 @@ def atomic_directory(path: Path | str, *, private: bool = False) -> Iterator[Pat
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        remove_empty(made)
 
 
 def _put(temporary: Path, path: Path) -> None:
@@ -150,6 +164,22 @@ def _folder_to_write(path: Path | str) -> Path:
     except OSError as error:
         raise os_problem(error, path) from error
     return path
+
+
+def make_parents(path: Path) -> list[Path]:
+    """Make the folders above ``path``; returns those that were not there, the lowest first."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the lowest first, that have nothing in them: what was begun there has failed."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def make_private(folder: Path) -> None:

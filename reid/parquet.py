@@ -44,7 +44,7 @@ def read_parquet(
     if not path.is_file():
         raise UsageError(f"{what} {path} is not a file: name a Parquet file")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path.absolute())  # a relative one that begins with ~ would be taken for somebody's home
         table.validate(full=True)  # texts are UTF-8, offsets lie inside
         missing = [name for name in (schema.names if schema else columns) if name not in table.column_names]
         if missing:

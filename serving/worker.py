@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reid.errors import ReidError, UsageError
-from reid.files import is_there, read_json, write_json
+from reid.files import is_there, make_parents, read_json, remove_empty, write_json
 from serving.detection import build_detector
 from serving.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.gallery import Gallery
@@ -97,6 +97,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     if all(run.footage is None for run in runs):
         problems = _problems(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
+    opened.callback(remove_empty, make_parents(out))
     work = _work_folder(job, out, embedder, execution.segment_s)
     opened.callback(_remove_empty, work)  # where nothing was stored, there is nothing to go on with
     # All processes take this one's runtime: their embeddings are matched with each other.
@@ -187,7 +188,8 @@ def _backend(job: Job, out: Path) -> str:
 
 
 def _work(out: Path) -> Path:
-    return out.parent / f".{out.name}.work"
+    # Absolute: a relative one might begin with ~, which pyarrow takes for somebody's home.
+    return out.parent.absolute() / f".{out.name}.work"
 
 
 def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> Path:

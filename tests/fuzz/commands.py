@@ -46,7 +46,7 @@ COMMANDS = (
     _gallery("remove", "gallery.db", "anna", writes=CHANGED),
     _gallery("expire", "gallery.db", "--now", "2030-01-01T00:00", writes=CHANGED),
     _gallery("rename", "gallery.db", "anna", "carla", writes=CHANGED),
-    _gallery("merge", "gallery.db", "anna", "bert", writes=CHANGED),
+    _gallery("merge", "gallery.db", "anna", "carl", writes=CHANGED),
     _gallery("split", "gallery.db", "anna", "dora", "--reference", "1", writes=CHANGED),
     _gallery("retention", "gallery.db", "30", writes=CHANGED),
     _gallery("promote", "gallery.db", "found", "unknown-1", "Eva", reads=JOB, writes=CHANGED),

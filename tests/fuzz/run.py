@@ -101,14 +101,14 @@ def faults(case: Case, code: int | None, error: str, before: dict[str, Any], aft
         yield f"exit code {code}"
     if "Traceback" in error:
         yield f"traceback: {error.strip().splitlines()[-1][:200]}"
-    if NOISE.search(error) and "Usage:" not in error:
+    if NOISE.search(error) and not _of_typer(error):
         yield f"noise: {next(line for line in error.splitlines() if NOISE.search(line))[:200]}"
     if case.damage == "nothing" and code not in (0, 3):
         usual = ("switch", "forget", "index")  # there is no second model and too little to index
         if not any(word in case.words for word in usual):
             yield f"a valid input ended with {code}: {error.strip()[-200:]}"
     told = [line for line in error.splitlines() if line.startswith("reid: ")]
-    if code in (1, 2) and "verify" not in case.words and "Usage:" not in error and len(told) != 1:
+    if code in (1, 2) and "verify" not in case.words and not _of_typer(error) and len(told) != 1:
         yield f"{len(told)} lines for people"
     if any(len(line) > 1500 for line in told):
         yield "a line of a page's length"
@@ -125,6 +125,11 @@ def faults(case: Case, code: int | None, error: str, before: dict[str, Any], aft
         is_new = name not in before and any(Path(name).is_relative_to(one) for one in people)
         if is_new and mode & 0o077 and not name.endswith("score.json"):
             yield f"others may read {name[-80:]}"
+
+
+def _of_typer(error: str) -> bool:
+    """Whether it is the command line's own complaint about its words."""
+    return "Usage:" in error or "requires an argument" in error
 
 
 def run_case(case: Case, folder: Path) -> tuple[int | None, str]:
