@@ -10,7 +10,7 @@ __all__ = ["without_library_lines"]
 
 _LINES = (
     *(b"libpng ", b"TIFF", b"_TIFF", b"Corrupt JPEG", b"Premature end of JPEG", b"Invalid SOS", b"Unsupported marker"),
-    *(b"[ WARN:", b"[ERROR:"),  # OpenCV's
+    *(b"[ WARN:", b"[ERROR:", b"Warning: unknown JFIF"),
 )
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError, UsageError
 from reid.reading import existing
 
-__all__ = ["read_parquet"]
+__all__ = ["read_parquet", "refuse_other"]
 
 
 def read_parquet(
@@ -60,3 +60,16 @@ def read_parquet(
     if empty is not None:
         raise ReidError(f"{what} {path} has a row without a value for {empty!r}: {way_out}")
     return table
+
+
+def refuse_other(path: Path, what: str) -> None:
+    """Refuse to replace a file that holds something else than a table, such as a gallery.
+
+    Raises:
+        UsageError: it does.
+    """
+    if path.is_file():
+        with path.open("rb") as stream:
+            head = stream.read(4)
+        if head not in (b"", b"PAR1"):
+            raise UsageError(f"{what} {path} exists and is something else than a table: name a new file")

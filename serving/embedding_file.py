@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, is_there, make_parents, read_json, remove_empty, write_json
+from reid.parquet import refuse_other
 from reid.system_errors import os_problem
 from serving.embedding import Unreadable, embed_files
 from serving.enrolling import image_files
@@ -75,6 +76,7 @@ def embed_to_file(
     given, output = Path(output), Path(output).absolute()  # a relative one might begin with ~, which pyarrow takes for somebody's home
     if not output.name or output.is_dir():
         raise UsageError(f"output {output} is a folder: name a file ending in .parquet")
+    refuse_other(output, "output")
     folder = output.with_name(f"{output.name}.parts")
     try:
         made = make_parents(output)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path
-from reid.parquet import read_parquet
+from reid.parquet import read_parquet, refuse_other
 from reid.system_errors import shown
 from serving import gallery_reading as reading
 from serving.gallery import MOST_DAYS, Gallery
@@ -27,6 +27,7 @@ _EXPORT = pa.schema(
 
 def export_references(gallery: Gallery, path: Path) -> int:
     """See :meth:`serving.gallery.Gallery.export`. The table's metadata carries model, version and retention."""
+    refuse_other(path, "output")
     with atomic_path(path, mode=0o600) as temporary:
         with gallery.store.writing() as change:
             # Said before it is done: a copy without an entry would be worse than an entry without a copy.

@@ -184,6 +184,7 @@ def _work(template: str, seeds: list[int], out: Connection) -> None:
         scratch = Path(tempfile.mkdtemp(prefix="fuzz-", dir=Path(template).parent))
         folder = scratch / "place"
         shutil.copytree(template, folder, symlinks=True)
+        _move_job(folder)
         os.environ.clear()
         os.environ.update(clean | {"XDG_CACHE_HOME": str(Path(template).parent / "cache")})
         tempfile.tempdir = None
@@ -197,6 +198,14 @@ def _work(template: str, seeds: list[int], out: Connection) -> None:
         out.send(("done", seed, Outcome(seed, what, code, found, error[-4000:] if found else "")))
         shutil.rmtree(scratch, ignore_errors=True)
     out.send(("end", 0, None))
+
+
+def _move_job(folder: Path) -> None:
+    """The finished job becomes that of the copied job file: a job is known by the absolute paths in it."""
+    from serving.job import load_job
+
+    record = json.loads((folder / "found" / "job.json").read_text())
+    (folder / "found" / "job.json").write_text(json.dumps(record | {"job_key": load_job(folder / "job.yaml").key()}))
 
 
 def run_many(seeds: list[int], template: Path, workers: int = 2) -> Iterator[Outcome]:
