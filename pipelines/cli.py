@@ -9,6 +9,7 @@ import typer
 from pipelines.cli_evaluate import compare, evaluate
 from pipelines.cli_runs import runs_app
 from pipelines.ending import end_with
+from pipelines.screen import without_library_lines
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands
@@ -77,7 +78,8 @@ def fetch(
 def main() -> None:
     """Run a command; an error meant for people becomes one line on standard error and its exit code."""
     try:
-        app()
+        with without_library_lines():
+            app()
     except (ReidError, OSError) as error:
         end_with(error)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipelines.ending import end_with
+from pipelines.screen import without_library_lines
 from reid.errors import ReidError
 
 __all__ = ["progress_bar", "run_stage", "say", "working"]
@@ -115,6 +116,7 @@ def _clock(seconds: float) -> str:
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage; an error meant for people becomes one line and its exit code."""
     try:
-        main()
+        with without_library_lines():
+            main()
     except (ReidError, OSError) as error:
         end_with(error)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ __all__ = [
     "atomic_path",
     "existing",
     "is_there",
-    "keep_out_of_git",
+    "make_parents",
     "make_private",
     "read_json",
     "read_text",
     "read_yaml",
+    "remove_empty",
     "sha256_of",
     "write_json",
 ]
@@ -66,11 +67,16 @@ def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
         ReidError: the folder or the file cannot be written, or the disk is full.
     """
     path = _file_to_write(path)
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_LONGEST_STEM]}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
+    made: list[Path] = []
+    try:
+        with _writing(path):
+            made = make_parents(path)
+            handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_LONGEST_STEM]}-", suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+    except BaseException:
+        remove_empty(made)
+        raise
+    temporary = Path(name).absolute()  # a relative one might begin with ~, which some libraries take for somebody's home
     try:
         with _writing(path, temporary):
             yield temporary
@@ -82,6 +88,7 @@ def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        remove_empty(made)
 
 
 def _file_to_write(path: Path | str) -> Path:
@@ -111,9 +118,14 @@ def atomic_directory(path: Path | str, *, private: bool = False) -> Iterator[Pat
         ReidError: the folder cannot be written, or the disk is full.
     """
     path = _folder_to_write(path)
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-", dir=path.parent))
+    made: list[Path] = []
+    try:
+        with _writing(path):
+            made = make_parents(path)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-", dir=path.parent)).absolute()
+    except BaseException:
+        remove_empty(made)
+        raise
     try:
         with _writing(path, temporary):
             yield temporary
@@ -126,6 +138,7 @@ def atomic_directory(path: Path | str, *, private: bool = False) -> Iterator[Pat
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        remove_empty(made)
 
 
 def _put(temporary: Path, path: Path) -> None:
@@ -153,17 +166,28 @@ def _folder_to_write(path: Path | str) -> Path:
     return path
 
 
+def make_parents(path: Path) -> list[Path]:
+    """Make the folders above ``path``; returns those that were not there, the lowest first."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the lowest first, that have nothing in them: what was begun there has failed."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
 def make_private(folder: Path) -> None:
     """Take ``folder`` and all in it from everybody but its owner."""
     for place, _, names in os.walk(folder):
         for name in names:
             Path(place, name).chmod(0o600, follow_symlinks=True)
         Path(place).chmod(0o700)
-
-
-def keep_out_of_git(folder: Path) -> None:
-    """Write a ``.gitignore`` into a folder that ignores all of it, as pytest's cache has: pictures of people are not to be committed."""
-    (folder / ".gitignore").write_text("*\n")
 
 
 def _usual(mode: int) -> int:

@@ -49,9 +49,10 @@ def administer(path: Path, *, read_only: bool = False) -> "Gallery":
 @contextmanager
 def nothing_left(path: Path) -> Iterator[None]:
     """A gallery that a command made is gone again when the command fails with nobody in it."""
-    from reid.files import is_there
+    from reid.files import is_there, remove_empty
 
     was_there = is_there(path, "gallery")
+    new_folders = [folder for folder in path.parents if not folder.exists()]
     try:
         yield
     except BaseException:
@@ -60,6 +61,7 @@ def nothing_left(path: Path) -> Iterator[None]:
                 empty = not gallery.people()
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm") if empty else ():
                 path.with_name(name).unlink(missing_ok=True)
+        remove_empty(new_folders)
         raise
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from reid.errors import ReidError
-from reid.files import atomic_directory, keep_out_of_git
+from reid.files import atomic_directory
 from serving.mot import read_mot
 from serving.quality import cut
 from serving.video import frames_ahead, open_footage
@@ -64,7 +64,6 @@ def cut_crops(
                 data = cv2.imencode(".jpg", cut(frame.image, rows.xyxy[i], 10**6), _JPEG)[1].tobytes()
                 (folder / name).write_bytes(data)
                 written += 1
-        keep_out_of_git(folder)
         if not written:
             raise ReidError(f"truth {truth} has no box in frames {first} to {last} of {video}: check the frames")
     return written

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from reid.data.catalog import readable
 from reid.errors import ReidError, UsageError
-from reid.files import atomic_path, is_there, read_json, write_json
+from reid.files import atomic_path, is_there, make_parents, read_json, remove_empty, write_json
+from reid.parquet import refuse_other
 from reid.system_errors import os_problem
 from serving.embedding import Unreadable, embed_files
 from serving.enrolling import image_files
@@ -79,16 +80,22 @@ def embed_to_file(
             f"{len(foreign)} of {len(paths)} file names are not UTF-8, the first: {readable(foreign[0])}; "
             "a Parquet file cannot hold them: rename them, e.g. with convmv -f latin1 -t utf8"
         )
-    output = Path(output)
+    given, output = Path(output), Path(output).absolute()  # a relative one might begin with ~, which pyarrow takes for somebody's home
     if not output.name or output.is_dir():
         raise UsageError(f"output {output} is a folder: name a file ending in .parquet")
+    refuse_other(output, "output")
     folder = output.with_name(f"{output.name}.parts")
+    try:
+        made = make_parents(output)
+    except OSError as error:
+        raise os_problem(error, output) from error
     _begin(folder, _plan_key(embedder, paths, part_images))
     try:
-        return _embed_parts(embedder, paths, output, folder, threads, on_progress, part_images)
+        return replace(_embed_parts(embedder, paths, output, folder, threads, on_progress, part_images), path=given)
     except BaseException:
         if not any(folder.glob("*.parquet")):  # there is nothing to go on with
             shutil.rmtree(folder, ignore_errors=True)
+            remove_empty(made)
         raise
 
 

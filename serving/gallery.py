@@ -27,10 +27,10 @@ from serving.gallery_schema import create_database
 from serving.gallery_store import Store
 from serving.gallery_writing import NewReferences
 
-__all__ = ["Gallery", "Removal", "user_name"]
+__all__ = ["MOST_DAYS", "Gallery", "Removal", "user_name"]
 
 
-_MOST_DAYS = 36_500  # a hundred years
+MOST_DAYS = 36_500  # a hundred years
 
 
 def user_name() -> str:
@@ -159,8 +159,8 @@ class Gallery:
 
     def set_retention(self, days: int | None) -> None:
         """Keep references for so many days (None: for ever); what is older goes when :meth:`expire` is called."""
-        if days is not None and not 1 <= days <= _MOST_DAYS:
-            raise UsageError(f"retention of {days} days: want 1 to {_MOST_DAYS}, or none")
+        if days is not None and not 1 <= days <= MOST_DAYS:
+            raise UsageError(f"retention of {days} days: want 1 to {MOST_DAYS}, or none")
         with self.store.writing() as change:
             change.db.execute("UPDATE meta SET value = ? WHERE key = 'retain_days'", (days,))
             change.log("retention", "", "no end" if days is None else f"{days} days")

@@ -22,6 +22,7 @@ PAGE_SIZE = 16384  # rows are about 2 KiB: large pages waste little and are read
 _BUSY_TIMEOUT_MS = 5000
 _PLAIN = b"SQLite format 3\0"
 _CIPHER = "sqlcipher3.dbapi2"
+_ALL_TABLES = {"meta", "models", "people", "refs", "audit", "search_index", "search_index_parts"}
 _META = ("version", "rewritten", "purge_pending", "retain_days")
 
 
@@ -128,6 +129,9 @@ def _check_content(path: Path, db: sqlite3.Connection, read_only: bool) -> None:
         "temp_store = MEMORY",
     ):
         db.execute(f"PRAGMA {pragma}")
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables >= _ALL_TABLES:
+        raise DamagedError(f"it lacks the table {min(_ALL_TABLES - tables)!r}")
     facts = dict(db.execute("SELECT key, value FROM meta"))
     missing = [key for key in _META if key not in facts or (facts[key] is None and key != "retain_days")]
     if missing:
@@ -147,6 +151,9 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, UnicodeDecodeError | OverflowError):
+            fault = "text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else "a number that is out of range"
+            raise ReidError(f"gallery {path} is damaged, it holds {fault}: restore a copy") from error
         if not _is_database_error(error):
             raise
         text = " ".join(str(error).split())

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from reid.addresses import is_url, redacted
 from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
+from reid.system_errors import shown
 from serving.natural import natural_key
 from serving.protocols import scheme_problem
 
@@ -36,7 +37,6 @@ __all__ = [
 _FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 
-_DAY_S = 86_400.0
 _MANY = 10**9  # frames, pixels, counts: beyond it nothing can be meant, and no array holds it
 
 
@@ -62,6 +62,8 @@ class Camera(_Section):
     @classmethod
     def _reachable(cls, source: str) -> str:
         problem = scheme_problem(source) if is_url(source) else None
+        if not problem and "**" in source:
+            problem = "** is not followed, it could lead through the whole disk: name the folder of the files, as in folder/*.mkv"
         if problem:
             raise ValueError(problem)
         return source
@@ -111,7 +113,7 @@ class TrackerSpec(_Section):
     """Which tracker of the library ``trackers``, and its decisions; None is the tracker's own value."""
 
     name: str = "botsort"
-    max_gap_s: float = Field(default=0.5, gt=0, le=_DAY_S)  # a lost person is followed by place alone this long; after that looks count too
+    max_gap_s: float = Field(default=0.5, gt=0, le=_MANY)  # a lost person is followed by place alone this long; after that looks count too
     min_frames: int = Field(default=5, ge=1, le=_MANY)  # shorter sightings are dropped as false detections
     min_iou: float | None = Field(default=None, ge=0, le=1)
     activation: float = Field(default=0.6, ge=0, le=1)  # confidence that starts a tracklet, and that half of a sighting's boxes have
@@ -129,7 +131,7 @@ class LinkSpec(_Section):
     """Joining tracklets of one camera that are the same person, by appearance and motion."""
 
     enabled: bool = True
-    max_gap_s: float = Field(default=4.0, ge=0, le=_DAY_S)  # who stays away longer is a new sighting
+    max_gap_s: float = Field(default=4.0, ge=0, le=_MANY)  # who stays away longer is a new sighting
     same_distance: float | None = Field(default=None, gt=0, le=2)  # None: learned from the footage
 
 
@@ -137,7 +139,7 @@ class TravelSpec(_Section):
     """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen there sooner."""
 
     between: tuple[str, str]
-    at_least_s: float = Field(gt=0, le=_DAY_S)
+    at_least_s: float = Field(gt=0, le=_MANY)
 
 
 class Outputs(_Section):
@@ -235,7 +237,12 @@ def _first_problem(error: ValidationError) -> str:
 
 def _absolute(job: Job, folder: Path) -> Job:
     def absolute(name: str) -> str:
-        return str(folder / Path(name).expanduser())
+        if "\0" in name:
+            raise UsageError(f"job file: {name!r} is no path")
+        try:
+            return str(folder / Path(name).expanduser())
+        except RuntimeError as error:
+            raise UsageError(f"job file: {shown(name)}: there is no such user on this machine, write the path out") from error
 
     def camera(one: Camera) -> Camera:
         source = one.source if is_url(one.source) else absolute(one.source)

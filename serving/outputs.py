@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
-from reid.files import atomic_directory, keep_out_of_git, write_json
+from reid.files import atomic_directory, write_json
 from serving.annotated import write_video
 from serving.boxes import Boxes, boxes_of
 from serving.gallery import Gallery
@@ -26,54 +26,12 @@ from serving.runs import CameraRun, note_lines, problem_lines
 from serving.sightings import Sighting, collect, pooled
 from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
 from serving.strangers import SeenStrangers, group_strangers
+from serving.tables import DETECTIONS, JOB_NAME, SIGHTINGS
 
 __all__ = ["DETECTIONS", "JOB_NAME", "REPORT_NAME", "SIGHTINGS", "write_outputs"]
 
-JOB_NAME = "job.json"
 REPORT_NAME = "report.html"
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
-
-_SECONDS = pa.timestamp("us", tz="UTC")
-SIGHTINGS = pa.schema(
-    [
-        ("camera", pa.string()),
-        ("tracklet", pa.int64()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("start_time", _SECONDS),
-        ("end_time", _SECONDS),
-        ("start_frame", pa.int64()),
-        ("end_frame", pa.int64()),
-        ("frames", pa.int64()),
-        ("best_frame", pa.int64()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("w", pa.float64()),
-        ("h", pa.float64()),
-        ("crop", pa.string()),
-        ("identity", pa.string()),
-        ("provisional", pa.string()),
-        ("nearest", pa.string()),
-        ("distance", pa.float64()),
-        ("threshold", pa.float64()),
-        ("runner_up", pa.string()),
-        ("runner_up_distance", pa.float64()),
-        ("certainty", pa.float64()),
-    ]
-)
-DETECTIONS = pa.schema(
-    [
-        ("camera", pa.string()),
-        ("frame", pa.int64()),
-        ("tracklet", pa.int64()),
-        ("x", pa.float32()),
-        ("y", pa.float32()),
-        ("w", pa.float32()),
-        ("h", pa.float32()),
-        ("confidence", pa.float32()),
-        ("identity", pa.string()),
-    ]
-)
 
 
 def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float, scorer: PairScorer | None) -> list[Match]:
@@ -108,7 +66,6 @@ def write_outputs(
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
     with atomic_directory(out, private=True) as folder:
-        keep_out_of_git(folder)
         clock = time.perf_counter()
         triples = zip(everyone, matches, strangers, strict=True)
         rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]

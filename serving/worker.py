@@ -8,25 +8,28 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reid.errors import ReidError, UsageError
-from reid.files import read_json, write_json
+from reid.files import is_there, make_parents, read_json, remove_empty, write_json
 from serving.detection import build_detector
 from serving.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.gallery import Gallery
 from serving.gallery_key import key_from_environment
 from serving.job import Camera, Job, is_url, redacted, source_files
+from serving.job_record import FinishedRecord, read_record
 from serving.live import LiveCameras, StopRequested
-from serving.outputs import JOB_NAME, write_outputs
+from serving.outputs import write_outputs
 from serving.rescoring import open_pair_scorer
 from serving.runs import CameraRun, problem_lines
 from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
 from serving.segments import frames_of, plan_segments
 from serving.stranger_file import read_earlier
+from serving.tables import JOB_NAME
 from serving.tracking import SPARSE_S
 from serving.video import open_footage
 
@@ -75,7 +78,11 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
         UsageError: the output folder belongs to something else, or the model has no threshold for the policy.
         ReidError: model, gallery or detector cannot be used, or no camera of the job could be read at all.
     """
-    out, progress, execution = Path(out), progress or Progress(), execution or Execution()
+    with ExitStack() as opened:
+        return _run_job(job, Path(out), progress or Progress(), execution or Execution(), opened)
+
+
+def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, opened: ExitStack) -> JobResult:
     began = time.perf_counter()
     check_output(job, out)
     if (result := _only_to_clean_up(out)) is not None:
@@ -83,6 +90,8 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     embedder = load(job.model, _backend(job, out), job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True)
+    opened.enter_context(gallery)
+    gallery.index()  # all of it is read now: what is wrong in it is said before the work, not after it
     scorer = open_pair_scorer(job.model) if job.rescore else None
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
     for camera in job.cameras:
@@ -91,7 +100,9 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
     if all(run.footage is None for run in runs):
         problems = problem_lines(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
+    opened.callback(remove_empty, make_parents(out))
     work = _work_folder(job, out, embedder, execution.segment_s)
+    opened.callback(_remove_empty, work)  # where nothing was stored, there is nothing to go on with
     # All processes take this one's runtime: their embeddings are matched with each other.
     _run_segments(runs, job.model_copy(update={"backend": embedder.backend}), embedder, work, progress, execution)
     facts: dict[str, Any] = {
@@ -125,8 +136,8 @@ def _only_to_clean_up(out: Path) -> JobResult | None:
     shutil.rmtree(_finished(out))
     if not out.exists():
         return None
-    summary = read_json(out / JOB_NAME, "job record")
-    return JobResult(out, summary, tuple(summary["problems"]), notes=tuple(summary.get("notes", ())))
+    summary = read_record(out, FinishedRecord)
+    return JobResult(out, summary, tuple(summary.get("problems", ())), notes=tuple(summary.get("notes", ())))
 
 
 def check_output(job: Job, out: Path) -> None:
@@ -135,13 +146,17 @@ def check_output(job: Job, out: Path) -> None:
     Raises:
         UsageError: it does.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if out.is_symlink():
+        raise UsageError(f"output {out} is a link: name the folder that it points to")
+    if not out.name or out.name == ".." or Path.cwd().is_relative_to(out.resolve()):
+        raise UsageError(f"output {out} is the present folder or above it: name a new folder")
+    if not is_there(out, "output") or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir():
         raise UsageError(f"output {out} is a file: name a folder")
     if not (out / JOB_NAME).is_file():
         raise UsageError(f"output folder {out} holds something else than a job's output: name an empty or new folder")
-    if read_json(out / JOB_NAME, "job record").get("job_key") != job.key():
+    if read_record(out, FinishedRecord)["job_key"] != job.key():
         raise UsageError(f"output folder {out} is that of another job: name a new folder or remove it")
 
 
@@ -168,15 +183,21 @@ def _backend(job: Job, out: Path) -> str:
     ledger = _work(out) / _LEDGER
     if job.backend != "auto" or not ledger.is_file():
         return job.backend
-    return str(read_json(ledger, "ledger").get("backend", job.backend))
+    stored = read_json(ledger, "ledger")
+    # A ledger of another shape is that of no stored segments: it is written anew.
+    backend = stored.get("backend") if isinstance(stored, dict) else None
+    return backend if isinstance(backend, str) else job.backend
 
 
 def _work(out: Path) -> Path:
-    return out.parent / f".{out.name}.work"
+    # Absolute: a relative one might begin with ~, which pyarrow takes for somebody's home.
+    return out.parent.absolute() / f".{out.name}.work"
 
 
 def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> Path:
     work = _work(out)
+    if work.is_symlink() or (work.exists() and not work.is_dir()):
+        raise UsageError(f"{work} is in the way of the segments that are stored there: move it")
     files = [_version(camera) for camera in job.cameras]
     model = {"fingerprint": embedder.fingerprint, "backend": embedder.backend}
     ledger = {"job_key": job.key(), **model, "segment_s": segment_s, "files": files}
@@ -185,6 +206,11 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> P
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(work / _LEDGER, ledger)
     return work
+
+
+def _remove_empty(work: Path) -> None:
+    if work.is_dir() and all(path.is_file() for path in work.iterdir()):
+        shutil.rmtree(work)
 
 
 def _version(camera: Camera) -> list[list[Any]]:

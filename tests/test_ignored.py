@@ -1,13 +1,11 @@
 """What commands write about people is never staged by ``git add .``: by the project's .gitignore, or by the folder's own."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from reid.files import keep_out_of_git
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,10 +39,31 @@ def test_what_lies_beside_it_meanwhile_is_ignored(name: str) -> None:
     assert ignored(name)
 
 
-def test_a_folder_of_any_name_keeps_itself_out(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    (tmp_path / "monday" / "crops").mkdir(parents=True)
-    np.zeros(3).tofile(tmp_path / "monday" / "crops" / "a.jpg")
-    keep_out_of_git(tmp_path / "monday")
-    subprocess.run(["git", "add", "-A"], cwd=tmp_path, check=True)
-    assert not subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=tmp_path, capture_output=True, text=True).stdout
+def test_folders_of_any_name_are_ignored(tmp_path: Path) -> None:
+    """A job's output, an evaluation and cut crops under names that no pattern knows: staged for real, in a repository with our list."""
+    job = [
+        f"monday/{name}"
+        for name in ("sightings.parquet", "strangers.parquet", "detections.parquet", "job.json", "report.html", "score.json")
+    ]
+    job += ["monday/crops/hall-00001.jpg", "monday/annotated-hall.webm", ".monday.work/hall-00000/tracklets.parquet"]
+    others = [
+        "good/evaluation.html",
+        "good/metrics.json",
+        "good/queries.parquet",
+        "cut/0001_c4_f000030.jpg",
+        "rows.parquet.parts/plan.json",
+    ]
+    for name in (*job, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    for command in (["git", "init", "-q"], ["git", "add", "-A"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    staged = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=tmp_path, capture_output=True, text=True).stdout.split()
+    assert staged == [".gitignore"]
+
+
+def test_nothing_of_the_project_is_ignored() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert tracked
+    assert not ignored(*tracked)
