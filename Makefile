@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint bench install clean
+.PHONY: run test lint bench fuzz install clean
 
 run: $(STAMP)
 	dvc repro
@@ -20,7 +20,11 @@ lint: $(STAMP)
 
 # The benchmarks that need no data of others; the half hour is most of all a gallery of a million references.
 bench: $(STAMP)
-	for one in losses training_step ranking embedding gallery town prepare_checks; do python benchmarks/$$one.py || exit 1; done
+	for one in losses training_step ranking embedding gallery town prepare_checks help; do python benchmarks/$$one.py || exit 1; done
+
+# Ten thousand bad inputs over all commands and the quick stages: half an hour on two cores.
+fuzz: $(STAMP)
+	python -m tests.fuzz.run --count 10000
 
 install: $(STAMP)
 

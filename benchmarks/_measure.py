@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["SHARED", "Measured", "alternate", "arguments", "peak_memory_mb", "peak_rss_gb", "ratio", "report"]
+__all__ = ["SHARED", "Measured", "abilities", "alternate", "arguments", "peak_memory_mb", "peak_rss_gb", "ratio", "report"]
 
 
 # Real footage and models, of those benchmarks that need them.
@@ -98,6 +98,16 @@ def _status_kb(status: Path, key: str) -> int:
 def peak_rss_gb() -> float:
     """The highest resident memory of this process so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def abilities() -> str:
+    """What the processor can do that figures depend on; "unknown" where the kernel does not tell (not Linux)."""
+    info = Path("/proc/cpuinfo")
+    flags = next((line for line in info.read_text().splitlines() if line.startswith("flags")), "") if info.exists() else ""
+    names = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx_vnni": "VNNI", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
+    found = dict.fromkeys(name for flag, name in names.items() if flag in flags.split())
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return (", ".join(found) or "unknown") + (f", oneDNN limited to {limit}" if limit else "")
 
 
 def arguments(description: str, **defaults: Any) -> argparse.Namespace:

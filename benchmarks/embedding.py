@@ -22,9 +22,9 @@ from _measure import Measured, alternate, arguments, ratio, report
 
 from reid.card import InputSpec, ModelCard, ModelFile, save_card
 from reid.errors import UsageError
+from reid.export.int8 import Int8File
 from reid.export.onnx import export_onnx
-from reid.export.precisions import FILES, to_fp16, to_int8
-from reid.export.quantize import calibrate, quantize_int8
+from reid.export.precisions import FILES, Fp16Conversion, Int8Conversion
 from reid.images import read_image, resize
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, normalise
 from serving.embedding import embed_files
@@ -94,11 +94,11 @@ def write_model(network: Network, folder: Path, crops: np.ndarray, precisions: S
     source = folder / FILES["fp32"]
     export_onnx(model, spec, source, {})
     if "fp16" in precisions:
-        to_fp16(source, folder / FILES["fp16"], crops, 0.999)
+        Fp16Conversion(source, crops).write(folder / FILES["fp16"], 0.999)
     if "int8" in precisions and spec.weights == "none":
-        quantize_int8(source, folder / FILES["int8"], calibrate(source, crops[:16]))
+        Int8File(source, crops[:16]).write(folder / FILES["int8"])
     elif "int8" in precisions:
-        kept = to_int8(source, folder / FILES["int8"], crops, 0.99).kept
+        kept = Int8Conversion(source, crops).write(folder / FILES["int8"], 0.99).kept
         print(f"{spec.backbone} int8: {len(kept)} layers stay in float32")
     files = {precision: ModelFile(path=FILES[precision]) for precision in dict.fromkeys(("fp32", *precisions))}
     card = ModelCard(name=spec.backbone, dim=model.dim, input=InputSpec(height=HEIGHT, width=WIDTH), files=files)

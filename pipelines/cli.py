@@ -8,9 +8,12 @@ import typer
 
 from pipelines.cli_evaluate import compare, evaluate
 from pipelines.cli_runs import runs_app
+from pipelines.ending import end_with
+from pipelines.screen import without_library_lines
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands
+from serving.cli_models import check
 
 __all__ = ["app", "main"]
 
@@ -21,10 +24,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="Weights that a training can start from.", no_args_is_help=True)
+models_app = typer.Typer(help="Model directories, and weights that a training can start from.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 add_commands(app)
+models_app.command()(check)
 for command in (evaluate, compare):
     app.command()(command)
 
@@ -80,10 +84,10 @@ def fetch(
 def main() -> None:
     """Run a command; an error meant for people becomes one line on standard error and its exit code."""
     try:
-        app()
-    except ReidError as error:
-        sys.stderr.write(f"reid: {error}\n")
-        sys.exit(error.exit_code)
+        with without_library_lines():
+            app()
+    except (ReidError, OSError) as error:
+        end_with(error)
     except KeyboardInterrupt:
         sys.stderr.write("reid: interrupted\n")
         sys.exit(130)

@@ -29,7 +29,7 @@ def show(
 ) -> None:
     """Data -> run -> model -> engine -> gallery, and whether each fits the one before."""
     from pipelines import lineage
-    from pipelines.train import REGISTERED
+    from pipelines.logged import REGISTERED
     from reid.card import CARD_NAME, load_card
 
     if run is None:
@@ -72,9 +72,22 @@ def deliver(params: ParamsFile = Path("params.yaml")) -> None:
     waiting = tracker.deliver()
     if waiting:
         raise ReidError(
-            f"MLflow at {tracker.uri} cannot be told of {len(waiting)} runs ({tracker.problem}): they stay in {tracker.records}"
+            f"MLflow at {tracker.shown} cannot be told of {len(waiting)} runs ({tracker.problem}): they stay in {tracker.records}"
         )
-    typer.echo(f"{before} runs delivered to MLflow at {tracker.uri}" if before else "nothing waits")
+    typer.echo(f"{before} runs delivered to MLflow at {tracker.shown}" if before else "nothing waits")
+
+
+@runs_app.command()
+def relocate(params: ParamsFile = Path("params.yaml")) -> None:
+    """Correct MLflow's addresses of pictures and models after the project's folder was moved or copied."""
+    from reid.config import load_params
+    from reid.training.places import relocate as correct
+
+    changed = correct(load_params(params).tracking.uri)
+    for old, new in changed:
+        typer.echo(f"{old} is now {new}")
+    if not changed:
+        typer.echo("every address is right")
 
 
 def _tracker(params: Path) -> "Tracker":
@@ -85,5 +98,9 @@ def _tracker(params: Path) -> "Tracker":
 
 
 def _unreachable(tracker: "Tracker", error: Exception) -> ReidError:
-    reason = str(error).splitlines()[0]
-    return ReidError(f"MLflow at {tracker.uri} cannot be reached ({reason}): correct tracking.uri or start the server")
+    from reid.addresses import redacted_text
+
+    if isinstance(error, ReidError):  # it says all there is to say
+        return error
+    reason = redacted_text(str(error).splitlines()[0])
+    return ReidError(f"MLflow at {tracker.shown} cannot be reached ({reason}): correct tracking.uri or start the server")

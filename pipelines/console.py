@@ -1,6 +1,5 @@
 """What the stages say while they work: progress bars, or lines now and then where nobody sees a bar, and errors as one line."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,8 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipelines.ending import end_with
+from pipelines.screen import without_library_lines
 from reid.errors import ReidError
 
 __all__ = ["progress_bar", "run_stage", "say", "working"]
@@ -115,7 +116,7 @@ def _clock(seconds: float) -> str:
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage; an error meant for people becomes one line and its exit code."""
     try:
-        main()
-    except ReidError as error:
-        sys.stderr.write(f"reid: {error}\n")
-        sys.exit(error.exit_code)
+        with without_library_lines():
+            main()
+    except (ReidError, OSError) as error:
+        end_with(error)

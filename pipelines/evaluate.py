@@ -129,7 +129,7 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
         title = f"Evaluation of {chosen.name}"
         write_evaluation(OUT / "evaluation.html", title, summary, chosen.judged, chosen.extra, pictures, more)
         for plot, (path, _) in pictures.items():
-            with atomic_path(OUT / "plots" / f"{plot}.png") as temporary:
+            with atomic_path(OUT / "plots" / f"{plot}.png", mode=0o600) as temporary:
                 temporary.write_bytes(path.read_bytes())
 
 
@@ -181,8 +181,7 @@ def sides_of(parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]) -> t
 
 def main() -> None:
     """Write ``reports/evaluation``."""
-    from reid.models.embedder import build_model, load_model
-    from reid.training.trial import model_spec
+    from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet")
@@ -190,8 +189,8 @@ def main() -> None:
     names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     if chosen not in names:
         raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again")
-    models = {name: load_model(Path("models") / name / "model.safetensors")[0] for name in names}
-    untrained = build_model(model_spec(params)).eval()
+    models: dict[str, EmbeddingModel] = {str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names}
+    untrained = build_model(ModelSpec(**params.model.model_dump())).eval()
     sides = embed_sides(params, (catalog.split("query"), catalog.split("gallery")), {UNTRAINED: untrained, **models})
     if sides[UNTRAINED][0].within_camera:
         say(WITHIN_CAMERA)

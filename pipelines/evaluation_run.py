@@ -23,7 +23,8 @@ from reid.data.datasets.folder import scan_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
 from reid.evaluation.within_camera import WITHIN_CAMERA
-from reid.files import atomic_directory, existing, read_json, write_json
+from reid.files import atomic_directory, read_json, write_json
+from reid.parquet import read_parquet
 
 if TYPE_CHECKING:
     from serving.runtime.embedder import Embedder
@@ -188,7 +189,7 @@ def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8)
     )
     if result.query.within_camera:
         summary += f" {WITHIN_CAMERA[0].upper()}{WITHIN_CAMERA[1:]}."
-    with atomic_directory(out) as folder, tempfile.TemporaryDirectory() as drawings:
+    with atomic_directory(out, private=True) as folder, tempfile.TemporaryDirectory() as drawings:
         place = Path(drawings)
         pictures = draw_curves(result.card.name, result.judged, result.extra, place)
         pictures |= draw_images(result.query, result.gallery, result.judged, place, queries=queries, seed=seed)
@@ -227,8 +228,10 @@ def fall_of_results(home: Path, away: Path) -> dict[str, Fall]:
 
 
 def _read_metrics(folder: Path) -> dict[str, Any]:
-    metrics: dict[str, Any] = read_json(folder / "metrics.json", "evaluation")
-    if not all(isinstance(metrics.get(key), dict) for key in ("data", "model", "ranking")):
+    metrics = read_json(folder / "metrics.json", "evaluation")
+    parts = [metrics.get(key) if isinstance(metrics, dict) else None for key in ("data", "model", "ranking")]
+    figures = [part.get(name) for part in parts[2:] if isinstance(part, dict) for name in COMPARED]
+    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(one, int | float) for one in figures):
         raise ReidError(f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid evaluate --out")
     return metrics
 
@@ -273,17 +276,17 @@ def _query_table(result: Evaluation) -> pa.Table:
 
 def _read_queries(path: Path) -> tuple[RankingReport, npt.NDArray[np.str_]]:
     """What the paired bootstrap wants: figures of the valid queries, and the identity of every query."""
-    try:
-        table = pq.read_table(existing(path, "table of queries"))
-        columns = {name: table[name].to_pylist() for name in ("identity", "average_precision", "inverse_negative_penalty", "first_rank")}
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise ReidError(f"table of queries {path} cannot be read ({error}): write it with reid evaluate --out") from error
+    figures = {name: pa.float64() for name in ("average_precision", "inverse_negative_penalty")}
+    schema = pa.schema({"identity": pa.string(), **figures, "first_rank": pa.int64()})
+    way_out, broken = "write it with reid evaluate --out", "cannot be read"
+    table = read_parquet(path, "table of queries", way_out, broken=broken, schema=schema, filled=("identity",), finite=tuple(figures))
+    columns = {name: table[name].to_pylist() for name in schema.names}
     valid = np.asarray([row for row, first in enumerate(columns["first_rank"]) if first is not None], np.int64)
     if not len(valid):
         raise ReidError(f"table of queries {path} has no valid query: write it with reid evaluate --out")
-    precision, penalty = (
-        np.asarray([columns[name][row] for row in valid], np.float64) for name in ("average_precision", "inverse_negative_penalty")
-    )
+    if any(columns[name][row] is None for name in figures for row in valid):
+        raise ReidError(f"table of queries {path} has a query without its figures: {way_out}")
+    precision, penalty = (np.asarray([columns[name][row] for row in valid], np.float64) for name in figures)
     first_rank = np.asarray([columns["first_rank"][row] for row in valid], np.int64)
     cmc = np.asarray([np.mean(first_rank <= rank) for rank in range(1, 51)])
     report = RankingReport(

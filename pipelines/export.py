@@ -20,7 +20,7 @@ METRIC = Path("selected/pair_metric.safetensors")
 
 def main() -> None:
     """Export, prove parity on crops the model never saw, and build the engines that params.yaml asks for."""
-    from reid.export import People, export_model
+    from reid.export import Limits, People, export_model
     from reid.models.embedder import load_model
 
     params = load_params()
@@ -51,9 +51,13 @@ def main() -> None:
         people=people,
         calibration=decoded(training, "training crops") if set(params.export.precisions) - {"fp32"} else None,
         precisions=params.export.precisions,
+        required=params.export.required,
         engines=params.export.engines,
-        limits={str(precision): limit for precision, limit in params.export.parity.items()},
-        map_fall=params.export.parity_map_fall,
+        limits=Limits(
+            {str(precision): limit for precision, limit in params.export.parity.items()},
+            params.export.parity_int8_lowest,
+            params.export.parity_map_fall,
+        ),
         thresholds=thresholds,
         provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
     )
@@ -83,11 +87,13 @@ def parity_lines(params: ExportParams, report: dict[str, object]) -> list[str]:
     lines = []
     for precision, file in report["files"].items():  # type: ignore[attr-defined]
         kept = f", {len(file['float32_layers'])} layers in float32" if file["float32_layers"] else ""
+        if kept and file["float32_share"] is not None:
+            kept += f" ({100 * file['float32_share']:.1f} % of the multiply-adds)"
         for runtime, row in file["runtimes"].items():
             ranked = f", rank-1 {row['rank1']:.3f}, mAP {row['mean_ap']:.3f}" if "mean_ap" in row else ""
             limit = f"({file['held_against']} must reach {params.parity[precision]})"
             lines.append(f"{file['path']} in {runtime}: cosine lowest {row['lowest']:.5f}, mean {row['mean']:.5f} {limit}{ranked}{kept}")
-    return lines
+    return lines + [f"{precision} is left out: {reason}" for precision, reason in report["left_out"].items()]  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

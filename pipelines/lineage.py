@@ -59,7 +59,7 @@ def read_run(tracker: "Tracker", run: str, model: str) -> Run:
         found = tracker.client.get_run(run_id)
     except tracker.errors as error:
         if is_absent(error):
-            raise UsageError(f"run {run} is not in MLflow at {tracker.uri}: `reid runs list` names those that are") from error
+            raise UsageError(f"run {run} is not in MLflow at {tracker.shown}: `reid runs list` names those that are") from error
         raise
     version, champion = version_of(tracker, model, run_id), present_champion(tracker, model)
     started = datetime.fromtimestamp(found.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -133,7 +133,7 @@ def _gallery(card: ModelCard | None, gallery: Path) -> Link:
 
     if not gallery.exists():
         return Link("gallery", "", f"{gallery} is not there")
-    with Gallery.open(gallery, None, create=False) as opened:
+    with Gallery.open(gallery, None, create=False, read_only=True) as opened:
         people, version, made_by = opened.people(), opened.version, opened.fingerprint
     detail = f"{gallery}: {len(people):,} people, {sum(one.references for one in people):,} references, version {version}"
     if card is None:

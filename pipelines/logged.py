@@ -6,7 +6,10 @@ from pathlib import Path
 from pipelines.console import say
 from reid.config import TrackingParams
 
-__all__ = ["log_outputs"]
+__all__ = ["REGISTERED", "log_outputs"]
+
+REGISTERED = "reid-embedder"
+"""The registered model in MLflow: every training is a version, the champion has an alias."""
 
 
 def log_outputs(tracking: TrackingParams, run_id: str, name: str, outputs: Iterable[Path], what: str) -> None:
@@ -17,4 +20,4 @@ def log_outputs(tracking: TrackingParams, run_id: str, name: str, outputs: Itera
     for output in outputs:
         tracker.artifacts(run_id, output, name)
     if tracker.problem is not None:
-        say(f"MLflow at {tracking.uri} cannot be reached ({tracker.problem}): {what} are kept, `reid runs deliver` logs them")
+        say(f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): {what} are kept, `reid runs deliver` logs them")

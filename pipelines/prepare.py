@@ -17,7 +17,7 @@ from reid.data.splits import choose_test_people, hold_out_validation, split_peop
 from reid.data.synthetic import TownSpec, generate_town, sample_person
 from reid.errors import UsageError
 from reid.files import write_json
-from serving.runtime.embedder import processors
+from reid.processors import processors
 
 SYNTHETIC_PATTERN = r"(?P<identity>\d{4})_c(?P<camera>\d+)_"
 _OUTPUTS = ("crops", "footage")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import run_stage, say, working
-from pipelines.train import REGISTERED
+from pipelines.logged import REGISTERED
+from reid.addresses import redacted_text
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError
@@ -52,7 +53,7 @@ def challenge(params: Params, facts: dict[str, Any], name: str, key: str) -> str
         version = version_of(tracker, REGISTERED, run_id) if tracker.problem is None else None
         if version is None:
             reason = tracker.problem or "it does not know the run"
-            return f"the champion stays: MLflow at {params.tracking.uri} cannot be asked ({reason}); run `dvc repro -f select` when it can"
+            return f"the champion stays: MLflow at {tracker.shown} cannot be asked ({reason}); run `dvc repro -f select` when it can"
         champion = present_champion(tracker, REGISTERED)
         if champion is not None and champion.number == version.number:
             return f"{name} is the champion already (version {version.number})"
@@ -63,7 +64,7 @@ def challenge(params: Params, facts: dict[str, Any], name: str, key: str) -> str
             promote(tracker, REGISTERED, version)
         return verdict.reason
     except tracker.errors as error:
-        return f"the champion stays: MLflow at {params.tracking.uri} cannot be asked ({str(error).splitlines()[0]})"
+        return f"the champion stays: MLflow at {tracker.shown} cannot be asked ({redacted_text(str(error).splitlines()[0])})"
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.logged import REGISTERED
+from reid.addresses import redacted
 from reid.config import OBJECTIVES, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import UsageError
@@ -17,8 +19,6 @@ from reid.files import atomic_directory, atomic_path, existing, read_json, sha25
 
 if TYPE_CHECKING:
     from reid.training.tracking import Tracker
-
-REGISTERED = "reid-embedder"
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -76,7 +76,7 @@ def train_objective(params: Params, objective: str, catalog: Path, start: Path |
         say(WITHIN_CAMERA)
     say(f"{objective}: validation mAP {figure:.3f}" if figure is not None else f"{objective}: trained; no validation people to score on")
     if tracker.deliver():
-        say(f"MLflow at {params.tracking.uri} cannot be reached ({tracker.problem}): the run is kept, `reid runs deliver` logs it")
+        say(f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): the run is kept, `reid runs deliver` logs it")
 
 
 def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[str, str], folder: Path) -> str:
@@ -87,7 +87,8 @@ def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[st
     run_file = folder / RUN_FILE
     if run_file.exists():
         return run_file.read_text()
-    run = tracker.start(objective, flatten(params.model_dump(mode="json")), origin)
+    values = flatten(params.model_dump(mode="json")) | {"tracking.uri": redacted(params.tracking.uri)}
+    run = tracker.start(objective, values, origin)
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "packages.txt").write_text(installed_packages())
         tracker.artifacts(run, Path(name), "environment")

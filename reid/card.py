@@ -9,25 +9,36 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of, write_json
 
-__all__ = ["CARD_NAME", "InputSpec", "ModelCard", "ModelFile", "Threshold", "content_hash", "fingerprint_for", "load_card", "save_card"]
+__all__ = [
+    "CARD_NAME",
+    "InputSpec",
+    "ModelCard",
+    "ModelFile",
+    "SelfTestRecord",
+    "Threshold",
+    "content_hash",
+    "fingerprint_for",
+    "load_card",
+    "save_card",
+]
 
 CARD_NAME = "model.json"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputSpec(_Frozen):
     """What the model file wants as input. ``uint8_nhwc_rgb`` means that all preprocessing but the resize is inside the graph."""
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int = Field(gt=0, le=4096)
+    width: int = Field(gt=0, le=4096)
     layout: Literal["nhwc", "nchw"] = "nhwc"
     dtype: Literal["uint8", "float32"] = "uint8"
     colour: Literal["rgb", "bgr"] = "rgb"
@@ -35,11 +46,18 @@ class InputSpec(_Frozen):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    @field_validator("std")
+    @classmethod
+    def _divides(cls, std: tuple[float, float, float]) -> tuple[float, float, float]:
+        if 0 in std:
+            raise ValueError("pixels cannot be divided by 0")
+        return std
+
 
 class ModelFile(_Frozen):
     """One file of the model directory. ``sha256`` may be empty in a hand-written card; then it is not checked."""
 
-    path: str
+    path: str = Field(max_length=255, pattern=r"^[^\x00-\x1f]+$")
     sha256: str = ""
 
 
@@ -61,18 +79,28 @@ class Threshold(_Frozen):
     top_k: int = Field(default=3, ge=1)
 
 
+class SelfTestRecord(_Frozen):
+    """The directory's self-test (see ``reid.self_test``) and, by precision, the lowest cosine that the exporting machine measured on it."""
+
+    path: str
+    sha256: str
+    lowest: dict[str, float]
+
+
 class ModelCard(_Frozen):
     """Everything outside the weights that a user of the model must know."""
 
     format: Literal[1] = 1
     name: str
-    dim: int = Field(gt=0)
+    dim: int = Field(gt=0, le=65_536)
     metric: Literal["euclidean"] = "euclidean"  # of L2-normalised embeddings, not squared
     normalised: bool = True  # the graph ends with L2; serving normalises when it does not
     input: InputSpec
     files: dict[str, ModelFile]  # "fp32", "fp16", "int8" (ONNX), "openvino" (IR .xml), "engine_fp32" (TensorRT plan)
     fingerprint: str = ""  # of the embedding space; empty in a hand-written card: then computed from the fp32 file
     thresholds: tuple[Threshold, ...] = ()
+    self_test: SelfTestRecord | None = None  # None in a hand-written card
+    left_out: dict[str, str] = {}  # precisions that were asked for and failed at the export, and why
     backbone: str = ""
     objective: str = ""
     neck_feature: Literal["before_bn", "after_bn", ""] = ""
@@ -113,12 +141,32 @@ def load_card(model_dir: Path | str) -> ModelCard:
     if not card.files:
         raise ReidError(f"model card {path} names no file: export the model again")
     for role, file in card.files.items():
-        if not (model_dir / file.path).is_file():
-            raise ReidError(f"model card {path} names {file.path} ({role}), which is not there: export the model again")
+        _check_place(model_dir, file.path, role)
+    if card.self_test:
+        _check_place(model_dir, card.self_test.path, "self-test")
     if not card.fingerprint:
         first_file = card.files.get("fp32") or next(iter(card.files.values()))
         card = card.model_copy(update={"fingerprint": content_hash(model_dir / first_file.path)[:32]})
     return card
+
+
+def _check_place(model_dir: Path, name: str, role: str) -> None:
+    """Refuse a file that is not there or lies elsewhere: a model directory from outside must not make this machine open others of its.
+
+    Raises:
+        ReidError: it is so.
+    """
+    card, file = model_dir / CARD_NAME, model_dir / name
+    # Both of an OpenVINO model.
+    files = (file, file.with_suffix(".bin")) if file.suffix == ".xml" else (file,)
+    try:
+        inside = all(one.resolve().is_relative_to(model_dir.resolve()) for one in files)
+    except (OSError, RuntimeError):  # links in a circle
+        inside = False
+    if not inside:
+        raise ReidError(f"model card {card} names {name} ({role}), which lies outside {model_dir}: copy it there")
+    if not file.is_file():
+        raise ReidError(f"model card {card} names {name} ({role}), which is not there: export the model again")
 
 
 def content_hash(path: Path) -> str:

@@ -6,12 +6,11 @@ An unknown or missing key is an error that names the key, its section and the fi
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.errors import UsageError
-from reid.files import existing
+from reid.reading import read_yaml
 
 __all__ = [
     "CalibrateParams",
@@ -153,6 +152,8 @@ class ExportParams(Section):
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
     engines: Literal["tensorrt", "tensorrt_rtx"] | None
     parity: dict[Literal["fp32", "fp16", "int8"], float]
+    required: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32",)
+    parity_int8_lowest: float = Field(default=0.95, ge=-1, le=1)
     parity_map_fall: float = Field(ge=0, lt=1)
     parity_images: int = Field(ge=2)
     parity_people: int = Field(ge=0)
@@ -226,13 +227,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     Raises:
         UsageError: the file is missing, is not YAML, or has a wrong key or value.
     """
-    path = existing(path, "params file")
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path} is not YAML: {reason}") from error
-    return parse_params(value, str(path))
+    return parse_params(read_yaml(path, "params file"), str(path))
 
 
 def with_values(params: Params, values: dict[str, Any]) -> Params:

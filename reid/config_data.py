@@ -10,7 +10,7 @@ __all__ = ["DataParams", "FootageParams", "PolicyParams", "Section", "Source", "
 class Section(BaseModel):
     """A part of params.yaml: frozen, and a key that is not named here is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # "synthetic" is rendered, "folder", "table" and "footage" are anybody's own; the rest are the keys of reid.data.datasets.DATASETS,

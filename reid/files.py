@@ -1,18 +1,51 @@
-"""Whole files or none: write to a temporary name, fsync, rename. Torch-free."""
+"""Whole files or none: write to a temporary name, fsync, rename. Torch-free.
 
-import hashlib
+What holds faces or embeddings is ``private``: nobody but its owner can read it, at no moment and whatever the umask.
+"""
+
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reid.errors import ReidError, UsageError
+from reid.errors import UsageError
+from reid.reading import existing, is_there, read_json, read_text, read_yaml, sha256_of
+from reid.system_errors import NO_ROOM, os_problem
 
-__all__ = ["atomic_directory", "atomic_path", "existing", "read_json", "sha256_of", "write_json"]
+__all__ = [
+    "allocate",
+    "atomic_directory",
+    "atomic_path",
+    "existing",
+    "is_there",
+    "make_parents",
+    "make_private",
+    "read_json",
+    "read_text",
+    "read_yaml",
+    "remove_empty",
+    "sha256_of",
+    "write_json",
+]
+
+_LONGEST_STEM = 60  # of a temporary file's name: with the longest names it would else be too long itself
+
+
+@contextmanager
+def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Say in one line that ``path`` cannot be written; errors about files other than ``temporary`` are not this one's to explain."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, str | bytes | os.PathLike) else None
+        ours = temporary is None or (named is not None and Path(os.fsdecode(named)).is_relative_to(temporary))
+        if not ours and error.errno not in NO_ROOM:
+            raise
+        raise os_problem(error, path) from error
 
 
 def _sync(path: Path) -> None:
@@ -29,86 +62,162 @@ def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
 
     ``mode`` are the file's permissions, such as 0o600 for what only its owner may read; until it is done nobody else can read it
     anyway. None: as readable as any other output.
+
+    Raises:
+        ReidError: the folder or the file cannot be written, or the disk is full.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    path = _file_to_write(path)
+    made: list[Path] = []
     try:
-        yield temporary
-        _sync(temporary)
-        # mkstemp makes the file private.
-        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        with _writing(path):
+            made = make_parents(path)
+            handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_LONGEST_STEM]}-", suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+    except BaseException:
+        remove_empty(made)
+        raise
+    temporary = Path(name).absolute()  # a relative one might begin with ~, which some libraries take for somebody's home
+    try:
+        with _writing(path, temporary):
+            yield temporary
+        with _writing(path):
+            _sync(temporary)
+            # mkstemp makes the file private.
+            temporary.chmod(_usual(0o666) if mode is None else mode)
+            os.replace(temporary, path)
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        remove_empty(made)
 
 
-@contextmanager
-def atomic_directory(path: Path | str) -> Iterator[Path]:
-    """Yield a fresh temporary directory beside ``path``; on success it replaces ``path`` whole, on error it is removed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            # A directory cannot be renamed over a full one: move the old one aside first.
-            aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-            os.replace(path, aside / path.name)
-            os.replace(temporary, path)
-            shutil.rmtree(aside)
-        else:
-            os.replace(temporary, path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: Path | str, value: Any) -> None:
-    """Write ``value`` as indented JSON with sorted keys, so that equal values are equal bytes."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-        # A file name that is not UTF-8 holds surrogates, which become JSON's own escapes: \udce9.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def read_json(path: Path | str, what: str = "file") -> Any:
-    """Read a JSON file; ``what`` names it in the message.
+def _file_to_write(path: Path | str) -> Path:
+    """A path that can be that of a file.
 
     Raises:
-        UsageError: the file does not exist.
-        ReidError: the file is not JSON.
-    """
-    path = existing(path, what)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ReidError(f"{what} {path} is not JSON ({error}): write it again or restore it") from error
-
-
-def existing(path: Path | str, what: str = "file") -> Path:
-    """Return ``path`` as a Path.
-
-    Raises:
-        UsageError: nothing is there.
+        UsageError: it is empty, or a folder.
     """
     path = Path(path)
-    if not path.exists():
-        raise UsageError(f"{what} {path} does not exist: check the path")
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name a file to write")
+    except OSError as error:
+        raise os_problem(error, path) from error
     return path
 
 
-def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+@contextmanager
+def atomic_directory(path: Path | str, *, private: bool = False) -> Iterator[Path]:
+    """Yield a fresh temporary directory beside ``path``; on success it replaces ``path`` whole, on error it is removed.
+
+    Nobody but its owner can look inside before it is done, and afterwards neither where it is ``private``: then all files in it are
+    their owner's alone, too.
+
+    Raises:
+        UsageError: ``path`` is the present folder or one above it, which cannot be replaced, or a link.
+        ReidError: the folder cannot be written, or the disk is full.
+    """
+    path = _folder_to_write(path)
+    made: list[Path] = []
+    try:
+        with _writing(path):
+            made = make_parents(path)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-", dir=path.parent)).absolute()
+    except BaseException:
+        remove_empty(made)
+        raise
+    try:
+        with _writing(path, temporary):
+            yield temporary
+        with _writing(path):
+            if private:
+                make_private(temporary)
+            else:
+                temporary.chmod(_usual(0o777))
+            _put(temporary, path)
+            _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        remove_empty(made)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        os.replace(temporary, path)
+        return
+    # A directory cannot be renamed over a full one: move the old one aside first.
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-old-", dir=path.parent))
+    os.replace(path, aside / path.name)
+    os.replace(temporary, path)
+    shutil.rmtree(aside)
+
+
+def _folder_to_write(path: Path | str) -> Path:
+    path = Path(path)
+    try:
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link: name the folder that it points to")
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file: name a folder")
+        if not path.name or path.name == ".." or Path.cwd().is_relative_to(path.resolve()):
+            raise UsageError(f"{path} is the present folder or above it: name a new folder, which is written as a whole")
+    except OSError as error:
+        raise os_problem(error, path) from error
+    return path
+
+
+def make_parents(path: Path) -> list[Path]:
+    """Make the folders above ``path``; returns those that were not there, the lowest first."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the lowest first, that have nothing in them: what was begun there has failed."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def make_private(folder: Path) -> None:
+    """Take ``folder`` and all in it from everybody but its owner."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            Path(place, name).chmod(0o600, follow_symlinks=True)
+        Path(place).chmod(0o700)
+
+
+def _usual(mode: int) -> int:
+    """A mode less the umask. It is read where the system tells it: asking by changing it would open other threads' files meanwhile."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next((line for line in status.read_text().splitlines() if line.startswith("Umask:")), None)
+        if line is not None:
+            return mode & ~int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mode & ~mask
+
+
+def allocate(path: Path, size: int) -> None:
+    """Take ``size`` bytes of the disk for an existing file before it is mapped into memory.
+
+    A mapped file that was only promised its space ends the process with SIGBUS on a full disk; this raises instead.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if size and hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+
+
+def write_json(path: Path | str, value: Any, mode: int | None = None) -> None:
+    """Write ``value`` as indented JSON with sorted keys, so that equal values are equal bytes; ``mode`` as in :func:`atomic_path`."""
+    with atomic_path(path, mode) as temporary:
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        # A file name that is not UTF-8 holds surrogates, which become JSON's own escapes: \udce9.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -23,6 +23,8 @@ def read_image(path: Path) -> Image:
     Raises:
         ReidError: the file cannot be read or is not an image.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ReidError(f"image {path} is a device or a pipe: name a file")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from av.video.frame import PictureType
 
 from reid.files import atomic_path
-from serving.pixels import is_plain, planes_of, upright
+from serving.pixels import is_plain, orientation, planes_of, upright
 from serving.video import Picture
 
 __all__ = ["Label", "annotate", "annotate_all", "canvas", "colour_of", "join_webm", "webm_writer"]
@@ -77,7 +77,7 @@ def webm_writer(path: Path, width: int, height: int, fps: float, threads: int = 
 
 def canvas(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     """A decoded frame upright, in 4:2:0 of limited range and of an even size, to draw on; the frame itself where it is that already."""
-    if not is_plain(frame) or frame.rotation:
+    if not is_plain(frame) or orientation(frame) != (0, False):
         image = upright(frame)
         if image.shape[:2] != (height, width):
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

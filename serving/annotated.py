@@ -10,17 +10,20 @@ import pyarrow.parquet as pq
 from serving.annotate import Label, annotate_all, join_webm
 from serving.runs import CameraRun
 from serving.runtime.embedder import processors
-from serving.video import ahead, queue_length, read_pictures
+from serving.video import STALL_S, pictures_ahead
 
 __all__ = ["write_video"]
 
 _LEAST_FRAMES = 150  # of a part that is encoded on its own
 
 
-def write_video(run: CameraRun, folder: Path, max_height: int | None) -> float | None:
+def write_video(run: CameraRun, folder: Path, max_height: int | None, stall_s: float = STALL_S) -> float | None:
     """Write ``annotated-<camera>.webm`` into an output folder that has its ``detections.parquet``.
 
     Returns the time of its first frame in the footage; None where there is no video: of a stream, which cannot be read twice.
+
+    Raises:
+        ReidError: the footage cannot be read any more, or gives nothing for ``stall_s`` seconds.
     """
     if run.footage is None or run.footage.live or not run.segments:
         return None
@@ -32,18 +35,20 @@ def write_video(run: CameraRun, folder: Path, max_height: int | None) -> float |
     def write_part(index: int) -> float | None:
         part = parts[index]
         labels = _Labels(folder / "detections.parquet", run.camera.id)
-        pictures = ahead(read_pictures(footage, part[0], part[-1], step), queue_length(footage))
-        target = path if len(parts) == 1 else folder / f".{run.camera.id}-{index}.webm"
+        pictures = pictures_ahead(footage, part[0], part[-1], step, stall_s)
+        target = path if len(parts) == 1 else pieces[index]
         return annotate_all(target, pictures, labels.at, (footage.width, footage.height), footage.fps / step, max_height)
 
-    # Decoding, drawing and encoding are all done outside the interpreter's lock.
-    with ThreadPoolExecutor(processors()) as pool:
-        starts = list(pool.map(write_part, range(len(parts))))
-    if len(parts) > 1:
-        pieces = [folder / f".{run.camera.id}-{index}.webm" for index in range(len(parts))]
-        join_webm(path, [(piece, start) for piece, start in zip(pieces, starts, strict=True) if start is not None])
+    pieces = [folder / f".{run.camera.id}-{index}.webm" for index in range(len(parts))]
+    try:
+        # Decoding, drawing and encoding are all done outside the interpreter's lock.
+        with ThreadPoolExecutor(processors()) as pool:
+            starts = list(pool.map(write_part, range(len(parts))))
+        if len(parts) > 1:
+            join_webm(path, [(piece, start) for piece, start in zip(pieces, starts, strict=True) if start is not None])
+    finally:
         for piece in pieces:
-            piece.unlink()
+            piece.unlink(missing_ok=True)
     return next((start for start in starts if start is not None), None)
 
 

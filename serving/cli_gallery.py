@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from serving import cli_gallery_match, cli_gallery_models, cli_gallery_people
-from serving.cli_gallery_common import INCOMPLETE, AsJson, Backend, GalleryPath, Model, Name, Threads, administer, bar, complain, day, table
+from serving.cli_gallery_common import (
+    INCOMPLETE,
+    AsJson,
+    Backend,
+    GalleryPath,
+    Model,
+    Name,
+    Threads,
+    administer,
+    bar,
+    complain,
+    day,
+    nothing_left,
+    table,
+)
 from serving.cli_gallery_common import show as say
 
 __all__ = ["embed", "gallery_app"]
@@ -39,7 +53,11 @@ def enroll(
     threshold = embedder.card.threshold("min", "image")
     near = threshold.distance if threshold else None
     key = key_from_environment()
-    with Gallery.open(gallery, embedder.fingerprint, dim=embedder.dim, create=True, key=key) as opened, bar("embedding") as advance:
+    with (
+        nothing_left(gallery),
+        Gallery.open(gallery, embedder.fingerprint, dim=embedder.dim, create=True, key=key) as opened,
+        bar("embedding") as advance,
+    ):
         if retain_days is not None:
             opened.set_retention(retain_days)
         report = enroll_samples(opened, embedder, found.samples, lookalike_distance=near, threads=threads, on_progress=advance)
@@ -63,7 +81,7 @@ def enroll(
 @gallery_app.command("list")
 def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Who is inside."""
-    with administer(gallery) as opened:
+    with administer(gallery, read_only=True) as opened:
         people, version, days = opened.people(), opened.version, opened.retain_days
         model = opened.fingerprint
     if as_json:
@@ -78,7 +96,7 @@ def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def show(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
     """The references of one person."""
-    with administer(gallery) as opened:
+    with administer(gallery, read_only=True) as opened:
         references = opened.show(identity)
     if as_json:
         say(True, {"identity": identity, "references": [asdict(reference) for reference in references]}, "")
@@ -90,7 +108,7 @@ def show(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def verify(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Check the file and every row; exit code 1 when something is wrong."""
-    with administer(gallery) as opened:
+    with administer(gallery, read_only=True) as opened:
         report = opened.verify()
     sound = "all is well" if not report.problems else f"{len(report.problems)} problems"
     say(as_json, asdict(report), f"{report.people} people, {report.references} references, version {report.version}: {sound}")
@@ -102,7 +120,7 @@ def verify(gallery: GalleryPath, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def audit(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Who did what, when, to whom."""
-    with administer(gallery) as opened:
+    with administer(gallery, read_only=True) as opened:
         entries = opened.audit()
     if as_json:
         say(True, {"entries": [asdict(entry) for entry in entries]}, "")

@@ -23,6 +23,7 @@ __all__ = [
     "bar",
     "complain",
     "day",
+    "nothing_left",
     "show",
     "table",
 ]
@@ -37,12 +38,31 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Processors to use; all
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def administer(path: Path) -> "Gallery":
-    """Open a gallery for work that touches no embedding of a model."""
+def administer(path: Path, *, read_only: bool = False) -> "Gallery":
+    """Open a gallery for work that touches no embedding of a model; ``read_only`` to look at it."""
     from serving.gallery import Gallery
     from serving.gallery_key import key_from_environment
 
-    return Gallery.open(path, None, create=False, key=key_from_environment())
+    return Gallery.open(path, None, create=False, key=key_from_environment(), read_only=read_only)
+
+
+@contextmanager
+def nothing_left(path: Path) -> Iterator[None]:
+    """A gallery that a command made is gone again when the command fails with nobody in it."""
+    from reid.files import is_there, remove_empty
+
+    was_there = is_there(path, "gallery")
+    new_folders = [folder for folder in path.parents if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        if not was_there and path.exists():
+            with administer(path, read_only=True) as gallery:
+                empty = not gallery.people()
+            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm") if empty else ():
+                path.with_name(name).unlink(missing_ok=True)
+        remove_empty(new_folders)
+        raise
 
 
 @contextmanager
@@ -72,7 +92,10 @@ def day(moment: float) -> str:
     """A moment in seconds since 1970 as text, UTC."""
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):  # of a damaged gallery, which `reid gallery verify` tells
+        return "no time"
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:

@@ -19,6 +19,9 @@ __all__ = ["compare", "identify"]
 Threshold = Annotated[
     float | None, typer.Option(min=0, max=2, help="Largest distance that is accepted; the model's calibrated one if not given.")
 ]
+RatioTest = Annotated[
+    float, typer.Option(min=0.01, max=1, help="A name needs to be nearer than this share of the runner-up's distance; 1: off.")
+]
 
 
 def identify(
@@ -29,6 +32,7 @@ def identify(
     top_k: Annotated[int, typer.Option(min=1, help="How many references top_k takes.")] = 3,
     threshold: Threshold = None,
     tracklet: Annotated[bool, typer.Option("--tracklet", help="All images show one person: pool them, weighted by their quality.")] = False,
+    ratio_test: RatioTest = 0.95,
     rescore: Annotated[bool, typer.Option("--rescore", help="Let the model's learned metric decide between those near enough.")] = False,
     compact: Annotated[bool, typer.Option("--compact", help="Search through the index that `reid gallery index` built.")] = False,
     backend: Backend = "auto",
@@ -40,7 +44,7 @@ def identify(
     from serving.embedding_file import collect_images
     from serving.gallery import Gallery
     from serving.gallery_key import key_from_environment
-    from serving.matching import calibrated_threshold, decide
+    from serving.matching import calibrated_threshold, decide, drop_near_ties
     from serving.matching import identify as match
     from serving.runtime import load
 
@@ -53,20 +57,22 @@ def identify(
     probes = found.embeddings
     if tracklet:
         names, probes = [f"{len(names)} images"], _pooled(found)
-    with Gallery.open(gallery, embedder.fingerprint, create=False, key=key_from_environment()) as opened:
+    with Gallery.open(gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True) as opened:
         version = opened.version
         if compact:
             from serving.gallery_compact import CompactIndex
 
-            rows = [asdict(decide(near, limit)) for near in CompactIndex(opened).search(probes, 2)]
+            found_people = [decide(near, limit) for near in CompactIndex(opened).search(probes, 2)]
         elif rescore:
             from serving.rescoring import identify_rescored, open_pair_scorer
 
-            rows = [asdict(one) for one in identify_rescored(probes, opened, limit, open_pair_scorer(model), policy, top_k)]
+            found_people = identify_rescored(probes, opened, limit, open_pair_scorer(model), policy, top_k)
         else:
-            rows = [asdict(one) for one in match(probes, opened, limit, policy, top_k)]
-    matches = [{"image": name} | _plain(row) for name, row in zip(names, rows, strict=True)]
-    value = {"version": version, "policy": policy, "threshold": limit, "matches": matches}
+            found_people = match(probes, opened, limit, policy, top_k)
+    # As in a camera job: the learned metric has decided between those who are nearly as near.
+    decided = found_people if rescore else drop_near_ties(found_people, ratio_test)
+    matches = [{"image": name} | _plain(asdict(one)) for name, one in zip(names, decided, strict=True)]
+    value = {"version": version, "policy": policy, "threshold": limit, "ratio_test": ratio_test, "matches": matches}
     if as_json:
         say(True, value | {"unreadable": [str(one.path) for one in found.unreadable]}, "")
     else:

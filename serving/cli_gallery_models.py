@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from serving.cli_gallery_common import INCOMPLETE, AsJson, Backend, GalleryPath, Model, Threads, administer, bar, complain, table
+from serving.cli_gallery_common import (
+    INCOMPLETE,
+    AsJson,
+    Backend,
+    GalleryPath,
+    Model,
+    Threads,
+    administer,
+    bar,
+    complain,
+    nothing_left,
+    table,
+)
 from serving.cli_gallery_common import show as say
 
 __all__ = ["encrypt", "export", "forget", "import_", "index", "key", "models", "reembed", "switch"]
@@ -29,7 +41,7 @@ def import_(
     from serving.gallery_key import key_from_environment
     from serving.gallery_transfer import import_references
 
-    with Gallery.open(gallery, None, key=key_from_environment()) as opened:
+    with nothing_left(gallery), Gallery.open(gallery, None, key=key_from_environment()) as opened:
         added, already = import_references(opened, source)
         value = {"imported": added, "already": already, "version": opened.version}
     say(as_json, value, f"{added} references imported, {already} were there before")
@@ -39,7 +51,7 @@ def models(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """The models whose embeddings are inside; the first is searched."""
     from serving.gallery_models import models_of
 
-    with administer(gallery) as opened:
+    with administer(gallery, read_only=True) as opened:
         found = models_of(opened)
     if as_json:
         say(True, {"models": [asdict(one) for one in found]}, "")

@@ -28,11 +28,17 @@ def match(
 ) -> None:
     """Find known and unknown people in camera footage."""
     from serving.job import load_job
+    from serving.live import StopRequested
     from serving.progress import BarProgress, JsonLinesProgress, MetricsFile, Together
+    from serving.watchdog import ended_when_stuck
     from serving.worker import Execution, Progress, run_job
 
     checked, execution = load_job(job), Execution(segment_s, workers, ray)
-    signal.signal(signal.SIGTERM, _stop)
+
+    def stop(number: int, frame: object) -> None:
+        raise StopRequested
+
+    signal.signal(signal.SIGTERM, stop)
     tell: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
     if json_lines:
         tell.append(JsonLinesProgress(sys.stderr))
@@ -40,8 +46,9 @@ def match(
         with ExitStack() as stack:
             if not (quiet or json_lines):
                 tell.append(stack.enter_context(BarProgress()))
+            stack.enter_context(ended_when_stuck(checked.stall_s))
             result = run_job(checked, out, Together(tell), execution)
-    except _Terminated as error:
+    except StopRequested as error:
         raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
     counts = result.summary["counts"]
     typer.echo(
@@ -52,6 +59,8 @@ def match(
     typer.echo(f"results: {out}")
     if result.runtime:
         typer.echo(result.runtime)
+    for note in result.notes:
+        typer.echo(note)
     for problem in result.problems:
         typer.echo(problem, err=True)
     if result.problems:
@@ -62,14 +71,6 @@ class StoppedError(ReidError):
     """The job was asked to end by SIGTERM."""
 
     exit_code = 128 + signal.SIGTERM
-
-
-class _Terminated(BaseException):
-    """SIGTERM has come; no error of a camera, so nothing on the way may take it for one."""
-
-
-def _stop(number: int, frame: object) -> None:
-    raise _Terminated
 
 
 def score(

@@ -9,7 +9,7 @@ from reid.errors import ReidError
 from reid.files import atomic_directory
 from serving.mot import read_mot
 from serving.quality import cut
-from serving.video import ahead, open_footage, queue_length, read_frames
+from serving.video import frames_ahead, open_footage
 
 __all__ = ["cut_crops"]
 
@@ -50,8 +50,8 @@ def cut_crops(
     footage = open_footage([str(video)])
     first, last = frames or (1, footage.frames)
     written = 0
-    with atomic_directory(out_dir) as folder:
-        for frame in ahead(read_frames(footage, first, last, every), queue_length(footage)):
+    with atomic_directory(out_dir, private=True) as folder:
+        for frame in frames_ahead(footage, first, last, every):
             rows = by_frame.get(frame.number)
             if rows is None:
                 continue
@@ -61,7 +61,8 @@ def cut_crops(
             visible = np.prod(inside[:, 2:] - inside[:, :2], axis=1) / np.maximum(np.prod(size, axis=1), 1e-9)
             for i in np.flatnonzero((rows.confidence != 0) & (visible >= min_visible)):
                 name = f"{int(rows.id[i]):04d}_c{camera}_f{frame.number:06d}.jpg"
-                cv2.imwrite(str(folder / name), cut(frame.image, rows.xyxy[i], 10**6), _JPEG)
+                data = cv2.imencode(".jpg", cut(frame.image, rows.xyxy[i], 10**6), _JPEG)[1].tobytes()
+                (folder / name).write_bytes(data)
                 written += 1
         if not written:
             raise ReidError(f"truth {truth} has no box in frames {first} to {last} of {video}: check the frames")

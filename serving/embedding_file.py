@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from reid.data.catalog import readable
 from reid.errors import ReidError, UsageError
-from reid.files import atomic_path, read_json, write_json
+from reid.files import atomic_path, is_there, make_parents, read_json, remove_empty, write_json
+from reid.parquet import refuse_other
+from reid.system_errors import os_problem
 from serving.embedding import Unreadable, embed_files
 from serving.enrolling import image_files
 from serving.runtime.embedder import Embedder
@@ -23,6 +25,10 @@ _PART_IMAGES = 1024
 _PLAN = "plan.json"
 _FORMAT = 1  # of the parts
 _UNREADABLE = "unreadable"
+
+
+class NothingReadableError(ReidError):
+    """No image of all can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +80,34 @@ def embed_to_file(
             f"{len(foreign)} of {len(paths)} file names are not UTF-8, the first: {readable(foreign[0])}; "
             "a Parquet file cannot hold them: rename them, e.g. with convmv -f latin1 -t utf8"
         )
-    output = Path(output)
+    given, output = Path(output), Path(output).absolute()  # a relative one might begin with ~, which pyarrow takes for somebody's home
+    if not output.name or output.is_dir():
+        raise UsageError(f"output {output} is a folder: name a file ending in .parquet")
+    refuse_other(output, "output")
     folder = output.with_name(f"{output.name}.parts")
+    try:
+        made = make_parents(output)
+    except OSError as error:
+        raise os_problem(error, output) from error
     _begin(folder, _plan_key(embedder, paths, part_images))
+    try:
+        return replace(_embed_parts(embedder, paths, output, folder, threads, on_progress, part_images), path=given)
+    except BaseException:
+        if not any(folder.glob("*.parquet")):  # there is nothing to go on with
+            shutil.rmtree(folder, ignore_errors=True)
+            remove_empty(made)
+        raise
+
+
+def _embed_parts(
+    embedder: Embedder,
+    paths: Sequence[Path],
+    output: Path,
+    folder: Path,
+    threads: int | None,
+    on_progress: Callable[[int, int], None] | None,
+    part_images: int,
+) -> EmbeddingFile:
     resumed = 0
     parts = []
     for start in range(0, len(paths), part_images):
@@ -93,7 +124,7 @@ def embed_to_file(
     facts = {"fingerprint": embedder.fingerprint, "model": embedder.card.name, "precision": embedder.precision}
     try:
         rows, unreadable = _join(parts, output, facts, embedder.dim)
-    except ReidError:
+    except NothingReadableError:
         shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
@@ -110,13 +141,18 @@ def _plan_key(embedder: Embedder, paths: Sequence[Path], part_images: int) -> st
 
 def _begin(folder: Path, key: str) -> None:
     plan = folder / _PLAN
-    if plan.exists() and read_json(plan, "plan").get("key") == key:
+    if plan.is_file() and not folder.is_symlink() and read_json(plan, "plan") == {"key": key}:
         return
+    if folder.is_symlink() or (is_there(folder, "output") and not folder.is_dir()):
+        raise UsageError(f"{folder} is in the way: move it")
     if folder.exists():
         if not plan.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is in the way and not from an earlier run: move it")
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise os_problem(error, folder) from error
     write_json(plan, {"key": key})
 
 
@@ -146,5 +182,5 @@ def _join(parts: Sequence[Path], output: Path, facts: dict[str, str], dim: int) 
                 rows += table.num_rows
                 writer.write_table(table.replace_schema_metadata(facts))
         if not rows:
-            raise ReidError(f"not one of {len(unreadable)} images can be read; the first: {unreadable[0].reason}")
+            raise NothingReadableError(f"not one of {len(unreadable)} images can be read; the first: {unreadable[0].reason}")
     return rows, tuple(unreadable)

@@ -5,6 +5,7 @@ while one writes; each answer comes from one version. Search runs on arrays in m
 """
 
 import getpass
+import os
 import sqlite3
 import time as clock
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
+from reid.files import is_there
 from serving import gallery_people as life
 from serving import gallery_reading as reading
 from serving.gallery_checks import check_embeddings, seconds
@@ -25,18 +27,30 @@ from serving.gallery_schema import create_database
 from serving.gallery_store import Store
 from serving.gallery_writing import NewReferences
 
-__all__ = ["Gallery", "Removal"]
+__all__ = ["MOST_DAYS", "Gallery", "Removal", "user_name"]
+
+
+MOST_DAYS = 36_500  # a hundred years
+
+
+def user_name() -> str:
+    """Who works here: the login name, or ``uid 4242`` where the system knows none, as in a container that runs as a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Python 3.13 made an OSError of it
+        return f"uid {os.getuid()}"
 
 
 class Gallery:
     """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
 
-    def __init__(self, path: Path, fingerprint: str | None, dim: int | None, who: str, key: bytes | None) -> None:
+    def __init__(self, path: Path, fingerprint: str | None, dim: int | None, who: str, key: bytes | None, read_only: bool = False) -> None:
         self.path = path
         self._model = fingerprint
         self._dim = dim
         self._who = who
         self._key = key
+        self._read_only = read_only
         self._opened: Store | None = None
         self._index: ReferenceIndex | None = None
 
@@ -50,6 +64,7 @@ class Gallery:
         *,
         who: str | None = None,
         key: bytes | None = None,
+        read_only: bool = False,
     ) -> "Gallery":
         """Open a gallery.
 
@@ -59,17 +74,18 @@ class Gallery:
             dim: length of an embedding; None takes it from the gallery, or from the first enrolment.
             create: what to do when the file is not there: True makes it, False refuses, None makes it at the first enrolment and
                 refuses everything else until then.
-            who: named in the audit log; the user's login name where None.
+            who: named in the audit log; :func:`user_name` where None.
+            read_only: to be searched and looked at, nothing in the file is changed. A file that cannot be written is opened so anyway.
             key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery_key.key_from_environment`.
 
         Raises:
             UsageError: the file does not exist and is not to be made.
             ReidError: the file is readable by others, is no gallery, has another key, or was made by another model.
         """
-        gallery = cls(Path(path), fingerprint, dim, who or getpass.getuser(), key)
+        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only)
         if create:
             gallery._create()
-        if create is not None or gallery.path.exists():
+        if create is not None or is_there(gallery.path, "gallery"):
             gallery.store  # noqa: B018 (opens the file)
         return gallery
 
@@ -77,7 +93,7 @@ class Gallery:
     def store(self) -> Store:
         """The open database, for the modules beside this one."""
         if self._opened is None:
-            store = Store(self.path, self._who, self._key)
+            store = Store(self.path, self._who, self._key, read_only=self._read_only)
             try:
                 with store.reading() as db:
                     self.check_model(db)
@@ -95,7 +111,7 @@ class Gallery:
 
     def ensure_exists(self, fingerprint: str, dim: int | None) -> None:
         """Make the file if it is not there, for embeddings of a model."""
-        if not self.path.exists():
+        if not is_there(self.path, "gallery"):
             create_database(self.path, fingerprint, dim, self._key)
 
     def check_model(self, db: sqlite3.Connection) -> None:
@@ -143,8 +159,8 @@ class Gallery:
 
     def set_retention(self, days: int | None) -> None:
         """Keep references for so many days (None: for ever); what is older goes when :meth:`expire` is called."""
-        if days is not None and days < 1:
-            raise UsageError(f"retention of {days} days: want 1 or more, or none")
+        if days is not None and not 1 <= days <= MOST_DAYS:
+            raise UsageError(f"retention of {days} days: want 1 to {MOST_DAYS}, or none")
         with self.store.writing() as change:
             change.db.execute("UPDATE meta SET value = ? WHERE key = 'retain_days'", (days,))
             change.log("retention", "", "no end" if days is None else f"{days} days")

@@ -17,6 +17,7 @@ from serving.gallery import Gallery
 from serving.gallery_checks import check_embeddings
 from serving.gallery_index import ReferenceIndex, nearest_people
 from serving.gallery_parts import IndexFacts, drop_index, index_facts, read_index_parts, write_index_parts
+from serving.gallery_reading import rows_of
 
 __all__ = ["KINDS", "RECALL", "BuiltIndex", "CompactIndex", "build_index", "remove_index"]
 
@@ -252,7 +253,7 @@ class CompactIndex:
         self._gallery.check_model(db)
         if (self._gallery.store.meta(db, "rewritten") or 0) > self._version:
             facts = index_facts(db)
-            if facts is None:
+            if facts is None or facts.kind not in KINDS:
                 raise ReidError(f"gallery {self._gallery.path} has no index: build one with `reid gallery index`")
             self._facts, self._index, self._last = facts, _quick(read_index_parts(db)), facts.last_id
         new = db.execute(
@@ -260,7 +261,7 @@ class CompactIndex:
         ).fetchall()
         if new:
             ids, blobs = zip(*new, strict=True)
-            self._index.add_with_ids(np.frombuffer(b"".join(blobs), "<f4").reshape(len(ids), -1), np.asarray(ids, np.int64))
+            self._index.add_with_ids(rows_of(ids, blobs, self._index.d), np.asarray(ids, np.int64))
             self._last = ids[-1]
         self._names: dict[int, str] = dict(db.execute("SELECT id, name FROM people WHERE id IN (SELECT person_id FROM refs)"))
         self._version = version
@@ -284,5 +285,4 @@ def _rows_of(db: sqlite3.Connection, ids: npt.NDArray[np.int64], dim: int) -> tu
     wanted = f"[{','.join(map(str, ids.tolist()))}]"
     found = db.execute("SELECT id, person_id, embedding FROM refs WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id", (wanted,))
     there, people, blobs = zip(*found.fetchall(), strict=True)
-    rows = np.frombuffer(b"".join(blobs), "<f4").reshape(len(there), dim)
-    return np.asarray(there, np.int64), np.asarray(people, np.int64), rows
+    return np.asarray(there, np.int64), np.asarray(people, np.int64), rows_of(there, blobs, dim)

@@ -1,5 +1,6 @@
 """The stored search index: FAISS's bytes in the gallery's own file, without those of references that have left."""
 
+import hashlib
 import sqlite3
 import time as clock
 from dataclasses import dataclass
@@ -8,8 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.gallery_connect import DamagedError
+
 __all__ = ["IndexFacts", "drop_index", "index_facts", "prune", "read_index_parts", "reference_ids", "write_index_parts"]
 
+_DIGEST = "index_digest"  # in the table meta
 _PART_BYTES = 32 * 1024 * 1024  # SQLite holds at most 1 GB in one value
 
 
@@ -42,6 +46,7 @@ def write_index_parts(db: sqlite3.Connection, kind: str, index: Any, last_id: in
     )
     parts = ((number, data[start : start + _PART_BYTES].tobytes()) for number, start in enumerate(range(0, len(data), _PART_BYTES)))
     db.executemany("INSERT INTO search_index_parts VALUES (?, ?)", parts)
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_DIGEST, _digest(data)))
     return int(data.nbytes)
 
 
@@ -51,12 +56,24 @@ def read_index_parts(db: sqlite3.Connection) -> Any:
 
     # One array filled part by part: joining a list of parts would take the memory twice.
     size = db.execute("SELECT sum(length(data)) FROM search_index_parts").fetchone()[0]
-    data = np.empty(size, np.uint8)
+    data = np.empty(size or 0, np.uint8)
     filled = 0
     for (part,) in db.execute("SELECT data FROM search_index_parts ORDER BY part"):
         data[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
         filled += len(part)
-    return faiss.deserialize_index(data)
+    stored = db.execute("SELECT value FROM meta WHERE key = ?", (_DIGEST,)).fetchone()
+    # FAISS trusts what it reads: damaged bytes may end the process. Galleries made before there was a digest have none.
+    if not size or (stored is not None and stored[0] != _digest(data)):
+        raise DamagedError("its search index is not what was stored: build it again with `reid gallery index`")
+    try:
+        return faiss.deserialize_index(data)
+    except RuntimeError as error:
+        raise DamagedError("its search index cannot be read: build it again with `reid gallery index`") from error
+
+
+def _digest(data: npt.NDArray[np.uint8]) -> int:
+    """63 bits of a hash, which is what SQLite's integers hold."""
+    return int.from_bytes(hashlib.sha256(data.data).digest()[:8], "big") >> 1
 
 
 def drop_index(db: sqlite3.Connection) -> bool:
@@ -81,7 +98,11 @@ def prune(db: sqlite3.Connection) -> None:
     facts = index_facts(db)
     if facts is None:
         return
-    index = read_index_parts(db)
+    try:
+        index = read_index_parts(db)
+    except DamagedError:  # it must not keep anybody from being erased
+        drop_index(db)
+        return
     there = np.fromiter((row[0] for row in db.execute("SELECT id FROM refs WHERE id <= ?", (facts.last_id,))), np.int64)
     gone = np.setdiff1d(reference_ids(index), there)
     if not len(gone):

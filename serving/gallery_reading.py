@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.gallery_checks import digest
+from serving.gallery_connect import DamagedError
 from serving.gallery_index import ReferenceIndex
 
 __all__ = [
@@ -21,9 +23,12 @@ __all__ = [
     "people",
     "read_index",
     "references_of",
+    "rows_of",
     "verify",
 ]
 
+_LARGEST_ID = 2**30  # far beyond what was ever enrolled; arrays are as long as the largest
+_LATEST = 253_402_300_800  # seconds since 1970: the year 10000
 _CHUNK = 128  # rows read at a time: few enough to stay in the processor's cache on their way into the array
 
 
@@ -125,15 +130,31 @@ def read_index(db: sqlite3.Connection, version: int, dim: int | None, before: Re
     while rows := cursor.fetchmany(_CHUNK):
         ids, persons, blobs = zip(*rows, strict=True)
         end = filled + len(rows)
-        embeddings[filled:end] = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
+        embeddings[filled:end] = rows_of(ids, blobs, dim or 0)
         keys[filled:end], owners[filled:end] = ids, persons
         new = embeddings[filled:end]
         # fmax passes over a damaged row that is no number.
         norm_error = float(np.fmax.reduce(np.abs(np.einsum("ij,ij->i", new, new) - 1), initial=norm_error))
         filled = end
+    names: dict[int, str] = dict(db.execute("SELECT id, name FROM people"))
+    nobodys = np.setdiff1d(owners, np.fromiter(names, np.int64, len(names)))
+    if len(nobodys) or (len(keys) and not 0 < int(keys.max()) < _LARGEST_ID):
+        raise DamagedError("a reference is nobody's" if len(nobodys) else "its references have impossible ids")
     for array in (embeddings, keys, owners):
         array.flags.writeable = False
-    return ReferenceIndex(version, keys, embeddings, owners, dict(db.execute("SELECT id, name FROM people")), norm_error)
+    return ReferenceIndex(version, keys, embeddings, owners, names, norm_error)
+
+
+def rows_of(ids: Sequence[int], blobs: Sequence[bytes], dim: int) -> npt.NDArray[np.float32]:
+    """Stored embeddings (N, D) of references.
+
+    Raises:
+        DamagedError: one has another length.
+    """
+    wrong = [key for key, blob in zip(ids, blobs, strict=True) if len(blob) != 4 * dim]
+    if wrong:
+        raise DamagedError(f"reference {wrong[0]} has not {dim} numbers, see `reid gallery verify`")
+    return np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), dim)
 
 
 def older_than(db: sqlite3.Connection, moment: float) -> dict[str, int]:
@@ -152,14 +173,20 @@ def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
         f"table {table}, row {row}: refers to a missing row of {parent}" for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
     ]
     rows = db.execute(
-        "SELECT r.id, p.name, m.dim, r.embedding, r.sha256 FROM refs r "
+        "SELECT r.id, p.name, m.dim, r.embedding, r.sha256, r.taken_at FROM refs r "
         "LEFT JOIN people p ON p.id = r.person_id LEFT JOIN models m ON m.id = r.model_id"
     )
-    for key, name, dim, embedding, stored in rows:
+    for key, name, dim, embedding, stored, taken_at in rows:
         fault = _fault(np.frombuffer(embedding, "<f4") if len(embedding) % 4 == 0 else None, dim)
         fault = fault or ("differs from its hash" if digest(embedding) != stored else None)
+        fault = fault or ("was taken at no time that there is" if not 0 <= taken_at < _LATEST else None)
         if fault:
             problems.append(f"reference {key} of {name!r} {fault}: remove and enroll again")
+    for texts in ("SELECT source, camera FROM refs", "SELECT who, action, identity, detail FROM audit"):
+        for _ in db.execute(texts):  # SQLite says which text is not UTF-8
+            pass
+    if any(not 0 < key < _LARGEST_ID for (key,) in db.execute("SELECT id FROM refs")):
+        problems.append("its references have impossible ids: restore a copy")
     apart = db.execute("SELECT r.id, t.id FROM refs r JOIN refs t ON t.id = r.twin WHERE t.person_id != r.person_id")
     problems += [f"references {one} and {other} are one image of two people: split or merge them" for one, other in apart]
     empty = db.execute("SELECT name FROM people WHERE id NOT IN (SELECT person_id FROM refs)")

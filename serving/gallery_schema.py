@@ -6,6 +6,8 @@ import time as clock
 from contextlib import closing, suppress
 from pathlib import Path
 
+from reid.errors import ReidError
+from reid.system_errors import os_problem
 from serving.gallery_connect import APPLICATION_ID, FORMAT, PAGE_SIZE, database_errors, driver
 
 __all__ = ["create_database"]
@@ -74,8 +76,11 @@ def create_database(path: Path, fingerprint: str, dim: int | None, key: bytes | 
 
     With a ``key`` of 32 bytes the file is encrypted.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:60]}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise ReidError(f"gallery {os_problem(error, path)}") from error
     temporary = Path(name)
     try:
         with database_errors(path), closing(driver(key).connect(temporary, isolation_level=None)) as db:

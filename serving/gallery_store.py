@@ -35,15 +35,15 @@ class Change:
 class Store:
     """A gallery's database. Safe for use from several threads, one at a time."""
 
-    def __init__(self, path: Path, who: str, key: bytes | None = None) -> None:
-        """Open the file.
+    def __init__(self, path: Path, who: str, key: bytes | None = None, *, read_only: bool = False) -> None:
+        """Open the file; ``read_only`` as in :func:`serving.gallery_connect.connect`.
 
         Raises:
             UsageError: there is no file.
             ReidError: it is no gallery, damaged, or readable by others.
         """
         self.path = path
-        self._db = connect(path, key)
+        self._db = connect(path, key, read_only=read_only)
         self._who = who
         self._lock = threading.RLock()
 
@@ -98,6 +98,8 @@ class Store:
         with self._lock, database_errors(self.path):
             if not self.meta(self._db, "purge_pending"):
                 return True
+            if self._db.execute("PRAGMA query_only").fetchone()[0]:
+                return False
             try:
                 self._db.execute("VACUUM")
                 if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:

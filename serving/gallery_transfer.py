@@ -8,8 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
-from reid.files import atomic_path, existing
-from serving.gallery import Gallery
+from reid.files import atomic_path
+from reid.parquet import read_parquet, refuse_other
+from reid.system_errors import shown
+from serving import gallery_reading as reading
+from serving.gallery import MOST_DAYS, Gallery
 from serving.gallery_connect import PAGE_SIZE, connect, database_errors, driver
 from serving.gallery_writing import NewReferences
 
@@ -17,29 +20,38 @@ __all__ = ["encrypt_gallery", "export_references", "import_references", "read_ex
 
 _TEXTS = ("identity", "source", "camera")
 _NUMBERS = ("taken_at", "quality", "enrolled_at")
+_EXPORT = pa.schema(
+    [*((name, pa.string()) for name in _TEXTS), *((name, pa.float64()) for name in _NUMBERS), ("embedding", pa.list_(pa.float32()))]
+)
 
 
 def export_references(gallery: Gallery, path: Path) -> int:
     """See :meth:`serving.gallery.Gallery.export`. The table's metadata carries model, version and retention."""
-    columns = ("identity", "source", "camera", "taken_at", "quality", "enrolled_at", "embedding")
-    with gallery.store.writing() as change:
-        # Said before it is done: a copy without an entry would be worse than an entry without a copy.
-        change.raises_version = False
-        change.log("export", "", path.name)
+    refuse_other(path, "output")
+    with atomic_path(path, mode=0o600) as temporary:
+        with gallery.store.writing() as change:
+            # Said before it is done: a copy without an entry would be worse than an entry without a copy.
+            change.raises_version = False
+            change.log("export", "", path.name)
+        table = _references(gallery)
+        pq.write_table(table, temporary)
+    return int(table.num_rows)
+
+
+def _references(gallery: Gallery) -> pa.Table:
     with gallery.store.reading() as db:
         rows = db.execute(
-            "SELECT p.name, r.source, r.camera, r.taken_at, r.quality, r.enrolled_at, r.embedding FROM refs r "
+            "SELECT p.name, r.source, r.camera, r.taken_at, r.quality, r.enrolled_at, r.embedding, r.id FROM refs r "
             "JOIN people p ON p.id = r.person_id JOIN models m ON m.id = r.model_id AND m.active = 1 ORDER BY p.name, r.id"
         ).fetchall()
-        facts = {"fingerprint": db.execute("SELECT fingerprint FROM models WHERE active = 1").fetchone()[0]}
+        fingerprint, dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
+        facts = {"fingerprint": fingerprint}
         facts |= {key: str(value) for key in ("version", "retain_days") if (value := gallery.store.meta(db, key)) is not None}
-    values = dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(columns, ())
-    arrays = {name: pa.array(values[name], pa.string()) for name in _TEXTS}
-    arrays |= {name: pa.array(values[name], pa.float64()) for name in _NUMBERS}
-    arrays["embedding"] = pa.array([np.frombuffer(blob, "<f4") for blob in values["embedding"]], pa.list_(pa.float32()))
-    with atomic_path(path, mode=0o600) as temporary:
-        pq.write_table(pa.table(arrays).replace_schema_metadata(facts), temporary)
-    return len(rows)
+        names = (*_EXPORT.names, "id")
+        values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+        embeddings = reading.rows_of(values["id"], values["embedding"], dim or 0)
+    columns = {field.name: pa.array(values[field.name], field.type) for field in _EXPORT if field.name != "embedding"}
+    return pa.table(columns | {"embedding": pa.array(list(embeddings), pa.list_(pa.float32()))}, schema=_EXPORT.with_metadata(facts))
 
 
 def read_export(path: Path) -> pa.Table:
@@ -49,14 +61,10 @@ def read_export(path: Path) -> pa.Table:
         UsageError: the file does not exist.
         ReidError: it is no Parquet file, or not one that a gallery wrote.
     """
-    try:
-        table = pq.read_table(existing(path, "export"))
-    except (pa.ArrowException, OSError) as error:
-        raise ReidError(f"export {path} cannot be read as Parquet: write it again with `reid gallery export`") from error
-    missing = {*_TEXTS, *_NUMBERS, "embedding"} - set(table.column_names)
-    if missing or b"fingerprint" not in (table.schema.metadata or {}):
-        lacks = f"column {min(missing)!r}" if missing else "model's fingerprint"
-        raise ReidError(f"{path} is not an export of a gallery, it lacks the {lacks}: write it with `reid gallery export`")
+    way_out, broken, filled = "write it with `reid gallery export`", "cannot be read as Parquet", (*_TEXTS, "embedding")
+    table = read_parquet(path, "export", way_out, broken=broken, schema=_EXPORT, filled=filled, finite=_NUMBERS)
+    if b"fingerprint" not in (table.schema.metadata or {}):
+        raise ReidError(f"{path} is not an export of a gallery, it lacks the model's fingerprint: write it with `reid gallery export`")
     return table
 
 
@@ -74,7 +82,7 @@ def import_references(gallery: Gallery, path: Path) -> tuple[int, int]:
         ReidError: the export is of another model, is damaged, or holds a wrong value; nothing is changed then.
     """
     table = read_export(path)
-    made_by = table.schema.metadata[b"fingerprint"].decode()
+    made_by = table.schema.metadata[b"fingerprint"].decode("utf-8", "replace")
     new_gallery = not gallery.path.exists()
     if not new_gallery and gallery.fingerprint != made_by:
         way_out = "import it into a gallery of that model, and embed it anew there"
@@ -93,7 +101,10 @@ def import_references(gallery: Gallery, path: Path) -> tuple[int, int]:
     with gallery.store.writing() as change:
         there = set(change.db.execute("SELECT p.name, r.sha256 FROM refs r JOIN people p ON p.id = r.person_id"))
         fresh = new.without(there)
-        if new_gallery and (days := table.schema.metadata.get(b"retain_days")):
+        days = table.schema.metadata.get(b"retain_days", b"").decode("utf-8", "replace")
+        if new_gallery and days:
+            if not days.isdecimal() or not 1 <= int(days[:9]) <= MOST_DAYS:
+                raise ReidError(f"export {path} wants references kept {shown(days)!r} days: write it with `reid gallery export`")
             change.db.execute("UPDATE meta SET value = ? WHERE key = 'retain_days'", (int(days),))
             change.log("retention", "", f"{int(days)} days")
         if fresh.rows:

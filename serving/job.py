@@ -8,13 +8,15 @@ import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from reid.addresses import is_url, redacted
 from reid.errors import ReidError, UsageError
-from reid.files import existing
+from reid.files import existing, read_yaml
+from reid.system_errors import shown
+from serving.natural import natural_key
+from serving.protocols import scheme_problem
 
 __all__ = [
     "Camera",
@@ -35,20 +37,36 @@ __all__ = [
 _FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 
+_MANY = 10**9  # frames, pixels, counts: beyond it nothing can be meant, and no array holds it
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Camera(_Section):
-    """One camera: a file, a glob of files in order of their names, or a URL."""
+    """One camera: a file, a glob of files (in order of their starts, else of the numbers in their names), or a URL."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    source: str = Field(min_length=1)
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
+    source: str = Field(min_length=1, max_length=4096)
     start_time: datetime | None = None  # clock time of the first frame
     region: tuple[tuple[float, float], ...] = ()  # polygon in pixels; a detection counts when its feet are inside
-    step: int = Field(default=1, ge=1)  # look at every step-th frame
+    step: int = Field(default=1, ge=1, le=_MANY)  # look at every step-th frame
     frames: tuple[int, int] | None = None  # first and last frame, both included, counted from 1
+    frame_rate: float | None = Field(default=None, gt=0, le=480)  # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
+    file_starts: str = "auto"  # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
+    reconnect_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)  # a stream that stays away longer has ended
     detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
+
+    @field_validator("source")
+    @classmethod
+    def _reachable(cls, source: str) -> str:
+        problem = scheme_problem(source) if is_url(source) else None
+        if not problem and "**" in source:
+            problem = "** is not followed, it could lead through the whole disk: name the folder of the files, as in folder/*.mkv"
+        if problem:
+            raise ValueError(problem)
+        return source
 
     @field_validator("region")
     @classmethod
@@ -56,6 +74,13 @@ class Camera(_Section):
         if region and len(region) < 3:
             raise ValueError("a region needs at least three corners [x, y]")
         return region
+
+    @field_validator("file_starts")
+    @classmethod
+    def _way(cls, way: str) -> str:
+        if way not in ("auto", "name", "metadata", "none") and "%" not in way:
+            raise ValueError("want auto, name, metadata, none, or a pattern like cam_%Y%m%d_%H%M%S")
+        return way
 
     @field_validator("start_time")
     @classmethod
@@ -68,8 +93,8 @@ class Camera(_Section):
     @field_validator("frames")
     @classmethod
     def _range(cls, frames: tuple[int, int] | None) -> tuple[int, int] | None:
-        if frames is not None and not 1 <= frames[0] <= frames[1]:
-            raise ValueError("want [first, last] with 1 <= first <= last")
+        if frames is not None and not 1 <= frames[0] <= frames[1] <= _MANY:
+            raise ValueError(f"want [first, last] with 1 <= first <= last <= {_MANY}")
         return frames
 
 
@@ -80,16 +105,16 @@ class DetectorSpec(_Section):
     model: str | None = None
     confidence: float | None = Field(default=None, ge=0, le=1)  # None: the detector's own default
     nms_iou: float = Field(default=0.6, gt=0, le=1)
-    min_height: int = Field(default=24, ge=1)  # pixels; smaller boxes cannot be recognised
-    min_width: int = Field(default=8, ge=1)
+    min_height: int = Field(default=24, ge=1, le=_MANY)  # pixels; smaller boxes cannot be recognised
+    min_width: int = Field(default=8, ge=1, le=_MANY)
 
 
 class TrackerSpec(_Section):
     """Which tracker of the library ``trackers``, and its decisions; None is the tracker's own value."""
 
     name: str = "botsort"
-    max_gap_s: float = Field(default=0.5, gt=0)  # a lost person is followed by place alone this long; after that looks count too
-    min_frames: int = Field(default=5, ge=1)  # shorter sightings are dropped as false detections
+    max_gap_s: float = Field(default=0.5, gt=0, le=_MANY)  # a lost person is followed by place alone this long; after that looks count too
+    min_frames: int = Field(default=5, ge=1, le=_MANY)  # shorter sightings are dropped as false detections
     min_iou: float | None = Field(default=None, ge=0, le=1)
     activation: float = Field(default=0.6, ge=0, le=1)  # confidence that starts a tracklet, and that half of a sighting's boxes have
     high_confidence: float = Field(default=0.6, ge=0, le=1)  # below it only existing tracklets are continued
@@ -99,14 +124,14 @@ class CropSpec(_Section):
     """How many crops of a tracklet are embedded, and how large they are kept."""
 
     per_tracklet: int = Field(default=8, ge=1, le=64)
-    max_height: int = Field(default=256, ge=32)
+    max_height: int = Field(default=256, ge=32, le=_MANY)
 
 
 class LinkSpec(_Section):
     """Joining tracklets of one camera that are the same person, by appearance and motion."""
 
     enabled: bool = True
-    max_gap_s: float = Field(default=4.0, ge=0)  # who stays away longer is a new sighting
+    max_gap_s: float = Field(default=4.0, ge=0, le=_MANY)  # who stays away longer is a new sighting
     same_distance: float | None = Field(default=None, gt=0, le=2)  # None: learned from the footage
 
 
@@ -114,14 +139,14 @@ class TravelSpec(_Section):
     """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen there sooner."""
 
     between: tuple[str, str]
-    at_least_s: float = Field(gt=0)
+    at_least_s: float = Field(gt=0, le=_MANY)
 
 
 class Outputs(_Section):
     """What ``reid match`` writes beside ``sightings.parquet``, ``detections.parquet`` and ``job.json``."""
 
     video: bool = True
-    video_height: int | None = Field(default=None, ge=16)  # None: as high as the footage
+    video_height: int | None = Field(default=None, ge=16, le=_MANY)  # None: as high as the footage
     crops: bool = True
     report: bool = True
 
@@ -133,9 +158,9 @@ class Job(_Section):
     model: str
     gallery: str
     backend: str = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=4096)
     policy: Literal["min", "mean", "top_k"] = "min"
-    top_k: int = Field(default=3, ge=1)
+    top_k: int = Field(default=3, ge=1, le=_MANY)
     threshold: float | None = Field(default=None, ge=0, le=2)  # None: the model card's calibrated one
     ratio_test: float = Field(default=0.95, gt=0, le=1)  # a name needs to be nearer than this share of the runner-up's distance; 1: off
     rescore: bool = False  # let the model's learned metric decide between those near enough
@@ -146,6 +171,9 @@ class Job(_Section):
     travel: tuple[TravelSpec, ...] = ()
     earlier: tuple[str, ...] = ()  # output folders of jobs whose unknown people keep their provisional names
     outputs: Outputs = Outputs()
+    until: datetime | None = None  # clock time at which streams end; without a zone it is this machine's
+    max_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # seconds of a stream after which it ends
+    stall_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)  # footage that gives nothing for so long is given up
 
     @model_validator(mode="after")
     def _unique_cameras(self) -> "Job":
@@ -166,8 +194,8 @@ class Job(_Section):
         return self
 
     def key(self) -> str:
-        """A hash of everything the job says: equal keys are the same job."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """A hash of everything the job says about its result: equal keys are the same job."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"stall_s"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def public(self) -> dict[str, Any]:
@@ -178,31 +206,14 @@ class Job(_Section):
         return value
 
 
-def is_url(source: str) -> bool:
-    """Whether a camera's source is a stream address and not a path."""
-    return "://" in source
-
-
-def redacted(source: str) -> str:
-    """A source without what may be secret: user, password, query and fragment of a URL."""
-    if not is_url(source):
-        return source
-    parts = urlsplit(source)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
 def load_job(path: Path | str) -> Job:
     """Read and check a job file.
 
     Raises:
         UsageError: the file is missing, is not YAML, has an unknown, missing or wrong key, or names a file that does not exist.
     """
-    path = existing(path, "job file")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise UsageError(f"job file {path} is not YAML: {' '.join(str(error).split())}") from error
+    path = Path(path)
+    raw = read_yaml(path, "job file")
     if not isinstance(raw, dict):
         raise UsageError(f"job file {path} holds no keys: it wants at least cameras, model and gallery")
     try:
@@ -226,7 +237,12 @@ def _first_problem(error: ValidationError) -> str:
 
 def _absolute(job: Job, folder: Path) -> Job:
     def absolute(name: str) -> str:
-        return str(folder / Path(name).expanduser())
+        if "\0" in name:
+            raise UsageError(f"job file: {name!r} is no path")
+        try:
+            return str(folder / Path(name).expanduser())
+        except RuntimeError as error:
+            raise UsageError(f"job file: {shown(name)}: there is no such user on this machine, write the path out") from error
 
     def camera(one: Camera) -> Camera:
         source = one.source if is_url(one.source) else absolute(one.source)
@@ -260,7 +276,7 @@ def source_files(camera: Camera) -> list[str]:
     if is_url(camera.source) or Path(camera.source).is_file():
         return [camera.source]
     pattern = Path(camera.source)
-    found = sorted(str(name) for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if name.is_file())
+    found = [str(name) for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if name.is_file()]
     if not found:
         raise ReidError(f"camera {camera.id}: video {camera.source} does not exist: check the path")
-    return found
+    return sorted(found, key=natural_key)

@@ -105,9 +105,13 @@ def decide(people: Sequence[tuple[str, float]], threshold: float) -> Match:
 def drop_near_ties(matches: Sequence[Match], ratio: float) -> list[Match]:
     """Call unknown whose nearest person is not nearer than ``ratio`` times the runner-up (the ratio test of Lowe 2004, section 7.1).
 
-    A threshold keeps strangers out. It says nothing about two enrolled people who look alike, between whom a small lead is chance.
+    A ratio of 1 turns it off. A threshold keeps strangers out: it says nothing about two enrolled people who look alike, between whom a
+    small lead is chance.
     """
-    return [replace(one, identity=UNKNOWN) if one.distance > ratio * one.runner_up_distance else one for one in matches]
+    if ratio == 1:
+        return list(matches)
+    # Not >: two people may have the same picture, at distance 0.
+    return [replace(one, identity=UNKNOWN) if one.distance >= ratio * one.runner_up_distance else one for one in matches]
 
 
 def pool(embeddings: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:

@@ -7,9 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError
-from reid.files import existing
+from reid.files import read_text
 
 __all__ = ["MotTable", "read_mot"]
+
+
+_LARGEST = 2**31  # of any number: no frame, identity or pixel has a larger one
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,8 @@ def read_mot(path: Path | str) -> MotTable:
         UsageError: it does not exist.
         ReidError: a line is not at least six numbers, or frames are not counted from 1.
     """
-    path = existing(path, "MOTChallenge file")
     rows: list[tuple[float, ...]] = []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise ReidError(f"MOTChallenge file {path} is not text: name a file of lines 'frame,id,x,y,w,h,confidence'") from error
+    text = read_text(path, "MOTChallenge file")
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -57,7 +56,7 @@ def read_mot(path: Path | str) -> MotTable:
             values = tuple(float(part) for part in line.replace(",", " ").split())
         except ValueError:
             values = ()
-        if len(values) < 6 or not np.isfinite(values[:6]).all() or values[0] < 1:
+        if len(values) < 6 or not np.isfinite(values).all() or values[0] < 1 or max(map(abs, values)) >= _LARGEST:
             raise ReidError(f"MOTChallenge file {path}, line {number}: want 'frame,id,x,y,w,h,confidence' with frames from 1")
         rows.append((*values[:6], values[6] if len(values) > 6 else 1.0))
     table = np.asarray(rows, np.float64).reshape(-1, 7)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from reid.errors import ReidError
-from reid.files import existing
+from reid.files import read_text
 from serving.joining import box_iou
 from serving.mot import MotTable
 
@@ -94,9 +94,8 @@ def read_people(path: Path | str) -> dict[str, str]:
         UsageError: the file does not exist.
         ReidError: a line is not two values, or an id is given twice.
     """
-    path = existing(path, "people file")
     people: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "people file").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         track, mark, person = (part.strip() for part in line.partition(","))

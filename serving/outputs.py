@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
 from serving.annotated import write_video
@@ -21,58 +22,16 @@ from serving.job import Camera, Job
 from serving.matching import UNKNOWN, Match, drop_near_ties, identify
 from serving.presence import one_at_a_time
 from serving.rescoring import identify_rescored
-from serving.runs import CameraRun
+from serving.runs import CameraRun, note_lines, problem_lines
 from serving.sightings import Sighting, collect, pooled
 from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
 from serving.strangers import SeenStrangers, group_strangers
+from serving.tables import DETECTIONS, JOB_NAME, SIGHTINGS
 
 __all__ = ["DETECTIONS", "JOB_NAME", "REPORT_NAME", "SIGHTINGS", "write_outputs"]
 
-JOB_NAME = "job.json"
 REPORT_NAME = "report.html"
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
-
-_SECONDS = pa.timestamp("us", tz="UTC")
-SIGHTINGS = pa.schema(
-    [
-        ("camera", pa.string()),
-        ("tracklet", pa.int64()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("start_time", _SECONDS),
-        ("end_time", _SECONDS),
-        ("start_frame", pa.int64()),
-        ("end_frame", pa.int64()),
-        ("frames", pa.int64()),
-        ("best_frame", pa.int64()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("w", pa.float64()),
-        ("h", pa.float64()),
-        ("crop", pa.string()),
-        ("identity", pa.string()),
-        ("provisional", pa.string()),
-        ("nearest", pa.string()),
-        ("distance", pa.float64()),
-        ("threshold", pa.float64()),
-        ("runner_up", pa.string()),
-        ("runner_up_distance", pa.float64()),
-        ("certainty", pa.float64()),
-    ]
-)
-DETECTIONS = pa.schema(
-    [
-        ("camera", pa.string()),
-        ("frame", pa.int64()),
-        ("tracklet", pa.int64()),
-        ("x", pa.float32()),
-        ("y", pa.float32()),
-        ("w", pa.float32()),
-        ("h", pa.float32()),
-        ("confidence", pa.float32()),
-        ("identity", pa.string()),
-    ]
-)
 
 
 def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float, scorer: PairScorer | None) -> list[Match]:
@@ -106,7 +65,7 @@ def write_outputs(
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
-    with atomic_directory(out) as folder:
+    with atomic_directory(out, private=True) as folder:
         clock = time.perf_counter()
         triples = zip(everyone, matches, strangers, strict=True)
         rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]
@@ -122,10 +81,12 @@ def write_outputs(
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
         if job.outputs.video:
-            video_start_s = {run.camera.id: write_video(run, folder, job.outputs.video_height) for run in runs}
+            video_start_s = {run.camera.id: _write_video(run, folder, job) for run in runs}
         seconds["video"] = time.perf_counter() - clock
         seconds["wall"] = time.perf_counter() - began
         record = facts | {
+            "problems": problem_lines(runs),
+            "notes": note_lines(runs),
             "counts": _counts(runs, rows, boxes, video_start_s),
             "seconds": {step: round(value, 3) for step, value in seconds.items()},
         }
@@ -256,6 +217,15 @@ def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: Path, fold
         for raw, jpeg in zip(stored["raw"].to_pylist(), stored["best_jpeg"].to_pylist(), strict=True):
             if (number := best.get((segment.index, raw))) is not None:
                 (folder / f"{run.camera.id}-{number:05d}.jpg").write_bytes(jpeg)
+
+
+def _write_video(run: CameraRun, folder: Path, job: Job) -> float | None:
+    try:
+        return write_video(run, folder, job.outputs.video_height, job.stall_s)
+    except ReidError as error:
+        # The tables stand: footage that has gone since, or stands still, costs the picture of it alone.
+        run.problems.append(f"no annotated video: {error}")
+        return None
 
 
 def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid.errors import ReidError
-from reid.files import read_json
 from serving.gallery import Gallery
 from serving.gallery_checks import UNKNOWN, check_name
 from serving.gallery_conflicts import describe, find_conflicts
+from serving.job_record import DecidedRecord, read_record
 from serving.stranger_file import StrangerFile
 
 __all__ = ["Promotion", "promote"]
@@ -40,7 +40,7 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     rows = [index for index, row in enumerate(strangers.rows) if who in (f"{UNKNOWN}-{row['number']}", _sighting(row))]
     if not rows:
         raise ReidError(f"job {strangers.folder} saw no unknown person {who!r}: want {UNKNOWN}-NUMBER or CAMERA:TRACKLET, see its report")
-    near = read_json(strangers.folder / "job.json", "job record")["decision"]["threshold"]
+    near = read_record(strangers.folder, DecidedRecord)["decision"]["threshold"]
     sources = [str(strangers.folder / strangers.rows[row]["crop"]) for row in rows]
     conflicts = find_conflicts(gallery, [identity] * len(rows), strangers.embeddings[rows], sources, near)
     there = {one.source for one in conflicts if one.kind == "duplicate"}

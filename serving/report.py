@@ -12,9 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 
-from reid.files import atomic_path, existing, read_json
+from reid.files import atomic_path
+from serving.job_record import ShownRecord, read_record, read_sightings
 
 __all__ = ["render_report", "write_report"]
 
@@ -51,10 +51,10 @@ def write_report(folder: Path | str, path: Path | str) -> None:
         UsageError: the folder is not that of a finished job.
     """
     folder = Path(folder)
-    record = read_json(folder / "job.json", "job record")
-    rows = pq.read_table(existing(folder / "sightings.parquet", "job output")).to_pylist()
+    record = read_record(folder, ShownRecord)
+    rows = read_sightings(folder).to_pylist()
     page = render_report(record, rows, folder)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -191,6 +191,8 @@ def _card(row: dict[str, Any], axis: _Axis, record: dict[str, Any], folder: Path
 
 def _picture(row: dict[str, Any], folder: Path) -> str:
     path = folder / row["crop"]
+    if not path.resolve().is_relative_to(folder.resolve()):  # of a job folder from outside
+        return '<div class="blank"></div>'
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() else None
     if image is None:
         return '<div class="blank"></div>'
@@ -205,7 +207,7 @@ def _watch(row: dict[str, Any], record: dict[str, Any], folder: Path) -> str:
     name = f"annotated-{row['camera']}.webm"
     if not (folder / name).is_file():
         return ""
-    begin = record["counts"]["cameras"][row["camera"]].get("video_start_s") or 0.0
+    begin = record["counts"]["cameras"].get(row["camera"], {}).get("video_start_s") or 0.0
     at = max(row["start_s"] - begin, 0.0)
     return f'<a class="watch" href="{escape(name)}#t={at:.1f}">watch this moment</a>'
 

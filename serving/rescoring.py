@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 from reid.evaluation.pair_metric import PairScorer, load_pair_scorer
 from reid.evaluation.policies import person_distances
 from serving.gallery import Gallery
@@ -26,6 +26,8 @@ def open_pair_scorer(model_dir: Path | str) -> PairScorer:
         ReidError: the file is broken.
     """
     path = Path(model_dir) / PAIR_METRIC
+    if path.exists() and not path.resolve().is_relative_to(Path(model_dir).resolve()):
+        raise ReidError(f"{path} leads outside the model directory: copy the file there")
     if not path.exists():
         raise UsageError(f"model {model_dir} has no learned metric ({PAIR_METRIC}): export a quadruplet model, or leave rescore off")
     return load_pair_scorer(path)

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
-from reid.files import existing, read_json
+from serving.job_record import ScoredRecord, read_detections, read_record, read_sightings
 from serving.joining import box_iou
 from serving.mot import MotTable, read_mot
 from serving.naming import IOU, Naming, first_right_names, name_sightings, true_identities
@@ -72,8 +71,7 @@ def score_job(
         ReidError: a truth file has no box in the frames.
     """
     folder = Path(folder)
-    boxes = pq.read_table(existing(folder / "detections.parquet", "job output"))
-    sightings = pq.read_table(existing(folder / "sightings.parquet", "job output"))
+    boxes, sightings = read_detections(folder), read_sightings(folder, ("camera", "tracklet", "identity"))
     cameras = _cameras(folder)
     enrolled = _enrolled(folder)
     raw: dict[str, dict[str, Any]] = {}
@@ -96,16 +94,16 @@ def score_job(
 
 
 def _cameras(folder: Path) -> list[str]:
-    return [camera["id"] for camera in read_json(folder / "job.json", "job record")["job"]["cameras"]]
+    return [camera["id"] for camera in read_record(folder, ScoredRecord)["job"]["cameras"]]
 
 
 def _fps(folder: Path) -> dict[str, float]:
-    counts = read_json(folder / "job.json", "job record").get("counts", {}).get("cameras", {})
+    counts = read_record(folder, ScoredRecord).get("counts", {}).get("cameras", {})
     return {camera: one.get("fps") or 1.0 for camera, one in counts.items()}
 
 
 def _enrolled(folder: Path) -> frozenset[str]:
-    return frozenset(read_json(folder / "job.json", "job record")["gallery"]["identities"])
+    return frozenset(read_record(folder, ScoredRecord)["gallery"]["identities"])
 
 
 def _resolve(name: str, cameras: list[str], folder: Path) -> str:

@@ -23,12 +23,12 @@ from serving.job import Camera
 from serving.runtime import Embedder
 from serving.segment_tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.tracking import Tracklet, TrackletBuilder
-from serving.video import Footage, ahead, queue_length, read_frames
+from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
-__all__ = ["OVERLAP_S", "Segment", "SegmentResult", "frames_of", "plan_segments", "process_segment"]
+__all__ = ["EMBED_BATCH", "OVERLAP_S", "Segment", "SegmentResult", "Work", "frames_of", "plan_segments", "process_segment"]
 
 OVERLAP_S = 2.0
-_EMBED_BATCH = 32
+EMBED_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class SegmentResult:
 
     def store(self, folder: Path) -> None:
         """Write ``detections.parquet``, ``tracklets.parquet`` and ``counts.json`` into ``folder``, which appears whole or not at all."""
-        with atomic_directory(folder) as temporary:
+        with atomic_directory(folder, private=True) as temporary:
             pq.write_table(self.boxes, temporary / "detections.parquet")
             pq.write_table(self.people, temporary / "tracklets.parquet")
             write_json(temporary / "counts.json", self.counts)
@@ -91,35 +91,44 @@ def process_segment(
     builder: TrackletBuilder,
     embedder: Embedder,
     on_frame: Callable[[], None] = lambda: None,
+    stall_s: float = STALL_S,
 ) -> SegmentResult:
-    """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and embedding."""
-    work = _Work(segment, embedder, builder.activation)
+    """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and embedding.
+
+    Raises:
+        ReidError: the footage cannot be read, or gives nothing for ``stall_s`` seconds.
+    """
+    owned = range(segment.first, segment.last + 1, camera.step) if segment.last is not None and not footage.live else None
+    work = Work(segment, embedder, builder.activation, owned)
     first = max(1, segment.begin - detector.warm_up * camera.step)
     first += (segment.begin - first) % camera.step
-    frames = ahead(read_frames(footage, first, segment.last, camera.step), queue_length(footage))
+    frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
     for group, found in detect_in_order(frames, detector, camera.region, queue_length(footage), work.seconds):
         with work.timed("tracking"):
             for frame, detections in zip(group, found, strict=True):
                 if frame.number >= segment.begin:
                     work.take(builder.update(frame, detections))
                 if frame.number >= segment.first:
-                    work.frames += 1
+                    work.count(frame.number)
                     on_frame()
         with work.timed("embedding"):
-            work.embed(_EMBED_BATCH)
+            work.embed(EMBED_BATCH)
+    work.count(None)
     work.take(builder.finish())
     with work.timed("embedding"):
         work.embed(1)
     return work.result()
 
 
-class _Work:
+class Work:
     """What has been found in a segment so far."""
 
-    def __init__(self, segment: Segment, embedder: Embedder, activation: float) -> None:
+    def __init__(self, segment: Segment, embedder: Embedder, activation: float, owned: range | None) -> None:
         self.frames = 0
+        self._owned, self._missing = owned, list[int]()  # the missing ones as first, last, first, last, ...
+        self._next = segment.first
         self.seconds: dict[str, float] = {}
-        self._segment, self._embedder, self._activation = segment, embedder, activation
+        self.segment, self._embedder, self._activation = segment, embedder, activation
         self._boxes: list[pa.Table] = []
         self._people: list[dict[str, object]] = []
         self._waiting: list[Tracklet] = []
@@ -132,25 +141,40 @@ class _Work:
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - begin
 
+    def count(self, number: int | None) -> None:
+        """Frame ``number`` of those that the segment owns has come; None: no more will come."""
+        if self._owned is not None:
+            upto = self._owned.stop if number is None else number
+            gap = range(self._next, upto, self._owned.step)
+            self._missing += [gap[0], gap[-1]] if gap else []
+            self._next = upto + self._owned.step
+        self.frames += number is not None
+
     def take(self, tracklets: list[Tracklet]) -> None:
         """Keep finished tracklets that reach into the frames the segment owns."""
-        owned = [one for one in tracklets if one.frames[-1] >= self._segment.first]
+        owned = [one for one in tracklets if one.frames[-1] >= self.segment.first]
         self._waiting.extend(owned)
         self._boxes.extend(rows_of(one) for one in owned)
 
     def embed(self, least: int) -> None:
         """Embed waiting tracklets as long as they have ``least`` crops."""
         while self._waiting and sum(len(one.crops) for one in self._waiting) >= least:
-            group = _take(self._waiting, _EMBED_BATCH)
+            group = _take(self._waiting, EMBED_BATCH)
             for one, vectors in zip(group, _embed(group, self._embedder), strict=True):
-                self._people.append(person_row(one, vectors, self._segment.first, self._activation))
+                self._people.append(person_row(one, vectors, self.segment.first, self._activation))
             self._crops += sum(len(one.crops) for one in group)
 
     def result(self) -> SegmentResult:
         """Everything as tables."""
         boxes = pa.concat_tables([NO_ROWS, *self._boxes])
         people = pa.Table.from_pylist(self._people, schema=PEOPLE)
-        counts = {"frames": self.frames, "tracklets": len(self._people), "crops": self._crops, "seconds": self.seconds}
+        counts = {
+            "frames": self.frames,
+            "missing": self._missing,
+            "tracklets": len(self._people),
+            "crops": self._crops,
+            "seconds": self.seconds,
+        }
         return SegmentResult(boxes, people, counts)
 
 

@@ -15,6 +15,7 @@ from serving.matching import pool
 from serving.runs import CameraRun
 from serving.segment_tables import PEOPLE
 from serving.segments import Segment
+from serving.tracking import bridged_s, least_frames
 from serving.video import Footage
 
 __all__ = ["Member", "Sighting", "collect", "pooled"]
@@ -63,8 +64,11 @@ def collect(runs: Sequence[CameraRun], folder: Path, link: LinkSpec, same_distan
     if link.enabled:
         ends = {run.camera.id: _ends(cameras[run.camera.id], run.footage) for run in runs if run.footage and cameras[run.camera.id]}
         limit = link.same_distance or max(neutral_distance(list(ends.values()), same_distance), 1e-3)
-        cameras |= {name: _linked(cameras[name], one, link.max_gap_s, limit) for name, one in ends.items()}
-    return {name: _numbered(name, [group for group in groups if _trusted(group, min_frames)]) for name, groups in cameras.items()}
+        rates = {run.camera.id: run.footage.fps / run.camera.step for run in runs if run.footage}
+        for name, one in ends.items():
+            cameras[name] = _linked(cameras[name], one, bridged_s(link.max_gap_s, rates[name]), limit)
+    least = {run.camera.id: least_frames(min_frames, run.footage.fps / run.camera.step) if run.footage else 1 for run in runs}
+    return {name: _numbered(name, [group for group in groups if _trusted(group, least[name])]) for name, groups in cameras.items()}
 
 
 def _numbered(camera: str, groups: list[list[Member]]) -> list[Sighting]:

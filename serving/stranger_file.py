@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
+from reid.parquet import read_parquet
 from serving.gallery_connect import check_private
 from serving.strangers import SeenStrangers
 
@@ -67,12 +68,16 @@ def read_strangers(folder: Path) -> StrangerFile:
     if not path.is_file():
         raise UsageError(f"{folder} holds no {STRANGERS_NAME}: name the output folder of a job, and run an old job again")
     check_private(path, "file")
-    try:
-        table = pq.read_table(path)
-        facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        return StrangerFile(folder, facts["fingerprint"], facts["series"], tuple(table.select(list(_COLUMNS)).to_pylist()))
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise ReidError(f"{path} is damaged: run the job again") from error
+    schema, filled = pa.schema(_COLUMNS), [name for name in _COLUMNS if name not in ("start", "end")]
+    table = read_parquet(path, "file", "run the job again", schema=schema, filled=filled, finite=("start", "end", "quality"))
+    facts = table.schema.metadata or {}
+    if not {b"fingerprint", b"series"} <= facts.keys():
+        raise ReidError(f"{path} does not say which model it is of: run the job again")
+    rows = tuple(table.to_pylist())
+    if len({len(row["embedding"]) for row in rows}) > 1 or any(None in row["embedding"] for row in rows):
+        raise ReidError(f"{path} holds embeddings of different length: run the job again")
+    fingerprint, series = (facts[key].decode("utf-8", "replace") for key in (b"fingerprint", b"series"))
+    return StrangerFile(folder, fingerprint, series, rows)
 
 
 def read_earlier(folders: Sequence[str], fingerprint: str) -> tuple[SeenStrangers | None, str | None]:

@@ -9,9 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid", "serving", "pipelines")}
-TORCH_FREE = tuple(
-    f"reid.{room}" for room in ("card", "config", "engine", "errors", "files", "heap", "images", "evaluation", "data.catalog")
+ROOMS = (
+    *("addresses", "card", "config", "data.catalog", "engine", "errors", "evaluation", "files", "heap", "images", "parquet", "processors"),
+    *("reading", "self_test", "sockets", "system_errors"),
 )
+TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 HEAVY = {"torch", "torchvision", "torchreid", "ray", "mlflow", "dvc"}
 
 

@@ -52,7 +52,7 @@ def store_blurred(rows: Sequence[Row], folder: Path, out: Path, progress: Callab
     Raises:
         ReidError: an image can no longer be decoded.
     """
-    with atomic_directory(out) as temporary, ThreadPoolExecutor() as pool:
+    with atomic_directory(out, private=True) as temporary, ThreadPoolExecutor() as pool:
 
         def store(numbered: tuple[int, Row]) -> Row:
             number, row = numbered

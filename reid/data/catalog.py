@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.errors import ReidError
-from reid.files import atomic_path, existing
+from reid.files import atomic_path
+from reid.parquet import read_parquet
 
 __all__ = ["DISTRACTOR", "JUNK", "SPLITS", "Catalog", "Record", "natural_order", "read_catalog", "readable", "write_catalog"]
 
@@ -64,7 +65,10 @@ class Catalog:
 
     def split(self, *names: str) -> "Catalog":
         """The rows of the named splits, in the catalog's order."""
-        mask = np.isin(self.column("split"), names)
+        return self.where(np.isin(self.column("split"), names))
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Catalog":
+        """The rows where ``mask`` (N,) holds."""
         return Catalog(self.table.filter(pa.array(mask)), self.folder)
 
     def column(self, name: str) -> npt.NDArray[np.str_]:
@@ -147,12 +151,10 @@ def read_catalog(path: Path | str) -> Catalog:
         UsageError: the file does not exist.
         ReidError: it is not Parquet, or a column is missing.
     """
-    path = existing(path, "catalog")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ReidError(f"catalog {path} is not a Parquet file: run the prepare stage again") from error
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
-        raise ReidError(f"catalog {path} lacks the column {missing[0]!r}: run the prepare stage again")
+    path = Path(path)
+    texts = {name: pa.string() for name in _COLUMNS[:4]} | {"sha256": pa.string()}
+    table = read_parquet(path, "catalog", "run the prepare stage again", broken="is not a Parquet file", columns=_COLUMNS, filled=_COLUMNS)
+    wrong = [name for name, kind in texts.items() if table.schema.field(name).type not in (kind, pa.large_string())]
+    if wrong:
+        raise ReidError(f"catalog {path} holds no text in the column {wrong[0]!r}: run the prepare stage again")
     return Catalog(table, path.parent.resolve())

@@ -65,7 +65,8 @@ def open_store(catalog: Catalog, height: int, width: int, progress: Callable[[in
     path = catalog.folder / ".cache" / f"{content[:24]}-{len(catalog)}x{height}x{width}.npy"
     if not path.exists():
         # Written, not mapped: pages of a map count as memory until they are on the disk, and a disk that fills ends the process.
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        # Of people: their owner's alone.
+        with atomic_path(path, mode=0o600) as temporary, temporary.open("wb") as stream:
             shape = (len(catalog), height, width, 3)
             np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for _, images in image_blocks(catalog.paths, height, width, progress):

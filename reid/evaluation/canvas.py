@@ -56,5 +56,9 @@ def save(figure: Any, path: Path | str) -> None:
             legend.get_frame().set(edgecolor="none", facecolor="white", alpha=0.85)
     # Dates, versions and random SVG ids would make new bytes of old data.
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    with atomic_path(path) as temporary, mpl.rc_context({"svg.hashsalt": "reid", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
+    # Some of the pictures show people.
+    with (
+        atomic_path(path, mode=0o600) as temporary,
+        mpl.rc_context({"svg.hashsalt": "reid", "svg.fonttype": "none", "font.family": "DejaVu Sans"}),
+    ):
         figure.savefig(temporary, metadata=metadata)

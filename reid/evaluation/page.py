@@ -82,7 +82,7 @@ def write_page(
     page = template.substitute(
         title=escape(title), contents=f'<nav aria-label="Contents"><ul>{contents}</ul></nav>', sections="\n".join(blocks)
     )
-    with atomic_path(path) as temporary:
+    with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """The model directory: one trained model as ONNX files, TensorRT engines and a card, each file checked against the model itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ import numpy.typing as npt
 from reid.card import InputSpec, ModelCard, ModelFile, Threshold, fingerprint_for, save_card
 from reid.engine import stamp_path
 from reid.errors import ReidError, UsageError
-from reid.export.gate import Gate
+from reid.export.gate import Gate, Limits
 from reid.export.onnx import export_onnx
 from reid.export.parity import People
 from reid.export.precisions import CONVERSIONS, FILES, GATED_BY
+from reid.export.self_test import add_self_test
 from reid.export.tensorrt import Module, build_engine, installed
 from reid.files import atomic_directory, sha256_of
 from reid.models.embedder import ModelSpec, load_model
 
-__all__ = ["PROVENANCE", "People", "export_model", "fingerprint_of"]
+__all__ = ["PROVENANCE", "Limits", "People", "export_model", "fingerprint_of"]
 
 PROVENANCE = ("name", "objective", "data_hash", "git_commit", "mlflow_run_id", "licence")
 _ATTEMPTS = 3
@@ -33,10 +35,10 @@ def export_model(
     people: People | None = None,
     calibration: npt.NDArray[np.uint8] | None = None,
     precisions: Sequence[str] = ("fp32",),
+    required: Sequence[str] = ("fp32",),
     engines: Module | None = None,
     engine_options: Mapping[str, Any] | None = None,
-    limits: Mapping[str, float],
-    map_fall: float = 0.005,
+    limits: Limits,
     thresholds: Sequence[Threshold] = (),
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -50,57 +52,72 @@ def export_model(
         people: validation people to measure rank-1 and mAP on; None leaves that check out.
         calibration: training people, like ``crops``: int8 is calibrated on them, and layers of fp16 and int8 chosen.
         precisions: keys of ``FILES``; fp32 is always written.
+        required: precisions that must hold, fp32 always among them. Another one that strays or cannot be made is left out of the
+            directory, and the reason stands in the card and in what is returned.
         engines: the TensorRT module to build an engine with from every ONNX file, or None for no engine.
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
-        limits: for each precision, the least cosine to the trained model; ``GATED_BY`` says whether of the lowest crop or the mean.
-        map_fall: how far mAP on ``people`` may fall below the trained model's, in 0..1.
+        limits: what every file is held against.
         thresholds: calibrated ones, for the card.
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
 
     Returns:
         For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held against, layers left in
-        float32, and by runtime cosines, rank-1 and mAP; ``engines``, by precision: path, bytes, key, or a note why there is none.
+        float32 and their share of the multiply-adds, and by runtime cosines, rank-1 and mAP; ``left_out``, reasons by precision;
+        ``engines``, by precision: path, bytes, key, or a note why there is none; ``self_test``, lowest cosines by precision.
 
     Raises:
         UsageError: the checkpoint is missing, or a precision, limit or key is unknown or missing.
-        ReidError: a file strays from the trained model, or a step fails; nothing is written then.
+        ReidError: a required file strays from the trained model, or a step fails; nothing is written then.
     """
     precisions = tuple(dict.fromkeys(("fp32", *precisions)))
     _check_arguments(precisions, limits, provenance, calibration)
     model, spec = load_model(checkpoint)
     _check_crops(crops, spec)
-    gate = Gate(model, crops, list(crop_names) or [f"crop {row}" for row in range(len(crops))], people, map_fall)
+    gate = Gate(model, crops, list(crop_names) or [f"crop {row}" for row in range(len(crops))], people, limits)
     input_spec = InputSpec(height=spec.height, width=spec.width)
     fingerprint = fingerprint_of(checkpoint, input_spec)
-    report: dict[str, Any] = {"fingerprint": fingerprint, "trained": gate.trained, "files": {}, "engines": {}}
+    report: dict[str, Any] = {"fingerprint": fingerprint, "trained": gate.trained, "files": {}, "engines": {}, "left_out": {}}
     files: dict[str, ModelFile] = {}
     with atomic_directory(out) as folder:
+        fp32 = folder / FILES["fp32"]
+        export_onnx(model, spec, fp32, _metadata(spec, fingerprint))
         for precision in precisions:
             path = folder / FILES[precision]
-            if precision in CONVERSIONS and calibration is not None:
-                kept, measured = _converted(precision, folder / FILES["fp32"], path, calibration, gate, limits[precision])
-            else:
-                export_onnx(model, spec, path, _metadata(spec, fingerprint))
-                kept, measured = (), gate.check(path, limits[precision], GATED_BY[precision])
+            try:
+                if path == fp32:
+                    made, measured = _Made(), gate.check(path, precision)
+                else:
+                    made, measured = _converted(precision, fp32, path, calibration, gate, limits)
+            except ReidError as error:
+                if precision in ("fp32", *required):
+                    raise
+                path.unlink(missing_ok=True)
+                report["left_out"][precision] = str(error)
+                continue
             files[precision] = ModelFile(path=path.name, sha256=sha256_of(path))
             report["files"][precision] = {
                 "path": path.name,
                 "bytes": path.stat().st_size,
                 "sha256": files[precision].sha256,
-                "limit": limits[precision],
+                "limit": limits.cosine[precision],
                 "held_against": GATED_BY[precision],
-                "float32_layers": list(kept),
+                "float32_layers": list(made.kept),
+                "float32_share": made.float32_share,
                 "lowest": min(runtime["lowest"] for runtime in measured.values()),
                 "mean": min(runtime["mean"] for runtime in measured.values()),
                 "runtimes": measured,
             }
             report["engines"][precision] = _engine(path, engines, dict(engine_options or {}), files, precision)
+        self_test = add_self_test(model, spec, folder, {role: folder / FILES[role] for role in report["files"]})
+        report["self_test"] = self_test.lowest
         card = ModelCard(
             dim=model.dim,
             input=input_spec,
             files=files,
             fingerprint=fingerprint,
             thresholds=tuple(thresholds),
+            self_test=self_test,
+            left_out=report["left_out"],
             backbone=spec.backbone,
             neck_feature=spec.neck_feature,
             **{"name": spec.backbone, **provenance},  # type: ignore[arg-type]  # keys are checked, pydantic checks the values
@@ -114,19 +131,30 @@ def fingerprint_of(checkpoint: Path | str, input_spec: InputSpec) -> str:
     return fingerprint_for(sha256_of(checkpoint), input_spec)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a conversion left in float32; ``float32_share`` is None where it is not counted."""
+
+    kept: tuple[str, ...] = ()
+    float32_share: float | None = None
+
+
 def _converted(
-    precision: str, fp32: Path, path: Path, calibration: npt.NDArray[np.uint8], gate: Gate, limit: float
-) -> tuple[tuple[str, ...], dict[str, dict[str, Any]]]:
+    precision: str, fp32: Path, path: Path, calibration: npt.NDArray[np.uint8] | None, gate: Gate, limits: Limits
+) -> tuple[_Made, dict[str, dict[str, Any]]]:
     """Layers are chosen on training crops: where that was not enough for the gate, they are chosen again for half the loss."""
-    aims = [1 - (1 - limit) / 2**attempt for attempt in range(_ATTEMPTS)]
-    for aim in aims:
-        kept = CONVERSIONS[precision](fp32, path, calibration, aim).kept
+    conversion = CONVERSIONS[precision](fp32, calibration)  # type: ignore[arg-type]  # without crops it was refused before
+    limit, kept, refused = limits.cosine[precision], None, None
+    for attempt in range(_ATTEMPTS):
+        fallback = conversion.write(path, 1 - (1 - limit) / 2**attempt)
+        if fallback.kept == kept:
+            break  # a stricter goal found nothing better
+        kept = fallback.kept
         try:
-            return kept, gate.check(path, limit, GATED_BY[precision])
-        except ReidError:
-            if aim == aims[-1]:
-                raise
-    raise AssertionError("there is at least one attempt")
+            return _Made(kept, conversion.float32_share(kept)), gate.check(path, precision)
+        except ReidError as error:
+            refused = error
+    raise refused or AssertionError("there is at least one attempt")
 
 
 def _metadata(spec: ModelSpec, fingerprint: str) -> dict[str, str]:
@@ -159,12 +187,12 @@ def _engine(onnx_path: Path, module: Module | None, options: dict[str, Any], fil
 
 
 def _check_arguments(
-    precisions: Sequence[str], limits: Mapping[str, float], provenance: Mapping[str, str], calibration: npt.NDArray[np.uint8] | None
+    precisions: Sequence[str], limits: Limits, provenance: Mapping[str, str], calibration: npt.NDArray[np.uint8] | None
 ) -> None:
     for precision in precisions:
         if precision not in FILES:
             raise UsageError(f"precision {precision!r} is unknown: choose from {', '.join(FILES)}")
-        if precision not in limits:
+        if precision not in limits.cosine:
             raise UsageError(f"limits lack {precision!r}: give the least cosine that {precision} may have")
         if precision in CONVERSIONS and calibration is None:
             raise UsageError(

@@ -33,34 +33,46 @@ def leading(layers: Sequence[str], attempt: Attempt, enough: Callable[[ParityRep
     Returns:
         The first choice that is enough, else the best seen; at most half of the layers are kept.
     """
-    return _first_enough(layers, attempt, enough, attempt(()))
+    return _first_enough(layers, attempt, enough, attempt(()), len(layers) // 2)
 
 
-def most_sensitive(layers: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool]) -> Fallback:
-    """Keep the layers that cost most when each alone is converted, more of them until it is enough.
+def most_sensitive(
+    layers: Sequence[str],
+    attempt: Attempt,
+    enough: Callable[[ParityReport], bool],
+    affordable: Callable[[Sequence[str]], bool],
+) -> Fallback:
+    """Keep the layers that win most when each alone is kept, more of them until it is enough.
 
-    The costs are measured only if converting everything is not enough.
+    What each wins is measured only if converting everything is not enough.
 
     Args:
         layers: convolutions.
         attempt: convert with these layers kept, and compare with the trained model.
         enough: the goal.
+        affordable: whether these layers may be kept together.
 
     Returns:
-        The first choice that is enough, else the best seen; at most half of the layers are kept.
+        The first choice that is enough, else the best seen.
     """
     whole = attempt(())
     if enough(whole):
         return Fallback((), whole)
     # The median: one odd image that overflows a layer's range says nothing about the layer.
-    alone = {layer: attempt([other for other in layers if other != layer]).median for layer in layers}
-    return _first_enough(sorted(layers, key=lambda layer: alone[layer]), attempt, enough, whole)
+    won = {layer: attempt((layer,)).median - whole.median for layer in layers if affordable((layer,))}
+    order: list[str] = []
+    for layer in sorted(won, key=lambda one: -won[one]):
+        if affordable([*order, layer]):
+            order.append(layer)
+    return _first_enough(order, attempt, enough, whole, len(order))
 
 
-def _first_enough(order: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool], whole: ParityReport) -> Fallback:
+def _first_enough(
+    order: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool], whole: ParityReport, most: int
+) -> Fallback:
     best = Fallback((), whole)
     for count in _COUNTS:
-        if enough(best.parity) or count > len(order) // 2:
+        if enough(best.parity) or count > most:
             break
         kept = tuple(order[:count])
         parity = attempt(kept)

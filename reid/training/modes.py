@@ -1,5 +1,6 @@
 """Ways to run the trunk: memory layout, precision, frozen or not."""
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,9 @@ from reid.models.embedder import EmbeddingModel
 from reid.training.on_cpu.trunk import CpuTrunk
 
 __all__ = ["freeze", "half_precision", "layout", "training_pass"]
+
+
+_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 
 
 def layout(channels_last: bool) -> torch.memory_format:
@@ -25,6 +29,9 @@ def half_precision(precision: str) -> bool:
         return precision == "bfloat16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
+    # A limit set on oneDNN, which torch calculates with, counts as the processor's own: bfloat16 would be emulated, ten times slower.
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16:
+        return False
     able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 

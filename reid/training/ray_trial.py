@@ -7,6 +7,7 @@ from typing import Any
 
 from reid.config import Params, parse_params, with_values
 from reid.files import read_json, write_json
+from reid.training.resources import threads_of
 from reid.training.tracking import Tracker
 
 __all__ = ["RUN_FILE", "STEP_FILE", "run_trial"]
@@ -118,7 +119,7 @@ def _train_together(params: Params, work: dict[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    resources: dict[str, float] = {"CPU": params.train.threads} | ({"GPU": params.tune.gpus} if params.tune.gpus else {})
+    resources: dict[str, float] = {"CPU": threads_of(params)} | ({"GPU": params.tune.gpus} if params.tune.gpus else {})
     TorchTrainer(
         _train_with_ray,
         train_loop_config=work,

@@ -11,9 +11,12 @@ from typing import Any
 
 from reid.config import Params, settings_of, with_values
 from reid.errors import ReidError, UsageError
+from reid.sockets import leave_room_for_sockets
 from reid.training.out_of_memory import advice
+from reid.training.places import absolute_uri, in_project
 from reid.training.ray_trial import RUN_FILE, run_trial
-from reid.training.tracking import Tracker, absolute_uri
+from reid.training.resources import check_resources, threads_of
+from reid.training.tracking import Tracker
 
 __all__ = ["SweepResult", "best_trial", "forget", "search_space", "start_ray", "sweep_folder"]
 
@@ -63,6 +66,7 @@ def start_ray() -> None:
     import ray
 
     if not ray.is_initialized():
+        leave_room_for_sockets()
         address = os.environ.get("RAY_ADDRESS")
         local = {} if address else {"include_dashboard": False}
         # "local": left to itself, Ray joins whatever cluster was last started here, and waits without end where that one is dead.
@@ -100,6 +104,7 @@ def best_trial(
     from reid.training.listening import Listener
 
     start_ray()
+    check_resources(params)
     Listener.heard, Listener.stepped = on_result, on_step
     Listener.sweep = sweep_folder(params, objective, catalog, start)
     try:
@@ -153,14 +158,14 @@ def _tuner(params: Params, objective: str, catalog: Path, start: Path | None, pa
 def _from_anywhere(params: Params) -> Params:
     """Addresses that mean the same in the working directory of a trial, which is another one."""
     tracking = params.tracking
-    return with_values(params, {"tracking.uri": absolute_uri(tracking.uri), "tracking.records": str(Path(tracking.records).resolve())})
+    return with_values(params, {"tracking.uri": absolute_uri(tracking.uri), "tracking.records": str(in_project(tracking.records))})
 
 
 def _resources(params: Params) -> dict[str, float]:
     """Of a trial; one of several workers leaves the processors to these, and asks for a byte because Ray refuses to ask for nothing."""
     if params.train.workers > 1:
         return {"cpu": 0, "memory": 1}
-    return {"cpu": params.train.threads} | ({"gpu": params.tune.gpus} if params.tune.gpus else {})
+    return {"cpu": threads_of(params)} | ({"gpu": params.tune.gpus} if params.tune.gpus else {})
 
 
 def _tune_config(params: Params, objective: str) -> Any:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reid.addresses import redacted, redacted_text
 from reid.config import TrackingParams
 from reid.errors import UsageError
+from reid.training.places import StoreError, absolute_uri, in_project, sqlite_file
 from reid.training.record import RunRecord, deliver, find_run
 
-__all__ = ["Tracker", "absolute_uri", "is_absent"]
+__all__ = ["StoreError", "Tracker", "absolute_uri", "is_absent"]
 
 _PAUSE_S = 30.0
 """After a failure MLflow is left alone so long: a training must not wait for a server that is down."""
@@ -24,14 +26,6 @@ _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 def is_absent(error: Exception) -> bool:
     """Whether MLflow's error says that it has no such thing: a run, a version, an alias that points nowhere."""
     return getattr(error, "error_code", "") in _ABSENT
-
-
-def absolute_uri(uri: str) -> str:
-    """A tracking URI that means the same from every working directory: relative SQLite paths become absolute."""
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not uri.startswith("sqlite:////"):
-        return prefix + str(Path(uri.removeprefix(prefix)).resolve())
-    return uri
 
 
 class Tracker:
@@ -58,15 +52,16 @@ class Tracker:
         from requests import RequestException
         from sqlalchemy.exc import SQLAlchemyError  # MLflow lets the database's own errors through
 
-        self.uri, self.experiment, self.records = absolute_uri(uri), experiment, Path(records).resolve()
+        self.uri, self.experiment, self.records = absolute_uri(uri), experiment, in_project(records)
+        self.shown = redacted(self.uri)  # for messages
         self.problem: str | None = None
-        self.errors = (mlflow.exceptions.MlflowException, SQLAlchemyError, RequestException, OSError)
+        self.errors = (StoreError, mlflow.exceptions.MlflowException, SQLAlchemyError, RequestException, OSError)
         self._experiment_id: str | None = None
         self._not_before = 0.0
         self._make_client = lambda: MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         self._client: Any = None
         if self.uri.partition(":")[0] not in ("sqlite", "http", "https", "file", "postgresql", "mysql", "mssql", "databricks"):
-            raise UsageError(f"tracking.uri is {uri!r}: want e.g. sqlite:///mlflow.db or http://127.0.0.1:5000")
+            raise UsageError(f"tracking.uri is {redacted(uri)!r}: want e.g. sqlite:///mlflow.db or http://127.0.0.1:5000")
 
     @classmethod
     def of(cls, tracking: TrackingParams) -> "Tracker":
@@ -85,11 +80,25 @@ class Tracker:
         if self._experiment_id is None:
             found = self.client.get_experiment_by_name(self.experiment)
             if found is None:
-                local = Path("mlruns").resolve().as_uri() if self.uri.startswith("sqlite") else None
+                local = in_project("mlruns").as_uri() if self.uri.startswith("sqlite") else None
                 self._experiment_id = str(self.client.create_experiment(self.experiment, artifact_location=local))
             else:
+                self._check(found)
                 self._experiment_id = str(found.experiment_id)
         return self._experiment_id
+
+    def _check(self, experiment: Any) -> None:
+        """Refuse an experiment that cannot be written to, or whose artifacts would go into another copy of the project."""
+        if experiment.lifecycle_stage == "deleted":
+            raise StoreError(
+                f"experiment {self.experiment!r} was deleted in MLflow: bring it back with "
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or give tracking.experiment another name"
+            )
+        database, place = sqlite_file(self.uri), str(experiment.artifact_location)
+        if database is None or database.parent != in_project("."):
+            return  # a server, or a store that several projects share, keeps its artifacts where it likes
+        if place.startswith("file:") and place.endswith("/mlruns") and place != (database.parent / "mlruns").as_uri():
+            raise StoreError(f"the artifacts of {database} are at {place}, from where the project was moved: run `reid runs relocate`")
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None) -> str:
         """Open a run and return its name; ``parent`` makes it a child."""
@@ -154,7 +163,7 @@ class Tracker:
             self.problem = None
 
     def _give_up(self, error: Exception) -> None:
-        self.problem = str(error).splitlines()[0]
+        self.problem = redacted_text(str(error).splitlines()[0])
         self._not_before = time.monotonic() + _PAUSE_S
 
 

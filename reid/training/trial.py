@@ -17,6 +17,7 @@ from reid.heap import keep_freed_memory
 from reid.losses import CombinedLoss
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
+from reid.processors import processors
 from reid.training.checkpoint import make_room
 from reid.training.distributed import ALONE, Ranks
 from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
@@ -104,7 +105,7 @@ def run_training(
     settings = settings_of(params, objective_name)
     if settings.identities < settings.workers:
         raise UsageError(f"train.workers is {settings.workers}: want at most train.identities ({settings.identities}), a person for each")
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(min(settings.threads, processors()))
     keep_freed_memory()
     torch.manual_seed(params.seed)
     model, spec = load_model(start) if start else (build_model(model_spec(params)), model_spec(params))

@@ -31,18 +31,26 @@ __all__ = ["LEAST_COSINE", "choose", "machine_facts", "memory_path", "probes"]
 
 # Between runtimes that run the same file: the export stage has held the file itself against the trained model.
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
+# By which oneDNN, and OpenVINO with it, is told to use fewer abilities than the processor has.
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _PROBES = 8
 _SECONDS = 1.0
 _ROUNDS = 7
 
 
-def choose(candidates: Mapping[str, Callable[[], Embedder]], least_cosine: float, facts: Mapping[str, Any]) -> Embedder:
+def choose(
+    candidates: Mapping[str, Callable[[], Embedder]],
+    least_cosine: float,
+    facts: Mapping[str, Any],
+    float32: Callable[[], Embedder] | None = None,
+) -> Embedder:
     """Open the fastest candidate whose embeddings agree with the first one's.
 
     Args:
         candidates: openers by the runtime's name; the first that opens is the reference.
         least_cosine: that every probe image must reach.
         facts: all that a choice depends on; equal facts are measured once.
+        float32: opener of the model's float32 file, where the candidates are of a lower precision: that it is faster is said.
 
     Returns:
         The embedder; its ``chosen`` tells the choice in one line.
@@ -61,10 +69,12 @@ def choose(candidates: Mapping[str, Callable[[], Embedder]], least_cosine: float
     speeds = _images_per_second(opened) if len(opened) > 1 else dict.fromkeys(opened, math.nan)
     name = max(speeds, key=lambda one: speeds[one]) if len(opened) > 1 else next(iter(opened))
     line = _line(name, speeds, refused)
+    if float32 is not None:
+        line += _faster_in_float32(opened[name], float32())
     try:
         write_json(path, {"backend": name, "line": line})
-    except OSError as error:
-        line += f"; not remembered, {path.parent} cannot be written ({error.strerror})"
+    except ReidError as error:
+        line += f"; not remembered, {error}"
     opened[name].chosen = line
     return opened[name]
 
@@ -73,17 +83,20 @@ def machine_facts(modules: Mapping[str, str]) -> dict[str, Any]:
     """Processor, GPU and the versions of ``modules``, distributions by the runtime's name: what a speed depends on besides the file."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    # Virtual machines of one cloud call processors with and without VNNI by the same name: their abilities tell them apart.
+    named = [[line.split(":", 1)[1].strip() for line in lines if line.startswith(key)] for key in ("model name", "flags")]
+    model, flags = (values[0] if values else platform.processor() for values in named)
+    abilities = hashlib.sha256(f"{flags} {[os.environ.get(name) for name in _LIMITS]}".encode()).hexdigest()[:16]
     gpu = current_gpu()
     return {
-        "machine": [platform.system(), platform.machine(), names[0] if names else platform.processor(), processors()],
+        "machine": [platform.system(), platform.machine(), model, abilities, processors()],
         "gpu": gpu.model_dump() if gpu else None,
         "versions": {name: _version(distribution) for name, distribution in modules.items()},
     }
 
 
-def memory_path(facts: Mapping[str, Any]) -> Path:
-    """Where a choice with these facts is remembered: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
+def memory_path(facts: Mapping[str, Any], kind: str = "runtime") -> Path:
+    """Where what holds under these facts is remembered: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
     named = os.environ.get("XDG_CACHE_HOME")
     if named:
@@ -93,7 +106,7 @@ def memory_path(facts: Mapping[str, Any]) -> Path:
             root = Path.home() / ".cache"
         except RuntimeError:  # a container whose user has no home
             root = Path(tempfile.gettempdir())
-    return root / "reid" / f"runtime-{key}.json"
+    return root / "reid" / f"{kind}-{key}.json"
 
 
 def probes(spec: InputSpec) -> npt.NDArray[np.uint8]:
@@ -153,6 +166,14 @@ def _images_per_second(opened: Mapping[str, Embedder]) -> dict[str, float]:
             if time.perf_counter() - began > _SECONDS:
                 break
     return {name: _PROBES * len(batches[name]) / seconds for name, seconds in best.items()}
+
+
+def _faster_in_float32(chosen: Embedder, float32: Embedder) -> str:
+    speeds = _images_per_second({chosen.precision: chosen, "fp32": float32})
+    if speeds["fp32"] <= speeds[chosen.precision]:
+        return ""
+    figures = f"{speeds['fp32']:.3g} images a second in {float32.backend} against {speeds[chosen.precision]:.3g}"
+    return f"; float32 is faster on this processor, {figures}: leave {chosen.precision} out"
 
 
 def _line(name: str, speeds: Mapping[str, float], refused: Mapping[str, str]) -> str:

@@ -1,6 +1,5 @@
 """The embedder: images of any sizes in, L2-normalised rows out, whatever runtime is underneath."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from reid.card import ModelCard
 from reid.errors import ReidError
+from reid.processors import processors
 from serving.runtime.preprocess import Batch, Image, Images, prepare
 
 __all__ = ["CPU_BATCH", "Embedder", "Session", "ahead", "processors"]
@@ -140,11 +140,6 @@ def ahead(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iter
     finally:
         for future in waiting:
             future.cancel()
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _padded(batch: Batch, count: int) -> Batch:

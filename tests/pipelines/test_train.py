@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipelines.train import REGISTERED, train_objective
+from pipelines.logged import REGISTERED
+from pipelines.train import train_objective
 from reid.config import Params, with_values
 from reid.errors import ReidError
 from reid.files import read_json

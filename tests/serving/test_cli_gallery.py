@@ -281,3 +281,17 @@ def test_help_is_fast_because_it_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_identify_between_two_people_equally_near_is_unknown_as_in_a_job(gallery: Path, model: Path, tmp_path: Path) -> None:
+    """One picture under two names: the margin is 0, and nobody can say which of them it is."""
+    image = tmp_path / "images" / "anna_1.png"
+    folder = tmp_path / "twin"
+    folder.mkdir()
+    (folder / "cara_1.png").write_bytes(image.read_bytes())
+    assert reid("gallery", "enroll", gallery, folder, "--model", model).exit_code == 0
+    (match,) = answer("identify", gallery, image, "--model", model)["matches"]
+    assert (match["identity"], match["margin"]) == ("unknown", 0)
+    assert answer("identify", gallery, image, "--model", model, "--ratio-test", 1)["matches"][0]["identity"] in ("anna", "cara")
+    (other,) = answer("identify", gallery, tmp_path / "images" / "bert_1.png", "--model", model)["matches"]
+    assert other["identity"] == "bert"

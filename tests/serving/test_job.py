@@ -102,6 +102,6 @@ def test_a_glob_is_its_files_in_order(tmp_path: Path) -> None:
     for name in ("b-2.avi", "b-10.avi", "a.avi", "b-1.avi"):
         (tmp_path / name).touch()
     found = source_files(Camera(id="c", source=str(tmp_path / "b-*.avi")))
-    assert [Path(name).name for name in found] == ["b-1.avi", "b-10.avi", "b-2.avi"]
+    assert [Path(name).name for name in found] == ["b-1.avi", "b-2.avi", "b-10.avi"]
     with pytest.raises(ReidError, match=r"camera c: video .*z-\*.avi does not exist"):
         source_files(Camera(id="c", source=str(tmp_path / "z-*.avi")))

@@ -1,6 +1,7 @@
 """What ``auto`` takes, keeps and refuses."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,19 @@ def test_where_nothing_can_be_remembered_it_is_said(tmp_path: Path, monkeypatch:
     (tmp_path / "reid").write_text("a file where the folder would be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert "not remembered, " in choose({"a": candidate([], "a")}, 0.99, {}).chosen
+
+
+def test_where_float32_is_faster_than_the_precision_asked_for_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def int8(seconds: float) -> Callable[[], Embedder]:
+        return lambda: Embedder(Means(seconds, 0.0), CARD, "a", "int8", "a")
+
+    slow = choose({"a": int8(0.02)}, 0.99, {"model": "slow"}, candidate([], "b"))
+    assert re.search(r"; float32 is faster on this processor, [\d.e+]+ images a second in b against [\d.e+]+: leave int8 out$", slow.chosen)
+    assert (slow.backend, slow.precision) == ("a", "int8")  # it is said; what was asked for is given
+    quick = choose({"a": int8(0.0)}, 0.99, {"model": "quick"}, candidate([], "b", 0.02))
+    assert "float32" not in quick.chosen
 
 
 def test_a_choice_depends_on_file_machine_threads_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cudart = fake.Cudart()
     modules = {"tensorrt_rtx": fake.stand_in((1, 4, 6), cudart), "cuda.bindings.runtime": cudart}
     monkeypatch.setattr("serving.runtime.tensorrt.importlib", SimpleNamespace(import_module=modules.__getitem__))
-    for module in ("serving.runtime", "serving.runtime.tensorrt"):
+    for module in ("serving.runtime.backends", "serving.runtime.tensorrt"):
         monkeypatch.setattr(f"{module}.current_gpu", lambda: GPU)
     return tiny_model(tmp_path, card=card)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reid.errors import UsageError
 from serving.job import CropSpec, TrackerSpec
 from serving.quality import CropKeeper, crop_quality
-from serving.tracking import TRACKERS, TrackletBuilder
+from serving.tracking import TRACKERS, TrackletBuilder, least_frames
 from serving.video import Frame
 from tests.serving.tiny_footage import Walk, draw, person
 
@@ -115,3 +115,65 @@ def test_a_large_crop_is_kept_small() -> None:
     keeper = CropKeeper(3, 100)
     keeper.offer(1, 0.5, np.array([0, 0, 200, 400], np.float32), np.zeros((480, 640, 3), np.uint8))
     assert keeper.crops()[0].image.shape == (100, 50, 3)
+
+
+RATES = [0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 25.0, 60.0]
+
+
+def boxes_at(time_s: float, walking: bool) -> np.ndarray:
+    """Two people, who stand and sway a little or walk on at a body's width in half a second."""
+    sway = 2.0 * np.sin(time_s)
+    x = np.array([60 + 48 * time_s, 900 - 48 * time_s]) if walking else np.array([100 + sway, 220 - sway])
+    return np.column_stack([x - 12, [56, 136], x + 12, [120, 200]]).astype(np.float32)
+
+
+def length_of(fps: float) -> float:
+    return 16.0 if fps <= 5 else 4.0
+
+
+def built(fps: float, walking: bool, name: str = "botsort") -> list:
+    length_s = length_of(fps)
+    builder = TrackletBuilder(TrackerSpec(name=name), CropSpec(), fps)
+    image = np.full((240, 1000, 3), 128, np.uint8)
+    done = []
+    for number in range(1, round(length_s * fps) + 1):
+        time_s = (number - 1) / fps
+        found = sv.Detections(xyxy=boxes_at(time_s, walking), confidence=np.ones(2, np.float32))
+        done += builder.update(Frame(number, time_s, image), found)
+    return done + builder.finish()
+
+
+@pytest.mark.parametrize("name", sorted(TRACKERS))
+@pytest.mark.parametrize("fps", RATES)
+def test_who_stands_is_one_tracklet_at_any_rate(fps: float, name: str) -> None:
+    found = built(fps, walking=False, name=name)
+    assert len(found) == 2
+    for one in found:
+        assert len(one.frames) >= length_of(fps) * fps - 3
+        assert len(set(one.frames)) == len(one.frames)
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_no_box_of_a_walker_is_lost_at_any_rate(fps: float) -> None:
+    found = built(fps, walking=True)
+    boxes = [(int(frame), tuple(box)) for one in found for frame, box in zip(one.frames, one.boxes.tolist(), strict=True)]
+    assert len(set(boxes)) == len(boxes)
+    assert len(boxes) >= 2 * length_of(fps) * fps - 4
+    assert len({one.id for one in found}) == len(found)
+    if fps >= 5:
+        assert len(found) == 2
+
+
+@pytest.mark.parametrize(("fps", "least"), [(0.3, 2), (1, 2), (4, 2), (6, 3), (10, 5), (60, 5)])
+def test_a_sighting_needs_frames_of_half_a_second(fps: float, least: int) -> None:
+    assert least_frames(5, fps) == least
+    assert least_frames(1, fps) == 1
+
+
+def test_two_frames_of_one_time_are_followed_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    builder = TrackletBuilder(TrackerSpec(), CropSpec(), 10.0)
+    image = np.full((240, 1000, 3), 128, np.uint8)
+    for number, time_s in enumerate([0.0, 0.1, 0.2, 0.2, 0.2, 0.3], start=1):
+        builder.update(Frame(number, time_s, image), sv.Detections(xyxy=boxes_at(time_s, False), confidence=np.ones(2, np.float32)))
+    assert [len(one.frames) for one in builder.finish()] == [6, 6]
+    assert not [one for one in recwarn if "timestamp" in str(one.message)]

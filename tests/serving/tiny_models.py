@@ -1,5 +1,6 @@
 """Tiny ONNX embedders for tests: row means of the image, a fixed random projection, L2."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ RETAIL = {
 
 
 def outside_model(folder: Path, card: dict[str, Any], source: Path) -> Path:
-    """A model directory that links to the files of ``source`` and has a hand-written card."""
+    """A model directory with copies of the files of ``source`` and a hand-written card."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
-        (folder / file.name).symlink_to(file)
+        shutil.copy(file, folder / file.name)
     save_card(ModelCard.model_validate(card), folder)
     return folder

@@ -125,7 +125,7 @@ def cut_footage(
     """
     cut = Cut()
     sequences = find_sequences(root)
-    with atomic_directory(out) as temporary:
+    with atomic_directory(out, private=True) as temporary:
         for done, sequence in enumerate(sequences, 1):
             name, frames, truth = sequence.name, sequence.frames, sequence.truth
             if sequence.copies:

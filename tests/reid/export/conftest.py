@@ -1,5 +1,6 @@
 """One small model, exported once, and crops to measure it on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The float32 ONNX file of a network of six convolutions in a row, with 16 dimensions."""
+    return _six_convolutions(tmp_path_factory.mktemp("small"), lambda weights: weights)
+
+
+@pytest.fixture(scope="session")
+def positive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with no negative weight: sums of products are as large as they get."""
+    return _six_convolutions(tmp_path_factory.mktemp("positive"), torch.abs)
+
+
+def _six_convolutions(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:
     torch.manual_seed(0)
     layers: list[torch.nn.Module] = []
     for channels_in, channels_out, stride in ((3, 16, 2), (16, 16, 1), (16, 16, 2), (16, 16, 1), (16, 16, 2), (16, 16, 1)):
@@ -69,7 +80,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.BatchNorm2d(channels_out),
             torch.nn.ReLU(),
         ]
+    with torch.no_grad():
+        for layer in layers[::3]:
+            layer.weight.copy_(change(layer.weight))
     model = settled(EmbeddingModel(torch.nn.Sequential(*layers), 16), smooth_crops(16, 64, 32, seed=2))
-    path = tmp_path_factory.mktemp("small") / "small.onnx"
+    path = folder / "small.onnx"
     export_onnx(model, ModelSpec(backbone="small", height=64, width=32), path, {"reid.note": "test"})
     return path

@@ -12,9 +12,9 @@ import torch
 
 from reid.engine import EngineStamp, read_stamp
 from reid.export.half import convert_fp16
+from reid.export.int8 import Int8File
 from reid.export.onnx import export_onnx
 from reid.export.parity import measure_parity
-from reid.export.quantize import calibrate, quantize_int8
 from reid.export.runners import RUNNERS, installed_runners
 from reid.export.tensorrt import build_engine
 from reid.models.backbones import BACKBONES
@@ -56,7 +56,7 @@ def made_in(folder: Path, backbone: str) -> dict[str, Made]:
     paths = {precision: folder / f"{backbone}.{precision}.onnx" for precision in LEAST_MEAN_COSINE}
     export_onnx(model, spec, paths["fp32"], {})
     convert_fp16(paths["fp32"], paths["fp16"])
-    quantize_int8(paths["fp32"], paths["int8"], calibrate(paths["fp32"], crops))
+    Int8File(paths["fp32"], crops).write(paths["int8"])
     runners = installed_runners() if backbone in IN_EVERY_RUNTIME else {"onnxruntime": RUNNERS["onnxruntime"]}
     made = {}
     for precision, path in paths.items():

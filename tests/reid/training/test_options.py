@@ -88,6 +88,16 @@ def test_half_precision_stays_near_and_keeps_float32_weights(tiny_params: Params
     assert largest_difference(half if half_precision("auto") else plain, auto) == 0
 
 
+def test_a_limit_on_the_processors_abilities_counts_as_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 that oneDNN must emulate takes ten times as long as float32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    for limit, expected in (("", True), ("AVX512_CORE_BF16", True), ("avx2", False), ("AVX512_CORE_VNNI", False)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert half_precision("auto") is expected
+        assert half_precision("bfloat16") is True
+
+
 def test_the_memory_layout_changes_rounding_alone(tiny_params: Params, tiny_catalog: Path) -> None:
     one_step = {"train.learning_rate": 1e-5, "train.weight_decay": 0.0, "train.steps": 1, "train.precision": "float32"}
     gentle = with_values(tiny_params, one_step)

@@ -1,0 +1,22 @@
+"""How a command or a stage ends when it cannot go on: one line on standard error, and an exit code."""
+
+import sys
+from typing import NoReturn
+
+from reid.errors import ReidError
+from reid.system_errors import os_problem
+
+__all__ = ["end_with"]
+
+_LONGEST = 1200  # characters of a line: what is longer repeats somebody's words
+
+
+def end_with(error: ReidError | OSError) -> NoReturn:
+    """Say an error that is meant for people, or one of the system's: a full disk, a folder that cannot be written."""
+    told = error if isinstance(error, ReidError) else os_problem(error)
+    # A name that is no UTF-8 is in a message as the system gave it, which the terminal could not show.
+    line = " ".join(str(told).split("\n")).encode("utf-8", "backslashreplace").decode()
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 4 :]}"
+    sys.stderr.write(f"reid: {line}\n")
+    sys.exit(told.exit_code)

@@ -1,0 +1,34 @@
+"""Footage in: which frames a camera has, and reading any range of them, decoded a thread ahead of who uses them."""
+
+from serving.video.ahead import STALL_S, Pulse, StalledError, ahead
+from serving.video.files import open_footage
+from serving.video.footage import (
+    Clip,
+    Footage,
+    Frame,
+    Picture,
+    frames_ahead,
+    pictures_ahead,
+    queue_length,
+    read_frames,
+    read_pictures,
+)
+from serving.video.opening import no_log_callback
+
+__all__ = [
+    "STALL_S",
+    "Clip",
+    "Footage",
+    "Frame",
+    "Picture",
+    "Pulse",
+    "StalledError",
+    "ahead",
+    "frames_ahead",
+    "no_log_callback",
+    "open_footage",
+    "pictures_ahead",
+    "queue_length",
+    "read_frames",
+    "read_pictures",
+]

@@ -1,0 +1,169 @@
+"""What a camera recorded, as one numbered row of frames over all its files, and reading any range of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from serving.job import redacted
+from serving.pixels import Size, upright
+from serving.video.ahead import STALL_S, Pulse, ahead
+from serving.video.index import Index
+from serving.video.live import live_frames
+from serving.video.reading import read_range
+
+__all__ = [
+    "Clip",
+    "Footage",
+    "Frame",
+    "Picture",
+    "frames_ahead",
+    "pictures_ahead",
+    "queue_length",
+    "read_frames",
+    "read_pictures",
+]
+
+_AHEAD_BYTES = 96 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture. ``number`` counts from 1; ``time_s`` is seconds since the camera's first frame; ``image`` (H, W, 3) uint8 BGR."""
+
+    number: int
+    time_s: float
+    image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture as the decoder gave it. ``number`` and ``time_s`` are those of its :class:`Frame`."""
+
+    number: int
+    time_s: float
+    frame: av.VideoFrame
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file of a camera, whose first frame has the number ``first_number`` and lies ``start_s`` after the camera's first; or a stream,
+    which has no index.
+    """
+
+    source: str
+    first_number: int
+    start_s: float
+    index: Index | None
+
+    @property
+    def name(self) -> str:
+        """The source without credentials."""
+        return redacted(self.source)
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are; 0 for a stream."""
+        return 0 if self.index is None else len(self.index.times_s)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a camera recorded. ``width`` and ``height`` are those of the upright picture.
+
+    ``problems`` has a line for each file that is left out or incomplete, ``notes`` one for each thing that was decided.
+    """
+
+    clips: tuple[Clip, ...]
+    fps: float
+    width: int
+    height: int
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    start: datetime | None = None  # clock time of the first frame, where the files say it
+
+    @property
+    def live(self) -> bool:
+        """Whether the length is unknown: a stream is read once from front to end."""
+        return self.clips[0].index is None
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are; 0 for a stream."""
+        return sum(clip.frames for clip in self.clips)
+
+    @property
+    def missing(self) -> list[str]:
+        """One line for each file that is left out, or ends before its header says, or is damaged."""
+        return list(self.problems)
+
+    @property
+    def size(self) -> Size:
+        """That of the upright picture."""
+        return Size(self.width, self.height)
+
+
+def read_frames(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None) -> Iterator[Frame]:
+    """Decode frames ``first`` to ``last`` (both included, counted from 1), every ``step``-th of them.
+
+    Frames that do not decode are left out; a stream ends when it ends. Whatever comes out of the file beats the ``pulse``.
+
+    Raises:
+        ReidError: a file that was there has gone, or nothing in it decodes.
+    """
+    for picture in read_pictures(footage, first, last, step, pulse):
+        yield Frame(picture.number, picture.time_s, upright(picture.frame, footage.size))
+
+
+def read_pictures(
+    footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None
+) -> Iterator[Picture]:
+    """:func:`read_frames` as the decoder gives them, neither turned nor converted."""
+    pulse = pulse or Pulse()
+    for clip in footage.clips:
+        pulse.name = clip.name
+        pictures = (
+            _of_stream(clip, first, last, pulse, footage.fps) if clip.index is None else _of_file(clip, clip.index, first, last, pulse)
+        )
+        yield from (picture for picture in pictures if (picture.number - first) % step == 0)
+
+
+def _of_file(clip: Clip, index: Index, first: int, last: int | None, pulse: Pulse) -> Iterator[Picture]:
+    low = max(first - clip.first_number, 0)
+    high = clip.frames - 1 if last is None else min(last - clip.first_number, clip.frames - 1)
+    if low > high:
+        return
+    for number, frame in read_range(clip.source, index, low, high, pulse):
+        yield Picture(clip.first_number + number, clip.start_s + float(index.times_s[number]), frame)
+
+
+def _of_stream(clip: Clip, first: int, last: int | None, pulse: Pulse, fps: float) -> Iterator[Picture]:
+    for number, (time_s, frame) in enumerate(live_frames(clip.source, pulse, fps), start=1):
+        if last is not None and number > last:
+            return
+        if number >= first:
+            yield Picture(number, time_s, frame)
+
+
+def frames_ahead(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S) -> Iterator[Frame]:
+    """:func:`read_frames` in a thread ahead of the caller.
+
+    Raises:
+        ReidError: as :func:`read_frames`, and when nothing comes for ``stall_s`` seconds.
+    """
+    pulse = Pulse(stall_s)
+    return ahead(read_frames(footage, first, last, step, pulse), queue_length(footage), pulse)
+
+
+def pictures_ahead(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S) -> Iterator[Picture]:
+    """:func:`read_pictures` in a thread ahead of the caller; raises as :func:`frames_ahead`."""
+    pulse = Pulse(stall_s)
+    return ahead(read_pictures(footage, first, last, step, pulse), queue_length(footage), pulse)
+
+
+def queue_length(footage: Footage) -> int:
+    """How many decoded frames may wait, so that their memory is bounded whatever the picture's size."""
+    return int(np.clip(_AHEAD_BYTES // max(1, footage.width * footage.height * 3), 2, 32))

@@ -1,0 +1,43 @@
+"""The last resort against a process that stands still as a whole: it ends, and whoever started it goes on.
+
+:mod:`serving.video.ahead` sees a decoder that gives nothing as long as Python runs. When native code keeps the interpreter's lock for
+ever, only a thread that needs no lock can act, and ``faulthandler`` has one: it ends the process unless it is put off each second.
+"""
+
+import faulthandler
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+__all__ = ["ended_when_stuck", "exit_when_stuck"]
+
+_MARGIN_S = 30.0  # longer than any library holds the interpreter's lock in one piece
+
+
+@lru_cache(maxsize=1)
+def exit_when_stuck(stall_s: float) -> None:
+    """End this worker process with code 1, and without a word, once its interpreter has not run for ``stall_s`` and half a minute."""
+    threading.Thread(target=_put_off, args=(stall_s, threading.Event(), os.open(os.devnull, os.O_WRONLY)), daemon=True).start()
+
+
+@contextmanager
+def ended_when_stuck(stall_s: float) -> Iterator[None]:
+    """End this process with code 1, with the stacks of its threads on standard error, when that happens inside the block."""
+    done = threading.Event()
+    thread = threading.Thread(target=_put_off, args=(stall_s, done, sys.__stderr__.fileno() if sys.__stderr__ else 2), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _put_off(stall_s: float, done: threading.Event, file: int) -> None:
+    while not done.is_set():
+        faulthandler.dump_traceback_later(stall_s + min(_MARGIN_S, 2 * stall_s), exit=True, file=file)
+        done.wait(1.0)
+    faulthandler.cancel_dump_traceback_later()

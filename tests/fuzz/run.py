@@ -1,0 +1,306 @@
+"""Bad inputs by the thousand: ``python -m tests.fuzz.run --count 10000``; ``--seed N --count 1`` repeats one.
+
+Each seed is one command or stage in a fresh copy of a valid folder, with one thing made wrong. Commands run in forked processes that have
+loaded everything; the parent ends one that hangs. What may come of it is in :func:`faults`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.commands import COMMANDS, Command
+from tests.fuzz.mutations import damage_environment, damage_file, evil_word
+from tests.fuzz.place import make_place
+
+__all__ = ["Case", "Outcome", "load_everything", "make_case", "make_template", "run_many"]
+
+HANG_S = 30.0
+MEMORY = 16 * 2**30
+NOISE = re.compile(
+    r"libpng|TIFF|JPEG|jpeg|\[ ?(WARN|ERROR|INFO)|OpenCV|Warning|warnings\.warn|^\[\w+ @|faiss|Exception ignored|error:", re.MULTILINE
+)
+
+
+@dataclass
+class Case:
+    """One input: a command, its words after a change, and what was changed."""
+
+    seed: int
+    command: Command
+    words: list[str]
+    environment: dict[str, str | None] = field(default_factory=dict)
+    damage: str = "nothing"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a seed; ``faults`` is empty where it is allowed."""
+
+    seed: int
+    what: str
+    code: int | None
+    faults: tuple[str, ...]
+    output: str = ""
+
+
+def make_case(seed: int, folder: Path) -> Case:
+    """Choose a command for a seed and damage something in ``folder`` or in the words."""
+    rng = random.Random(seed)
+    command = rng.choice(COMMANDS)
+    case = Case(seed, command, list(command.words))
+    how = rng.random()
+    if how < 0.55 or not case.words:
+        path = folder / rng.choice(command.reads)
+        if path.is_dir():
+            path = rng.choice(sorted(one for one in path.rglob("*") if one.is_file()))
+        case.damage = f"{path.relative_to(folder)}: {damage_file(path, rng)}"
+    elif how < 0.88:
+        first = 2 if case.words[0] in ("gallery", "runs", "models") else 1
+        at = rng.randrange(first, len(case.words)) if len(case.words) > first else 0
+        if rng.random() < 0.1:
+            case.damage = f"without {case.words.pop(at)!r}"
+        else:
+            case.damage, case.words[at] = f"word {case.words[at]!r}", evil_word(rng)
+    elif how < 0.95:
+        case.environment = damage_environment(folder, rng)
+        case.damage = f"environment {sorted(case.environment)}"
+    return case
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+    """Mode and content of everything below a folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        facts = path.lstat()
+        content = "" if not path.is_file() or path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+        content = str(path.readlink()) if path.is_symlink() else content
+        found[str(path.relative_to(folder))] = (facts.st_mode, content)
+    return found
+
+
+def faults(case: Case, code: int | None, error: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """What is wrong about an outcome. Allowed are a right answer, and one line with exit code 1 or 2 that leaves everything as it was."""
+    if code not in (0, 1, 2, 3):
+        yield f"exit code {code}"
+    if "Traceback" in error:
+        yield f"traceback: {error.strip().splitlines()[-1][:200]}"
+    if NOISE.search(error) and not _of_typer(error):
+        yield f"noise: {next(line for line in error.splitlines() if NOISE.search(line))[:200]}"
+    if case.damage == "nothing" and code not in (0, 3):
+        usual = ("switch", "forget", "index")  # there is no second model and too little to index
+        if not any(word in case.words for word in usual):
+            yield f"a valid input ended with {code}: {error.strip()[-200:]}"
+    told = [line for line in error.splitlines() if line.startswith("reid: ")]
+    if code in (1, 2) and "verify" not in case.words and not _of_typer(error) and len(told) != 1:
+        yield f"{len(told)} lines for people"
+    if any(len(line) > 1500 for line in told):
+        yield "a line of a page's length"
+    allowed = case.command.writes if code in (0, 3) else ()
+    # An option that names an output may name another one.
+    named = [word.rstrip("/").partition("=")[0] for word in case.words if code in (0, 3)]
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name) and not any(Path(name).is_relative_to(one) for one in allowed if one):
+            if name not in before and any(Path(name).is_relative_to(one) or Path(one).is_relative_to(name) for one in named if one):
+                continue
+            yield f"{'changed' if name in before and name in after else 'left' if name in after else 'removed'}: {name[-80:]}"
+    people = [one for one in case.command.writes if one not in ("m.prom", "data", "galleries", "reports", "new", "out")]
+    for name, (mode, _) in after.items():
+        is_new = name not in before and any(Path(name).is_relative_to(one) for one in people)
+        if is_new and mode & 0o077 and not name.endswith("score.json"):
+            yield f"others may read {name[-80:]}"
+
+
+def _of_typer(error: str) -> bool:
+    """Whether it is the command line's own complaint about its words."""
+    return "Usage:" in error or "requires an argument" in error
+
+
+def run_case(case: Case, folder: Path) -> tuple[int | None, str]:
+    """Run a case in this process; returns the exit code and what was written on standard error."""
+    for name, value in case.environment.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    os.chdir(folder)
+    os.umask(0)
+    with tempfile.TemporaryFile() as told, open(os.devnull, "wb") as nowhere:
+        kept = os.dup(1), os.dup(2)
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(told.fileno(), 2)
+        try:
+            code: int | None = _call(case)
+        except BaseException:  # noqa: BLE001 - it is what is looked for
+            traceback.print_exc()
+            code = None
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+        told.seek(0)
+        return code, told.read().decode("utf-8", "replace")
+
+
+def _call(case: Case) -> int:
+    from importlib import import_module
+
+    from pipelines.cli import main
+    from pipelines.console import run_stage
+
+    sys.argv = ["reid", *case.words]
+    try:
+        if case.command.stage:
+            run_stage(import_module(f"pipelines.{case.command.stage}").main)
+        else:
+            main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def _work(template: str, seeds: list[int], out: Connection) -> None:
+    """In a forked process: work through seeds, telling of each when it begins and what came of it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    clean = dict(os.environ)
+    for seed in seeds:
+        scratch = Path(tempfile.mkdtemp(prefix="fuzz-", dir=Path(template).parent))
+        folder = scratch / "place"
+        shutil.copytree(template, folder, symlinks=True)
+        _move_job(folder)
+        os.environ.clear()
+        os.environ.update(clean | {"XDG_CACHE_HOME": str(Path(template).parent / "cache")})
+        tempfile.tempdir = None
+        case = make_case(seed, folder)
+        what = f"{case.command.name} | {case.damage[:160]} | {' '.join(case.words)[:200]}"
+        out.send(("begin", seed, what))
+        before = snapshot(folder)
+        code, error = run_case(case, folder)
+        os.chdir("/")
+        found = tuple(faults(case, code, error, before, snapshot(folder)))
+        out.send(("done", seed, Outcome(seed, what, code, found, error[-4000:] if found else "")))
+        shutil.rmtree(scratch, ignore_errors=True)
+    out.send(("end", 0, None))
+
+
+def _move_job(folder: Path) -> None:
+    """The finished job becomes that of the copied job file: a job is known by the absolute paths in it."""
+    from serving.job import load_job
+
+    record = json.loads((folder / "found" / "job.json").read_text())
+    (folder / "found" / "job.json").write_text(json.dumps(record | {"job_key": load_job(folder / "job.yaml").key()}))
+
+
+def run_many(seeds: list[int], template: Path, workers: int = 2) -> Iterator[Outcome]:
+    """Work through seeds in forked processes; one that hangs or dies is an outcome of its seed, and the others go on."""
+    context = get_context("fork")
+    waiting = [seeds[start : start + 50] for start in range(0, len(seeds), 50)][::-1]
+    running: dict[Connection, list[Any]] = {}  # process, its seeds left, seed and time of the one under way, what it is
+    while waiting or running:
+        while waiting and len(running) < workers:
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(str(template), waiting[-1], theirs))
+            process.start()
+            theirs.close()
+            running[ours] = [process, waiting.pop(), None, time.monotonic(), "", time.monotonic()]
+        for pipe in wait(list(running), timeout=1.0):
+            assert isinstance(pipe, Connection)
+            state = running[pipe]
+            try:
+                kind, seed, value = pipe.recv()
+            except EOFError:
+                yield from _ended(running.pop(pipe), waiting, "the process died")
+                continue
+            if kind == "begin":
+                state[2:5] = [seed, time.monotonic(), value]
+            elif kind == "done":
+                state[1] = state[1][state[1].index(seed) + 1 :]
+                state[2] = None
+                yield value
+            else:
+                state[0].join()
+                del running[pipe]
+        for pipe, state in list(running.items()):
+            if state[2] is not None and time.monotonic() - state[3] > HANG_S:
+                state[0].kill()
+                yield from _ended(running.pop(pipe), waiting, f"hung for {HANG_S:.0f} s")
+
+
+def _ended(state: list[Any], waiting: list[list[int]], how: str) -> Iterator[Outcome]:
+    process, seeds, seed, _, what, _ = state
+    process.join()
+    if seed is not None:
+        yield Outcome(seed, what, process.exitcode, (f"{how} ({process.exitcode})",))
+        seeds = seeds[seeds.index(seed) + 1 :]
+    if seeds:
+        waiting.append(seeds)
+
+
+def load_everything() -> None:
+    """Import what commands import when they run, before the processes are forked."""
+    import onnxruntime  # noqa: F401
+
+    import serving.crops
+    import serving.gallery_compact
+    import serving.gallery_models
+    import serving.promoting
+    import serving.report
+    import serving.scoring
+    import serving.worker  # noqa: F401
+
+
+def make_template(folder: Path) -> Path:
+    """The valid folder, made in a process of its own: libraries whose threads have worked here could not be forked."""
+    process = get_context("fork").Process(target=make_place, args=(folder,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError("the valid folder could not be made")
+    return folder
+
+
+def main() -> None:
+    """Print every fault, and the kinds of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    chosen = parser.parse_args()
+    began, kinds, codes = time.monotonic(), Counter[str](), Counter[int | None]()
+    with tempfile.TemporaryDirectory(prefix="reid-fuzz-") as folder:
+        os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
+        load_everything()
+        template = make_template(Path(folder) / "template")
+        for outcome in run_many(list(range(chosen.seed, chosen.seed + chosen.count)), template, chosen.workers):
+            codes[outcome.code] += 1
+            for fault in outcome.faults:
+                kinds[re.sub(r"[\d.]+|'[^']*'|/\S+", "#", fault)[:100]] += 1
+            if outcome.faults:
+                print(json.dumps({"seed": outcome.seed, "what": outcome.what, "code": outcome.code, "faults": outcome.faults}), flush=True)
+                if chosen.count == 1:
+                    print(outcome.output)
+    for kind, count in kinds.most_common():
+        print(f"{count:6} {kind}")
+    print(f"{sum(codes.values())} inputs in {time.monotonic() - began:.0f} s, exit codes {dict(codes)}, {sum(kinds.values())} faults")
+    sys.exit(1 if kinds else 0)
+
+
+if __name__ == "__main__":
+    main()
