@@ -47,10 +47,16 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 @app.command()
 def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("params.yaml")) -> None:
     """Check a params.yaml and say what is wrong with it."""
-    from reid.config import load_params
+    from reid.config import OBJECTIVES, load_params
 
-    load_params(path)
+    trained = load_params(path).objectives
     typer.echo(f"{path} is valid")
+    missing = [name for name in OBJECTIVES if name not in trained]
+    if missing:
+        typer.echo(
+            f"objectives: {', '.join(trained)} alone; dvc.yaml trains {', '.join(missing)} as well: take that out of its foreach and of "
+            "the deps of select and evaluate, or run python -m pipelines.train NAME, then pipelines.select and what follows"
+        )
 
 
 @models_app.command()

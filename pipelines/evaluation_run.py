@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 
 from pipelines.console import progress_bar, say, working
 from pipelines.evaluation_page import draw_curves, draw_images, write_evaluation
-from pipelines.judging import Judgement, Side, judge
+from pipelines.judging import Judgement, Side, judge, one_camera_apart
 from pipelines.judging_more import More, judge_more
 from reid.card import ModelCard
 from reid.data.catalog import DISTRACTOR, read_catalog, readable
 from reid.data.datasets.folder import scan_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
+from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_directory, read_json, write_json
 from reid.parquet import read_parquet
 
@@ -65,6 +66,7 @@ class Evaluation:
             "ranking": judged.report.summary(),
             **({} if judged.across is None else {"other_cameras_only": judged.across.summary()}),
             "verification": judged.verification.summary(),
+            "within_camera": self.query.within_camera,
             **self.extra.summary(),
             "intervals": {figure: asdict(interval) for figure, interval in judged.intervals.items()},
             "cameras": {f"{ours}->{theirs}": one.summary() for (ours, theirs), one in judged.by_cameras.items()},
@@ -119,7 +121,7 @@ def choose_images(
         if not rows.any():
             raise ReidError(f"no {name} image is among the {len(paths)} images: check the splits and the cameras asked for")
     seen = np.unique(cameras[query | gallery])
-    if len(seen) == 1:  # known before the long work begins
+    if len(seen) == 1 and (query & gallery).any():  # known before the long work begins
         raise ReidError(f"no query can have a match because every image is from camera {seen[0]}: ask for another camera")
     return Images(root, paths, identities, cameras, query, gallery)
 
@@ -139,6 +141,9 @@ def run_evaluation(
     if embedder.chosen:
         say(embedder.chosen)
     query, gallery, unreadable = _embed(embedder, images, threads)
+    query, gallery = one_camera_apart(query, gallery)
+    if query.within_camera:
+        say(WITHIN_CAMERA)
     with working("judging"):
         reranked = k_reciprocal(query.embeddings, gallery.embeddings) if rerank else None
         judged = judge(query, gallery, bootstrap=bootstrap, seed=seed, reranked=reranked)
@@ -182,6 +187,8 @@ def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8)
         f"Model {result.card.name} ({result.card.fingerprint}). {len(result.query):,} queries in a gallery of {len(result.gallery):,} "
         f"images, ranked by {result.judged.report.metric}; {result.judged.report.skipped_queries:,} queries without a match were skipped."
     )
+    if result.query.within_camera:
+        summary += f" {WITHIN_CAMERA[0].upper()}{WITHIN_CAMERA[1:]}."
     with atomic_directory(out, private=True) as folder, tempfile.TemporaryDirectory() as drawings:
         place = Path(drawings)
         pictures = draw_curves(result.card.name, result.judged, result.extra, place)

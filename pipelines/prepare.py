@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.prospects import prospects
 from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
 from reid.data.checks import inspect
@@ -135,9 +136,12 @@ def main() -> None:
 
     from pipelines.data_page import used_notes, write_data_page
 
-    notes = used_notes(source.notes, params.data.blur_heads, source.left_out)
+    expected = prospects(params, catalog)
+    notes = used_notes([*source.notes, *expected], params.data.blur_heads, source.left_out)
     write_data_page(data / "data_report.html", catalog, done.problems, done.images_in, notes)
     say(", ".join(f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()))
+    for line in expected:
+        say(line)
     if left_out:
         first = next(problem for problem in done.problems if problem.images_out)
         say(f"{left_out} of {done.images_in} images are left out, the first: {first.what} ({first.kind}); all in data/data_report.html")

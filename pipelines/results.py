@@ -12,7 +12,8 @@ from reid.files import read_json
 
 def objectives_table(metrics: dict[str, Any], selection: dict[str, Any]) -> Table:
     """Test figures of each objective and of the untrained network."""
-    table = Table(title="People never trained on, one camera against the others")
+    where = "within the camera" if metrics.get("within_camera") else "one camera against the others"
+    table = Table(title=f"People never trained on, {where}")
     for column in ("objective", "rank-1", "rank-5", "mAP", "mINP", "validation mAP"):
         table.add_column(column, justify="left" if column == "objective" else "right")
     scores = selection.get("val_mean_ap", {})

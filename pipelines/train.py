@@ -158,9 +158,12 @@ def main() -> None:
     objective = sys.argv[1] if len(sys.argv) == 2 else ""
     if objective not in OBJECTIVES:
         raise UsageError(f"objective is {objective!r}: choose one of {', '.join(OBJECTIVES)}")
+    params = load_params()
+    if objective not in params.objectives:
+        raise UsageError(f"params.yaml has no section objectives.{objective}: add it, or train {', '.join(params.objectives)}")
     # Ge 2018, section 4.3: the hierarchical loss starts from a model trained with the plain triplet loss.
     start = existing("models/batch_hard/model.safetensors", "the model to start from") if objective == "hierarchical" else None
-    train_objective(load_params(), objective, Path("data/catalog.parquet"), start, Path("models") / objective, Path("reports/train"))
+    train_objective(params, objective, Path("data/catalog.parquet"), start, Path("models") / objective, Path("reports/train"))
 
 
 if __name__ == "__main__":

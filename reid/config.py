@@ -6,7 +6,7 @@ An unknown or missing key is an error that names the key, its section and the fi
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.errors import UsageError
@@ -190,6 +190,15 @@ class Params(Section):
     enroll: EnrollParams
     match: MatchParams
 
+    @field_validator("objectives")
+    @classmethod
+    def _can_be_trained(cls, value: dict[str, ObjectiveParams]) -> dict[str, ObjectiveParams]:
+        if not value:
+            raise ValueError(f"name at least one of {', '.join(OBJECTIVES)}")
+        if "hierarchical" in value and "batch_hard" not in value:
+            raise ValueError("hierarchical starts from the model of batch_hard, which is missing: add it")
+        return value
+
 
 def settings_of(params: Params, objective: str) -> TrainParams:
     """How an objective is trained: as the section train says, but for what the objective sets itself."""
@@ -209,7 +218,7 @@ def parse_params(value: object, where: str = "params.yaml") -> Params:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
         reason = {"extra_forbidden": "unknown key, remove it or correct its spelling", "missing": "missing key, add it"}
-        raise UsageError(f"{where}: {key}: {reason.get(first['type'], first['msg'])}") from error
+        raise UsageError(f"{where}: {key}: {reason.get(first['type'], first['msg'].removeprefix('Value error, '))}") from error
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +121,39 @@ def test_a_catalog_does_as_well(place: Path, tmp_path: Path, run) -> None:  # ty
     assert by_catalog["ranking"] == by_folder["ranking"]
     narrowed = json.loads(run(*words, "--gallery-cameras", "2")[1])
     assert narrowed["counts"]["gallery"] == by_catalog["counts"]["gallery"] / 2
+
+
+def test_a_catalog_of_one_camera_is_judged_within_it(place: Path, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    rows = []
+    for number, path in enumerate(sorted((place / "images").iterdir())):  # six images a person, now all of camera 1
+        split = "query" if number % 6 == 0 else "gallery"
+        row: dict[str, object] = {"path": str(path), "identity": path.name[:3], "camera": "1", "split": split}
+        rows.append(row | {"width": WIDTH, "height": HEIGHT, "sha256": "0"})
+    write_catalog(rows, tmp_path / "catalog.parquet")
+    words = ["--catalog", tmp_path / "catalog.parquet", "--out", tmp_path / "out", "--bootstrap", 20, "--json"]
+    code, out, err = run("evaluate", "--model", place / "model", *words)
+    assert code == 0
+    assert "figures are within the camera" in err
+    metrics = json.loads(out)
+    assert metrics["within_camera"] is True
+    assert "other_cameras_only" not in metrics and metrics["cameras"] == {}
+    assert metrics["ranking"]["valid_queries"] == PEOPLE
+    assert metrics["counts"]["gallery"] == PEOPLE * 4, "the image beside each query is left out"
+    page = (tmp_path / "out/evaluation.html").read_text()
+    assert "neighbours in time left out" in page and "From camera to camera" not in page
+
+
+def test_names_of_any_encoding_and_names_without_a_match(place: Path, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(place / "images", tmp_path / "images")
+    (tmp_path / "images/p00_c1_0.png").rename(tmp_path / "images" / os.fsdecode(b"p00_c1_\xe9.png"))
+    (tmp_path / "images/p00_c1_1.png").rename(tmp_path / "images/P00_c1_1.png")
+    words = folder_words(place)
+    words[words.index("--root") + 1] = tmp_path / "images"
+    code, _, err = run(*words, "--out", tmp_path / "out")
+    assert code == 0
+    assert f"1 of {PEOPLE * CAMERAS * SHOTS} images do not match the pattern, the first: " in err
+    names = pq.read_table(tmp_path / "out/queries.parquet")["path"].to_pylist()
+    assert str(tmp_path / "images") + "/p00_c1_\\xe9.png" in names
 
 
 def test_reranking_changes_the_ranking_alone(place: Path, run) -> None:  # type: ignore[no-untyped-def]

@@ -1,3 +1,4 @@
+import os
 import signal
 import stat
 import subprocess
@@ -131,3 +132,12 @@ def test_images_are_collected_from_files_and_folders_once_each(tmp_path: Path) -
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no image inside"):
         collect_images([tmp_path / "empty"])
+
+
+def test_a_name_that_is_not_utf8_is_one_line_before_the_work(tmp_path: Path, embedder: Embedder) -> None:
+    paths = write_images(tmp_path / "images", 3)
+    foreign = paths[1].rename(paths[1].with_name(os.fsdecode(b"caf\xe9.png")))
+    with pytest.raises(ReidError, match=r"^1 of 3 file names are not UTF-8, the first: .*caf\\xe9\.png; .*rename them") as caught:
+        embed_to_file(embedder, [paths[0], foreign, paths[2]], tmp_path / "rows.parquet")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir() if "rows" in path.name] == []

@@ -12,6 +12,7 @@ from PIL import Image
 from reid.config import PolicyParams
 from reid.data.catalog import Record
 from reid.data.checks import inspect
+from reid.data.datasets.files import Stray
 from reid.data.findings import KINDS, Policy
 from reid.data.near_duplicates import near_duplicates
 from reid.data.store import load_images
@@ -191,10 +192,10 @@ def test_the_set_as_a_whole(tmp_path: Path) -> None:
 def test_sets_whose_queries_cannot_match(tmp_path: Path) -> None:
     stop = KEEP | {"one_camera": "stop", "no_match": "stop"}
     one = files(tmp_path, [("a", "1", "query"), ("a", "1", "gallery"), ("b", "1", "train"), ("b", "1", "train")])
-    with pytest.raises(ReidError, match="no query will have a match, because every image is from camera 1"):
+    with pytest.raises(ReidError, match="every image is from camera 1, so that figures are within the camera"):
         inspect(one, tmp_path, stop)
     apart = files(tmp_path, [("a", "1", "query"), ("a", "1", "gallery"), ("b", "2", "query"), ("b", "2", "gallery")])
-    with pytest.raises(ReidError, match="none of the 2 queries will have a match"):
+    with pytest.raises(ReidError, match="nobody among the 2 queries is in the gallery from another camera"):
         inspect(apart, tmp_path, stop)
     fine = files(tmp_path, [("a", "1", "query"), ("a", "2", "gallery"), ("b", "2", "query")])
     assert {p.kind for p in inspect(fine, tmp_path, stop).problems} == {"single_image"}
@@ -227,3 +228,36 @@ def test_each_kind_has_its_policy_in_the_parameters() -> None:
     assert set(PolicyParams.model_fields) == set(KINDS)
     for kind, field in PolicyParams.model_fields.items():
         assert set(get_args(field.annotation)) == set(KINDS[kind].choices)
+
+
+@pytest.mark.parametrize("split", ["train", "query", "gallery"])
+def test_junk_and_distractors_mean_the_same_in_every_reader(split: str, tmp_path: Path) -> None:
+    """Case 21: -1 is left out and counted, 0000 is in the gallery and trains nobody."""
+    for seed in range(6):
+        (tmp_path / f"{seed}.png").write_bytes(png(person(seed)))
+    identities = ("-1", "-1", "0000", "0000", "0001", "0001")
+    records = [Record(tmp_path / f"{n}.png", who, str(n % 2), split) for n, who in enumerate(identities)]
+    done = inspect(records, tmp_path, KEEP)
+    kept = {(row["identity"], row["split"]) for row in done.rows}
+    assert kept == {("0000", "gallery"), ("0001", split)}
+    assert [problem.kind for problem in done.problems if problem.images_out] == ["junk", "junk"]
+    assert done.images_in == 6 == len(done.rows) + sum(problem.images_out for problem in done.problems)
+    said = next(problem for problem in done.problems if problem.kind == "distractor")
+    assert said.detail.startswith("2 images")
+    without = inspect(records, tmp_path, KEEP | {"distractor": "leave_out"})
+    assert {row["identity"] for row in without.rows} == {"0001"}
+    assert without.images_in == 6 == len(without.rows) + sum(problem.images_out for problem in without.problems)
+
+
+def test_files_that_are_no_records_are_counted_and_can_stop(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(person(0)))
+    strays = [Stray("unmatched", tmp_path / "x.jpg", "the pattern is y"), Stray("by_system", tmp_path / "._a.png", "macOS")]
+    records = [Record(tmp_path / "a.png", "a", "1", "train")]
+    done = inspect(records, tmp_path, KEEP, strays=strays)
+    assert done.images_in == 3
+    assert [(one.kind, one.policy, one.images_out) for one in done.problems[:2]] == [
+        ("unmatched", "leave_out", 1),
+        ("by_system", "leave_out", 1),
+    ]
+    with pytest.raises(ReidError, match=r"x\.jpg: the pattern is y; .*data\.policies\.unmatched to leave_out"):
+        inspect(records, tmp_path, KEEP | {"unmatched": "stop"}, strays=strays)

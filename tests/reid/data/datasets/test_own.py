@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reid.data.datasets import cut_footage, read_folder, read_lfw_pairs, read_table
+from reid.data.datasets.footage import find_sequences
 from reid.errors import ReidError, UsageError
 from tests.reid.data.datasets.miniatures import lfw, touch
 
@@ -168,3 +169,29 @@ def test_footage_errors(tmp_path: Path, truth: str, message: str) -> None:
     with pytest.raises(ReidError, match=message):
         cut_footage(tmp_path / "in", tmp_path / "crops", **OPTIONS)
     assert not (tmp_path / "crops").exists()
+
+
+def test_mot17s_three_copies_are_one_sequence(tmp_path: Path) -> None:
+    truth = "1,7,30,20,10,30,1,1,0.9\n"
+    for copy in ("DPM", "FRCNN", "SDP"):
+        sequence(tmp_path / f"in/MOT17-02-{copy}", truth)
+    sequence(tmp_path / "in/MOT17-04-SDP", truth)
+    cut = cut_footage(tmp_path / "in", tmp_path / "crops", **OPTIONS)
+    assert [(r.path.name, r.identity, r.camera) for r in cut.records] == [
+        ("MOT17-02_0007_000001.jpg", "MOT17-02_0007", "MOT17-02"),
+        ("MOT17-04_0007_000001.jpg", "MOT17-04_0007", "MOT17-04"),
+    ]
+    assert cut.copies == {"MOT17-02": 2}
+    (tmp_path / "in/MOT17-02-SDP/gt/gt.txt").write_text("1,8,30,20,10,30,1,1,0.9\n")
+    names = [one.name for one in find_sequences(tmp_path / "in")]
+    assert names == ["MOT17-02", "MOT17-02-SDP", "MOT17-04"], "another truth is another sequence"
+
+
+def test_sequences_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    sequence(tmp_path / "in/monday/hall", "1,7,30,20,10,30,1,1,0.9\n")
+    sequence(tmp_path / "in/tuesday/hall", "1,7,30,20,10,30,1,1,0.9\n")
+    sequence(tmp_path / "disk/yard", "1,7,30,20,10,30,1,1,0.9\n")
+    (tmp_path / "in/linked").symlink_to(tmp_path / "disk")
+    cut = cut_footage(tmp_path / "in", tmp_path / "crops", **OPTIONS)
+    assert [r.camera for r in cut.records] == ["monday_hall", "tuesday_hall", "yard"]
+    assert len({r.path for r in cut.records}) == 3
