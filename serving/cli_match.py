@@ -5,7 +5,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -76,7 +76,7 @@ class StoppedError(ReidError):
 def score(
     folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
     truth: Annotated[list[str], typer.Option("--truth", help="MOTChallenge truth; camera=FILE when the job has several cameras.")],
-    frames: Annotated[str | None, typer.Option(help="Score only these frames, as FIRST-LAST.")] = None,
+    frames: Annotated[str | None, typer.Option(help="Score only these frames, as FIRST-LAST; those of the job where not given.")] = None,
     people: Annotated[Path | None, typer.Option(help="Who truth ids are, where they are of tracks: lines 'id,person'.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -95,10 +95,15 @@ def score(
         typer.echo(json.dumps(value, sort_keys=True))
         return
     for name, row in [*value["cameras"].items(), *([("all", value["total"])] if len(value["cameras"]) > 1 else [])]:
-        typer.echo(
-            f"{name}: HOTA {row['hota']:.3f}, IDF1 {row['idf1']:.3f}, MOTA {row['mota']:.3f}; sightings named rightly "
-            f"{row['named_right']:.3f}, wrongly {row['named_wrong']:.3f}, unknown {row['named_unknown']:.3f}"
-        )
+        typer.echo(f"{name}: HOTA {row['hota']:.3f}, IDF1 {row['idf1']:.3f}, MOTA {row['mota']:.3f}; {_names_in_words(row)}")
+
+
+def _names_in_words(row: dict[str, Any]) -> str:
+    counts = row["naming"]
+    if not counts["named"]:  # a share of those rightly called unknown would read as a share of right names
+        return f"nobody is named: {counts['right']} sightings of people not enrolled, {counts['unknown']} of enrolled ones"
+    shares = [f"{row[key]:.3f}" for key in ("named_right", "named_wrong", "named_unknown")]
+    return f"sightings named rightly {shares[0]}, wrongly {shares[1]}, unknown {shares[2]}"
 
 
 def report(folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")]) -> None:

@@ -38,6 +38,7 @@ class _Named(_Part):
 
 class _Camera(_Part):
     id: str
+    frames: tuple[int, int] | None = None
 
 
 class _Job(_Part):

@@ -1,7 +1,7 @@
 """How right the names of sightings are, against the identities of true boxes."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ class Naming:
     wrong: int
     unknown: int  # somebody enrolled, called unknown
     no_truth: int
+    named: int = field(default=0, compare=False)  # sightings of true people that have a name at all
 
     @property
     def sightings(self) -> int:
@@ -84,7 +85,8 @@ def name_sightings(true: dict[int, str | None], named: dict[int, str], enrolled:
             counts["unknown" if who in known else "right"] += 1
         else:
             counts["right" if plain(name) == who else "wrong"] += 1
-    return Naming(counts["right"], counts["wrong"], counts["unknown"], counts["no_truth"])
+            counts["named"] += 1
+    return Naming(*(counts[key] for key in ("right", "wrong", "unknown", "no_truth", "named")))
 
 
 def read_people(path: Path | str) -> dict[str, str]:

@@ -62,7 +62,7 @@ def score_job(
     Args:
         folder: what ``reid match`` wrote.
         truth: MOTChallenge truth of each camera to score; the key ``""`` stands for the only camera of the job.
-        frames: first and last frame to score, both included; the whole truth when None.
+        frames: first and last frame to score, both included; None: those that the job looked at.
         people: who a truth id is, where that is not its own name. MOTChallenge ids are often of *tracks*: somebody who leaves and
             comes back has a new one. Tracking metrics are of the ids as they stand; names are compared with people.
 
@@ -77,13 +77,14 @@ def score_job(
     raw: dict[str, dict[str, Any]] = {}
     namings: dict[str, Naming] = {}
     waits: dict[str, list[float]] = {}
-    fps = _fps(folder)
+    fps, looked_at = _fps(folder), _frames(folder)
     for name, path in truth.items():
         camera = _resolve(name, cameras, folder)
-        table = _within(read_mot(path), frames)
+        scored = frames or looked_at.get(camera)
+        table = _within(read_mot(path), scored)
         if not len(table):
             raise ReidError(f"truth {path} has no box in the frames to score: check --frames")
-        found = _tracked(boxes, camera, frames)
+        found = _tracked(boxes, camera, scored)
         raw[camera] = _metrics(table, found)
         names = {row["tracklet"]: row["identity"] for row in sightings.to_pylist() if row["camera"] == camera}
         true = true_identities(table, found, people or {})
@@ -95,6 +96,12 @@ def score_job(
 
 def _cameras(folder: Path) -> list[str]:
     return [camera["id"] for camera in read_record(folder, ScoredRecord)["job"]["cameras"]]
+
+
+def _frames(folder: Path) -> dict[str, tuple[int, int]]:
+    """First and last frame of the cameras that the job looked at in part."""
+    cameras = read_record(folder, ScoredRecord)["job"]["cameras"]
+    return {camera["id"]: tuple(camera["frames"]) for camera in cameras if camera.get("frames")}
 
 
 def _fps(folder: Path) -> dict[str, float]:
@@ -181,7 +188,7 @@ def _aggregate(raw: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _sum(namings: list[Naming]) -> Naming:
-    return Naming(*(sum(getattr(one, name) for one in namings) for name in ("right", "wrong", "unknown", "no_truth")))
+    return Naming(*(sum(getattr(one, name) for one in namings) for name in ("right", "wrong", "unknown", "no_truth", "named")))
 
 
 def _camera_score(value: dict[str, Any], naming: Naming, waits: list[float]) -> CameraScore:

@@ -4,7 +4,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from pipelines.cli import app
 from reid.errors import ReidError, UsageError
 from serving.naming import Naming, name_sightings, read_people, true_identities
 from serving.outputs import DETECTIONS, SIGHTINGS
@@ -136,3 +138,30 @@ def test_who_is_who_is_read_line_by_line(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_output(tmp_path: Path, truth: Path) -> None:
     with pytest.raises(UsageError, match=r"job output .*detections\.parquet does not exist"):
         score_job(tmp_path, {"": truth})
+
+
+def test_a_job_over_some_frames_is_scored_on_those(tmp_path: Path, truth: Path) -> None:
+    """Truth of the whole clip beside a job that looked at a third of it: nothing is missed in what it looked at."""
+    tracks = {1: (WALKS[0], "0001", range(20, 41)), 2: (WALKS[1], "0002", range(20, 41))}
+    folder = output(tmp_path / "out", "c1", tracks, ["0001", "0002"], ["c1"])
+    record = json.loads((folder / "job.json").read_text())
+    whole = score_job(folder, {"": truth}).total
+    record["job"]["cameras"][0]["frames"] = [20, 40]
+    (folder / "job.json").write_text(json.dumps(record))
+    part = score_job(folder, {"": truth}).total
+    assert part.hota == part.idf1 == part.recall == pytest.approx(1)
+    assert whole.hota < 0.8
+    assert score_job(folder, {"": truth}, (1, 60)).total.hota == pytest.approx(whole.hota), "what is asked for counts"
+
+
+def test_right_names_are_not_claimed_where_nobody_is_named(tmp_path: Path, truth: Path) -> None:
+    tracks = {1: (WALKS[0], "unknown", range(1, 41)), 2: (WALKS[1], "unknown", range(11, 51))}
+    for enrolled, words in (
+        ([], "2 sightings of people not enrolled, 0 of enrolled ones"),
+        (["0001"], "1 sightings of people not enrolled, 1 of"),
+    ):
+        folder = output(tmp_path / f"out{len(enrolled)}", "c1", tracks, enrolled, ["c1"])
+        said = CliRunner().invoke(app, ["score", str(folder), "--truth", str(truth)])
+        assert said.exit_code == 0, said.output
+        assert f"nobody is named: {words}" in said.output
+        assert "rightly" not in said.output
