@@ -18,6 +18,7 @@ class CameraRun:
     camera: Camera
     footage: Footage | None = None
     segments: list[Segment] = field(default_factory=list)
+    warm_up: int = 0  # frames that its detector sees before those of a segment
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what was decided about its footage
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by segment name

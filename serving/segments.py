@@ -25,7 +25,7 @@ from serving.segment_tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.tracking import Tracklet, TrackletBuilder
 from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
-__all__ = ["EMBED_BATCH", "OVERLAP_S", "Segment", "SegmentResult", "Work", "frames_of", "plan_segments", "process_segment"]
+__all__ = ["EMBED_BATCH", "OVERLAP_S", "Segment", "SegmentResult", "Work", "frames_of", "needed", "plan_segments", "process_segment"]
 
 OVERLAP_S = 2.0
 EMBED_BATCH = 32
@@ -100,8 +100,7 @@ def process_segment(
     """
     owned = range(segment.first, segment.last + 1, camera.step) if segment.last is not None and not footage.live else None
     work = Work(segment, embedder, builder.activation, owned)
-    first = max(1, segment.begin - detector.warm_up * camera.step)
-    first += (segment.begin - first) % camera.step
+    first = _first_read(segment, camera, detector.warm_up)
     frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
     for group, found in detect_in_order(frames, detector, camera.region, queue_length(footage), work.seconds):
         with work.timed("tracking"):
@@ -118,6 +117,16 @@ def process_segment(
     with work.timed("embedding"):
         work.embed(1)
     return work.result()
+
+
+def _first_read(segment: Segment, camera: Camera, warm_up: int) -> int:
+    first = max(1, segment.begin - warm_up * camera.step)
+    return first + (segment.begin - first) % camera.step
+
+
+def needed(segment: Segment, camera: Camera, footage: Footage, warm_up: int) -> Footage:
+    """The part of a camera's footage that a segment is made from, with a detector that sees ``warm_up`` frames before it."""
+    return footage if segment.last is None else footage.part(_first_read(segment, camera, warm_up), segment.last)
 
 
 class Work:

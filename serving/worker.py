@@ -27,7 +27,7 @@ from serving.rescoring import open_pair_scorer
 from serving.runs import CameraRun, problem_lines
 from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
-from serving.segments import frames_of, plan_segments
+from serving.segments import frames_of, needed, plan_segments
 from serving.stranger_file import read_earlier
 from serving.tables import JOB_NAME
 from serving.tracking import SPARSE_S
@@ -94,9 +94,10 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     gallery.index()  # all of it is read now: what is wrong in it is said before the work, not after it
     scorer = open_pair_scorer(job.model) if job.rescore else None
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
-    for camera in job.cameras:
-        build_detector(job.detector, camera, job.threads)
+    warm_up = [build_detector(job.detector, camera, job.threads).warm_up for camera in job.cameras]
     runs = [_prepare(camera, job, execution.segment_s) for camera in job.cameras]
+    for run, frames in zip(runs, warm_up, strict=True):
+        run.warm_up = frames
     if all(run.footage is None for run in runs):
         problems = problem_lines(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
@@ -267,7 +268,7 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
         progress.start(run.camera.id, run.total)
         for segment in run.segments:
             if not (work / segment.name).is_dir():
-                tasks.append(SegmentTask(job, run.camera, run.footage, segment, threads))
+                tasks.append(SegmentTask(job, run.camera, needed(segment, run.camera, run.footage, run.warm_up), segment, threads))
                 left[run.camera.id] += 1
                 continue
             _advance(progress, run.camera.id, frames_of(segment, run.camera, run.footage))

@@ -119,7 +119,7 @@ def _row(files: Sequence[_File], where: str) -> Footage:
             if double == len(index.times_s):
                 continue
             own_s += float(index.times_s[double])
-            index = index.without(double)
+            index = index.part(double)
         start_s = max(own_s, end_s)
         gaps_s += [start_s - end_s] if clips and start_s - end_s > _GAP_S else []
         clips.append(Clip(file.source, number, start_s, index))

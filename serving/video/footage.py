@@ -1,7 +1,7 @@
 """What a camera recorded, as one numbered row of frames over all its files, and reading any range of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import av
@@ -69,6 +69,12 @@ class Clip:
         """How many frames there are; 0 for a stream."""
         return 0 if self.index is None else len(self.index.times_s)
 
+    def part(self, first: int, last: int) -> "Clip":
+        """The frames numbered ``first`` to ``last`` alone, as far as they are in this file."""
+        assert self.index is not None
+        low, high = max(first - self.first_number, 0), min(last - self.first_number, self.frames - 1)
+        return Clip(self.source, self.first_number + low, self.start_s + float(self.index.times_s[low]), self.index.part(low, high))
+
 
 @dataclass(frozen=True)
 class Footage:
@@ -94,6 +100,11 @@ class Footage:
     def frames(self) -> int:
         """How many frames there are; 0 for a stream."""
         return sum(clip.frames for clip in self.clips)
+
+    def part(self, first: int, last: int) -> "Footage":
+        """The frames numbered ``first`` to ``last`` alone, under the same numbers: what a worker is sent."""
+        clips = (clip for clip in self.clips if clip.first_number <= last and first < clip.first_number + clip.frames)
+        return replace(self, clips=tuple(clip.part(first, last) for clip in clips), problems=(), notes=())
 
     @property
     def missing(self) -> list[str]:

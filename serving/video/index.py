@@ -28,6 +28,7 @@ _TIMED = {"mov", "matroska", "mpegts", "flv", "nut", "mxf", "ogg", "wtv"}
 _TELLS_LENGTH = {"matroska", "flv", "mxf"}  # in seconds, not in frames
 # Codecs whose key frames are flagged rightly, by a parser or because each frame is one.
 _FLAGGED = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1", "libdav1d", "ffv1", "png", "cfhd"}
+_KEYS_BEFORE = 16  # kept of what lies before a part of an index, for seeks that end up too early
 _CUT_S = 1.0  # shorter by less is rounding
 
 
@@ -43,6 +44,10 @@ class Keys:
     position: Ints
     size: Ints
     clock: Ints
+
+    def part(self, begin: int, end: int) -> "Keys":
+        """Those number ``begin`` to ``end``, which is not included."""
+        return Keys(*(values[begin:end] for values in (self.place, self.frame, self.position, self.size, self.clock)))
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,14 @@ class Index:
     problem: str = ""
     notes: tuple[str, ...] = ()
 
-    def without(self, frames: int) -> "Index":
-        """The index from the frame number ``frames`` (from 0) on, whose time is then 0."""
-        keys = replace(self.keys, frame=np.maximum(self.keys.frame - frames, 0))
-        times_s = self.times_s[frames:]
-        return replace(self, times_s=times_s - (times_s[0] if len(times_s) else 0.0), place=self.place[frames:], keys=keys)
+    def part(self, first: int, last: int | None = None) -> "Index":
+        """The index of frames ``first`` to ``last`` alone, both included, from 0; the time of the first is then 0."""
+        end = len(self.times_s) if last is None else last + 1
+        times_s, place = self.times_s[first:end], self.place[first:end]
+        begin = max(0, int(np.searchsorted(self.keys.frame, first, side="right")) - _KEYS_BEFORE)
+        until = max(begin + 1, int(np.searchsorted(self.keys.place, place.max() if len(place) else 0, side="right")))
+        keys = self.keys.part(begin, until)
+        return replace(self, times_s=times_s - times_s[:1], place=place, keys=replace(keys, frame=np.maximum(keys.frame - first, 0)))
 
 
 @dataclass

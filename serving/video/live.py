@@ -110,7 +110,7 @@ def live_frames(source: str, pulse: Pulse, fps: float) -> Iterator[tuple[float, 
         over = vain >= _TRIES if is_file else time.monotonic() + wait_s - gone > pulse.reconnect_s
         if over:
             raise ReidError(
-                f"video {pulse.name} broke off after {clock.last_s:.1f} s and did not come back: check the network and the camera"
+                f"video {pulse.name} broke off after {clock.last_s:.1f} s and did not come back, tried again and again: check the network"
             )
         _wait(wait_s, pulse)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

@@ -272,3 +272,16 @@ def test_a_cover_picture_is_no_footage(tmp_path: Path) -> None:
     footage = open_footage([str(tmp_path / "cover.mp4")])
     assert numbers(footage) == rows(1, 20)
     assert footage.notes == ()
+
+
+@pytest.mark.parametrize("name", ["part.ts", "part.avi", "part.mp4"])
+def test_a_part_of_the_footage_is_its_frames_alone(name: str, tmp_path: Path) -> None:
+    path = str(write(tmp_path / name, g=20, bf=2))
+    footage = open_footage([path, path])
+    for first, last in [(150, 175), (1, 3), (95, 160), (161, 320), (319, 320)]:
+        part = footage.part(first, last)
+        assert part.frames == last - first + 1
+        got = [(frame.number, number_of(frame.image), frame.time_s) for frame in read_frames(part, first, last)]
+        assert [(number, shown) for number, shown, _ in got] == [(n, (n - 1) % FRAMES + 1) for n in range(first, last + 1)]
+        np.testing.assert_allclose([time_s for _, _, time_s in got], (np.arange(first, last + 1) - 1) / 10, atol=0.002)
+        assert sum(len(clip.index.keys.place) for clip in part.clips if clip.index) < 40
