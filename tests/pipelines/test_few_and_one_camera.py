@@ -194,3 +194,23 @@ def test_a_shorter_list_of_objectives(folder: Path) -> None:
         failed = check(*names)
         assert isinstance(failed.exception, UsageError)
         assert message in str(failed.exception)
+
+
+def test_footage_at_its_defaults_is_prepared(folder: Path, said: list[str]) -> None:
+    """Case 3: every sequence has people of its own, so that nobody is in two cameras."""
+    rng = np.random.default_rng(0)
+    for name in ("hall", "yard"):
+        (folder / f"in/{name}/img1").mkdir(parents=True)
+        (folder / f"in/{name}/gt").mkdir()
+        truth = [f"{frame},{person},{60 * person - 50},10,40,100,1,1,1" for frame in range(1, 42) for person in range(1, 5)]
+        (folder / f"in/{name}/gt/gt.txt").write_text("\n".join(truth))
+        for frame in range(1, 42, 10):
+            cv2.imwrite(str(folder / f"in/{name}/img1/{frame:06d}.jpg"), rng.integers(0, 255, (120, 260, 3), np.uint8))
+    configure(source="footage", root="in")
+    prepare.main()
+    catalog = read_catalog("data/catalog.parquet")
+    assert len(catalog) == 2 * 4 * 5
+    assert len(set(catalog.identities)) == 8
+    assert set(catalog.order) == {1, 11, 21, 31, 41}, "frames are the order"
+    assert any(line.startswith("nobody is seen by two cameras: figures are within the camera") for line in said)
+    assert {"no_match"} <= {problem["kind"] for problem in json.loads(Path("data/problems.json").read_text())}
