@@ -142,6 +142,9 @@ def main() -> None:
     say(", ".join(f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()))
     for line in expected:
         say(line)
+    unread = [problem for problem in done.problems if problem.kind == "needs_package"]
+    if unread:
+        say(f"{len(unread)} images need a package; the first: {unread[0].what} {unread[0].detail}")
     if left_out:
         first = next(problem for problem in done.problems if problem.images_out)
         say(f"{left_out} of {done.images_in} images are left out, the first: {first.what} ({first.kind}); all in data/data_report.html")

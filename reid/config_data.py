@@ -56,6 +56,7 @@ class PolicyParams(Section):
     junk: Literal["stop", "leave_out"] = "leave_out"
     distractor: Literal["stop", "leave_out", "keep"] = "keep"
     exif_damaged: Literal["stop", "leave_out", "keep"] = "keep"
+    needs_package: Literal["stop", "leave_out"] = "leave_out"
     unreadable: Literal["stop", "leave_out"]
     empty: Literal["stop", "leave_out"]
     not_an_image: Literal["stop", "leave_out"]

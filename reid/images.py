@@ -10,11 +10,15 @@ import numpy.typing as npt
 
 from reid.errors import ReidError
 
-__all__ = ["Image", "decode_image", "read_image", "resize"]
+__all__ = ["Image", "MissingPackageError", "decode_image", "read_image", "resize"]
 
 Image = npt.NDArray[np.uint8]  # (h, w, 3) RGB
 _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _AVIF = (b"avif", b"avis")
+
+
+class MissingPackageError(ReidError):
+    """The format is read by a package that is not installed; the message goes on after the file's name."""
 
 
 def read_image(path: Path) -> Image:
@@ -63,7 +67,7 @@ def _by_pillow(data: bytes, brand: bytes) -> Image:
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError as error:
-            raise ReidError("is HEIC: install the package pillow-heif, or convert it to JPEG") from error
+            raise MissingPackageError("is HEIC: install the package pillow-heif, or convert it to JPEG") from error
     try:
         with Pillow.open(io.BytesIO(data)) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

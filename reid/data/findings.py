@@ -29,6 +29,7 @@ KINDS: Mapping[str, Kind] = {
     "unreadable": Kind("Unreadable file", "it is missing, or may not be read", _BROKEN),
     "empty": Kind("Zero-byte file", "a copy or a download was cut off", _BROKEN),
     "not_an_image": Kind("Not an image", "no decoder knows it", _BROKEN),
+    "needs_package": Kind("Needs a package", "the format is read by a package that is not installed", _BROKEN),
     "truncated": Kind("Truncated image", "the end of the file is missing; its lower part would be grey", _BROKEN),
     "tiny": Kind("Tiny image", "there is no person to see"),
     "non_rgb": Kind("Not RGB", "grey, transparent, paletted, CMYK or of more than 8 bits; read as 8-bit RGB"),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from reid.errors import ReidError
-from reid.images import decode_image
+from reid.images import MissingPackageError, decode_image
 
 __all__ = ["THUMBNAIL", "Opened", "open_image"]
 
@@ -51,8 +51,10 @@ def open_image(path: Path) -> Opened:
     try:
         # The decoder of training and service: upright by EXIF, 8-bit RGB.
         image = decode_image(data)
-    except ReidError as error:
-        return _useless(*_why_not(data, str(error)))
+    except MissingPackageError as error:
+        return _useless("needs_package", str(error))
+    except ReidError:
+        return _useless(*_why_not(data))
     try:
         with Image.open(io.BytesIO(data)) as header:  # decodes nothing yet
             mode, kind = header.mode, header.format or "image"
@@ -85,13 +87,13 @@ def _orientation(header: Image.Image) -> tuple[object, str]:
         return 1, f"EXIF cannot be read ({' '.join(str(error).split())})"
 
 
-def _why_not(data: bytes, reason: str) -> tuple[str, str]:
+def _why_not(data: bytes) -> tuple[str, str]:
     """Kind and detail of a file that cannot be decoded: cut off where its header is that of an image, else no image."""
     try:
         with Image.open(io.BytesIO(data)) as header:
             kind = header.format or "image"
     except UnidentifiedImageError:
-        return "not_an_image", reason if "install" in reason else f"begins with {data[:8]!r}"
+        return "not_an_image", f"begins with {data[:8]!r}"
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         return "truncated", f"{' '.join(str(error).split())}"
     return "truncated" if not _ends_well(data, kind) else "not_an_image", f"{kind} that cannot be decoded"

@@ -1,7 +1,9 @@
 """Own pictures of one camera or of few people: what can be had comes out, and the rest is said."""
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +152,7 @@ def test_a_folder_with_everything_wrong_is_prepared(folder: Path, said: list[str
         cv2.imwrite(str(root / name), cv2.resize(coarse, (48, 96), interpolation=cv2.INTER_CUBIC))
     (root / "._001_c1_0.png").write_bytes(b"Mac OS X")
     (root / "notes.txt").write_text("who is who")
+    (root / "001_c2_7.HEIC").write_bytes(b"\0\0\0\x1cftypheic" + bytes(16))
     configure(source="folder", root="in", pattern=r"(?P<identity>-1|\d+)_c(?P<camera>\d)")
     prepare.main()
     catalog = read_catalog("data/catalog.parquet")
@@ -158,7 +161,7 @@ def test_a_folder_with_everything_wrong_is_prepared(folder: Path, said: list[str
     assert set(catalog.cameras) == {"1", "2", "3"}
     assert "-1" not in catalog.identities
     assert set(catalog.column("split")[catalog.identities == "0000"]) == {"gallery"}
-    assert any(line.startswith("1 of 43 images do not match the pattern, the first: ") for line in said)
+    assert any(line.startswith("1 of 44 images do not match the pattern, the first: ") for line in said)
     assert any("1 files are no images by their names (1 .txt)" in line for line in said)
     problems = json.loads(Path("data/problems.json").read_text())
     found = {problem["kind"]: problem["what"] for problem in problems}
@@ -169,7 +172,9 @@ def test_a_folder_with_everything_wrong_is_prepared(folder: Path, said: list[str
     assert "Name without a match (1)" in page
     assert "001_C1_9.png" in page
     summary = read_json("data/summary.json")
-    assert summary["images_found"] == summary["images_kept"] + summary["images_left_out"] == 44
+    assert summary["images_found"] == summary["images_kept"] + summary["images_left_out"] == 45
+    unread = "1 images need a package; the first: .*001_c2_7.HEIC is HEIC: install the package pillow-heif"
+    assert any(re.match(unread, line) for line in said) or importlib.util.find_spec("pillow_heif")
 
 
 def test_a_shorter_list_of_objectives(folder: Path) -> None:
@@ -189,3 +194,23 @@ def test_a_shorter_list_of_objectives(folder: Path) -> None:
         failed = check(*names)
         assert isinstance(failed.exception, UsageError)
         assert message in str(failed.exception)
+
+
+def test_footage_at_its_defaults_is_prepared(folder: Path, said: list[str]) -> None:
+    """Case 3: every sequence has people of its own, so that nobody is in two cameras."""
+    rng = np.random.default_rng(0)
+    for name in ("hall", "yard"):
+        (folder / f"in/{name}/img1").mkdir(parents=True)
+        (folder / f"in/{name}/gt").mkdir()
+        truth = [f"{frame},{person},{60 * person - 50},10,40,100,1,1,1" for frame in range(1, 42) for person in range(1, 5)]
+        (folder / f"in/{name}/gt/gt.txt").write_text("\n".join(truth))
+        for frame in range(1, 42, 10):
+            cv2.imwrite(str(folder / f"in/{name}/img1/{frame:06d}.jpg"), rng.integers(0, 255, (120, 260, 3), np.uint8))
+    configure(source="footage", root="in")
+    prepare.main()
+    catalog = read_catalog("data/catalog.parquet")
+    assert len(catalog) == 2 * 4 * 5
+    assert len(set(catalog.identities)) == 8
+    assert set(catalog.order) == {1, 11, 21, 31, 41}, "frames are the order"
+    assert any(line.startswith("nobody is seen by two cameras: figures are within the camera") for line in said)
+    assert {"no_match"} <= {problem["kind"] for problem in json.loads(Path("data/problems.json").read_text())}

@@ -134,4 +134,4 @@ def test_heic_is_read_or_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ReidError, match=r"IMG_0001\.HEIC is HEIC: install the package pillow-heif, or convert it to JPEG"):
         read_image(path)
     ((kind, detail),) = open_image(path).findings
-    assert (kind, detail) == ("not_an_image", "is HEIC: install the package pillow-heif, or convert it to JPEG")
+    assert (kind, detail) == ("needs_package", "is HEIC: install the package pillow-heif, or convert it to JPEG")

@@ -64,6 +64,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cmyk.jpg": ("non_rgb", lambda path: Image.fromarray(noise(7)).convert("CMYK").save(path)),
     "palette.png": ("non_rgb", lambda path: Image.fromarray(noise(8)).quantize(16).save(path)),
     "lying.jpg": ("exif_rotated", rotated),
+    "damaged.png": ("exif_damaged", lambda path: Image.fromarray(noise(10)).save(path, exif=b"Exif\0\0II*\0")),
 }
 
 
