@@ -110,8 +110,9 @@ def drop_near_ties(matches: Sequence[Match], ratio: float) -> list[Match]:
     """
     if ratio == 1:
         return list(matches)
-    # Not >: two people may have the same picture, at distance 0.
-    return [replace(one, identity=UNKNOWN) if one.distance >= ratio * one.runner_up_distance else one for one in matches]
+    # Two people may have the same picture: at distance 0 no share of the runner-up's is smaller.
+    ties = [one.distance > ratio * one.runner_up_distance or one.distance == one.runner_up_distance for one in matches]
+    return [replace(one, identity=UNKNOWN) if tie else one for one, tie in zip(matches, ties, strict=True)]
 
 
 def pool(embeddings: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:

@@ -63,8 +63,8 @@ def choose(candidates: Mapping[str, Callable[[], Embedder]], least_cosine: float
     line = _line(name, speeds, refused)
     try:
         write_json(path, {"backend": name, "line": line})
-    except OSError as error:
-        line += f"; not remembered, {path.parent} cannot be written ({error.strerror})"
+    except ReidError as error:
+        line += f"; not remembered, {error}"
     opened[name].chosen = line
     return opened[name]
 
