@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["compare", "evaluate"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Bootstrap = Annotated[int, typer.Option(min=1, help="Draws of people for the confidence intervals.")]
-Seed = Annotated[int, typer.Option(help="Of the draws.")]
+Bootstrap = Annotated[int, typer.Option(min=1, max=1_000_000, help="Draws of people for the confidence intervals.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")]
 
 
 def evaluate(
@@ -29,7 +29,7 @@ def evaluate(
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
     backend: Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Processors to use; all where not given.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="Processors to use; all where not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """How good is a model on these images? For any folder or catalog, by the Market-1501 protocol."""

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,8 @@ def without_library_lines() -> Iterator[None]:
     The libraries know nothing of Python's streams: they write to file descriptor 2. That becomes a pipe which a thread reads, while
     ``sys.stderr`` keeps the screen itself.
     """
+    # Pillow's, of Python: what its readers skip in a damaged file.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     screen = sys.stderr
     if not _is_standard(screen):  # of a test that catches it, or of an application around us
         yield

@@ -1,7 +1,6 @@
 """Addresses with what may be secret in them: user, password, query. Torch-free."""
 
 import re
-from urllib.parse import urlsplit, urlunsplit
 
 __all__ = ["is_url", "redacted", "redacted_text"]
 
@@ -15,14 +14,15 @@ def redacted(source: str) -> str:
     """A source without what may be secret: user, password, query and fragment of a URL."""
     if not is_url(source):
         return source
-    try:
-        parts = urlsplit(source)
-    except ValueError:  # an IPv6 address that is cut short
-        return f"{source.partition('://')[0]}://..."
-    host = parts.netloc.rpartition("@")[2]
-    # A scheme before the scheme, as in async:rtsp://..., leaves the whole address in the path.
-    path = redacted(parts.path) if is_url(parts.path) else parts.path
-    return urlunsplit((parts.scheme, host, path, "", ""))
+    scheme, _, rest = source.partition("://")
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    host = authority.rpartition("@")[2]
+    cut_short = host.startswith("[") and "]" not in host
+    # What should be a port and is no number is the beginning of a password with a slash, a question mark or a hash in it.
+    port = host.rpartition("]")[2].partition(":")[2]
+    if cut_short or (port and not port.isdecimal()):
+        return f"{scheme}://..."
+    return f"{scheme}://{host}{slash}{path}"
 
 
 def redacted_text(text: str) -> str:

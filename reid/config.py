@@ -59,8 +59,8 @@ class ModelParams(Section):
 
     backbone: Backbone
     weights: str
-    height: int = Field(ge=16)
-    width: int = Field(ge=16)
+    height: int = Field(ge=16, le=4096)
+    width: int = Field(ge=16, le=4096)
     pooling: Literal["avg", "gem"]
     embedding_dim: int | None
     neck_feature: Literal["before_bn", "after_bn"]
@@ -77,17 +77,17 @@ class TrainParams(Section):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     warmup_share: float = Field(ge=0, lt=1)
-    identities: int = Field(ge=2)
-    images: int = Field(ge=2)
+    identities: int = Field(ge=2, le=100_000)
+    images: int = Field(ge=2, le=10_000)
     camera_aware: bool
     flip: bool
-    pad_crop: int = Field(ge=0)
+    pad_crop: int = Field(ge=0, le=4096)
     erasing: float = Field(ge=0, le=1)
     colour_jitter: float = Field(ge=0, lt=1)
     gradient_clip: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
-    threads: int = Field(ge=1)
-    workers: int = Field(ge=1)
+    threads: int = Field(ge=1, le=4096)
+    workers: int = Field(ge=1, le=4096)
     schedule: Literal["cosine", "one_cycle"]
     freeze_steps: int = Field(ge=0)
     precision: Literal["auto", "float32", "bfloat16"]
@@ -132,7 +132,7 @@ class TrackingParams(Section):
 class EvaluateParams(Section):
     """The figures on test people."""
 
-    bootstrap: int = Field(ge=0)
+    bootstrap: int = Field(ge=0, le=1_000_000)
     ranked_queries: int = Field(ge=1)
     shift_severity: int = Field(ge=0, le=5)
 
@@ -143,7 +143,7 @@ class CalibrateParams(Section):
     false_accept_rate: float = Field(gt=0, lt=1)
     placement: Literal["limit", "middle"] = "middle"
     policies: tuple[Literal["min", "mean", "top_k"], ...]
-    bootstrap: int = Field(ge=0)
+    bootstrap: int = Field(ge=0, le=1_000_000)
 
 
 class ExportParams(Section):
@@ -176,7 +176,7 @@ class MatchParams(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)
     data: DataParams
     synthetic: SyntheticParams
     model: ModelParams

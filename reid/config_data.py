@@ -93,11 +93,11 @@ class DataParams(Section):
 class SyntheticParams(Section):
     """The rendered town: how many people, cameras, images and seconds."""
 
-    people: int = Field(ge=10)
-    cameras: int = Field(ge=2)
-    images_per_camera: int = Field(ge=1)
-    footage_people: int = Field(ge=2)
-    footage_seconds: float = Field(gt=0)
+    people: int = Field(ge=10, le=1_000_000)
+    cameras: int = Field(ge=2, le=1_000)
+    images_per_camera: int = Field(ge=1, le=10_000)
+    footage_people: int = Field(ge=2, le=10_000)
+    footage_seconds: float = Field(gt=0, le=1_000_000)
     clothes_change: float = Field(ge=0, le=1)
     daylight: float = Field(ge=0, le=1)
     crowd: float = Field(ge=0, le=1)

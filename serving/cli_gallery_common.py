@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "bar",
     "complain",
     "day",
+    "finite",
     "nothing_left",
     "show",
     "table",
@@ -34,8 +36,15 @@ GalleryPath = Annotated[Path, typer.Argument(help="The gallery's file.", metavar
 Name = Annotated[str, typer.Argument(help="A person's name.", metavar="IDENTITY")]
 Model = Annotated[Path, typer.Option("--model", help="Model directory, with model.json inside.")]
 Backend = Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processors to use; all where not given.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=4096, help="Processors to use; all where not given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def finite(value: float | None) -> float | None:
+    """Of an option: NaN lies within every range for a comparison that only asks what is outside."""
+    if value is not None and not isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def administer(path: Path, *, read_only: bool = False) -> "Gallery":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli_gallery_common import INCOMPLETE, AsJson, Backend, GalleryPath, Model, Threads, complain, table
+from serving.cli_gallery_common import INCOMPLETE, AsJson, Backend, GalleryPath, Model, Threads, complain, finite, table
 from serving.cli_gallery_common import show as say
 
 if TYPE_CHECKING:
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["compare", "identify"]
 
 Threshold = Annotated[
-    float | None, typer.Option(min=0, max=2, help="Largest distance that is accepted; the model's calibrated one if not given.")
+    float | None,
+    typer.Option(min=0, max=2, callback=finite, help="Largest distance that is accepted; the model's calibrated one if not given."),
 ]
 RatioTest = Annotated[
-    float, typer.Option(min=0.01, max=1, help="A name needs to be nearer than this share of the runner-up's distance; 1: off.")
+    float,
+    typer.Option(min=0.01, max=1, callback=finite, help="A name needs to be nearer than this share of the runner-up's distance; 1: off."),
 ]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from reid.errors import ReidError, UsageError
+from serving.cli_gallery_common import finite
 
 __all__ = ["crops", "match", "report", "score"]
 
@@ -19,8 +20,10 @@ INCOMPLETE = 3
 def match(
     job: Annotated[Path, typer.Argument(help="The job file.", metavar="JOB.yaml")],
     out: Annotated[Path, typer.Option("--out", help="Output folder; appears whole when the job is done.")],
-    segment_s: Annotated[float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0)] = 60.0,
-    workers: Annotated[int, typer.Option(help="Processes that share the work.", min=1)] = 1,
+    segment_s: Annotated[
+        float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0, max=86_400.0, callback=finite)
+    ] = 60.0,
+    workers: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=1024)] = 1,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares the work; local starts one here.")] = None,
     metrics: Annotated[Path | None, typer.Option(help="A file kept up to date in Prometheus' text format.")] = None,
     json_lines: Annotated[bool, typer.Option("--json-lines", help="Progress as JSON lines on standard error instead of bars.")] = False,
@@ -119,8 +122,8 @@ def crops(
     truth: Annotated[Path, typer.Option("--truth", help="MOTChallenge truth with an identity for each box.")],
     out: Annotated[Path, typer.Option("--out", help="A new folder for the crops.")],
     frames: Annotated[str | None, typer.Option(help="Only these frames, as FIRST-LAST.")] = None,
-    every: Annotated[int, typer.Option(help="Take every n-th frame.", min=1)] = 1,
-    camera: Annotated[int, typer.Option(help="The camera's number in the file names.", min=0)] = 1,
+    every: Annotated[int, typer.Option(help="Take every n-th frame.", min=1, max=10**9)] = 1,
+    camera: Annotated[int, typer.Option(help="The camera's number in the file names.", min=0, max=10**9)] = 1,
 ) -> None:
     """Cut people out of footage with truth, to enroll them or to calibrate on them."""
     from serving.crops import cut_crops

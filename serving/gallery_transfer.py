@@ -28,12 +28,12 @@ _EXPORT = pa.schema(
 def export_references(gallery: Gallery, path: Path) -> int:
     """See :meth:`serving.gallery.Gallery.export`. The table's metadata carries model, version and retention."""
     refuse_other(path, "output")
+    table = _references(gallery)
     with atomic_path(path, mode=0o600) as temporary:
         with gallery.store.writing() as change:
             # Said before it is done: a copy without an entry would be worse than an entry without a copy.
             change.raises_version = False
             change.log("export", "", path.name)
-        table = _references(gallery)
         pq.write_table(table, temporary)
     return int(table.num_rows)
 

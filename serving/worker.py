@@ -181,13 +181,17 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
 
 def _backend(job: Job, out: Path) -> str:
     """The runtime to open the model with: that of the stored segments, so that all rows of a job are made by one."""
-    ledger = _work(out) / _LEDGER
-    if job.backend != "auto" or not ledger.is_file():
-        return job.backend
-    stored = read_json(ledger, "ledger")
-    # A ledger of another shape is that of no stored segments: it is written anew.
-    backend = stored.get("backend") if isinstance(stored, dict) else None
-    return backend if isinstance(backend, str) else job.backend
+    backend = _stored_ledger(_work(out)).get("backend")
+    return backend if job.backend == "auto" and isinstance(backend, str) else job.backend
+
+
+def _stored_ledger(work: Path) -> dict[str, Any]:
+    """What the segments in ``work`` are of; empty where there are none, or where the ledger is damaged or of another program."""
+    try:
+        stored = read_json(work / _LEDGER, "ledger")
+    except ReidError:
+        return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def _work(out: Path) -> Path:
@@ -202,7 +206,9 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> P
     files = [_version(camera) for camera in job.cameras]
     model = {"fingerprint": embedder.fingerprint, "backend": embedder.backend}
     ledger = {"job_key": job.key(), **model, "segment_s": segment_s, "files": files}
-    if work.exists() and (not (work / _LEDGER).is_file() or read_json(work / _LEDGER, "ledger") != ledger):
+    if work.exists() and _stored_ledger(work) != ledger:
+        if not (work / _LEDGER).is_file() and any(not path.name.startswith(".ledger") for path in work.iterdir()):
+            raise UsageError(f"{work} is in the way and not from an earlier run: move it")
         shutil.rmtree(work)
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(work / _LEDGER, ledger)

@@ -48,9 +48,12 @@ def make_room(path: Path) -> Iterator[None]:
         partial.unlink(missing_ok=True)
     try:
         yield
-    except OSError as error:
+    except (OSError, ReidError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__  # of reid.files
+        if not isinstance(cause, OSError):
+            raise
         raise ReidError(
-            f"{path} cannot be written ({error.strerror}): make room and run again, it goes on from its last checkpoint"
+            f"{path} cannot be written ({cause.strerror}): make room and run again, it goes on from its last checkpoint"
         ) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from reid.addresses import redacted, redacted_text
 from reid.config import TrackingParams
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 from reid.training.places import StoreError, absolute_uri, in_project, sqlite_file
 from reid.training.record import RunRecord, deliver, find_run
 
@@ -157,7 +157,7 @@ class Tracker:
             return
         try:
             deliver(self.client, self.experiment_id, record)
-        except self.errors as error:
+        except (*self.errors, ReidError) as error:  # ReidError: the record itself cannot be written
             self._give_up(error)
         else:
             self.problem = None

@@ -12,7 +12,7 @@ from tests.fuzz.commands import COMMANDS, Command
 from tests.fuzz.run import Case, faults
 
 ROOT = Path(__file__).parents[2]
-COUNT, SEED = 120, 20_261_128
+COUNT, SEED = 80, 20_261_128
 FILE = (stat.S_IFREG | 0o600, "hash")
 
 

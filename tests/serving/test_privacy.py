@@ -225,3 +225,39 @@ def test_every_command_that_cannot_write_says_one_line_and_leaves_nothing(place:
         assert str(bad_place) in told[0]
         assert "Traceback" not in done.told
         assert sorted(path.name for path in bad_place.rglob("*")) == before, (command, told)
+
+
+@pytest.mark.parametrize("which", ["o", ".o.work"])
+def test_a_link_in_the_place_of_the_output_is_left_alone(place: Path, tmp_path: Path, which: str) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("x")
+    (tmp_path / which).symlink_to("precious")
+    done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
+    assert (done.code, done.told.count("\n")) == (2, 1), done.told
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == sorted({which, "precious", "precious/file"})
+
+
+def test_a_folder_of_somebody_s_in_the_place_of_the_segments_stays(place: Path, tmp_path: Path) -> None:
+    (tmp_path / ".o.work").mkdir()
+    (tmp_path / ".o.work" / "thesis.txt").write_text("x")
+    done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
+    assert done.code == 2
+    assert "is in the way and not from an earlier run: move it" in done.told
+    assert (tmp_path / ".o.work" / "thesis.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"x"', "{}", '{"backend": 3}', "[" * 2000, "x"])
+def test_a_ledger_or_a_record_of_another_shape(place: Path, tmp_path: Path, text: str) -> None:
+    """What is beside an output from some other time: begun anew where it is ours, refused in one line where it is not."""
+    (tmp_path / ".o.work").mkdir()
+    (tmp_path / ".o.work" / "ledger.json").write_text(text)
+    done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
+    assert done.code == 0, done.told
+    assert not (tmp_path / ".o.work").exists()
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "job.json").write_text(text)
+    for words in (("match", place / "job.yaml", "--out", tmp_path / "p", "--quiet"), ("report", tmp_path / "p")):
+        done = reid(*words)
+        assert done.code in (1, 2), done.told
+        assert done.told.count("\n") == 1, done.told
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["job.json"]

@@ -155,6 +155,12 @@ def test_a_deleted_experiment_is_named(project: Path) -> None:
         ("async:rtsp://anna:pass@host/live?token=secret", "async:rtsp://host/live"),
         ("rtsp://[::1", "rtsp://..."),
         ("rtsp://a:p@[fe80::1/x", "rtsp://..."),
+        ("rtsp://a:p/w@host/x", "rtsp://..."),
+        ("rtsp://a:p?w@host/x", "rtsp://..."),
+        ("rtsp://a:p#w@host/x", "rtsp://..."),
+        ("rtsp://user:pass@[::1]:554/live", "rtsp://[::1]:554/live"),
+        ("rtsp://host:554/live@main", "rtsp://host:554/live@main"),
+        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
         ("folder/a b?.mkv", "folder/a b?.mkv"),
     ],
 )
