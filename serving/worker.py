@@ -4,11 +4,13 @@ Footage is cut into segments that are stored one by one in a hidden folder besid
 the segments that are missing. The output folder itself appears whole when everything is done.
 """
 
+import re
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,11 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> P
     if work.exists() and (not (work / _LEDGER).is_file() or read_json(work / _LEDGER, "ledger") != ledger):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
+    # What a job that was killed while it wrote its output left of it.
+    for half in (
+        path for path in out.parent.glob(f".{escape(out.name)}-*") if re.fullmatch(r"[a-z0-9_]{8}", path.name[len(out.name) + 2 :])
+    ):
+        shutil.rmtree(half, ignore_errors=True)
     write_json(work / _LEDGER, ledger)
     return work
 
