@@ -4,12 +4,14 @@ Footage is cut into segments that are stored one by one in a hidden folder besid
 the segments that are missing. The output folder itself appears whole when everything is done.
 """
 
+import re
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,11 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> P
             raise UsageError(f"{work} is in the way and not from an earlier run: move it")
         shutil.rmtree(work)
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What a job that was killed while it wrote its output left of it.
+    for half in (
+        path for path in out.parent.glob(f".{escape(out.name)}-*") if re.fullmatch(r"[a-z0-9_]{8}", path.name[len(out.name) + 2 :])
+    ):
+        shutil.rmtree(half, ignore_errors=True)
     write_json(work / _LEDGER, ledger)
     return work
 

@@ -106,7 +106,10 @@ class _Scan:
         self.dts.append(UNKNOWN if packet.dts is None else packet.dts)
         self.hidden.append(packet.is_discard)
         self.torn = packet.is_corrupt
-        if packet.pts is not None and packet.time_base is not None:
+        self.reach(packet)
+
+    def reach(self, packet: Any) -> None:
+        if packet.pts is not None and packet.time_base:
             self.end_s = max(self.end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
     def took(self, frames: list[av.VideoFrame]) -> None:
@@ -122,7 +125,7 @@ def index_of(source: str, pulse: Pulse, fps: float | None = None) -> Index:
         ReidError: it cannot be opened, or nothing in it decodes.
     """
     with opened(source) as one:
-        kind = one.container.format.name.partition(",")[0]
+        kind = _kind(one)
         timeless = bool(one.container.format.flags & av.format.Flags.no_timestamps.value)
         reorders = bool(one.stream.codec_context.has_b_frames)
         by_decoder = reorders and (timeless or kind not in _TIMED)
@@ -135,9 +138,17 @@ def index_of(source: str, pulse: Pulse, fps: float | None = None) -> Index:
         return _made(source, one, scan, kind, by_decoder, promised, timeless, fps)
 
 
+def _kind(one: Opened) -> str:
+    """FFmpeg's name of the container, the first where it has several."""
+    name: str = one.container.format.name
+    return name.partition(",")[0]
+
+
 def _scan(one: Opened, by_decoder: bool, pulse: Pulse) -> _Scan:
     scan = _Scan()
-    for packet in packets(one, pulse):
+    # A picture that ends before the sound is none that was cut off: where only a length in seconds is told, all streams count.
+    others = scan.reach if _kind(one) in _TELLS_LENGTH and len(one.container.streams) > 1 else None
+    for packet in packets(one, pulse, others):
         scan.take(packet)
         if by_decoder or scan.first is None:
             scan.took(decoded(one, packet, len(scan.pts) - 1, pulse))
@@ -259,7 +270,7 @@ def _problem(name: str, one: Opened, scan: _Scan, kind: str, promised: int, show
     there = len(scan.pts) - scan.torn
     if there < promised:
         return f"video {name} is cut off: {there} of {promised} frames are there"
-    length_s = (one.container.duration or 0) / av.time_base if kind in _TELLS_LENGTH and len(one.container.streams) == 1 else 0.0
+    length_s = (one.container.duration or 0) / av.time_base if kind in _TELLS_LENGTH else 0.0
     if scan.end_s + _CUT_S < 0.99 * length_s:
         return f"video {name} is cut off: {scan.end_s:.1f} of {length_s:.1f} s are there"
     if shown is not None and (lost := int(_visible(scan).sum()) - shown) > 0:

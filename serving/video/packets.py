@@ -4,7 +4,7 @@ A packet's place in that order is its name. It is written over the packet's time
 the frame that they make of the packet, whatever order they put frames in, so each frame tells which packet it is from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
@@ -17,14 +17,19 @@ __all__ = ["decoded", "flushed", "packets"]
 _MOST_ERRORS = 16  # one after the other, until a file counts as at its end
 
 
-def packets(one: Opened, pulse: Pulse) -> Iterator[Any]:
-    """The packets of the video stream that hold data, until the file ends or is damaged for good."""
-    errors = 0
+def packets(one: Opened, pulse: Pulse, of_others: Callable[[Any], None] | None = None) -> Iterator[Any]:
+    """The packets of the video stream that hold data, until the file ends or is damaged for good.
+
+    Those of the file's other streams are shown to ``of_others``, if it is given.
+    """
+    errors, streams = 0, () if of_others else (one.stream,)
     while errors < _MOST_ERRORS:
         try:
-            for packet in one.container.demux(one.stream):
+            for packet in one.container.demux(*streams):
                 pulse.beat()
-                if packet.size:  # an empty one would end the decoding
+                if of_others is not None and packet.stream_index != one.stream.index:
+                    of_others(packet)
+                elif packet.size:  # an empty one would end the decoding
                     errors = 0
                     yield packet
         except (av.FFmpegError, OSError):

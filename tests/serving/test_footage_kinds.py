@@ -1,6 +1,7 @@
 """Files as recorders, phones and editors leave them. Every frame carries its number, and the numbers are read back."""
 
 import multiprocessing
+import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
@@ -285,3 +286,37 @@ def test_a_part_of_the_footage_is_its_frames_alone(name: str, tmp_path: Path) ->
         assert [(number, shown) for number, shown, _ in got] == [(n, (n - 1) % FRAMES + 1) for n in range(first, last + 1)]
         np.testing.assert_allclose([time_s for _, _, time_s in got], (np.arange(first, last + 1) - 1) / 10, atol=0.002)
         assert sum(len(clip.index.keys.place) for clip in part.clips if clip.index) < 40
+
+
+def with_sound(path: Path, sound_s: float) -> Path:
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=10, options={"bf": "2", "g": "20"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        sound: Any = out.add_stream("aac", rate=16_000)
+        for number in range(round(10 * sound_s)):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, 1600 * number
+            out.mux(sound.encode(frame))
+            if number < FRAMES:
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(PICTURES[number], format="bgr24")))
+        out.mux(stream.encode() + sound.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "flv", "mp4", "ts"])
+def test_sound_beside_the_picture(suffix: str, tmp_path: Path) -> None:
+    footage = open_footage([str(with_sound(tmp_path / f"longer.{suffix}", 25.0))])
+    assert footage.missing == []
+    assert numbers(footage) == rows(1, FRAMES)
+    assert numbers(footage, 77, 80) == rows(77, 80)
+
+
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_matroska_file_that_was_cut_off_says_so(sound: bool, tmp_path: Path) -> None:
+    whole = with_sound(tmp_path / "whole.mkv", 16.0) if sound else write(tmp_path / "whole.mkv", g=20)
+    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    footage = open_footage([str(tmp_path / "cut.mkv")])
+    (line,) = footage.missing
+    assert "cut.mkv is cut off: " in line
+    assert re.search(r"of 16\.\d s are there$", line)
+    assert numbers(footage, 1, footage.frames - 4) == rows(1, footage.frames - 4)

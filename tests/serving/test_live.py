@@ -16,7 +16,7 @@ import yaml
 from serving.job import load_job
 from serving.video import open_footage, read_frames
 from serving.worker import Execution, JobResult, run_job
-from tests.serving.broadcast import broadcast
+from tests.serving.broadcast import broadcast, rtsp_broadcast
 from tests.serving.execution_job import FRAMES, SEGMENT_S, WALKS, make_place
 from tests.serving.numbered import encode, number_of, numbered
 from tests.serving.tiny_footage import draw
@@ -87,6 +87,17 @@ def test_a_camera_that_goes_away_and_comes_back(place: Path) -> None:
     assert "after 12 s" in line
     assert 200 <= result.summary["counts"]["frames"] <= FRAMES
     assert "anna" in names(result.out)
+
+
+def test_an_rtsp_camera_over_tcp_goes_away_and_comes_back(place: Path) -> None:
+    with rtsp_broadcast(place / "one.ts", place / "first.ts", place / "second.ts") as (address, transports):
+        result = run(place, "rtsp", {"net": address}, max_s=20.0)
+    assert len(transports) >= 3
+    assert all("RTP/AVP/TCP" in transport for transport in transports)
+    assert any("was away for" in line for line in result.problems)
+    assert result.summary["counts"]["frames"] >= 190
+    assert "anna" in names(result.out)
+    assert "s3cret" not in (result.out / "job.json").read_text()
 
 
 def test_a_job_ends_by_itself_after_max_s_or_at_a_time(place: Path) -> None:

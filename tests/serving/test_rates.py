@@ -1,4 +1,4 @@
-"""Any frame rate: the same people in the same seconds are the same sightings, from 60 frames a second to one in three seconds."""
+"""Any frame rate: the same people in the same seconds are the same sightings, from 30 frames a second to one in three seconds."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.serving.tiny_footage import Walk, draw, person, write_truth
 from tests.serving.tiny_models import tiny_model
 
 SECONDS = 12
-RATES = [60, 25, 10, 4, 2, 1, Fraction(1, 2)]
+RATES = [30, 10, 4, 2, 1, Fraction(1, 2)]
 
 
 def walks(fps: float, walking: bool) -> list[Walk]:
@@ -68,7 +68,7 @@ def test_two_people_are_two_sightings_at_any_rate(place: Path, fps: int | Fracti
 
 
 @pytest.mark.parametrize("walking", [False, True], ids=["standing", "walking"])
-@pytest.mark.parametrize("step", [4, 6, 10, 15, 20, 30])
+@pytest.mark.parametrize("step", [4, 6, 10, 30])
 def test_two_people_are_two_sightings_at_any_step(place: Path, step: int, walking: bool) -> None:
     result = run(place, 10, step, walking)
     found = sightings(result)
