@@ -101,8 +101,9 @@ def faults(case: Case, code: int | None, error: str, before: dict[str, Any], aft
         yield f"exit code {code}"
     if "Traceback" in error:
         yield f"traceback: {error.strip().splitlines()[-1][:200]}"
-    if NOISE.search(error) and not _of_typer(error):
-        yield f"noise: {next(line for line in error.splitlines() if NOISE.search(line))[:200]}"
+    strange = [line for line in error.splitlines() if NOISE.search(line) and not line.startswith("reid: ")]
+    if strange and not _of_typer(error):
+        yield f"noise: {strange[0][:200]}"
     if case.damage == "nothing" and code not in (0, 3):
         usual = ("switch", "forget", "index")  # there is no second model and too little to index
         if not any(word in case.words for word in usual):
