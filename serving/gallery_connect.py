@@ -136,7 +136,7 @@ def _check_content(path: Path, db: sqlite3.Connection, read_only: bool) -> None:
     missing = [key for key in _META if key not in facts or (facts[key] is None and key != "retain_days")]
     if missing:
         raise DamagedError(f"its table meta lacks {missing[0]!r}")
-    if any(value is not None and not 0 <= value < 2**62 for value in facts.values()):
+    if any(facts[key] is not None and not 0 <= facts[key] < 2**62 for key in _META):
         raise DamagedError("its table meta holds numbers that are out of range")
     if db.execute("SELECT count(*) FROM models WHERE active = 1").fetchone()[0] != 1:
         raise DamagedError("it does not say which model its embeddings are of")
