@@ -53,7 +53,7 @@ def read_self_test(path: Path) -> SelfTest:
     try:
         tensors = load_file(path)
         images, embeddings = tensors["images"], tensors["embeddings"]
-    except (SafetensorError, OSError, KeyError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
         raise ReidError(f"self-test {path} cannot be read ({error}): export the model again") from error
     wrong = images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0
     if wrong or embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != len(images):

@@ -24,7 +24,7 @@ def check(
     if card.self_test is None:
         raise UsageError(f"{model} has no self-test: export the model again, its files can only be held against one written with them")
     rows = check_files(card, model, threads)
-    strays = any(row["verdict"] != "holds" and row["ran"] for row in rows)
+    strays = any(row["ran"] and (row["lowest"] is None or row["verdict"] == "strays") for row in rows)
     value: dict[str, Any] = {"model": str(model), "files": rows, "left_out": card.left_out, "holds": not strays}
     if as_json:
         show(True, value, "")

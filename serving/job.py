@@ -173,7 +173,7 @@ class Job(_Section):
     outputs: Outputs = Outputs()
     until: datetime | None = None  # clock time at which streams end; without a zone it is this machine's
     max_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # seconds of a stream after which it ends
-    stall_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)  # footage that gives nothing for so long is given up
+    stall_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)  # footage that gives nothing for so long is given up
 
     @model_validator(mode="after")
     def _unique_cameras(self) -> "Job":

@@ -70,7 +70,7 @@ def export_model(
         ReidError: a required file strays from the trained model, or a step fails; nothing is written then.
     """
     precisions = tuple(dict.fromkeys(("fp32", *precisions)))
-    _check_arguments(precisions, limits, provenance, calibration)
+    _check_arguments(precisions, required, limits, provenance, calibration)
     model, spec = load_model(checkpoint)
     _check_crops(crops, spec)
     gate = Gate(model, crops, list(crop_names) or [f"crop {row}" for row in range(len(crops))], people, limits)
@@ -107,7 +107,12 @@ def export_model(
                 "mean": min(runtime["mean"] for runtime in measured.values()),
                 "runtimes": measured,
             }
-            report["engines"][precision] = _engine(path, engines, dict(engine_options or {}), files, precision)
+            try:
+                report["engines"][precision] = _engine(path, engines, dict(engine_options or {}), files, precision)
+            except ReidError as error:
+                if precision in ("fp32", *required):
+                    raise
+                report["engines"][precision] = {"note": f"no engine: {error}"}
         self_test = add_self_test(model, spec, folder, {role: folder / FILES[role] for role in report["files"]})
         report["self_test"] = self_test.lowest
         card = ModelCard(
@@ -187,8 +192,15 @@ def _engine(onnx_path: Path, module: Module | None, options: dict[str, Any], fil
 
 
 def _check_arguments(
-    precisions: Sequence[str], limits: Limits, provenance: Mapping[str, str], calibration: npt.NDArray[np.uint8] | None
+    precisions: Sequence[str],
+    required: Sequence[str],
+    limits: Limits,
+    provenance: Mapping[str, str],
+    calibration: npt.NDArray[np.uint8] | None,
 ) -> None:
+    for precision in required:
+        if precision not in precisions:
+            raise UsageError(f"required names {precision!r}, which is not among the precisions {', '.join(precisions)}: add it to them")
     for precision in precisions:
         if precision not in FILES:
             raise UsageError(f"precision {precision!r} is unknown: choose from {', '.join(FILES)}")

@@ -9,6 +9,7 @@ from reid.data.synthetic import TownSpec
 from reid.data.synthetic.crops import render_crop
 from reid.export.runners import installed_runners
 from reid.files import sha256_of
+from reid.images import resize
 from reid.models.embedder import EmbeddingModel, ModelSpec
 from reid.models.inference import embed_images
 from reid.self_test import SELF_TEST_NAME, SelfTest, write_self_test
@@ -16,6 +17,7 @@ from reid.self_test import SELF_TEST_NAME, SelfTest, write_self_test
 __all__ = ["add_self_test"]
 
 _PEOPLE, _CAMERAS, _SEED = 4, 2, 20260
+_SMALLEST = 32  # that people are rendered at, in pixels; models may take smaller ones
 
 
 def add_self_test(model: EmbeddingModel, spec: ModelSpec, folder: Path, files: dict[str, Path]) -> SelfTestRecord:
@@ -30,9 +32,10 @@ def add_self_test(model: EmbeddingModel, spec: ModelSpec, folder: Path, files: d
     Returns:
         For the card: of each precision the lowest cosine in any CPU runtime installed here.
     """
-    town = TownSpec(people=_PEOPLE, cameras=_CAMERAS, image_height=spec.height, image_width=spec.width, footage_people=1, seed=_SEED)
+    height, width = max(_SMALLEST, spec.height), max(_SMALLEST, spec.width)
+    town = TownSpec(people=_PEOPLE, cameras=_CAMERAS, image_height=height, image_width=width, footage_people=1, seed=_SEED)
     seats = [(person, camera) for person in range(1, _PEOPLE + 1) for camera in range(1, _CAMERAS + 1)]
-    images = np.stack([render_crop(town, person, camera, 0) for person, camera in seats])
+    images = np.stack([resize(render_crop(town, person, camera, 0), spec.height, spec.width) for person, camera in seats])
     test = SelfTest(images, embed_images(model, images).astype(np.float32))
     path = folder / SELF_TEST_NAME
     write_self_test(test, path)

@@ -26,7 +26,12 @@ def load_self_test(card: ModelCard, model_dir: Path) -> SelfTest | None:
     path = model_dir / card.self_test.path
     if sha256_of(path) != card.self_test.sha256:
         raise ReidError(f"{path} is not the self-test that the card describes (SHA-256 differs): export again")
-    return read_self_test(path)
+    test = read_self_test(path)
+    if test.embeddings.shape[1] != card.dim:
+        raise ReidError(
+            f"self-test {path} holds embeddings of {test.embeddings.shape[1]} dimensions, its card says {card.dim}: export again"
+        )
+    return test
 
 
 def least_cosine(card: ModelCard, precision: str) -> float | None:
@@ -80,7 +85,9 @@ def check_files(card: ModelCard, model_dir: Path, threads: int | None = None) ->
             except ReidError as error:
                 row["verdict"] = str(error)
                 continue
-            row["lowest"], row["verdict"] = lowest, "holds" if least is None or lowest >= least else "strays"
+            row["lowest"], row["verdict"] = lowest, "strays" if least is not None and lowest < least else "holds"
+            if least is None:
+                row["verdict"] = "runs; not measured at the export"
     return rows
 
 

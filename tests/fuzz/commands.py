@@ -34,6 +34,7 @@ CARD = ("model/model.json", "model/model.onnx")
 JOB = ("found/job.json", "found/sightings.parquet", "found/detections.parquet", "found/strangers.parquet")
 CAMERAS = ("--query-cameras", "1", "--gallery-cameras", "2")
 COMMANDS = (
+    Command(("models", "check", "model"), (*CARD, "model/self_test.safetensors")),
     Command(("embed", "images", "-o", "e.parquet", *RUN), ("images", *CARD), ("e.parquet",)),
     Command(("embed", "images/p0_c1_0.png", "gt.txt", "-o", "e.parquet", *RUN, "--json"), ("images/p0_c1_0.png", *CARD), ("e.parquet",)),
     *[_gallery(word, "gallery.db", *more) for word in ("list", "verify", "audit", "models") for more in ((), ("--json",))],

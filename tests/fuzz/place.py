@@ -17,7 +17,7 @@ from serving.job import load_job
 from serving.runtime import load
 from serving.worker import run_job
 from tests.serving.tiny_footage import Walk, person, write_truth, write_walks
-from tests.serving.tiny_models import HEIGHT, WIDTH, tiny_model
+from tests.serving.tiny_models import HEIGHT, WIDTH, tiny_model, with_self_test
 
 __all__ = ["PATTERN", "make_place"]
 
@@ -32,7 +32,7 @@ def make_place(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(3)
     limits = tuple(Threshold(policy=policy, unit=unit, false_accept_rate=0.1, distance=0.4) for policy, unit in UNITS)  # type: ignore[arg-type]
-    tiny_model(folder / "model", thresholds=limits)
+    with_self_test(folder / "model", thresholds=limits)
     tiny_model(folder / "model2", card={"fingerprint": "tiny-2"}, thresholds=limits)
     _pictures(folder / "images", rng)
     _catalog(folder)

@@ -63,7 +63,7 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
         calibrate={"false_accept_rate": 0.2, "bootstrap": 20},
         evaluate={"bootstrap": 20},
         # After four steps of training a few people rank by chance: lower precisions are to be written and measured here, not to be good.
-        export={"parity": {"fp32": 0.9999, "fp16": 0.9, "int8": 0.5}, "parity_map_fall": 0.5},
+        export={"parity": {"fp32": 0.9999, "fp16": 0.9, "int8": 0.5}, "parity_int8_lowest": -1.0, "parity_map_fall": 0.5},
     )
     done = run("dvc", "repro", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -74,7 +74,7 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     exported = {path.name for path in (folder / "exported").iterdir()}
     files = {f"{name}.{kind}" for name in ("model", "model.fp16", "model.int8") for kind in ("onnx", "plan", "plan.json")}
     metric = {"pair_metric.safetensors"} if metrics["chosen"] == "quadruplet" else set()
-    assert exported == files | metric | {"model.json"}
+    assert exported == files | metric | {"model.json", "self_test.safetensors"}
     export = json.loads((folder / "reports/export.json").read_text())
     assert export["files"]["fp32"]["lowest"] >= 0.9999
     assert all(set(file["runtimes"]) == {"onnxruntime", "openvino"} for file in export["files"].values())

@@ -8,35 +8,19 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from reid.card import ModelFile, SelfTestRecord, load_card, save_card
+from reid.card import load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.files import sha256_of
 from reid.self_test import SELF_TEST_NAME, SelfTest, read_self_test, write_self_test
 from serving.runtime import load
 from serving.runtime.backends import BACKENDS
-from tests.serving.tiny_models import expected, tiny_model
+from tests.serving.tiny_models import tiny_model, with_self_test
 
 
 @pytest.fixture(autouse=True)
 def memories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def with_self_test(folder: Path, turned: float = 0.0, lowest: float = 1.0, int8: bool = False) -> Path:
-    """A tiny model whose self-test says that the trained model's answers were others by ``turned``."""
-    tiny_model(folder)
-    images = np.random.default_rng(0).integers(0, 256, (4, 16, 8, 3), np.uint8)
-    embeddings = expected(images).astype(np.float32)
-    embeddings[2] += turned * np.roll(embeddings[2], 1)
-    path = folder / SELF_TEST_NAME
-    write_self_test(SelfTest(images, embeddings), path)
-    record = SelfTestRecord(path=path.name, sha256=sha256_of(path), lowest={"fp32": lowest, "int8": lowest})
-    card = load_card(folder).model_copy(update={"self_test": record})
-    if int8:  # the same file twice: what it calculates in is of no interest here
-        card = card.model_copy(update={"files": {**card.files, "int8": ModelFile(path="model.onnx", sha256=card.files["fp32"].sha256)}})
-    save_card(card, folder)
-    return folder
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -105,6 +89,17 @@ def test_a_self_test_of_another_shape_is_an_error(tmp_path: Path) -> None:
     write_self_test(SelfTest(np.zeros((2, 4, 4, 3), np.uint8), np.zeros((3, 5), np.float32)), tmp_path / "odd")
     with pytest.raises(ReidError, match=r"odd holds uint8 \(2, 4, 4, 3\) and \(3, 5\)"):
         read_self_test(tmp_path / "odd")
+
+
+def test_a_self_test_of_another_models_dimensions_is_an_error(tmp_path: Path) -> None:
+    model = with_self_test(tmp_path / "model")
+    path = model / SELF_TEST_NAME
+    write_self_test(SelfTest(np.zeros((2, 16, 8, 3), np.uint8), np.zeros((2, 5), np.float32)), path)
+    card = load_card(model)
+    assert card.self_test is not None
+    save_card(card.model_copy(update={"self_test": card.self_test.model_copy(update={"sha256": sha256_of(path)})}), model)
+    with pytest.raises(ReidError, match="holds embeddings of 5 dimensions, its card says 6"):
+        load(model, "onnxruntime")
 
 
 def test_an_embedding_without_a_direction_never_passes() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from reid.card import InputSpec, ModelCard, ModelFile, Threshold, save_card
+from reid.card import InputSpec, ModelCard, ModelFile, SelfTestRecord, Threshold, load_card, save_card
 from reid.files import sha256_of
+from reid.self_test import SELF_TEST_NAME, SelfTest, write_self_test
 
 HEIGHT, WIDTH, DIM = 16, 8, 6
 
@@ -68,6 +69,22 @@ def tiny_model(folder: Path, thresholds: tuple[Threshold, ...] = (), card: dict[
         "thresholds": thresholds,
     }
     save_card(ModelCard(**{**facts, **(card or {})}), folder)
+    return folder
+
+
+def with_self_test(folder: Path, turned: float = 0.0, lowest: float = 1.0, int8: bool = False, **model: Any) -> Path:
+    """A tiny model whose self-test says that the trained model's answers were others by ``turned``."""
+    tiny_model(folder, **model)
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 8, 3), np.uint8)
+    embeddings = expected(images).astype(np.float32)
+    embeddings[2] += turned * np.roll(embeddings[2], 1)
+    path = folder / SELF_TEST_NAME
+    write_self_test(SelfTest(images, embeddings), path)
+    record = SelfTestRecord(path=path.name, sha256=sha256_of(path), lowest={"fp32": lowest, "int8": lowest})
+    card = load_card(folder).model_copy(update={"self_test": record})
+    if int8:  # the same file twice: what it calculates in is of no interest here
+        card = card.model_copy(update={"files": {**card.files, "int8": ModelFile(path="model.onnx", sha256=card.files["fp32"].sha256)}})
+    save_card(card, folder)
     return folder
 
 

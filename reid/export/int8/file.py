@@ -135,7 +135,12 @@ class Int8File:
             self._activations[image] = activation_scale(seen[image])
         scale = self._activations[image]
         coarse = (rounded(seen[image], scale, ACTIVATION_LIMIT) * scale).astype(np.float32)
-        levels, scales = round_weights(node, true[weights], true[image], coarse)
+        try:
+            levels, scales = round_weights(node, true[weights], true[image], coarse)
+        except np.linalg.LinAlgError as error:
+            raise ReidError(
+                f"int8: layer {node.name} cannot be solved ({error}): give more calibration images, or leave int8 out"
+            ) from error
         steps = scales.reshape(-1, *(1,) * (levels.ndim - 1))
         bias = true[node.input[2]] if len(node.input) > 2 else np.zeros(len(levels), np.float32)
         plain = onnx.NodeProto.FromString(node.SerializeToString())
