@@ -30,6 +30,10 @@ class Backend:
     present: Callable[[], bool]
     distribution: str
 
+    def role(self, card: ModelCard, precision: str) -> str | None:
+        """Of the card's files, the best that it runs at this precision; None where there is none."""
+        return next((role for role in self.roles(precision) if role in card.files), None)
+
 
 def _onnxruntime(path: Path, card: ModelCard, precision: str, threads: int) -> Session:
     from serving.runtime.onnx import OnnxSession
@@ -67,7 +71,7 @@ def present_backends(card: ModelCard, precision: str = "fp32") -> dict[str, str]
     """The backends that this machine has and that have a file of this precision, with the file's role in the card."""
     found: dict[str, str] = {}
     for name, backend in BACKENDS.items():
-        role = next((role for role in backend.roles(precision) if role in card.files), None)
+        role = backend.role(card, precision)
         if role is not None and backend.present():
             found[name] = role
     return found

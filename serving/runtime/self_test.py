@@ -61,7 +61,7 @@ def check_files(card: ModelCard, model_dir: Path, threads: int | None = None) ->
     rows: list[dict[str, Any]] = []
     for precision in PRECISIONS:
         for name, backend in BACKENDS.items():
-            role = next((role for role in backend.roles(precision) if role in card.files), None)
+            role = backend.role(card, precision)
             if role is None:
                 continue
             path, least = model_dir / card.files[role].path, least_cosine(card, precision)
