@@ -27,7 +27,7 @@ from reid.files import atomic_directory, read_json, write_json
 from reid.parquet import read_parquet
 
 if TYPE_CHECKING:
-    from serving.runtime.embedder import Embedder
+    from serving.runtime import Embedder
 
 __all__ = ["Evaluation", "Images", "choose_images", "compare_results", "fall_of_results", "run_evaluation", "write_results"]
 

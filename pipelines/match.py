@@ -30,10 +30,10 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
 
 def main() -> None:
     """Run the job and score it."""
-    from serving.job import load_job
-    from serving.progress import BarProgress
+    from serving.job.progress import BarProgress
+    from serving.job.run import run_job
     from serving.scoring import score_job
-    from serving.worker import run_job
+    from serving.spec import load_job
 
     params = load_params()
     footage, results = Path("data/footage"), Path("results")

@@ -25,7 +25,8 @@ from reid.card import InputSpec
 from reid.engine import current_gpu
 from reid.errors import ReidError
 from reid.files import read_json, write_json
-from serving.runtime.embedder import Embedder, processors
+from reid.processors import processors
+from serving.runtime.embedder import Embedder
 
 __all__ = ["LEAST_COSINE", "choose", "machine_facts", "memory_path", "probes"]
 

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from serving.job import redacted
-from serving.pixels import Size, upright
+from reid.addresses import redacted
 from serving.video.ahead import STALL_S, Pulse, ahead
 from serving.video.index import Index
 from serving.video.live import live_frames
+from serving.video.pixels import Size, upright
 from serving.video.reading import read_range
 
 __all__ = [

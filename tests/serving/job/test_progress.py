@@ -1,0 +1,54 @@
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.job import progress as module
+from serving.job.progress import JsonLinesProgress, MetricsFile, Together
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_json_lines_tell_rate_and_time_left_once_a_second(clock: list[float]) -> None:
+    stream = io.StringIO()
+    tell = JsonLinesProgress(stream)
+    tell.start("east", 100)
+    for _ in range(50):
+        clock[0] += 0.1
+        tell.advance("east")
+    tell.done("east", None)
+    tell.done("west", "is gone")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert lines[0] == {"event": "start", "camera": "east", "frames": 100}
+    middle = [line for line in lines if line["event"] == "progress"]
+    assert 3 <= len(middle) <= 5
+    for line in middle:
+        assert line["rate"] == pytest.approx(10, abs=0.1)
+        assert line["seconds_left"] == pytest.approx((100 - line["done"]) / 10, abs=0.2)
+    assert lines[-2] == {"event": "done", "camera": "east", "done": 50, "problem": None}
+    assert lines[-1] == {"event": "done", "camera": "west", "done": 0, "problem": "is gone"}
+
+
+def test_metrics_are_prometheus_text(tmp_path: Path, clock: list[float]) -> None:
+    path = tmp_path / "reid.prom"
+    tell = Together([MetricsFile(path)])
+    tell.start("east", 100)
+    for _ in range(30):
+        clock[0] += 0.1
+        tell.advance("east")
+    tell.done("west", "is gone")
+    tell.done("east", None)
+    values = dict(re.findall(r"^(\S+) (\S+)$", path.read_text(), re.MULTILINE))
+    assert values['reid_frames_total{camera="east"}'] == "30"
+    assert values['reid_frames_expected{camera="east"}'] == "100"
+    assert values['reid_camera_failed{camera="east"}'] == "0"
+    assert values['reid_camera_failed{camera="west"}'] == "1"
+    assert float(values['reid_camera_seconds{camera="east"}']) == pytest.approx(3.0)
+    assert len(re.findall(r"^# TYPE reid_\w+ (counter|gauge)$", path.read_text(), re.MULTILINE)) == 4
