@@ -84,6 +84,7 @@ def score(
 ) -> None:
     """Compare a job's output with truth; writes score.json into the folder."""
     from reid.files import write_json
+    from serving.job.layout import JobFolder
     from serving.scoring import read_people, score_job
 
     files: dict[str, Path] = {}
@@ -91,7 +92,7 @@ def score(
         camera, mark, path = one.partition("=")
         files[camera if mark else ""] = Path(path if mark else camera)
     value = score_job(folder, files, parse_range(frames), read_people(people) if people else None).as_dict()
-    write_json(folder / "score.json", value)
+    write_json(JobFolder(folder).score, value)
     if as_json:
         typer.echo(json.dumps(value, sort_keys=True))
         return
@@ -109,10 +110,12 @@ def _names_in_words(row: dict[str, Any]) -> str:
 
 def report(folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")]) -> None:
     """Write a job's report.html anew."""
+    from serving.job.layout import JobFolder
     from serving.job.report import write_report
 
-    write_report(folder, folder / "report.html")
-    typer.echo(f"report: {folder / 'report.html'}")
+    path = JobFolder(folder).report
+    write_report(folder, path)
+    typer.echo(f"report: {path}")
 
 
 def crops(

@@ -5,4 +5,4 @@ The modules named here are imported one by one by whoever needs them: reading a 
 
 from serving.spec import load_job
 
-__all__ = ["load_job", "progress", "promotion", "record", "report", "run", "stranger_file"]
+__all__ = ["layout", "load_job", "progress", "promotion", "record", "report", "run", "stranger_file"]

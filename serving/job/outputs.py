@@ -16,20 +16,20 @@ from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
 from serving.gallery import UNKNOWN, Gallery
-from serving.job.layout import DETECTIONS, JOB_NAME, SIGHTINGS
+from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
+from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.segments.camera import CameraRun, note_lines, problem_lines
 from serving.job.sightings.boxes import Boxes, boxes_of
 from serving.job.sightings.presence import one_at_a_time
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
-from serving.job.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
+from serving.job.stranger_file import read_earlier, write_strangers
 from serving.job.video import write_video
 from serving.matching import Match, drop_near_ties, identify, identify_rescored
 from serving.spec import Camera, Job
 
-__all__ = ["DETECTIONS", "JOB_NAME", "REPORT_NAME", "SIGHTINGS", "write_outputs"]
+__all__ = ["write_outputs"]
 
-REPORT_NAME = "report.html"
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 
@@ -45,9 +45,9 @@ def write_outputs(
     gallery: Gallery,
     threshold: float,
     scorer: PairScorer | None,
-    work: Path,
+    work: WorkFolder,
     out: Path,
-    facts: dict[str, Any],
+    facts: JobFacts,
     began: float,
 ) -> dict[str, Any]:
     """Join, name and write everything that the segments in ``work`` found; return the job record."""
@@ -58,24 +58,25 @@ def write_outputs(
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else [])
-    earlier, series = read_earlier(job.earlier, facts["model"]["fingerprint"])
+    earlier, series = read_earlier(job.earlier, facts.model.fingerprint)
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
     numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
-    with atomic_directory(out, private=True) as folder:
+    with atomic_directory(out, private=True) as temporary:
+        folder = JobFolder(temporary)
         clock = time.perf_counter()
         triples = zip(everyone, matches, strangers, strict=True)
         rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]
-        pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder / "sightings.parquet")
+        pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder.sightings)
         unknown = [_stranger_row(*one, cameras) for one in zip(everyone, embeddings, numbers, strict=True) if one[2] is not None]
-        write_strangers(folder / STRANGERS_NAME, unknown, facts["model"]["fingerprint"], series)
-        boxes = _write_detections(runs, sightings, names, work, folder / "detections.parquet")
+        write_strangers(folder.strangers, unknown, facts.model.fingerprint, series)
+        boxes = _write_detections(runs, sightings, names, work, folder.detections)
         if job.outputs.crops:
-            (folder / "crops").mkdir()
+            folder.crops.mkdir()
             for run in runs:
-                _write_crops(run, sightings[run.camera.id], work, folder / "crops")
+                _write_crops(run, sightings[run.camera.id], work, folder)
         seconds["tables"] = time.perf_counter() - clock
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
@@ -83,17 +84,18 @@ def write_outputs(
             video_start_s = {run.camera.id: _write_video(run, folder, job) for run in runs}
         seconds["video"] = time.perf_counter() - clock
         seconds["wall"] = time.perf_counter() - began
-        record = facts | {
+        record = facts.as_dict() | {
+            "schema": SCHEMA,
             "problems": problem_lines(runs),
             "notes": note_lines(runs),
             "counts": _counts(runs, rows, boxes, video_start_s),
             "seconds": {step: round(value, 3) for step, value in seconds.items()},
         }
-        write_json(folder / JOB_NAME, record)
+        write_json(folder.record, JobRecord.model_validate(record).as_dict())
         if job.outputs.report:
             from serving.job.report import write_report
 
-            write_report(folder, folder / REPORT_NAME)
+            write_report(folder.path, folder.report)
     return record
 
 
@@ -128,7 +130,7 @@ def _stranger_row(one: Sighting, embedding: npt.NDArray[np.float32], number: int
     start, end = _span(one, camera) if camera.start_time else (None, None)
     quality = float(one.best.row["best_quality"])
     row = {"camera": one.camera, "tracklet": one.number, "number": number, "start": start, "end": end, "quality": quality}
-    return row | {"crop": f"crops/{one.camera}-{one.number:05d}.jpg", "embedding": embedding}
+    return row | {"crop": crop_name(one.camera, one.number), "embedding": embedding}
 
 
 def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: Camera) -> dict[str, object]:
@@ -149,7 +151,7 @@ def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: 
         "y": y0,
         "w": x1 - x0,
         "h": y1 - y0,
-        "crop": f"crops/{one.camera}-{one.number:05d}.jpg",
+        "crop": crop_name(one.camera, one.number),
         "identity": match.identity,
         "provisional": provisional,
         "nearest": match.nearest,
@@ -182,7 +184,7 @@ def _clock(start: datetime | None, seconds: float) -> datetime | None:
 
 
 def _write_detections(
-    runs: Sequence[CameraRun], sightings: dict[str, list[Sighting]], names: dict[tuple[str, int], Match], work: Path, path: Path
+    runs: Sequence[CameraRun], sightings: dict[str, list[Sighting]], names: dict[tuple[str, int], Match], work: WorkFolder, path: Path
 ) -> int:
     rows = 0
     with pq.ParquetWriter(path, DETECTIONS) as writer:
@@ -209,16 +211,16 @@ def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Ma
     return pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS)
 
 
-def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: Path, folder: Path) -> None:
+def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder, folder: JobFolder) -> None:
     best = {(member.segment, member.raw): one.number for one in sightings for member in [one.best]}
     for segment in run.segments:
-        stored = pq.read_table(work / segment.name / "tracklets.parquet", columns=["raw", "best_jpeg"])
+        stored = pq.read_table(work.segment(segment.name).people, columns=["raw", "best_jpeg"])
         for raw, jpeg in zip(stored["raw"].to_pylist(), stored["best_jpeg"].to_pylist(), strict=True):
             if (number := best.get((segment.index, raw))) is not None:
-                (folder / f"{run.camera.id}-{number:05d}.jpg").write_bytes(jpeg)
+                (folder.path / crop_name(run.camera.id, number)).write_bytes(jpeg)
 
 
-def _write_video(run: CameraRun, folder: Path, job: Job) -> float | None:
+def _write_video(run: CameraRun, folder: JobFolder, job: Job) -> float | None:
     try:
         return write_video(run, folder, job.outputs.video_height, job.stall_s)
     except ReidError as error:

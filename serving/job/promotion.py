@@ -7,7 +7,8 @@ import numpy as np
 from reid.errors import ReidError
 from serving.gallery import UNKNOWN, Gallery, check_name
 from serving.gallery.conflicts import describe, find_conflicts
-from serving.job.record import DecidedRecord, read_record
+from serving.job.layout import open_job
+from serving.job.record import DecidedRecord
 from serving.job.stranger_file import StrangerFile
 
 __all__ = ["Promotion", "promote"]
@@ -39,7 +40,8 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     rows = [index for index, row in enumerate(strangers.rows) if who in (f"{UNKNOWN}-{row['number']}", _sighting(row))]
     if not rows:
         raise ReidError(f"job {strangers.folder} saw no unknown person {who!r}: want {UNKNOWN}-NUMBER or CAMERA:TRACKLET, see its report")
-    near = read_record(strangers.folder, DecidedRecord)["decision"]["threshold"]
+    job = open_job(strangers.folder, DecidedRecord)
+    near = job.record.decision.threshold
     sources = [str(strangers.folder / strangers.rows[row]["crop"]) for row in rows]
     conflicts = find_conflicts(gallery, [identity] * len(rows), strangers.embeddings[rows], sources, near)
     there = {one.source for one in conflicts if one.kind == "duplicate"}
@@ -48,7 +50,7 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
         raise ReidError(f"{who} of job {strangers.folder} is enrolled as {identity!r} already: there is nothing to add")
     known = frozenset(person.identity for person in gallery.people())
     facts = [strangers.rows[row] for row in chosen]
-    finished = (strangers.folder / "job.json").stat().st_mtime
+    finished = job.files.record.stat().st_mtime
     version = gallery.enroll(
         identity,
         strangers.embeddings[chosen],

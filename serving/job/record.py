@@ -1,69 +1,60 @@
-"""``job.json`` of an output folder, read back: checked, for it may be of another program or damaged."""
+"""The record of a job, ``job.json``: typed, whole for whoever writes it and in parts for whoever reads it.
 
-from collections.abc import Collection
-from pathlib import Path
+A reader checks only the part that it needs: the record may be damaged, of another program, or of an older version that said less.
+"""
+
 from typing import Any
 
-import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from reid.errors import ReidError
-from reid.files import read_json
-from reid.parquet import read_parquet
-from reid.system_errors import shown
-from serving.job.layout import DETECTIONS, JOB_NAME, SIGHTINGS
+__all__ = ["SCHEMA", "DecidedRecord", "FinishedRecord", "JobFacts", "JobRecord", "RecordPart", "ScoredRecord", "ShownRecord"]
 
-__all__ = [
-    "DecidedRecord",
-    "FinishedRecord",
-    "ScoredRecord",
-    "ShownRecord",
-    "read_detections",
-    "read_record",
-    "read_sightings",
-]
-
-_WAY_OUT = "name the output folder of a job, or run the job again"
-_MAY_BE_NULL = {"start_time", "end_time", "provisional", "nearest", "distance", "runner_up", "runner_up_distance"}
-_FINITE = {"start_s", "end_s", "threshold", "certainty", "distance", "runner_up_distance"}
+SCHEMA = 1  # of job.json; a record that says none is of the first
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+class RecordPart(BaseModel):
+    """A part of the record; keys that it does not know are kept."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, populate_by_name=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values, with all that was given and nothing else."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-class _Named(_Part):
+class _Named(RecordPart):
     name: str
 
 
-class _Camera(_Part):
+class _Camera(RecordPart):
     id: str
     frames: tuple[int, int] | None = None
 
 
-class _Job(_Part):
+class _Job(RecordPart):
     cameras: list[_Camera]
 
 
 class _ShownJob(_Job):
     detector: _Named
     tracker: _Named
+    rescore: bool = False
 
 
-class _Model(_Part):
+class _Model(RecordPart):
     name: str
     fingerprint: str
 
 
-class _Enrolled(_Part):
+class _Enrolled(RecordPart):
     identities: list[str]
 
 
-class _Gallery(_Part):
+class _Gallery(RecordPart):
     version: int
 
 
-class _Threshold(_Part):
+class _Threshold(RecordPart):
     threshold: float
 
 
@@ -72,12 +63,12 @@ class _Decision(_Threshold):
     origin: str = Field(alias="from")
 
 
-class _OfCamera(_Part):
+class _OfCamera(RecordPart):
     video_start_s: float | None = None
     fps: float | None = None
 
 
-class _CameraCounts(_Part):
+class _CameraCounts(RecordPart):
     cameras: dict[str, _OfCamera] = {}
 
 
@@ -88,11 +79,11 @@ class _Counts(_CameraCounts):
     unknown: int
 
 
-class _Seconds(_Part):
+class _Seconds(RecordPart):
     wall: float
 
 
-class ScoredRecord(_Part):
+class ScoredRecord(RecordPart):
     """What scoring needs."""
 
     job: _Job
@@ -100,13 +91,13 @@ class ScoredRecord(_Part):
     counts: _CameraCounts = _CameraCounts()
 
 
-class DecidedRecord(_Part):
+class DecidedRecord(RecordPart):
     """What promoting needs."""
 
     decision: _Threshold
 
 
-class ShownRecord(_Part):
+class ShownRecord(RecordPart):
     """What the report shows."""
 
     job: _ShownJob
@@ -118,41 +109,64 @@ class ShownRecord(_Part):
     seconds: _Seconds
 
 
-class FinishedRecord(_Part):
+class FinishedRecord(RecordPart):
     """What tells whose output a folder is."""
 
     job_key: str
     problems: list[str] = []
 
 
-def read_record(folder: Path, kind: type[_Part]) -> dict[str, Any]:
-    """The job record of an output folder, of which the parts in ``kind`` are checked.
+class UsedModel(_Model):
+    """The model that embedded, and the runtime that ran it."""
 
-    Raises:
-        UsageError: there is none.
-        ReidError: it is not one that a job wrote.
-    """
-    path = folder / JOB_NAME
-    value = read_json(path, "job record")
-    try:
-        kind.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise ReidError(f"job record {path} is not what a job writes ({shown(key)}: {first['msg']}): {_WAY_OUT}") from error
-    record: dict[str, Any] = value
-    return record
+    backend: str
 
 
-def read_sightings(folder: Path, columns: Collection[str] = SIGHTINGS.names) -> pa.Table:
-    """Columns of the sightings of an output folder; raises as :func:`read_record`."""
-    schema = pa.schema([SIGHTINGS.field(name) for name in columns])
-    filled = [name for name in columns if name not in _MAY_BE_NULL]
-    finite = [name for name in columns if name in _FINITE]
-    return read_parquet(folder / "sightings.parquet", "job output", _WAY_OUT, schema=schema, filled=filled, finite=finite)
+class SearchedGallery(_Gallery, _Enrolled):
+    """The gallery as it was searched."""
 
 
-def read_detections(folder: Path) -> pa.Table:
-    """The boxes of an output folder; raises as :func:`read_record`."""
-    path = folder / "detections.parquet"
-    return read_parquet(path, "job output", _WAY_OUT, schema=DETECTIONS, filled=DETECTIONS.names, finite=("x", "y", "w", "h"))
+class DecisionRule(_Decision):
+    """How names were given. ``origin``: where the threshold is from."""
+
+    top_k: int
+    ratio_test: float
+    rescore: bool
+
+
+class CameraCounts(_OfCamera):
+    """What one camera came to."""
+
+    frames: int
+    crops_embedded: int
+    sightings: int
+    named: int
+    unknown: int
+
+
+class Counts(_Counts):
+    """What all cameras came to."""
+
+    crops_embedded: int
+    detections: int
+    cameras: dict[str, CameraCounts]  # type: ignore[assignment]  # a dict is invariant, and this one is only read
+
+
+class JobFacts(RecordPart):
+    """What is known of a job before it is done."""
+
+    job: _ShownJob
+    job_key: str
+    model: UsedModel
+    gallery: SearchedGallery
+    decision: DecisionRule
+
+
+class JobRecord(JobFacts):
+    """All that a job says of itself when it is done. ``version``: of the record's form."""
+
+    version: int = Field(alias="schema")
+    problems: list[str]
+    notes: list[str]
+    counts: Counts
+    seconds: _Seconds

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from reid.files import atomic_path
-from serving.job.record import ShownRecord, read_record, read_sightings
+from serving.job.layout import JobFolder, open_job
+from serving.job.record import ShownRecord
 
 __all__ = ["render_report", "write_report"]
 
@@ -50,20 +51,18 @@ def write_report(folder: Path | str, path: Path | str) -> None:
     Raises:
         UsageError: the folder is not that of a finished job.
     """
-    folder = Path(folder)
-    record = read_record(folder, ShownRecord)
-    rows = read_sightings(folder).to_pylist()
-    page = render_report(record, rows, folder)
+    job = open_job(folder, ShownRecord)
+    page = render_report(job.record, job.files.read_sightings().to_pylist(), job.files)
     with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 
-def render_report(record: dict[str, Any], rows: Sequence[dict[str, Any]], folder: Path) -> str:
+def render_report(record: ShownRecord, rows: Sequence[dict[str, Any]], folder: JobFolder) -> str:
     """The page for a job record and its sightings; crops and videos are looked for in ``folder``."""
     rows = sorted(rows, key=lambda row: (row["certainty"], row["camera"], row["tracklet"]))
     axis = _axis(rows)
     template = Template(files("serving.job").joinpath("templates/report.html").read_text(encoding="utf-8"))
-    cameras = [camera["id"] for camera in record["job"]["cameras"]]
+    cameras = [camera.id for camera in record.job.cameras]
     return template.substitute(
         title="Camera report",
         subtitle=_subtitle(record, axis),
@@ -113,22 +112,22 @@ def _options(names: Sequence[str]) -> str:
     return "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
 
 
-def _subtitle(record: dict[str, Any], axis: _Axis) -> str:
+def _subtitle(record: ShownRecord, axis: _Axis) -> str:
     clock = "" if axis.origin is None else f", {axis.origin.astimezone(UTC):%Y-%m-%d} (times in UTC)"
-    count = len(record["job"]["cameras"])
+    count = len(record.job.cameras)
     return escape(f"{count} camera{'s' if count != 1 else ''}{clock}")
 
 
-def _facts(record: dict[str, Any]) -> str:
-    counts = record["counts"]
-    shown = [("sightings", counts["sightings"]), ("named", counts["named"]), ("unknown", counts["unknown"]), ("frames", counts["frames"])]
+def _facts(record: ShownRecord) -> str:
+    counts = record.counts
+    shown = [("sightings", counts.sightings), ("named", counts.named), ("unknown", counts.unknown), ("frames", counts.frames)]
     return "".join(f"<li><b>{value:,}</b>{escape(name)}</li>" for name, value in shown)
 
 
-def _problems(record: dict[str, Any]) -> str:
-    if not record["problems"]:
+def _problems(record: ShownRecord) -> str:
+    if not record.problems:
         return ""
-    lines = "".join(f"<p>{escape(line)}</p>" for line in record["problems"])
+    lines = "".join(f"<p>{escape(line)}</p>" for line in record.problems)
     return f'<section class="problems" role="alert">{lines}</section>'
 
 
@@ -169,7 +168,7 @@ def _anchor(row: dict[str, Any]) -> str:
     return escape(f"s-{row['camera']}-{row['tracklet']}")
 
 
-def _card(row: dict[str, Any], axis: _Axis, record: dict[str, Any], folder: Path) -> str:
+def _card(row: dict[str, Any], axis: _Axis, record: ShownRecord, folder: JobFolder) -> str:
     start, end = axis.at(row, "start"), axis.at(row, "end")
     lines = [("camera", row["camera"]), ("seen", f"{axis.text(start)} to {axis.text(end)}"), ("frames", f"{row['frames']:,}")]
     if row["distance"] is not None:
@@ -178,7 +177,7 @@ def _card(row: dict[str, Any], axis: _Axis, record: dict[str, Any], folder: Path
         lines.append(("limit", f"{row['threshold']:.3f}"))
     if row["runner_up"] and row["runner_up_distance"] is not None:
         lines.append(("runner-up", f"{row['runner_up']} {row['runner_up_distance']:.3f}"))
-        if row["identity"] == "unknown" and row["distance"] <= row["threshold"] and not record["job"].get("rescore"):
+        if row["identity"] == "unknown" and row["distance"] <= row["threshold"] and not record.job.rescore:
             lines.append(("why unknown", "the runner-up is nearly as near"))
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in lines)
     sure = min(row["certainty"] / 0.3, 1.0)
@@ -186,7 +185,7 @@ def _card(row: dict[str, Any], axis: _Axis, record: dict[str, Any], folder: Path
     heading = f'<h3>{escape(_person(row))} <span class="soft">#{row["tracklet"]}</span></h3>'
     body = f"{heading}<dl>{facts}</dl>{meter}{_watch(row, record, folder)}"
     data = f'{_data(row, axis)} data-certainty="{row["certainty"]:.4f}"'
-    return f'<article id="{_anchor(row)}" class="{_kind(row)}" {data}>{_picture(row, folder)}<div>{body}</div></article>'
+    return f'<article id="{_anchor(row)}" class="{_kind(row)}" {data}>{_picture(row, folder.path)}<div>{body}</div></article>'
 
 
 def _picture(row: dict[str, Any], folder: Path) -> str:
@@ -203,20 +202,21 @@ def _picture(row: dict[str, Any], folder: Path) -> str:
     return f'<img alt="{text}" decoding="async" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
 
 
-def _watch(row: dict[str, Any], record: dict[str, Any], folder: Path) -> str:
-    name = f"annotated-{row['camera']}.webm"
-    if not (folder / name).is_file():
+def _watch(row: dict[str, Any], record: ShownRecord, folder: JobFolder) -> str:
+    video = folder.video(row["camera"])
+    if not video.is_file():
         return ""
-    begin = record["counts"]["cameras"].get(row["camera"], {}).get("video_start_s") or 0.0
+    camera = record.counts.cameras.get(row["camera"])
+    begin = (camera and camera.video_start_s) or 0.0
     at = max(row["start_s"] - begin, 0.0)
-    return f'<a class="watch" href="{escape(name)}#t={at:.1f}">watch this moment</a>'
+    return f'<a class="watch" href="{escape(video.name)}#t={at:.1f}">watch this moment</a>'
 
 
-def _footer(record: dict[str, Any]) -> str:
-    model, decision = record["model"], record["decision"]
+def _footer(record: ShownRecord) -> str:
+    model, decision = record.model, record.decision
     facts = (
-        f"model {model['name']} ({model['fingerprint']}), gallery version {record['gallery']['version']}, policy {decision['policy']}, "
-        f"threshold {decision['threshold']:.4f} ({decision['from']}), detector {record['job']['detector']['name']}, "
-        f"tracker {record['job']['tracker']['name']}, {record['seconds']['wall']:.0f} s of work"
+        f"model {model.name} ({model.fingerprint}), gallery version {record.gallery.version}, policy {decision.policy}, "
+        f"threshold {decision.threshold:.4f} ({decision.origin}), detector {record.job.detector.name}, "
+        f"tracker {record.job.tracker.name}, {record.seconds.wall:.0f} s of work"
     )
     return escape(facts)

@@ -21,9 +21,9 @@ from reid.files import is_there, make_parents, read_json, remove_empty, write_js
 from reid.processors import processors
 from serving.detection import build_detector
 from serving.gallery import Gallery, key_from_environment
-from serving.job.layout import JOB_NAME
+from serving.job.layout import JobFolder, WorkFolder, open_job
 from serving.job.outputs import write_outputs
-from serving.job.record import FinishedRecord, read_record
+from serving.job.record import FinishedRecord, JobFacts
 from serving.job.segments.camera import CameraRun, problem_lines
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.job.segments.live import LiveCameras, StopRequested
@@ -36,8 +36,6 @@ from serving.tracking import SPARSE_S
 from serving.video import open_footage
 
 __all__ = ["Execution", "JobResult", "Progress", "StopRequested", "run_job"]
-
-_LEDGER = "ledger.json"
 
 
 @dataclass(frozen=True)
@@ -108,38 +106,38 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     opened.callback(_remove_empty, work)  # where nothing was stored, there is nothing to go on with
     # All processes take this one's runtime: their embeddings are matched with each other.
     _run_segments(runs, job.model_copy(update={"backend": embedder.backend}), embedder, work, progress, execution)
-    facts: dict[str, Any] = {
-        "job": job.public(),
-        "job_key": job.key(),
-        "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
-        "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
-        "decision": {
-            "policy": job.policy,
-            "top_k": job.top_k,
-            "ratio_test": job.ratio_test,
-            "rescore": job.rescore,
-            "threshold": threshold,
-            "from": threshold_from,
-        },
-    }
+    facts = JobFacts.model_validate(
+        {
+            "job": job.public(),
+            "job_key": job.key(),
+            "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
+            "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
+            "decision": {
+                "policy": job.policy,
+                "top_k": job.top_k,
+                "ratio_test": job.ratio_test,
+                "rescore": job.rescore,
+                "threshold": threshold,
+                "from": threshold_from,
+            },
+        }
+    )
     summary = write_outputs(job, runs, gallery, threshold, scorer, work, out, facts, began)
-    work.rename(_finished(out))  # at one stroke: what is left of it is of a job that is done
-    shutil.rmtree(_finished(out))
+    finished = WorkFolder.of_finished(out).path
+    work.path.rename(finished)  # at one stroke: what is left of it is of a job that is done
+    shutil.rmtree(finished)
     return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen, tuple(summary["notes"]))
-
-
-def _finished(out: Path) -> Path:
-    return out.parent / f".{out.name}.done"
 
 
 def _only_to_clean_up(out: Path) -> JobResult | None:
     """The result of a job that was killed when all but its stored segments' removal was done."""
-    if not _finished(out).exists():
+    finished = WorkFolder.of_finished(out).path
+    if not finished.exists():
         return None
-    shutil.rmtree(_finished(out))
+    shutil.rmtree(finished)
     if not out.exists():
         return None
-    summary = read_record(out, FinishedRecord)
+    summary = open_job(out, FinishedRecord).record.as_dict()
     return JobResult(out, summary, tuple(summary.get("problems", ())), notes=tuple(summary.get("notes", ())))
 
 
@@ -157,9 +155,9 @@ def check_output(job: Job, out: Path) -> None:
         return
     if not out.is_dir():
         raise UsageError(f"output {out} is a file: name a folder")
-    if not (out / JOB_NAME).is_file():
+    if not JobFolder(out).record.is_file():
         raise UsageError(f"output folder {out} holds something else than a job's output: name an empty or new folder")
-    if read_record(out, FinishedRecord)["job_key"] != job.key():
+    if open_job(out, FinishedRecord).record.job_key != job.key():
         raise UsageError(f"output folder {out} is that of another job: name a new folder or remove it")
 
 
@@ -183,33 +181,29 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
 
 def _backend(job: Job, out: Path) -> str:
     """The runtime to open the model with: that of the stored segments, so that all rows of a job are made by one."""
-    backend = _stored_ledger(_work(out)).get("backend")
+    backend = _stored_ledger(WorkFolder.of(out)).get("backend")
     return backend if job.backend == "auto" and isinstance(backend, str) else job.backend
 
 
-def _stored_ledger(work: Path) -> dict[str, Any]:
+def _stored_ledger(work: WorkFolder) -> dict[str, Any]:
     """What the segments in ``work`` are of; empty where there are none, or where the ledger is damaged or of another program."""
     try:
-        stored = read_json(work / _LEDGER, "ledger")
+        stored = read_json(work.ledger, "ledger")
     except ReidError:
         return {}
     return stored if isinstance(stored, dict) else {}
 
 
-def _work(out: Path) -> Path:
-    # Absolute: a relative one might begin with ~, which pyarrow takes for somebody's home.
-    return out.parent.absolute() / f".{out.name}.work"
-
-
-def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> Path:
-    work = _work(out)
+def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> WorkFolder:
+    stored = WorkFolder.of(out)
+    work = stored.path
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise UsageError(f"{work} is in the way of the segments that are stored there: move it")
     files = [_version(camera) for camera in job.cameras]
     model = {"fingerprint": embedder.fingerprint, "backend": embedder.backend}
     ledger = {"job_key": job.key(), **model, "segment_s": segment_s, "files": files}
-    if work.exists() and _stored_ledger(work) != ledger:
-        if not (work / _LEDGER).is_file() and any(not path.name.startswith(".ledger") for path in work.iterdir()):
+    if work.exists() and _stored_ledger(stored) != ledger:
+        if not stored.ledger.is_file() and any(not path.name.startswith(".ledger") for path in work.iterdir()):
             raise UsageError(f"{work} is in the way and not from an earlier run: move it")
         shutil.rmtree(work)
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -218,13 +212,13 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> P
         path for path in out.parent.glob(f".{escape(out.name)}-*") if re.fullmatch(r"[a-z0-9_]{8}", path.name[len(out.name) + 2 :])
     ):
         shutil.rmtree(half, ignore_errors=True)
-    write_json(work / _LEDGER, ledger)
-    return work
+    write_json(stored.ledger, ledger)
+    return stored
 
 
-def _remove_empty(work: Path) -> None:
-    if work.is_dir() and all(path.is_file() for path in work.iterdir()):
-        shutil.rmtree(work)
+def _remove_empty(work: WorkFolder) -> None:
+    if work.path.is_dir() and all(path.is_file() for path in work.path.iterdir()):
+        shutil.rmtree(work.path)
 
 
 def _version(camera: Camera) -> list[list[Any]]:
@@ -266,7 +260,9 @@ def _prepare(camera: Camera, job: Job, segment_s: float) -> CameraRun:
     return run
 
 
-def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: Path, progress: Progress, execution: Execution) -> None:
+def _run_segments(
+    runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: WorkFolder, progress: Progress, execution: Execution
+) -> None:
     by_camera = {run.camera.id: run for run in runs}
     threads = job.threads
     if threads is None and execution.workers > 1:
@@ -280,7 +276,7 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
             continue
         progress.start(run.camera.id, run.total)
         for segment in run.segments:
-            if not (work / segment.name).is_dir():
+            if not work.segment(segment.name).path.is_dir():
                 tasks.append(SegmentTask(job, run.camera, needed(segment, run.camera, run.footage, run.warm_up), segment, threads))
                 left[run.camera.id] += 1
                 continue
@@ -307,8 +303,8 @@ def _run_segments(runs: Sequence[CameraRun], job: Job, embedder: Embedder, work:
     for run in (run for run in runs if run.footage and run.footage.live):
         _done(run, progress)
     for run in runs:
-        run.segments = [segment for segment in run.segments if (work / segment.name).is_dir()]
-        run.counts = {segment.name: read_json(work / segment.name / "counts.json", "segment record") for segment in run.segments}
+        run.segments = [segment for segment in run.segments if work.segment(segment.name).path.is_dir()]
+        run.counts = {segment.name: read_json(work.segment(segment.name).counts, "segment record") for segment in run.segments}
         run.problems += _undecoded(run)
 
 
@@ -322,9 +318,9 @@ def _undecoded(run: CameraRun) -> list[str]:
     return [f"{lost} of {run.total} frames are damaged and were not seen, the first: {where}"]
 
 
-def _stored(outcome: Outcome, run: CameraRun, work: Path, progress: Progress, execution: Execution) -> None:
+def _stored(outcome: Outcome, run: CameraRun, work: WorkFolder, progress: Progress, execution: Execution) -> None:
     if outcome.result is not None:
-        outcome.result.store(work / outcome.task.segment.name)
+        outcome.result.store(work.segment(outcome.task.segment.name).path)
         if execution.ray is not None:  # workers of a cluster tell nothing on the way
             _advance(progress, run.camera.id, outcome.result.counts["frames"])
     elif outcome.problem is not None and outcome.problem not in run.problems:

@@ -18,11 +18,11 @@ from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
 from reid.parquet import read_parquet
 from serving.gallery import check_private
+from serving.job.layout import JobFolder
 from serving.job.sightings.strangers import SeenStrangers
 
-__all__ = ["STRANGERS_NAME", "StrangerFile", "read_earlier", "read_strangers", "write_strangers"]
+__all__ = ["StrangerFile", "read_earlier", "read_strangers", "write_strangers"]
 
-STRANGERS_NAME = "strangers.parquet"
 _COLUMNS = {
     "camera": pa.string(),
     "tracklet": pa.int64(),
@@ -64,9 +64,9 @@ def read_strangers(folder: Path) -> StrangerFile:
         UsageError: the folder does not exist or holds no job's output with strangers.
         ReidError: the file is damaged, or others may read it.
     """
-    path = existing(folder, "job output") / STRANGERS_NAME
+    path = JobFolder(existing(folder, "job output")).strangers
     if not path.is_file():
-        raise UsageError(f"{folder} holds no {STRANGERS_NAME}: name the output folder of a job, and run an old job again")
+        raise UsageError(f"{folder} holds no {path.name}: name the output folder of a job, and run an old job again")
     check_private(path, "file")
     schema, filled = pa.schema(_COLUMNS), [name for name in _COLUMNS if name not in ("start", "end")]
     table = read_parquet(path, "file", "run the job again", schema=schema, filled=filled, finite=("start", "end", "quality"))

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.processors import processors
+from serving.job.layout import JobFolder, xyxy_of
 from serving.job.segments.camera import CameraRun
 from serving.video import STALL_S, Label, annotate_all, join_webm, pictures_ahead
 
@@ -16,8 +18,8 @@ __all__ = ["write_video"]
 _LEAST_FRAMES = 150  # of a part that is encoded on its own
 
 
-def write_video(run: CameraRun, folder: Path, max_height: int | None, stall_s: float = STALL_S) -> float | None:
-    """Write ``annotated-<camera>.webm`` into an output folder that has its ``detections.parquet``.
+def write_video(run: CameraRun, folder: JobFolder, max_height: int | None, stall_s: float = STALL_S) -> float | None:
+    """Write a camera's annotated video into an output folder that has its table of boxes.
 
     Returns the time of its first frame in the footage; None where there is no video: of a stream, which cannot be read twice.
 
@@ -28,17 +30,17 @@ def write_video(run: CameraRun, folder: Path, max_height: int | None, stall_s: f
         return None
     footage, step = run.footage, run.camera.step
     numbers = range(run.segments[0].first, (run.segments[-1].last or footage.frames) + 1, step)
-    path = folder / f"annotated-{run.camera.id}.webm"
+    path = folder.video(run.camera.id)
     parts = _parts(numbers)
 
     def write_part(index: int) -> float | None:
         part = parts[index]
-        labels = _Labels(folder / "detections.parquet", run.camera.id)
+        labels = _Labels(folder.detections, run.camera.id)
         pictures = pictures_ahead(footage, part[0], part[-1], step, stall_s)
         target = path if len(parts) == 1 else pieces[index]
         return annotate_all(target, pictures, labels.at, (footage.width, footage.height), footage.fps / step, max_height)
 
-    pieces = [folder / f".{run.camera.id}-{index}.webm" for index in range(len(parts))]
+    pieces = [folder.video_part(run.camera.id, index) for index in range(len(parts))]
     try:
         # Decoding, drawing and encoding are all done outside the interpreter's lock.
         with ThreadPoolExecutor(processors()) as pool:
@@ -84,7 +86,7 @@ class _Labels:
                     yield table
 
     def _take(self, table: pa.Table) -> int:
-        columns = [table[name].to_pylist() for name in ("frame", "tracklet", "identity", "x", "y", "w", "h")]
-        for frame, number, identity, x, y, w, h in zip(*columns, strict=True):
-            self._waiting.setdefault(frame, []).append(Label((x, y, x + w, y + h), f"{identity} #{number}", identity))
+        columns = [table[name].to_pylist() for name in ("frame", "tracklet", "identity")]
+        for frame, number, identity, box in zip(*columns, xyxy_of(table, np.float64).tolist(), strict=True):
+            self._waiting.setdefault(frame, []).append(Label(tuple(box), f"{identity} #{number}", identity))
         return int(columns[0][0])

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
-from serving.job.record import ScoredRecord, read_detections, read_record, read_sightings
+from serving.job.layout import JobFolder, open_job, xyxy_of
+from serving.job.record import ScoredRecord
 from serving.mot import MotTable, read_mot
 from serving.overlap import box_iou
 from serving.scoring.names import IOU, Naming, first_right_names, name_sightings, true_identities
@@ -71,13 +72,17 @@ def score_job(
         ReidError: a truth file has no box in the frames.
     """
     folder = Path(folder)
-    boxes, sightings = read_detections(folder), read_sightings(folder, ("camera", "tracklet", "identity"))
-    cameras = _cameras(folder)
-    enrolled = _enrolled(folder)
+    files = JobFolder(folder)
+    boxes, sightings = files.read_detections(), files.read_sightings(("camera", "tracklet", "identity"))
+    record = open_job(folder, ScoredRecord).record
+    cameras = [camera.id for camera in record.job.cameras]
+    enrolled = frozenset(record.gallery.identities)
     raw: dict[str, dict[str, Any]] = {}
     namings: dict[str, Naming] = {}
     waits: dict[str, list[float]] = {}
-    fps, looked_at = _fps(folder), _frames(folder)
+    fps = {camera: one.fps or 1.0 for camera, one in record.counts.cameras.items()}
+    # Of the cameras that the job looked at in part.
+    looked_at = {camera.id: camera.frames for camera in record.job.cameras if camera.frames}
     for name, path in truth.items():
         camera = _resolve(name, cameras, folder)
         scored = frames or looked_at.get(camera)
@@ -92,25 +97,6 @@ def score_job(
         waits[camera] = [frames / fps.get(camera, 1.0) for frames in first_right_names(table, found, true, names, people or {})]
     scores = {camera: _camera_score(value, namings[camera], waits[camera]) for camera, value in raw.items()}
     return Score(scores, _camera_score(_aggregate(raw), _sum(list(namings.values())), [one for wait in waits.values() for one in wait]))
-
-
-def _cameras(folder: Path) -> list[str]:
-    return [camera["id"] for camera in read_record(folder, ScoredRecord)["job"]["cameras"]]
-
-
-def _frames(folder: Path) -> dict[str, tuple[int, int]]:
-    """First and last frame of the cameras that the job looked at in part."""
-    cameras = read_record(folder, ScoredRecord)["job"]["cameras"]
-    return {camera["id"]: tuple(camera["frames"]) for camera in cameras if camera.get("frames")}
-
-
-def _fps(folder: Path) -> dict[str, float]:
-    counts = read_record(folder, ScoredRecord).get("counts", {}).get("cameras", {})
-    return {camera: one.get("fps") or 1.0 for camera, one in counts.items()}
-
-
-def _enrolled(folder: Path) -> frozenset[str]:
-    return frozenset(read_record(folder, ScoredRecord)["gallery"]["identities"])
 
 
 def _resolve(name: str, cameras: list[str], folder: Path) -> str:
@@ -133,12 +119,11 @@ def _within(table: MotTable, frames: tuple[int, int] | None) -> MotTable:
 
 def _tracked(boxes: Any, camera: str, frames: tuple[int, int] | None) -> MotTable:
     mine = boxes.filter(np.asarray(boxes["camera"].to_pylist(), object) == camera)
-    x, y, w, h = (mine[name].to_numpy() for name in "xywh")
     table = MotTable(
         mine["frame"].to_numpy(),
         mine["tracklet"].to_numpy(),
-        np.column_stack([x, y, x + w, y + h]).astype(np.float32),
-        np.ones(len(x), np.float32),
+        xyxy_of(mine, np.float32),
+        np.ones(len(mine), np.float32),
     )
     return _within(table, frames)
 

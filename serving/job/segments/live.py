@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from reid.errors import ReidError
 from reid.files import read_json
 from serving.detection import build_detector, detect_in_order
+from serving.job.layout import WorkFolder
 from serving.job.segments.camera import CameraRun
 from serving.job.segments.segment import EMBED_BATCH, OVERLAP_S, Segment, SegmentResult, Work
 from serving.runtime import Embedder
@@ -122,7 +122,7 @@ class LiveCameras:
     """The live cameras of a job, at work from the moment this is made."""
 
     def __init__(
-        self, runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: Path, segment_s: float, on_frame: Callable[[str], None]
+        self, runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: WorkFolder, segment_s: float, on_frame: Callable[[str], None]
     ) -> None:
         self._stop = threading.Event()
         self._work, self._job, self._on_frame = work, job, on_frame
@@ -160,8 +160,8 @@ class LiveCameras:
 
     def _take_up(self, run: CameraRun) -> list[dict[str, Any]]:
         """What an earlier run of this job stored of a camera, in order."""
-        paths = sorted(self._work.glob(f"{run.camera.id}-[0-9][0-9][0-9][0-9][0-9]/counts.json"))
-        stored = [live for path in paths if (live := read_json(path, "segment record").get(_LIVE)) is not None]
+        records = (read_json(folder.counts, "segment record") for folder in self._work.segments_of(run.camera.id))
+        stored = [live for record in records if (live := record.get(_LIVE)) is not None]
         run.segments = [Segment(run.camera.id, one["index"], one["begin"], one["first"], one["last"]) for one in stored]
         return stored
 
@@ -173,7 +173,7 @@ class LiveCameras:
         frames = ahead(frames, queue_length(line.footage), pulse)
         try:
             for segment, result in line.segments(_said(frames, run), lambda: self._on_frame(run.camera.id)):
-                result.store(self._work / segment.name)
+                result.store(self._work.segment(segment.name).path)
                 run.segments.append(segment)
         except BaseException as error:  # noqa: BLE001 - raised again by join()
             self._failed.append(error)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from reid.files import atomic_directory, write_json
 from serving.detection import Detector, detect_in_order
+from serving.job.layout import SegmentFolder, segment_name
 from serving.job.segments.tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.runtime import Embedder
 from serving.spec import Camera
@@ -43,7 +44,7 @@ class Segment:
     @property
     def name(self) -> str:
         """The segment's folder."""
-        return f"{self.camera}-{self.index:05d}"
+        return segment_name(self.camera, self.index)
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class SegmentResult:
     counts: dict[str, Any]
 
     def store(self, folder: Path) -> None:
-        """Write ``detections.parquet``, ``tracklets.parquet`` and ``counts.json`` into ``folder``, which appears whole or not at all."""
+        """Write it into ``folder``, which appears whole or not at all."""
         with atomic_directory(folder, private=True) as temporary:
-            pq.write_table(self.boxes, temporary / "detections.parquet")
-            pq.write_table(self.people, temporary / "tracklets.parquet")
-            write_json(temporary / "counts.json", self.counts)
+            files = SegmentFolder(temporary)
+            pq.write_table(self.boxes, files.boxes)
+            pq.write_table(self.people, files.people)
+            write_json(files.counts, self.counts)
 
 
 def plan_segments(camera: Camera, footage: Footage, segment_s: float) -> list[Segment]:

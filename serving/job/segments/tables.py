@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from serving.job.layout import xywh_columns
 from serving.matching import pool
 from serving.tracking import Tracklet
 
@@ -44,16 +45,12 @@ PEOPLE = pa.schema(
 
 def rows_of(one: Tracklet) -> pa.Table:
     """One row for each box of a tracklet."""
-    x0, y0, x1, y1 = one.boxes.T
     return pa.table(
         {
             "raw": np.full(len(one.frames), one.id, np.int64),
             "frame": one.frames,
             "time_s": one.times_s,
-            "x": x0,
-            "y": y0,
-            "w": x1 - x0,
-            "h": y1 - y0,
+            **xywh_columns(one.boxes),
             "confidence": one.confidence,
         }
     )

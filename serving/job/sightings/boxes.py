@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from serving.job.layout import WorkFolder
 from serving.job.segments.segment import Segment
 from serving.job.sightings.sightings import Sighting
 
@@ -31,7 +31,7 @@ class Boxes:
         return Boxes(self.frame[index], self.sighting[index], self.xywh[index], self.confidence[index])
 
 
-def boxes_of(sightings: Sequence[Sighting], segments: Sequence[Segment], work: Path, step: int, max_gap: int) -> Iterator[Boxes]:
+def boxes_of(sightings: Sequence[Sighting], segments: Sequence[Segment], work: WorkFolder, step: int, max_gap: int) -> Iterator[Boxes]:
     """The boxes of a camera, one batch a segment, ordered by frame and sighting within it.
 
     A batch may also hold boxes of up to ``max_gap`` frames before its segment, filled in across the border. Boxes of tracklets
@@ -40,7 +40,7 @@ def boxes_of(sightings: Sequence[Sighting], segments: Sequence[Segment], work: P
     number = {(member.segment, member.raw): one.number for one in sightings for member in one.members}
     last: dict[int, tuple[int, npt.NDArray[np.float32]]] = {}
     for segment in segments:
-        table = pq.read_table(work / segment.name / "detections.parquet", filters=[("frame", ">=", segment.first)])
+        table = pq.read_table(work.segment(segment.name).boxes, filters=[("frame", ">=", segment.first)])
         sighting = np.asarray([number.get((segment.index, raw), 0) for raw in table["raw"].to_pylist()], np.int64)
         xywh = np.column_stack([table[name].to_numpy() for name in "xywh"]).astype(np.float32)
         found = Boxes(table["frame"].to_numpy(), sighting, xywh, table["confidence"].to_numpy())

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from serving.job.layout import SegmentFolder, WorkFolder, xyxy_of
 from serving.job.segments.camera import CameraRun
 from serving.job.segments.segment import Segment
 from serving.job.segments.tables import PEOPLE
@@ -54,13 +54,15 @@ class Sighting:
         return max(float(member.row["last_s"]) for member in self.members)
 
 
-def collect(runs: Sequence[CameraRun], folder: Path, link: LinkSpec, same_distance: float, min_frames: int) -> dict[str, list[Sighting]]:
+def collect(
+    runs: Sequence[CameraRun], work: WorkFolder, link: LinkSpec, same_distance: float, min_frames: int
+) -> dict[str, list[Sighting]]:
     """Join the stored tracklets of each camera's segments into sightings, in order of their start.
 
     What has fewer than ``min_frames`` frames is left out, and what was mostly less sure than it takes to start a tracklet: things
     that look a little like a person for a long time.
     """
-    cameras = {run.camera.id: _across_borders(run.segments, folder) for run in runs}
+    cameras = {run.camera.id: _across_borders(run.segments, work) for run in runs}
     if link.enabled:
         ends = {run.camera.id: _ends(cameras[run.camera.id], run.footage) for run in runs if run.footage and cameras[run.camera.id]}
         limit = link.same_distance or max(neutral_distance(list(ends.values()), same_distance), 1e-3)
@@ -87,8 +89,8 @@ def pooled(members: Sequence[Member]) -> npt.NDArray[np.float32]:
     return pool(vectors, np.asarray([member.row["weight"] for member in members]))
 
 
-def _across_borders(segments: Sequence[Segment], folder: Path) -> list[list[Member]]:
-    members = [Member(segment.index, int(row["raw"]), row) for segment in segments for row in _stored(folder / segment.name)]
+def _across_borders(segments: Sequence[Segment], work: WorkFolder) -> list[list[Member]]:
+    members = [Member(segment.index, int(row["raw"]), row) for segment in segments for row in _stored(work.segment(segment.name))]
     by_key = {(member.segment, member.raw): member for member in members}
     group_of: dict[tuple[int, int], list[Member]] = {}
     groups: list[list[Member]] = []
@@ -96,7 +98,7 @@ def _across_borders(segments: Sequence[Segment], folder: Path) -> list[list[Memb
         before = segments[position - 1] if position else None
         joined: dict[int, int] = {}
         if before is not None and after.begin < after.first:
-            pairs = join_border(_boxes(before, folder, after), _boxes(after, folder, after))
+            pairs = join_border(_boxes(before, work, after), _boxes(after, work, after))
             joined = {two: one for one, two in pairs}
         for member in (m for m in members if m.segment == after.index):
             earlier = joined.get(member.raw)
@@ -109,20 +111,21 @@ def _across_borders(segments: Sequence[Segment], folder: Path) -> list[list[Memb
     return groups
 
 
-def _stored(segment: Path) -> Iterator[dict[str, Any]]:
+def _stored(segment: SegmentFolder) -> Iterator[dict[str, Any]]:
     # Without the crops: a job's are read when they are written, a segment at a time.
-    table = pq.read_table(segment / "tracklets.parquet", columns=[name for name in PEOPLE.names if name != "best_jpeg"])
+    table = pq.read_table(segment.people, columns=[name for name in PEOPLE.names if name != "best_jpeg"])
     vectors = table["embedding"].to_pylist()
     for row, vector in zip(table.drop_columns("embedding").to_pylist(), vectors, strict=True):
         # As an array: a list of floats is eight times as large, and all of a job's are in memory at once.
         yield row | {"embedding": np.asarray(vector, np.float32)}
 
 
-def _boxes(segment: Segment, folder: Path, border: Segment) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _boxes(
+    segment: Segment, work: WorkFolder, border: Segment
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     shared = [("frame", ">=", border.begin), ("frame", "<", border.first)]
-    table = pq.read_table(folder / segment.name / "detections.parquet", filters=shared)
-    x, y, w, h = (table[name].to_numpy().astype(np.float64) for name in "xywh")
-    return table["raw"].to_numpy(), table["frame"].to_numpy(), np.column_stack([x, y, x + w, y + h])
+    table = pq.read_table(work.segment(segment.name).boxes, filters=shared)
+    return table["raw"].to_numpy(), table["frame"].to_numpy(), xyxy_of(table, np.float64)
 
 
 def _ends(groups: list[list[Member]], footage: Footage) -> Ends:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reid.errors import UsageError
-from serving.job.outputs import SIGHTINGS
+from serving.job.layout import SIGHTINGS
 from serving.job.report import write_report
 
 EVIL = '<script>alert("x")</script>&\'"'

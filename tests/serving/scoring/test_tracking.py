@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from reid.errors import ReidError, UsageError
-from serving.job.outputs import DETECTIONS, SIGHTINGS
+from serving.job.layout import DETECTIONS, SIGHTINGS
 from serving.scoring import Naming, read_people, score_job
 from serving.scoring.names import name_sightings, true_identities
 from tests.serving.tiny_footage import Walk, write_truth
