@@ -38,20 +38,17 @@ def import_(
 ) -> None:
     """Enroll what an export holds; the gallery is made when it is not there. What is inside already is left out."""
     from serving.gallery import Gallery, key_from_environment
-    from serving.gallery.transfer import import_references
 
     with nothing_left(gallery), Gallery.open(gallery, None, key=key_from_environment()) as opened:
-        added, already = import_references(opened, source)
+        added, already = opened.import_from(source)
         value = {"imported": added, "already": already, "version": opened.version}
     say(as_json, value, f"{added} references imported, {already} were there before")
 
 
 def models(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """The models whose embeddings are inside; the first is searched."""
-    from serving.gallery.models import models_of
-
     with administer(gallery, read_only=True) as opened:
-        found = models_of(opened)
+        found = opened.models()
     if as_json:
         say(True, {"models": [asdict(one) for one in found]}, "")
         return
@@ -68,15 +65,13 @@ def reembed(
     as_json: AsJson = False,
 ) -> None:
     """Embed all references anew with another model, from their images; a killed run goes on where it stopped."""
-    from serving.gallery.models import reembed as embed_anew
-    from serving.gallery.models import switch_model
     from serving.runtime import load
 
     embedder = load(model, backend, threads)
     with administer(gallery) as opened, bar("embedding") as advance:
-        done = embed_anew(opened, embedder, advance)
+        done = opened.reembed(embedder, advance)
         if switch and not done.missing:
-            switch_model(opened, embedder.fingerprint)
+            opened.switch_model(embedder.fingerprint)
         version = opened.version
     switched = switch and not done.missing
     value = {
@@ -100,19 +95,15 @@ def switch(
     as_json: AsJson = False,
 ) -> None:
     """Search with another model from now on; the embeddings of the one before stay until `forget`."""
-    from serving.gallery.models import switch_model
-
     with administer(gallery) as opened:
-        switch_model(opened, fingerprint, leave_behind=leave_behind)
+        opened.switch_model(fingerprint, leave_behind=leave_behind)
         say(as_json, {"fingerprint": fingerprint, "version": opened.version}, f"searched with model {fingerprint} from now on")
 
 
 def forget(gallery: GalleryPath, fingerprint: Fingerprint, as_json: AsJson = False) -> None:
     """Erase the embeddings of a model that is no longer searched."""
-    from serving.gallery.models import forget_model
-
     with administer(gallery) as opened:
-        purged = forget_model(opened, fingerprint)
+        purged = opened.forget_model(fingerprint)
         say(as_json, {"fingerprint": fingerprint, "purged": purged, "version": opened.version}, f"model {fingerprint} is forgotten")
     if not purged:
         complain(["another process has the gallery open, so bytes remain in its file: they go with the next remove or expire"])
@@ -124,14 +115,12 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Build a compact search index, and say how much it misses."""
-    from serving.gallery.index.compact import build_index, remove_index
-
     with administer(gallery) as opened:
         if kind == "none":
-            dropped = remove_index(opened)
+            dropped = opened.remove_index()
             say(as_json, {"dropped": dropped, "version": opened.version}, "the index is dropped" if dropped else "there was no index")
             return
-        built = build_index(opened, kind)
+        built = opened.build_index(kind)
     text = f"{built.kind} index of {built.references} references, {built.bytes / 1e6:.1f} MB, finds {built.recall:.2%} of the 10 nearest"
     say(as_json, asdict(built), text)
 
@@ -139,13 +128,12 @@ def index(
 def encrypt(gallery: GalleryPath, output: Annotated[Path, typer.Argument(help="A new file.")], as_json: AsJson = False) -> None:
     """Write an encrypted copy; the key comes from the file that REID_GALLERY_KEY_FILE names, or from REID_GALLERY_KEY."""
     from reid.errors import UsageError
-    from serving.gallery import KEY_FILE, key_from_environment
-    from serving.gallery.transfer import encrypt_gallery
+    from serving.gallery import KEY_FILE, Gallery, key_from_environment
 
     found = key_from_environment()
     if found is None:
         raise UsageError(f"there is no key: make one with `reid gallery key FILE` and set {KEY_FILE}=FILE")
-    encrypt_gallery(gallery, output, found)
+    Gallery.encrypt(gallery, output, found)
     say(as_json, {"path": str(output)}, f"encrypted copy written to {output}; delete {gallery} when it is no longer needed")
 
 

@@ -61,9 +61,7 @@ def identify(
     with Gallery.open(gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True) as opened:
         version = opened.version
         if compact:
-            from serving.gallery.index.compact import CompactIndex
-
-            found_people = [decide(near, limit) for near in CompactIndex(opened).search(probes, 2)]
+            found_people = [decide(near, limit) for near in opened.compact_index().search(probes, 2)]
         elif rescore:
             from serving.matching import identify_rescored, open_pair_scorer
 

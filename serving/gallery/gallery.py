@@ -1,4 +1,4 @@
-"""The gallery: known people and their reference embeddings in one SQLite file.
+"""The gallery: known people and their reference embeddings in one SQLite file. Every operation on it is a method here.
 
 Every change is one transaction that also raises ``version`` by one and adds to the audit log. Any number of processes may read
 while one writes; each answer comes from one version. Search runs on arrays in memory that are read anew when ``version`` has changed.
@@ -8,24 +8,29 @@ import getpass
 import os
 import sqlite3
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
 from reid.files import is_there
-from serving.gallery import people as life
-from serving.gallery import reading
+from serving.gallery import people, reading
 from serving.gallery.checks import MOST_DAYS, check_embeddings, seconds
+from serving.gallery.conflicts import Conflict, find_conflicts
 from serving.gallery.index.exact import ReferenceIndex
 from serving.gallery.reading import AuditEntry, Person, Reference, Removal, VerifyReport
 from serving.gallery.schema import create_database
 from serving.gallery.store import Store
 from serving.gallery.writing import NewReferences
+
+if TYPE_CHECKING:
+    from serving.gallery.index.compact import BuiltIndex, CompactIndex
+    from serving.gallery.models import GalleryModel, Reembedding
+    from serving.runtime import Embedder
 
 __all__ = ["Gallery", "Removal", "user_name"]
 
@@ -259,7 +264,7 @@ class Gallery:
         Raises:
             ReidError: nobody has the old name, or somebody has the new one.
         """
-        life.rename(self.store, identity, new_name)
+        people.rename(self.store, identity, new_name)
 
     def merge(self, identity: str, into: str) -> None:
         """Two names are one person: give all references of ``identity`` to ``into``.
@@ -267,7 +272,7 @@ class Gallery:
         Raises:
             ReidError: nobody has one of the names.
         """
-        life.merge(self.store, identity, into)
+        people.merge(self.store, identity, into)
 
     def split(self, identity: str, references: Sequence[int], into: str) -> None:
         """One name is two people: give some references, by their ids, to a new person ``into``.
@@ -275,7 +280,7 @@ class Gallery:
         Raises:
             ReidError: nobody has the name, somebody has the new one, a reference is not this person's, or none would stay or leave.
         """
-        life.split(self.store, identity, references, into)
+        people.split(self.store, identity, references, into)
 
     def remove(self, identity: str) -> Removal:
         """Take a person and all references out; afterwards the embeddings' bytes are in no file of the gallery.
@@ -283,7 +288,7 @@ class Gallery:
         Raises:
             ReidError: nobody has that name.
         """
-        return life.remove(self.store, identity)
+        return people.remove(self.store, identity)
 
     def expire(self, now: object = None) -> Removal:
         """Take out references taken longer ago than the retention time, and people who have none left.
@@ -293,13 +298,107 @@ class Gallery:
         Args:
             now: seconds since 1970 or a datetime; the clock's where None.
         """
-        return life.expire(self.store, clock.time() if now is None else seconds(now, "now"))
+        return people.expire(self.store, clock.time() if now is None else seconds(now, "now"))
 
     def export(self, path: Path | str) -> int:
         """Write all references to a Parquet file that only its owner can read, never encrypted; returns how many."""
         from serving.gallery.transfer import export_references  # pyarrow costs half of the time that opening a gallery takes
 
         return export_references(self, Path(path))
+
+    def import_from(self, path: Path | str) -> tuple[int, int]:
+        """Enroll everything that an export holds, in one change, and say how many were added and how many were there already.
+
+        A gallery that was not there is made, with the export's retention.
+
+        Raises:
+            ReidError: the export is of another model, is damaged, or holds a wrong value; nothing is changed then.
+        """
+        from serving.gallery.transfer import import_references
+
+        return import_references(self, Path(path))
+
+    @staticmethod
+    def encrypt(path: Path | str, out: Path | str, key: bytes) -> None:
+        """Write an encrypted copy of the plain gallery ``path``, which stays and is the caller's to delete.
+
+        Raises:
+            UsageError: ``out`` exists, or SQLCipher is not installed.
+            ReidError: ``path`` is no plain gallery.
+        """
+        from serving.gallery.transfer import encrypt_gallery
+
+        encrypt_gallery(Path(path), Path(out), key)
+
+    def find_conflicts(
+        self, identities: Sequence[str], embeddings: npt.ArrayLike, sources: Sequence[str], near: float | None
+    ) -> list[Conflict]:
+        """What speaks against new references (N,) that are not enrolled yet: see :func:`serving.gallery.conflicts.find_conflicts`."""
+        return find_conflicts(self, identities, embeddings, sources, near)
+
+    def models(self) -> "list[GalleryModel]":
+        """The models whose embeddings are inside, the one that is searched first."""
+        from serving.gallery.models import models_of  # loads OpenCV, as the next three do
+
+        return models_of(self)
+
+    def reembed(self, embedder: "Embedder", on_progress: Callable[[int, int], None] | None = None) -> "Reembedding":
+        """Embed every reference's image anew with another model; a run that was killed goes on where it stopped.
+
+        Nothing is searched with the new embeddings before :meth:`switch_model`. ``on_progress`` is called with (done, all) images.
+
+        Raises:
+            ReidError: a third model would be inside, or the model fails.
+        """
+        from serving.gallery.models import reembed
+
+        return reembed(self, embedder, on_progress)
+
+    def switch_model(self, fingerprint: str, *, leave_behind: bool = False) -> None:
+        """Search with another model from now on, in one moment; the embeddings of the one before stay until they are forgotten.
+
+        Args:
+            fingerprint: of the model to use.
+            leave_behind: switch although references are without an embedding of that model; they are not searched then.
+
+        Raises:
+            ReidError: the gallery does not know the model, or references are missing and are not to be left behind.
+        """
+        from serving.gallery.models import switch_model
+
+        switch_model(self, fingerprint, leave_behind=leave_behind)
+
+    def forget_model(self, fingerprint: str) -> bool:
+        """Erase the embeddings of a model that is not searched, and people who have no other; returns whether all bytes are gone.
+
+        Raises:
+            ReidError: the model is the one that is searched, or the gallery does not know it.
+        """
+        from serving.gallery.models import forget_model
+
+        return forget_model(self, fingerprint)
+
+    def build_index(self, kind: str) -> "BuiltIndex":
+        """Build a compact search index and store it in the file: see :func:`serving.gallery.index.compact.build_index`."""
+        from serving.gallery.index.compact import build_index  # compact needs this module's class at its calls only
+
+        return build_index(self, kind)
+
+    def remove_index(self) -> bool:
+        """Drop the stored index; returns whether there was one."""
+        from serving.gallery.index.compact import remove_index
+
+        return remove_index(self)
+
+    def compact_index(self) -> "CompactIndex":
+        """Search through the stored index instead of all references.
+
+        Raises:
+            ReidError: the gallery has none, or it was opened with another model.
+        """
+        from serving.gallery.index.compact import CompactIndex
+
+        return CompactIndex(self)
 
     def verify(self) -> VerifyReport:
         """Check the file's structure and every row's length, norm and hash."""

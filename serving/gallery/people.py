@@ -1,6 +1,6 @@
 """What happens to people after their enrolment: another name, two that are one, one that is two, and leaving.
 
-Every function is one change of a gallery, in :class:`serving.gallery.Gallery` under its own name.
+Every function is one change of a gallery, described at the method of :class:`serving.gallery.Gallery` that has its name.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _DAY_S = 86400.0
 
 
 def rename(store: Store, identity: str, new_name: str) -> None:
-    """See :meth:`serving.gallery.Gallery.rename`."""
+    """Another name."""
     new_name = check_name(new_name)
     with store.writing() as change:
         person, identity = store.person(change.db, identity)
@@ -27,7 +27,7 @@ def rename(store: Store, identity: str, new_name: str) -> None:
 
 
 def merge(store: Store, identity: str, into: str) -> None:
-    """See :meth:`serving.gallery.Gallery.merge`."""
+    """Two names are one person."""
     with store.writing() as change:
         person, identity = store.person(change.db, identity)
         target, into = store.person(change.db, into)
@@ -40,7 +40,7 @@ def merge(store: Store, identity: str, into: str) -> None:
 
 
 def split(store: Store, identity: str, references: Sequence[int], into: str) -> None:
-    """See :meth:`serving.gallery.Gallery.split`."""
+    """One name is two people."""
     into = check_name(into)
     wanted = set(references)
     with store.writing() as change:
@@ -67,7 +67,7 @@ def split(store: Store, identity: str, references: Sequence[int], into: str) -> 
 
 
 def remove(store: Store, identity: str) -> Removal:
-    """See :meth:`serving.gallery.Gallery.remove`."""
+    """Take a person out."""
     with store.writing() as change:
         person, identity = store.person(change.db, identity)
         # Of a reference embedded by two models, one row names the other as its twin.
@@ -79,7 +79,7 @@ def remove(store: Store, identity: str) -> Removal:
 
 
 def expire(store: Store, moment: float) -> Removal:
-    """See :meth:`serving.gallery.Gallery.expire`; ``moment`` in seconds since 1970."""
+    """Take out what is too old; ``moment`` in seconds since 1970."""
     with store.writing() as change:
         days = store.meta(change.db, "retain_days")
         limit = float("-inf") if days is None else moment - days * _DAY_S

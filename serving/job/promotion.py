@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reid.errors import ReidError
-from serving.gallery import UNKNOWN, Gallery, check_name
-from serving.gallery.conflicts import describe, find_conflicts
+from serving.gallery import UNKNOWN, Gallery, check_name, describe
 from serving.job.layout import open_job
 from serving.job.record import DecidedRecord
 from serving.job.stranger_file import StrangerFile
@@ -43,7 +42,7 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     job = open_job(strangers.folder, DecidedRecord)
     near = job.record.decision.threshold
     sources = [str(strangers.folder / strangers.rows[row]["crop"]) for row in rows]
-    conflicts = find_conflicts(gallery, [identity] * len(rows), strangers.embeddings[rows], sources, near)
+    conflicts = gallery.find_conflicts([identity] * len(rows), strangers.embeddings[rows], sources, near)
     there = {one.source for one in conflicts if one.kind == "duplicate"}
     chosen = [row for row, source in zip(rows, sources, strict=True) if source not in there]
     if not chosen:
