@@ -14,7 +14,6 @@ from pipelines.evaluation_page import draw_curves, draw_images, rescored_section
 from pipelines.judging import Judgement, Side, judge, one_camera_apart, rank
 from pipelines.judging_more import More, Rescored, judge_more, rescored_by, spoilt
 from pipelines.logged import log_outputs
-from reid.class_tree import ClassTree
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import image_blocks, load_images
@@ -25,6 +24,7 @@ from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_path, read_json, write_json
+from reid.metric.class_tree import ClassTree
 
 if TYPE_CHECKING:
     from reid.models.embedder import EmbeddingModel

@@ -22,7 +22,7 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
         model_dir: with ``model.safetensors`` and perhaps ``tree.npz``.
         out: an existing folder.
     """
-    from reid.class_tree import ClassTree
+    from reid.metric.class_tree import ClassTree
     from reid.models.embedder import load_model
     from reid.models.inference import embed_images
 

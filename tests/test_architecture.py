@@ -10,7 +10,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid", "serving", "pipelines")}
 ROOMS = (
-    *("addresses", "card", "config", "data.catalog", "engine", "errors", "evaluation", "files", "heap", "images", "parquet", "processors"),
+    *(
+        "addresses",
+        "card",
+        "config",
+        "data.catalog",
+        "engine_stamp",
+        "errors",
+        "evaluation",
+        "files",
+        "heap",
+        "images",
+        "parquet",
+        "processors",
+    ),
     *("reading", "self_test", "sockets", "system_errors"),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
@@ -56,6 +69,19 @@ def test_there_is_something_to_check() -> None:
 @pytest.mark.parametrize("path", FILES["reid"], ids=str)
 def test_reid_knows_neither_serving_nor_pipelines(path: Path) -> None:
     assert not [name for name in imported(path) if within(name, "serving", "pipelines")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "reid" / "metric").glob("*.py")), ids=str)
+def test_metric_is_below_what_is_made_of_it(path: Path) -> None:
+    above = [f"reid.{room}" for room in ("losses", "models", "data", "evaluation", "training", "export")]
+    assert not [name for name in imported(path) if within(name, *above)]
+
+
+def test_the_class_tree_is_where_programs_outside_look_for_it() -> None:
+    import reid.class_tree
+    import reid.metric.class_tree
+
+    assert reid.class_tree.ClassTree is reid.metric.class_tree.ClassTree
 
 
 @pytest.mark.parametrize("path", FILES["serving"], ids=str)

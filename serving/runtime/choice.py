@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.card import InputSpec
-from reid.engine import current_gpu
+from reid.engine_stamp import current_gpu
 from reid.errors import ReidError
 from reid.files import read_json, write_json
 from reid.processors import processors

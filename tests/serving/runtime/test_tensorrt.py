@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from reid.card import ModelFile
-from reid.engine import EngineStamp, Gpu, current_gpu, write_stamp
+from reid.engine_stamp import EngineStamp, Gpu, current_gpu, write_stamp
 from reid.errors import ReidError
 from serving.runtime import load
 from serving.runtime.tensorrt import EngineRunner

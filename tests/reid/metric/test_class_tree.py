@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster
 
-from reid.class_tree import ClassTree
 from reid.errors import ReidError, UsageError
+from reid.metric.class_tree import ClassTree
 
 
 def data(classes: int = 9, per_class: int = 5, dim: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 All functions take distances (B, B), labels (B,) of any integer values, and give row numbers; an anchor is never its own positive, and
 anchors without a positive or without a negative are left out. Nothing here carries a gradient. For a whole training set see
-:mod:`reid.offline_mining`.
+:mod:`reid.metric.offline_mining`.
 """
 
 from dataclasses import dataclass

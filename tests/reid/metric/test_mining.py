@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.miners import BatchEasyHardMiner, TripletMarginMiner
 
-from reid import mining
-from reid.distances import pairwise_distances
+from reid.metric import mining
+from reid.metric.distances import pairwise_distances
 
 # Rows 0 and 1 are one person, 2 and 3 another.
 MATRIX = torch.tensor([[0.0, 3.0, 1.0, 5.0], [3.0, 0.0, 4.0, 2.0], [1.0, 4.0, 0.0, 6.0], [5.0, 2.0, 6.0, 0.0]])

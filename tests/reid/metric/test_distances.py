@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid import distances
-from reid.distances import function_of_distances, paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
+from reid.metric.distances import function_of_distances, paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
 
 
 def points(rows: int, dim: int, seed: int = 0) -> torch.Tensor:

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from reid import offline_mining
-from reid.distances import pairwise_distances
 from reid.errors import ReidError, UsageError
-from reid.offline_mining import mine_training_set
+from reid.metric.distances import pairwise_distances
+from reid.metric.offline_mining import mine_training_set
 
 
 def training_set(rows: int = 60, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reid.distances import full_precision, pairwise_distances
 from reid.errors import ReidError, UsageError
-from reid.mining import Triplets
+from reid.metric.distances import full_precision, pairwise_distances
+from reid.metric.mining import Triplets
 
 __all__ = ["mine_training_set"]
 
