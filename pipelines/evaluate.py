@@ -10,9 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
-from pipelines.evaluation_page import draw_curves, draw_images, rescored_section, shift_section, write_evaluation
-from pipelines.judging import Judgement, Side, judge, one_camera_apart, rank
-from pipelines.judging_more import More, Rescored, judge_more, rescored_by, spoilt
 from pipelines.logged import log_outputs
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
@@ -22,6 +19,23 @@ from reid.evaluation import Fall, RankingReport
 from reid.evaluation.page import Section, Table
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
+from reid.evaluation.report import (
+    Judgement,
+    More,
+    Rescored,
+    Side,
+    draw_curves,
+    draw_images,
+    judge,
+    judge_more,
+    one_camera_apart,
+    rank,
+    rescored_by,
+    rescored_section,
+    shift_section,
+    spoilt,
+    write_evaluation,
+)
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_path, read_json, write_json
 from reid.metric.class_tree import ClassTree

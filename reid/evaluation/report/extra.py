@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.judging import Judgement, Side, labels_of, rank
 from reid.evaluation import (
     CORRUPTIONS,
     POLICIES,
@@ -34,6 +33,7 @@ from reid.evaluation import (
 )
 from reid.evaluation.checks import is_junk
 from reid.evaluation.pair_metric import PairScorer
+from reid.evaluation.report.judgement import Judgement, Side, labels_of, rank
 
 __all__ = ["More", "Rescored", "judge_more", "rescored_by", "spoilt"]
 

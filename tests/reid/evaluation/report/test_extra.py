@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.judging import Side, judge, rank
-from pipelines.judging_more import judge_more, rescored_by, spoilt
 from reid.evaluation import CORRUPTIONS, distances_between, k_reciprocal, rank_distances
 from reid.evaluation.pair_metric import PairScorer
+from reid.evaluation.report import Side, judge, judge_more, rank, rescored_by, spoilt
 
 PEOPLE, SHOTS, TRUE, NOISE = 12, 3, 8, 24
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.judging import Judgement, Side, labels_of
-from pipelines.judging_more import More, Rescored
 from reid.evaluation import Fall, RankingReport, distances_between
 from reid.evaluation.checks import is_junk
 from reid.evaluation.examples import hardest_pairs, ranked_lists
 from reid.evaluation.image_plots import plot_hardest_pairs, plot_ranked_lists
 from reid.evaluation.page import Figure, Section, Table, write_page
 from reid.evaluation.plots import plot_cmc, plot_det, plot_distance_histogram, plot_embeddings, plot_identification, plot_roc
+from reid.evaluation.report.extra import More, Rescored
+from reid.evaluation.report.judgement import Judgement, Side, labels_of
 
 __all__ = ["draw_curves", "draw_images", "rescored_section", "shift_section", "write_evaluation"]
 
