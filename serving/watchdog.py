@@ -3,8 +3,8 @@
 :mod:`serving.video.ahead` sees a decoder that gives nothing as long as Python runs. When native code keeps the interpreter's lock for
 ever, only a thread that needs no lock can act, and ``faulthandler`` has one: it ends the process unless it is put off each second.
 
-Its clock goes on while the process is stopped. Ctrl-Z is therefore caught, and the clock taken away until the process goes on. SIGSTOP cannot
-be caught: a process stopped by it for longer than the time ends when it goes on, and what it had finished is kept.
+Its clock goes on while the process is stopped. Ctrl-Z is therefore caught, and the clock taken away until the process goes on.
+SIGSTOP cannot be caught: a process stopped by it for longer than the time ends when it goes on, and what it had finished is kept.
 """
 
 import faulthandler
@@ -52,7 +52,7 @@ def _put_off(stall_s: float, done: threading.Event, file: int) -> None:
 
 
 def _pause_on_ctrl_z() -> None:
-    """Stop without the clock. Only the main thread may set handlers; elsewhere (a task of Ray, whose workers see no terminal) none is needed."""
+    """Stop without the clock. Only the main thread may set handlers; tasks of Ray run in others, and no terminal stops them."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTSTP, _stop)
 
