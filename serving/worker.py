@@ -26,7 +26,7 @@ from serving.job_record import FinishedRecord, read_record
 from serving.live import LiveCameras, StopRequested
 from serving.outputs import write_outputs
 from serving.rescoring import open_pair_scorer
-from serving.runs import CameraRun, problem_lines
+from serving.runs import CameraRun, problem_lines, unseen
 from serving.runtime import Embedder, load
 from serving.runtime.embedder import processors
 from serving.segments import frames_of, needed, plan_segments
@@ -318,8 +318,7 @@ def _undecoded(run: CameraRun) -> list[str]:
     lost = sum((last - first) // run.camera.step + 1 for first, last in zip(ends[::2], ends[1::2], strict=True))
     if not lost:
         return []
-    where = f"number {ends[0]}" if ends[0] == ends[1] else f"numbers {ends[0]} to {ends[1]}"
-    return [f"{lost} of {run.total} frames are damaged and were not seen, the first: {where}"]
+    return [unseen(lost, run.total, ends[0], ends[1])]
 
 
 def _stored(outcome: Outcome, run: CameraRun, work: Path, progress: Progress, execution: Execution) -> None:
