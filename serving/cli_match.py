@@ -56,12 +56,17 @@ def match(
     except StopRequested as error:
         raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
     counts = result.summary["counts"]
+    if result.unchanged:
+        typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")
+        return
     typer.echo(
         f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in {counts['frames']} frames"
         if counts["sightings"]
         else f"nobody was seen in {counts['frames']} frames"
     )
     typer.echo(f"results: {out}")
+    if result.seen_before:
+        typer.echo("people were named anew from what an earlier run had seen; nothing was detected again")
     if result.runtime:
         typer.echo(result.runtime)
     for note in result.notes:

@@ -15,6 +15,7 @@ from serving.tables import DETECTIONS, JOB_NAME, SIGHTINGS
 
 __all__ = [
     "DecidedRecord",
+    "DoneRecord",
     "FinishedRecord",
     "ScoredRecord",
     "ShownRecord",
@@ -122,7 +123,18 @@ class FinishedRecord(_Part):
     """What tells whose output a folder is."""
 
     job_key: str
+    seen_key: str | None = None
     problems: list[str] = []
+
+
+class DoneRecord(_Part):
+    """What tells whether anything is left to do."""
+
+    inputs: str
+    written: list[str]
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
 
 
 def read_record(folder: Path, kind: type[_Part]) -> dict[str, Any]:
