@@ -47,6 +47,7 @@ class _Job(_Part):
 
 
 class _ShownJob(_Job):
+    gallery: str | None = None
     detector: _Named
     tracker: _Named
 
@@ -117,6 +118,7 @@ class ShownRecord(_Part):
     counts: _Counts
     problems: list[str]
     seconds: _Seconds
+    finished: str | None = None
 
 
 class FinishedRecord(_Part):

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,7 @@ def write_outputs(
         seconds["wall"] = time.perf_counter() - began
         record = facts | {
             "written": written,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": problem_lines(runs),
             "notes": note_lines(runs),
             "counts": _counts(runs, rows, boxes, video_start_s),
@@ -102,7 +103,7 @@ def write_outputs(
         if job.outputs.report:
             from serving.report import write_report
 
-            write_report(folder, folder / REPORT_NAME)
+            write_report(folder, folder / REPORT_NAME, out)
     return record
 
 
