@@ -15,6 +15,7 @@ from serving.tables import DETECTIONS, JOB_NAME, SIGHTINGS
 
 __all__ = [
     "DecidedRecord",
+    "DoneRecord",
     "FinishedRecord",
     "ScoredRecord",
     "ShownRecord",
@@ -46,6 +47,7 @@ class _Job(_Part):
 
 
 class _ShownJob(_Job):
+    gallery: str | None = None
     detector: _Named
     tracker: _Named
 
@@ -116,13 +118,25 @@ class ShownRecord(_Part):
     counts: _Counts
     problems: list[str]
     seconds: _Seconds
+    finished: str | None = None
 
 
 class FinishedRecord(_Part):
     """What tells whose output a folder is."""
 
     job_key: str
+    seen_key: str | None = None
     problems: list[str] = []
+
+
+class DoneRecord(_Part):
+    """What tells whether anything is left to do."""
+
+    inputs: str
+    written: list[str]
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
 
 
 def read_record(folder: Path, kind: type[_Part]) -> dict[str, Any]:

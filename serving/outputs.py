@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from reid.files import atomic_directory, write_json
 from serving.annotated import write_video
 from serving.boxes import Boxes, boxes_of
 from serving.gallery import Gallery
-from serving.job import Camera, Job
+from serving.job import Camera, Job, is_url
+from serving.kept import SEGMENTS_NAME, keep, stored_ledger, take_video
 from serving.matching import UNKNOWN, Match, drop_near_ties, identify
 from serving.presence import one_at_a_time
 from serving.rescoring import identify_rescored
 from serving.runs import CameraRun, note_lines, problem_lines
 from serving.sightings import Sighting, collect, pooled
-from serving.stranger_file import STRANGERS_NAME, read_earlier, write_strangers
+from serving.stranger_file import STRANGERS_NAME, numbers_before, read_earlier, write_strangers
 from serving.strangers import SeenStrangers, group_strangers
 from serving.tables import DETECTIONS, JOB_NAME, SIGHTINGS
 
@@ -59,9 +60,12 @@ def write_outputs(
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else [])
+    before = out if job.outputs.segments and stored_ledger(out / SEGMENTS_NAME) == stored_ledger(work) else None
     earlier, series = read_earlier(job.earlier, facts["model"]["fingerprint"])
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
     numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)
+    if before is not None and not job.earlier:
+        numbers, series = numbers_before(before, numbers, embeddings)
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
@@ -81,10 +85,15 @@ def write_outputs(
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
         if job.outputs.video:
-            video_start_s = {run.camera.id: _write_video(run, folder, job) for run in runs}
+            video_start_s = {run.camera.id: _write_video(run, folder, job, before) for run in runs}
         seconds["video"] = time.perf_counter() - clock
+        written = sorted(path.name for path in folder.iterdir()) + [REPORT_NAME] * job.outputs.report
+        if job.outputs.segments and not any(is_url(camera.source) for camera in job.cameras):
+            keep(work, folder)
         seconds["wall"] = time.perf_counter() - began
         record = facts | {
+            "written": written,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": problem_lines(runs),
             "notes": note_lines(runs),
             "counts": _counts(runs, rows, boxes, video_start_s),
@@ -94,7 +103,7 @@ def write_outputs(
         if job.outputs.report:
             from serving.report import write_report
 
-            write_report(folder, folder / REPORT_NAME)
+            write_report(folder, folder / REPORT_NAME, out)
     return record
 
 
@@ -219,8 +228,11 @@ def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: Path, fold
                 (folder / f"{run.camera.id}-{number:05d}.jpg").write_bytes(jpeg)
 
 
-def _write_video(run: CameraRun, folder: Path, job: Job) -> float | None:
+def _write_video(run: CameraRun, folder: Path, job: Job, before: Path | None) -> float | None:
+    """``before`` is an output of the same footage: where the same is drawn, its video is taken."""
     try:
+        if before is not None and (start_s := take_video(run.camera.id, before, folder, job.outputs.video_height)) is not None:
+            return start_s
         return write_video(run, folder, job.outputs.video_height, job.stall_s)
     except ReidError as error:
         # The tables stand: footage that has gone since, or stands still, costs the picture of it alone.

@@ -8,7 +8,7 @@ from serving.job import Camera
 from serving.segments import Segment, frames_of
 from serving.video import Footage
 
-__all__ = ["CameraRun", "note_lines", "problem_lines"]
+__all__ = ["CameraRun", "note_lines", "problem_lines", "unseen"]
 
 
 @dataclass
@@ -37,3 +37,9 @@ def problem_lines(runs: Sequence[CameraRun]) -> list[str]:
 def note_lines(runs: Sequence[CameraRun]) -> list[str]:
     """One line for each thing that was decided about a camera's footage."""
     return [f"camera {run.camera.id}: {note}" for run in runs for note in run.notes]
+
+
+def unseen(lost: int, total: int, first: int, last: int) -> str:
+    """The line on ``lost`` of ``total`` frames that were promised and did not decode; the first of them are ``first`` to ``last``."""
+    where = f"number {first}" if first == last else f"numbers {first} to {last}"
+    return f"{lost} of {total} frames are damaged and were not seen, the first: {where}"

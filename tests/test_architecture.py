@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid", "serving", "pipelines")}
 ROOMS = (
     *("addresses", "card", "config", "data.catalog", "engine", "errors", "evaluation", "files", "heap", "images", "parquet", "processors"),
-    *("reading", "self_test", "sockets", "system_errors"),
+    *("data.datasets.files", "pace", "reading", "self_test", "sockets", "system_errors"),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 HEAVY = {"torch", "torchvision", "torchreid", "ray", "mlflow", "dvc"}
