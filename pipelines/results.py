@@ -44,7 +44,10 @@ def main() -> None:
     """Print tables and places."""
     console = Console()
     metrics = read_json("reports/evaluation/metrics.json", "evaluation")
-    console.print(objectives_table(metrics, read_json("reports/selection.json", "selection")))
+    if "left_out" in metrics:
+        console.print(metrics["left_out"])
+    else:
+        console.print(objectives_table(metrics, read_json("reports/selection.json", "selection")))
     job = Path("results/match")
     if (job / "sightings.parquet").exists():
         console.print(sightings_table(job / "sightings.parquet"))
