@@ -130,6 +130,11 @@ class JobFolder:
         """The folder of the crops that :func:`crop_name` names."""
         return self.path / "crops"
 
+    @property
+    def kept(self) -> "WorkFolder":
+        """The stored segments that the output was made from, for naming people anew; see :mod:`serving.job.kept`."""
+        return WorkFolder(self.path / "kept-segments")
+
     def read_sightings(self, columns: Collection[str] = SIGHTINGS.names) -> pa.Table:
         """Columns of the sightings.
 
@@ -180,7 +185,7 @@ class SegmentFolder:
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
-    """The hidden folder of stored segments beside an output folder."""
+    """A folder of stored segments: hidden beside an output folder while the job works, then kept in it."""
 
     path: Path
 
@@ -198,6 +203,14 @@ class WorkFolder:
     def ledger(self) -> Path:
         """What the segments are of."""
         return self.path / "ledger.json"
+
+    def read_ledger(self) -> dict[str, Any]:
+        """The ledger; empty where there is none, or where it is damaged or of another program."""
+        try:
+            stored = read_json(self.ledger, "ledger")
+        except ReidError:
+            return {}
+        return stored if isinstance(stored, dict) else {}
 
     def segment(self, name: str) -> SegmentFolder:
         """A segment's own folder, see :func:`segment_name`."""

@@ -7,7 +7,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["SCHEMA", "DecidedRecord", "FinishedRecord", "JobFacts", "JobRecord", "RecordPart", "ScoredRecord", "ShownRecord"]
+__all__ = [
+    "SCHEMA",
+    "DecidedRecord",
+    "DoneRecord",
+    "DrawnRecord",
+    "FinishedRecord",
+    "JobFacts",
+    "JobRecord",
+    "RecordPart",
+    "ScoredRecord",
+    "ShownRecord",
+]
 
 SCHEMA = 1  # of job.json; a record that says none is of the first
 
@@ -36,6 +47,7 @@ class _Job(RecordPart):
 
 
 class _ShownJob(_Job):
+    gallery: str | None = None
     detector: _Named
     tracker: _Named
     rescore: bool = False
@@ -107,13 +119,40 @@ class ShownRecord(RecordPart):
     counts: _Counts
     problems: list[str]
     seconds: _Seconds
+    finished: str | None = None
 
 
 class FinishedRecord(RecordPart):
     """What tells whose output a folder is."""
 
     job_key: str
+    seen_key: str | None = None
     problems: list[str] = []
+
+
+class DoneRecord(RecordPart):
+    """What tells whether anything is left to do."""
+
+    inputs: str
+    written: list[str]
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
+
+
+class _Outputs(RecordPart):
+    video_height: int | None
+
+
+class _DrawnJob(RecordPart):
+    outputs: _Outputs
+
+
+class DrawnRecord(RecordPart):
+    """What tells whether an annotated video can be taken over."""
+
+    job: _DrawnJob
+    counts: _CameraCounts
 
 
 class UsedModel(_Model):
@@ -153,19 +192,30 @@ class Counts(_Counts):
 
 
 class JobFacts(RecordPart):
-    """What is known of a job before it is done."""
+    """What is known of a job before it is done.
+
+    ``seen_key`` is of :meth:`serving.spec.Job.seen_key`, ``inputs`` of :func:`serving.job.kept.inputs_of`.
+    """
 
     job: _ShownJob
     job_key: str
+    seen_key: str
+    inputs: str | None
     model: UsedModel
     gallery: SearchedGallery
     decision: DecisionRule
 
 
 class JobRecord(JobFacts):
-    """All that a job says of itself when it is done. ``version``: of the record's form."""
+    """All that a job says of itself when it is done.
+
+    ``version``: of the record's form; ``written``: names in the output folder that must be there for it to be whole; ``finished``: the
+    time in ISO 8601, UTC.
+    """
 
     version: int = Field(alias="schema")
+    written: list[str]
+    finished: str
     problems: list[str]
     notes: list[str]
     counts: Counts
