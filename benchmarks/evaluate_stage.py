@@ -146,6 +146,9 @@ def main() -> None:
         report(title, ("run", "seconds", "peak GB"), rows, result, False)
     if options.json:
         print(json.dumps(result))
+    peaks = {f"{name}: {key}": (row["peak_gb"], LIMITS_GB[name]) for name, found in result["sizes"].items() for key, row in found.items()}
+    if above := [f"{key} took {peak:.2f} GB, the limit is {limit:g}" for key, (peak, limit) in peaks.items() if peak > limit]:
+        sys.exit("; ".join(above))
 
 
 if __name__ == "__main__":

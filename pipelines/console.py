@@ -1,10 +1,8 @@
 """What the stages say while they work: progress bars, or lines now and then where nobody sees a bar, and errors as one line."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,11 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines.ending import end_with
 from pipelines.screen import without_library_lines
 from reid.errors import ReidError
+from reid.pace import LINE_EVERY_S, Pace, now_and_then
 
 __all__ = ["progress_bar", "run_stage", "say", "working"]
 
 _console = Console(stderr=True)
-_LINE_EVERY_S = 30.0  # where standard error is a file or a pipe: in a log of hours a line a minute is read, one a second is not
+_LINE_EVERY_S = LINE_EVERY_S
 
 Update = Callable[[int, int], None]
 """Takes (done, total)."""
@@ -65,52 +64,9 @@ def _bar(what: str) -> Iterator[Update]:
 
 @contextmanager
 def _lines(what: str) -> Iterator[Update]:
-    """The lines come from a thread: a step that takes an hour makes no call meanwhile, and must not look dead."""
-    pace, over = _Pace(time.monotonic()), threading.Event()
-
-    def speak() -> None:
-        while not over.wait(_LINE_EVERY_S):
-            say(f"{what}: {pace.words(time.monotonic())}")
-
-    teller = threading.Thread(target=speak, name="progress", daemon=True)
-    teller.start()
-    try:
+    pace = Pace(time.monotonic())
+    with now_and_then(lambda now: say(f"{what}: {pace.words(now)}"), _LINE_EVERY_S):
         yield lambda done, total: pace.update(done, total, time.monotonic())
-    finally:
-        over.set()
-        teller.join()
-
-
-class _Pace:
-    """How far a work is and how long it will take, from the times of its updates in seconds."""
-
-    def __init__(self, start: float) -> None:
-        self._start = start
-        self._first: tuple[float, int] | None = None
-        self._last: tuple[float, int, int] | None = None
-
-    def update(self, done: int, total: int, now: float) -> None:
-        """Note (done, total) at ``now``."""
-        if self._first is None and done > 0:
-            # What was done before the first update may be of an earlier run, or have waited for others to start: no measure of pace.
-            self._first = now, done
-        self._last = now, done, total
-
-    def words(self, now: float) -> str:
-        """Such as ``120 of 300, 0:04:10 so far, about 0:06:15 left``."""
-        so_far = f"{_clock(now - self._start)} so far"
-        if self._last is None:
-            return so_far
-        at, done, total = self._last
-        told = f"{done:,} of {total:,}, {so_far}"
-        if self._first is None or done <= self._first[1]:
-            return told
-        seconds_each = (at - self._first[0]) / (done - self._first[1])
-        return f"{told}, about {_clock(max(0.0, (total - done) * seconds_each - (now - at)))} left"
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def run_stage(main: Callable[[], None]) -> None:

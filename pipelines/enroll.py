@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say
 from reid.config import Params, load_params
-from reid.data.catalog import Catalog, read_catalog
+from reid.data.catalog import DISTRACTOR, JUNK, Catalog, read_catalog
 from reid.errors import ReidError
 from reid.files import read_json, write_json
 from serving.embedding import embed_files
@@ -27,7 +27,7 @@ def known_people(params: Params, catalog: Catalog, town: Path) -> list[str]:
     if town.exists():
         people = [f"{number:04d}" for number in read_json(town, "town")["footage_identities"]]
     else:
-        people = sorted(set(catalog.identities.tolist()))
+        people = sorted(set(catalog.identities.tolist()) - {JUNK, DISTRACTOR})
     count = max(1, round(params.enroll.known_share * len(people)))
     return sorted(np.random.default_rng([params.seed, 3]).permutation(sorted(people))[:count].tolist())
 

@@ -31,7 +31,7 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
 def main() -> None:
     """Run the job and score it."""
     from serving.job.layout import JobFolder
-    from serving.job.progress import BarProgress
+    from serving.job.progress import shown_progress
     from serving.job.run import run_job
     from serving.scoring import score_job
     from serving.spec import load_job
@@ -44,8 +44,8 @@ def main() -> None:
         say("no footage in this data set: write a job.yaml and run `reid match job.yaml --out DIR`")
         return
     write_job(results / "job.yaml", footage, params.match.detector, params.match.policy)
-    with BarProgress() as bars:
-        result = run_job(load_job(results / "job.yaml"), results / "match", bars)
+    with shown_progress() as progress:
+        result = run_job(load_job(results / "job.yaml"), results / "match", progress)
     if result.problems:
         raise ReidError(result.problems[0])
     truth = {path.stem: path for path in sorted(footage.glob("*.txt"))}

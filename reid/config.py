@@ -6,7 +6,7 @@ An unknown or missing key is an error that names the key, its section and the fi
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.errors import UsageError
@@ -157,6 +157,14 @@ class ExportParams(Section):
     parity_map_fall: float = Field(ge=0, lt=1)
     parity_images: int = Field(ge=2)
     parity_people: int = Field(ge=0)
+
+    @field_validator("parity")
+    @classmethod
+    def _every_precision_has_a_limit(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        missing = [precision for precision in info.data.get("precisions", ()) if precision not in value]
+        if missing:
+            raise ValueError(f"says no limit for {', '.join(missing)}, which export.precisions asks for: add it")
+        return value
 
 
 class EnrollParams(Section):

@@ -147,6 +147,7 @@ class Outputs(_Section):
     video_height: int | None = Field(default=None, ge=16, le=_MANY)  # None: as high as the footage
     crops: bool = True
     report: bool = True
+    segments: bool = True  # what was seen, with everybody's embeddings: people can be named anew without looking at the footage again
 
 
 class Job(_Section):
@@ -195,6 +196,14 @@ class Job(_Section):
         """A hash of everything the job says about its result: equal keys are the same job."""
         text = json.dumps(self.model_dump(mode="json", exclude={"stall_s"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def seen_key(self) -> str:
+        """A hash of what decides what is seen in files, and not who that is: equal keys can share stored segments."""
+        seen = self.model_dump(mode="json", include={"cameras", "detector", "tracker", "crops"})
+        for camera in seen["cameras"]:
+            del camera["start_time"], camera["reconnect_s"]
+        del seen["tracker"]["min_frames"]  # what is shorter is dropped when everything is stored
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:32]
 
     def public(self) -> dict[str, Any]:
         """The job as JSON values without credentials, for outputs."""

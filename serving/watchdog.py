@@ -52,10 +52,7 @@ def _put_off(stall_s: float, done: threading.Event, file: int) -> None:
 
 
 def _pause_on_ctrl_z() -> None:
-    """Stop without the clock.
-
-    Only the main thread may set handlers; elsewhere (a task of Ray, whose workers see no terminal) none is needed.
-    """
+    """Stop without the clock. Only the main thread may set handlers; tasks of Ray run in others, and no terminal stops them."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTSTP, _stop)
 

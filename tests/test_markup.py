@@ -78,18 +78,19 @@ def test_the_report_of_a_job(tmp_path: Path) -> None:
     """Cameras, too, although a job's cameras cannot have such names: a job folder may be of another program."""
     rows = [sighting("hall", number, evil, 2.0 * number, 2.0 * number + 1, 0.1) for number, evil in enumerate(EVILS)]
     rows += [sighting("hall", 9, "unknown", 40, 41, 0.1) | {"nearest": EVILS[0], "runner_up": EVILS[1]}]
-    folder = folder_of(tmp_path / "job", rows, [f"camera {evil}: video {evil} is cut off" for evil in EVILS])
+    folder = folder_of(tmp_path / EVILS[1], rows, [f"camera {evil}: video {evil} is cut off" for evil in EVILS])
     table = pq.read_table(folder / "sightings.parquet").to_pylist()
     for row, evil in zip(table, EVILS, strict=False):
         row["camera"], row["crop"] = evil, f"crops/hall-{row['tracklet']:05d}.jpg"
     pq.write_table(pa.Table.from_pylist(table, schema=SIGHTINGS), folder / "sightings.parquet")
     record = json.loads((folder / "job.json").read_text())
     record["job"] |= {"cameras": [{"id": evil} for evil in EVILS], "detector": {"name": EVILS[1]}, "tracker": {"name": EVILS[2]}}
+    record["job"]["gallery"] = EVILS[0]
     record["model"], record["decision"]["from"] = {"name": EVILS[3], "fingerprint": EVILS[4]}, EVILS[5]
     (folder / "job.json").write_text(json.dumps(record))
     write_report(folder, folder / "report.html")
     seen = look(folder / "report.html", tmp_path / "profile")
-    check(seen, "Camera report", scripts=1)
+    check(seen, f"Camera report {EVILS[1]}, 2026-05-04", scripts=1)
     for evil in EVILS:
         assert squeezed(evil) in squeezed(seen["text"])
         assert evil in str(seen["values"])

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from reid.engine_stamp import EngineStamp, current_gpu, read_stamp, stamp_path, write_stamp
 from reid.errors import ReidError, UsageError
+from reid.export.int8 import signed
 from reid.export.onnx import read_onnx
 from reid.files import atomic_path
 
@@ -95,7 +96,7 @@ def build_engine(
     shapes = {image.name: tuple((batch, *size) for batch in profile)}
     plan = serialise_engine(
         trt,
-        content,
+        signed(model).SerializeToString(),
         shapes,  # type: ignore[arg-type]  # a tuple from a generator has no known length
         targets=stamp.targets,
         workspace_mib=workspace_mib,

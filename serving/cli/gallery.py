@@ -44,6 +44,7 @@ def enroll(
     as_json: AsJson = False,
 ) -> None:
     """Add people; the gallery is made when it is not there. Images that are inside already are left out."""
+    from reid.data.catalog import readable
     from serving.gallery import Gallery, key_from_environment
     from serving.gallery.enrollment import enroll_samples, find_samples
     from serving.runtime import load
@@ -66,15 +67,17 @@ def enroll(
     value = {
         "enrolled": report.enrolled,
         "already": report.already,
-        "unreadable": [str(one.path) for one in report.unreadable],
-        "skipped": [str(path) for path in found.skipped],
+        "unreadable": [readable(one.path) for one in report.unreadable],
+        "skipped": [readable(path) for path in found.skipped],
+        "left_out": list(found.notes),
         "conflicts": [asdict(one) for one in report.conflicts],
         "warnings": list(report.warnings),
         "version": report.version,
     }
     say(as_json, value, f"{count} references of {len(report.enrolled)} people enrolled, {report.already} were there before")
     complain([*report.warnings, *(one.reason for one in report.unreadable)])
-    complain(f"{path}: its name tells no person, left out" for path in found.skipped)
+    complain(found.notes)
+    complain(f"{readable(path)}: its name tells no person, left out" for path in found.skipped)
     if report.unreadable or found.skipped:
         raise typer.Exit(INCOMPLETE)
 
@@ -145,7 +148,7 @@ def embed(
 
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown: want {', '.join(PRECISIONS)}")
-    paths = collect_images(images)
+    paths = collect_images(images, lambda line: complain([line]))
     embedder = load(model, backend, threads, precision=precision)
     complain([embedder.chosen] if embedder.chosen else [])
     with bar("embedding") as advance:

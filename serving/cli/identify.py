@@ -53,7 +53,7 @@ def identify(
         raise UsageError("--compact looks at nearest references alone: use it with policy min and without --rescore")
     embedder = load(model, backend, threads)
     limit = calibrated_threshold(embedder.card, policy, "tracklet" if tracklet else "image", top_k) if threshold is None else threshold
-    found = _embed(embedder, collect_images(images), threads)
+    found = _embed(embedder, collect_images(images, lambda line: complain([line])), threads)
     names = [str(path) for path in found.paths]
     probes = found.embeddings
     if tracklet:

@@ -26,11 +26,13 @@ def match(
     workers: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=1024)] = 1,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares the work; local starts one here.")] = None,
     metrics: Annotated[Path | None, typer.Option(help="A file kept up to date in Prometheus' text format.")] = None,
-    json_lines: Annotated[bool, typer.Option("--json-lines", help="Progress as JSON lines on standard error instead of bars.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Progress as JSON lines on standard error instead of bars or lines.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Find known and unknown people in camera footage."""
-    from serving.job.progress import BarProgress, JsonLinesProgress, MetricsFile, Together
+    from serving.job.progress import JsonLinesProgress, MetricsFile, Together, shown_progress
     from serving.job.run import Execution, Progress, StopRequested, run_job
     from serving.spec import load_job
     from serving.watchdog import ended_when_stuck
@@ -47,18 +49,23 @@ def match(
     try:
         with ExitStack() as stack:
             if not (quiet or json_lines):
-                tell.append(stack.enter_context(BarProgress()))
+                tell.append(stack.enter_context(shown_progress()))
             stack.enter_context(ended_when_stuck(checked.stall_s))
             result = run_job(checked, out, Together(tell), execution)
     except StopRequested as error:
         raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
     counts = result.summary["counts"]
+    if result.unchanged:
+        typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")
+        return
     typer.echo(
         f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in {counts['frames']} frames"
         if counts["sightings"]
         else f"nobody was seen in {counts['frames']} frames"
     )
     typer.echo(f"results: {out}")
+    if result.seen_before:
+        typer.echo("people were named anew from what an earlier run had seen; nothing was detected again")
     if result.runtime:
         typer.echo(result.runtime)
     for note in result.notes:
@@ -129,8 +136,13 @@ def crops(
     """Cut people out of footage with truth, to enroll them or to calibrate on them."""
     from serving.scoring.crops import cut_crops
 
-    count = cut_crops(video, truth, out, parse_range(frames), every, camera)
+    problems: list[str] = []
+    count = cut_crops(video, truth, out, parse_range(frames), every, camera, on_problem=problems.append)
     typer.echo(f"{count} crops: {out}")
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(INCOMPLETE)
 
 
 def parse_range(text: str | None) -> tuple[int, int] | None:

@@ -75,12 +75,22 @@ def nothing_left(path: Path) -> Iterator[None]:
 
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error; yields what to call with (done, all)."""
+    """A progress bar on standard error, or a line now and then where that is no terminal; yields what to call with (done, all)."""
+    from time import monotonic
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from reid.pace import Pace, now_and_then
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        pace = Pace(monotonic())
+        with now_and_then(lambda now: complain([f"{what}: {pace.words(now)}"])):
+            yield lambda done, total: pace.update(done, total, monotonic())
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

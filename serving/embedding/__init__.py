@@ -1,5 +1,5 @@
 """Image files to embeddings, in memory or in a Parquet file (module ``table``)."""
 
-from serving.embedding.files import IMAGE_SUFFIXES, FileEmbeddings, Unreadable, embed_files, image_files
+from serving.embedding.files import FileEmbeddings, Unreadable, embed_files
 
-__all__ = ["IMAGE_SUFFIXES", "FileEmbeddings", "Unreadable", "embed_files", "image_files", "table"]
+__all__ = ["FileEmbeddings", "Unreadable", "embed_files", "table"]

@@ -14,9 +14,7 @@ from reid.processors import processors
 from serving.concurrency import map_ordered
 from serving.runtime import Embedder
 
-__all__ = ["IMAGE_SUFFIXES", "FileEmbeddings", "Unreadable", "embed_files", "image_files"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+__all__ = ["FileEmbeddings", "Unreadable", "embed_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +40,6 @@ class _Chunk:
     embeddings: npt.NDArray[np.float32]
     index: list[int]
     unreadable: list[Unreadable]
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images anywhere below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def embed_files(

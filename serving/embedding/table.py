@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.data.catalog import readable
+from reid.data.datasets.files import find_images
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, is_there, make_parents, read_json, remove_empty, write_json
 from reid.parquet import refuse_other
 from reid.system_errors import os_problem
-from serving.embedding.files import Unreadable, embed_files, image_files
+from serving.embedding.files import Unreadable, embed_files
 from serving.runtime import Embedder
 
 __all__ = ["EmbeddingFile", "collect_images", "embed_to_file"]
@@ -40,8 +41,10 @@ class EmbeddingFile:
     unreadable: tuple[Unreadable, ...]
 
 
-def collect_images(arguments: Sequence[Path]) -> list[Path]:
-    """Image files from files and folders, in the order given, each once; folders are searched to the bottom.
+def collect_images(arguments: Sequence[Path], tell: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """Image files from files and folders, in the order given, each once; folders are searched to the bottom as `reid.data` does.
+
+    ``tell`` is called with a line on what a system or a download left there.
 
     Raises:
         UsageError: a path does not exist, or there is no image.
@@ -50,7 +53,13 @@ def collect_images(arguments: Sequence[Path]) -> list[Path]:
     for argument in arguments:
         if not argument.exists():
             raise UsageError(f"{argument} does not exist: name image files or folders of images")
-        found.update(dict.fromkeys(image_files(argument) if argument.is_dir() else [argument]))
+        if not argument.is_dir():
+            found[argument] = None
+            continue
+        content = find_images(argument)
+        found.update(dict.fromkeys(content.images))
+        if (line := content.by_system()) is not None:
+            tell(line)
     if not found:
         raise UsageError(f"{', '.join(map(str, arguments))}: no image inside, name image files or folders of images")
     return list(found)

@@ -130,6 +130,11 @@ class JobFolder:
         """The folder of the crops that :func:`crop_name` names."""
         return self.path / "crops"
 
+    @property
+    def kept(self) -> "WorkFolder":
+        """The segments of a finished job, from which people can be named anew."""
+        return WorkFolder(self.path / "kept-segments")
+
     def read_sightings(self, columns: Collection[str] = SIGHTINGS.names) -> pa.Table:
         """Columns of the sightings.
 

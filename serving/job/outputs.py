@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid.addresses import is_url
 from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
 from serving.gallery import UNKNOWN, Gallery
+from serving.job.kept import keep, stored_ledger, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.segments.camera import CameraRun, note_lines, problem_lines
@@ -23,7 +25,7 @@ from serving.job.sightings.boxes import Boxes, boxes_of
 from serving.job.sightings.presence import one_at_a_time
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
-from serving.job.stranger_file import read_earlier, write_strangers
+from serving.job.stranger_file import numbers_before, read_earlier, write_strangers
 from serving.job.video import write_video
 from serving.matching import Match, drop_near_ties, identify, identify_rescored
 from serving.spec import Camera, Job
@@ -58,9 +60,12 @@ def write_outputs(
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else [])
+    before = JobFolder(out) if job.outputs.segments and stored_ledger(JobFolder(out).kept) == stored_ledger(work) else None
     earlier, series = read_earlier(job.earlier, facts.model.fingerprint)
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
     numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)
+    if before is not None and not job.earlier:
+        numbers, series = numbers_before(before.path, numbers, embeddings)
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
     seconds["joining_and_matching"] = time.perf_counter() - clock
     names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
@@ -81,11 +86,16 @@ def write_outputs(
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
         if job.outputs.video:
-            video_start_s = {run.camera.id: _write_video(run, folder, job) for run in runs}
+            video_start_s = {run.camera.id: _write_video(run, folder, job, before) for run in runs}
         seconds["video"] = time.perf_counter() - clock
+        written = sorted(path.name for path in folder.path.iterdir()) + [folder.report.name] * job.outputs.report
+        if job.outputs.segments and not any(is_url(camera.source) for camera in job.cameras):
+            keep(work, folder)
         seconds["wall"] = time.perf_counter() - began
         record = facts.as_dict() | {
             "schema": SCHEMA,
+            "written": written,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": problem_lines(runs),
             "notes": note_lines(runs),
             "counts": _counts(runs, rows, boxes, video_start_s),
@@ -95,7 +105,7 @@ def write_outputs(
         if job.outputs.report:
             from serving.job.report import write_report
 
-            write_report(folder.path, folder.report)
+            write_report(folder.path, folder.report, out)
     return record
 
 
@@ -220,8 +230,11 @@ def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder
                 (folder.path / crop_name(run.camera.id, number)).write_bytes(jpeg)
 
 
-def _write_video(run: CameraRun, folder: JobFolder, job: Job) -> float | None:
+def _write_video(run: CameraRun, folder: JobFolder, job: Job, before: JobFolder | None) -> float | None:
+    """``before`` is an output of the same footage: where the same is drawn, its video is taken."""
     try:
+        if before is not None and (start_s := take_video(run.camera.id, before, folder, job.outputs.video_height)) is not None:
+            return start_s
         return write_video(run, folder, job.outputs.video_height, job.stall_s)
     except ReidError as error:
         # The tables stand: footage that has gone since, or stands still, costs the picture of it alone.

@@ -1,8 +1,10 @@
-"""Progress of a job: bars for a person at a terminal, JSON lines for a supervisor, a file of metrics for Prometheus."""
+"""Progress of a job: bars at a terminal, lines now and then in a log, JSON lines for a supervisor, metrics for Prometheus."""
 
 import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +15,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from reid.files import atomic_path
+from reid.pace import LINE_EVERY_S, Pace, now_and_then
 from serving.job.run import Progress
 
-__all__ = ["BarProgress", "JsonLinesProgress", "MetricsFile", "Together"]
+__all__ = ["BarProgress", "JsonLinesProgress", "LineProgress", "MetricsFile", "Together", "shown_progress"]
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Bars on standard error where that is a terminal, else lines."""
+    if sys.stderr.isatty():
+        with BarProgress() as bars:
+            yield bars
+        return
+    lines = LineProgress(sys.stderr)
+    with now_and_then(lines.tell, LINE_EVERY_S):
+        yield lines
 
 
 class BarProgress(Progress):
@@ -56,6 +71,38 @@ class BarProgress(Progress):
         task = self._tasks[camera]
         self._bars.update(task, description=f"camera {camera}" + (" (incomplete)" if problem else ""))
         self._bars.stop_task(task)
+
+
+class LineProgress(Progress):
+    """A line for each camera that is under way, whenever :meth:`tell` is called."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._cameras: dict[str, tuple[Pace, int, int]] = {}  # the pace, frames done and of how many
+        self._finished = 0
+
+    def start(self, camera: str, total: int) -> None:
+        """See ``Progress``."""
+        self._cameras[camera] = Pace(time.monotonic()), 0, total
+
+    def advance(self, camera: str) -> None:
+        """See ``Progress``."""
+        pace, done, total = self._cameras[camera]
+        self._cameras[camera] = pace, done + 1, total
+        pace.update(done + 1, total, time.monotonic())
+
+    def done(self, camera: str, problem: str | None) -> None:
+        """See ``Progress``."""
+        self._finished += 1
+        self._cameras.pop(camera, None)
+
+    def tell(self, now: float) -> None:
+        """Write the lines; ``now`` as of ``time.monotonic``."""
+        lines = [f"camera {camera}: {pace.words(now)} (frames)" for camera, (pace, *_) in list(self._cameras.items())]
+        if not lines and self._finished:
+            lines = ["all frames are seen: naming people and writing the results"]
+        self._stream.writelines(f"{line}\n" for line in lines)
+        self._stream.flush()
 
 
 @dataclass

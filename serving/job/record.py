@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["SCHEMA", "DecidedRecord", "FinishedRecord", "JobFacts", "JobRecord", "RecordPart", "ScoredRecord", "ShownRecord"]
+__all__ = ["SCHEMA", "DecidedRecord", "DoneRecord", "FinishedRecord", "JobFacts", "JobRecord", "RecordPart", "ScoredRecord", "ShownRecord"]
 
 SCHEMA = 1  # of job.json; a record that says none is of the first
 
@@ -36,6 +36,7 @@ class _Job(RecordPart):
 
 
 class _ShownJob(_Job):
+    gallery: str | None = None
     detector: _Named
     tracker: _Named
     rescore: bool = False
@@ -107,13 +108,25 @@ class ShownRecord(RecordPart):
     counts: _Counts
     problems: list[str]
     seconds: _Seconds
+    finished: str | None = None
 
 
 class FinishedRecord(RecordPart):
     """What tells whose output a folder is."""
 
     job_key: str
+    seen_key: str | None = None
     problems: list[str] = []
+
+
+class DoneRecord(RecordPart):
+    """What tells whether anything is left to do."""
+
+    inputs: str
+    written: list[str]
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
 
 
 class UsedModel(_Model):
@@ -157,9 +170,11 @@ class JobFacts(RecordPart):
 
     job: _ShownJob
     job_key: str
+    seen_key: str
     model: UsedModel
     gallery: SearchedGallery
     decision: DecisionRule
+    inputs: str | None
 
 
 class JobRecord(JobFacts):
@@ -168,5 +183,7 @@ class JobRecord(JobFacts):
     version: int = Field(alias="schema")
     problems: list[str]
     notes: list[str]
+    written: list[str]
+    finished: str
     counts: Counts
     seconds: _Seconds

@@ -1,9 +1,10 @@
 """The report of a job: one HTML file that opens from disk, with its pictures inside and everything from outside escaped."""
 
 import base64
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from reid.data.catalog import readable
 from reid.files import atomic_path
 from serving.job.layout import JobFolder, open_job
 from serving.job.record import ShownRecord
@@ -20,6 +22,8 @@ from serving.job.record import ShownRecord
 __all__ = ["render_report", "write_report"]
 
 _THUMBNAIL = (132, 264)  # width, height in pixels: sharp at the size the page shows on a dense screen
+_SMALL = (96, 192)  # of the pictures in a person's block
+_PICTURES = 8  # in a person's block; all are among the sightings
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 
 
@@ -45,27 +49,29 @@ class _Axis:
         return 100.0 * (seconds - self.first) / max(self.last - self.first, 1e-9)
 
 
-def write_report(folder: Path | str, path: Path | str) -> None:
-    """Write the report of a job's output folder to ``path``, whole or not at all.
+def write_report(folder: Path | str, path: Path | str, final: Path | None = None) -> None:
+    """Write the report of a job's output folder to ``path``, whole or not at all; ``final`` is where the folder will lie, if elsewhere.
 
     Raises:
         UsageError: the folder is not that of a finished job.
     """
     job = open_job(folder, ShownRecord)
-    page = render_report(job.record, job.files.read_sightings().to_pylist(), job.files)
+    rows = job.files.read_sightings().to_pylist()
+    page = render_report(job.record, rows, job.files, (final or job.files.path).absolute())
     with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 
-def render_report(record: ShownRecord, rows: Sequence[dict[str, Any]], folder: JobFolder) -> str:
-    """The page for a job record and its sightings; crops and videos are looked for in ``folder``."""
+def render_report(record: ShownRecord, rows: Sequence[dict[str, Any]], folder: JobFolder, final: Path) -> str:
+    """The page for a job record and its sightings; crops and videos are looked for in ``folder``, which will lie at ``final``."""
     rows = sorted(rows, key=lambda row: (row["certainty"], row["camera"], row["tracklet"]))
     axis = _axis(rows)
     template = Template(files("serving.job").joinpath("templates/report.html").read_text(encoding="utf-8"))
     cameras = [camera.id for camera in record.job.cameras]
     return template.substitute(
-        title="Camera report",
+        title=escape(", ".join(filter(None, [f"Camera report {readable(final.name)}", _date(record, axis)]))),
         subtitle=_subtitle(record, axis),
+        blocks=_blocks(rows, axis, record, folder, final) or '<p class="soft">Nobody was seen.</p>',
         facts=_facts(record),
         problems=_problems(record),
         people=_options(_people(rows)),
@@ -74,7 +80,7 @@ def render_report(record: ShownRecord, rows: Sequence[dict[str, Any]], folder: J
         first=axis.text(axis.first),
         last=axis.text(axis.last),
         timeline=_timeline(rows, axis),
-        cards="".join(_card(row, axis, record, folder) for row in rows) or '<p class="soft">Nobody was seen.</p>',
+        cards="".join(_card(row, axis, record, folder) for row in rows),
         footer=_footer(record),
         day_start="null" if axis.origin is None else str(_second_of_day(axis.origin)),
     )
@@ -112,10 +118,49 @@ def _options(names: Sequence[str]) -> str:
     return "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
 
 
+def _date(record: ShownRecord, axis: _Axis) -> str:
+    """The days of the footage where the cameras have a clock, else the day of the work."""
+    if axis.origin is None:
+        return (record.finished or "")[:10]
+    first, last = (f"{moment.astimezone(UTC):%Y-%m-%d}" for moment in (axis.origin, axis.origin + timedelta(seconds=axis.last)))
+    return first if first == last else f"{first} to {last}"
+
+
 def _subtitle(record: ShownRecord, axis: _Axis) -> str:
-    clock = "" if axis.origin is None else f", {axis.origin.astimezone(UTC):%Y-%m-%d} (times in UTC)"
     count = len(record.job.cameras)
-    return escape(f"{count} camera{'s' if count != 1 else ''}{clock}")
+    clock = "times in seconds of footage" if axis.origin is None else "times in UTC"
+    return escape(f"{count} camera{'s' if count != 1 else ''}, {clock}")
+
+
+def _blocks(rows: Sequence[dict[str, Any]], axis: _Axis, record: ShownRecord, folder: JobFolder, final: Path) -> str:
+    """A block for each person, named ones first: pictures, times, and how to give an unknown person a name."""
+    of: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: axis.at(row, "start")):
+        of.setdefault(_person(row), []).append(row)
+    return "".join(_block(name, of[name], axis, record, folder, final) for name in _people(rows))
+
+
+def _block(name: str, rows: Sequence[dict[str, Any]], axis: _Axis, record: ShownRecord, folder: JobFolder, final: Path) -> str:
+    pictures = "".join(
+        f'<a href="#{_anchor(row)}">{_picture(row, folder.path, _SMALL)}<span>{escape(row["camera"])} {_times(row, axis)}</span></a>'
+        for row in rows[:_PICTURES]
+    )
+    more = f'<p class="soft">and {len(rows) - _PICTURES} more below</p>' if len(rows) > _PICTURES else ""
+    cameras = ", ".join(sorted({row["camera"] for row in rows}))
+    seen = f"{len(rows)} sighting{'s' * (len(rows) > 1)}, {axis.text(axis.at(rows[0], 'start'))} to "
+    seen += f"{axis.text(max(axis.at(row, 'end') for row in rows))}, in {cameras}"
+    promote = ""
+    if rows[0]["provisional"] is not None:
+        words = ["reid", "gallery", "promote", record.job.gallery or "GALLERY", readable(final), name]
+        line = f"{shlex.join(words)} NAME"
+        promote = f'<p class="soft">to give a name, with the person\'s for NAME:</p><code class="copy">{escape(line)}</code>'
+    head = f'<h3>{escape(name)}</h3><p class="soft">{escape(seen)}</p>'
+    strip = f'<div class="strip">{pictures}</div>'
+    return f'<section class="person {_kind(rows[0])}" data-person="{escape(name)}">{head}{strip}{more}{promote}</section>'
+
+
+def _times(row: dict[str, Any], axis: _Axis) -> str:
+    return escape(f"{axis.text(axis.at(row, 'start'))} to {axis.text(axis.at(row, 'end'))}")
 
 
 def _facts(record: ShownRecord) -> str:
@@ -169,8 +214,11 @@ def _anchor(row: dict[str, Any]) -> str:
 
 
 def _card(row: dict[str, Any], axis: _Axis, record: ShownRecord, folder: JobFolder) -> str:
-    start, end = axis.at(row, "start"), axis.at(row, "end")
-    lines = [("camera", row["camera"]), ("seen", f"{axis.text(start)} to {axis.text(end)}"), ("frames", f"{row['frames']:,}")]
+    lines = [
+        ("camera", row["camera"]),
+        ("seen", f"{axis.text(axis.at(row, 'start'))} to {axis.text(axis.at(row, 'end'))}"),
+        ("frames", f"{row['frames']:,}"),
+    ]
     if row["distance"] is not None:
         refused = row["identity"] == "unknown"
         lines.append(("nearest" if refused else "distance", f"{row['nearest'] + ' ' if refused else ''}{row['distance']:.3f}"))
@@ -180,22 +228,24 @@ def _card(row: dict[str, Any], axis: _Axis, record: ShownRecord, folder: JobFold
         if row["identity"] == "unknown" and row["distance"] <= row["threshold"] and not record.job.rescore:
             lines.append(("why unknown", "the runner-up is nearly as near"))
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in lines)
-    sure = min(row["certainty"] / 0.3, 1.0)
-    meter = f'<meter min="0" max="1" low="0.25" high="0.6" optimum="1" value="{sure:.2f}" aria-label="certainty"></meter>'
+    meter = '<p class="soft">nobody to compare with: the gallery is empty</p>'
+    if row["distance"] is not None:
+        sure = min(row["certainty"] / 0.3, 1.0)
+        meter = f'<meter min="0" max="1" low="0.25" high="0.6" optimum="1" value="{sure:.2f}" aria-label="certainty"></meter>'
     heading = f'<h3>{escape(_person(row))} <span class="soft">#{row["tracklet"]}</span></h3>'
     body = f"{heading}<dl>{facts}</dl>{meter}{_watch(row, record, folder)}"
     data = f'{_data(row, axis)} data-certainty="{row["certainty"]:.4f}"'
     return f'<article id="{_anchor(row)}" class="{_kind(row)}" {data}>{_picture(row, folder.path)}<div>{body}</div></article>'
 
 
-def _picture(row: dict[str, Any], folder: Path) -> str:
+def _picture(row: dict[str, Any], folder: Path, most: tuple[int, int] = _THUMBNAIL) -> str:
     path = folder / row["crop"]
     if not path.resolve().is_relative_to(folder.resolve()):  # of a job folder from outside
         return '<div class="blank"></div>'
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() else None
     if image is None:
         return '<div class="blank"></div>'
-    scale = min(1.0, _THUMBNAIL[0] / image.shape[1], _THUMBNAIL[1] / image.shape[0])
+    scale = min(1.0, most[0] / image.shape[1], most[1] / image.shape[0])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     data = cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA), _JPEG)[1].tobytes()
     text = escape(f"{_person(row)} as camera {row['camera']} saw them in frame {row['best_frame']}")

@@ -15,12 +15,14 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from reid.addresses import is_url, redacted
+from reid.addresses import redacted
+from reid.card import load_card
 from reid.errors import ReidError, UsageError
 from reid.files import is_there, make_parents, read_json, remove_empty, write_json
 from reid.processors import processors
 from serving.detection import build_detector
 from serving.gallery import Gallery, key_from_environment
+from serving.job.kept import finished_with, inputs_of, ledger_of, stored_ledger, take_up
 from serving.job.layout import JobFolder, WorkFolder, open_job
 from serving.job.outputs import write_outputs
 from serving.job.record import FinishedRecord, JobFacts
@@ -30,10 +32,10 @@ from serving.job.segments.live import LiveCameras, StopRequested
 from serving.job.segments.segment import frames_of, needed, plan_segments
 from serving.job.stranger_file import read_earlier
 from serving.matching import open_pair_scorer
-from serving.runtime import Embedder, load
+from serving.runtime import Embedder, load, present_backends
 from serving.spec import Camera, Job, source_files
 from serving.tracking import SPARSE_S
-from serving.video import open_footage
+from serving.video import open_footage, unseen
 
 __all__ = ["Execution", "JobResult", "Progress", "StopRequested", "run_job"]
 
@@ -47,6 +49,8 @@ class JobResult:
     problems: tuple[str, ...]
     runtime: str = ""  # how ``auto`` came to it
     notes: tuple[str, ...] = ()  # what was decided about the footage
+    unchanged: bool = False  # an earlier run had done it all
+    seen_before: bool = False  # an earlier run had seen everything: people were only named anew
 
 
 class Progress:
@@ -85,8 +89,9 @@ def run_job(job: Job, out: Path | str, progress: Progress | None = None, executi
 def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, opened: ExitStack) -> JobResult:
     began = time.perf_counter()
     check_output(job, out)
-    if (result := _only_to_clean_up(out)) is not None:
-        return result
+    finished = WorkFolder.of_finished(out).path
+    if finished.exists():  # a job was killed when all but this was done
+        shutil.rmtree(finished)
     embedder = load(job.model, _backend(job, out), job.threads)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True)
@@ -94,6 +99,18 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     gallery.index()  # all of it is read now: what is wrong in it is said before the work, not after it
     scorer = open_pair_scorer(job.model) if job.rescore else None
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
+    decision = {
+        "policy": job.policy,
+        "top_k": job.top_k,
+        "ratio_test": job.ratio_test,
+        "rescore": job.rescore,
+        "threshold": threshold,
+        "from": threshold_from,
+    }
+    ledger = ledger_of(job, embedder, execution.segment_s)
+    inputs = inputs_of(job, ledger, decision, gallery)
+    if (record := finished_with(JobFolder(out), inputs)) is not None:
+        return JobResult(out, record, (), embedder.chosen, tuple(record["notes"]), unchanged=True)
     warm_up = [build_detector(job.detector, camera, job.threads).warm_up for camera in job.cameras]
     runs = [_prepare(camera, job, execution.segment_s) for camera in job.cameras]
     for run, frames in zip(runs, warm_up, strict=True):
@@ -102,43 +119,25 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
         problems = problem_lines(runs)
         raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
     opened.callback(remove_empty, make_parents(out))
-    work = _work_folder(job, out, embedder, execution.segment_s)
+    work = _work_folder(out, ledger, embedder.dim)
     opened.callback(_remove_empty, work)  # where nothing was stored, there is nothing to go on with
     # All processes take this one's runtime: their embeddings are matched with each other.
-    _run_segments(runs, job.model_copy(update={"backend": embedder.backend}), embedder, work, progress, execution)
+    seen_before = not _run_segments(runs, job.model_copy(update={"backend": embedder.backend}), embedder, work, progress, execution)
     facts = JobFacts.model_validate(
         {
             "job": job.public(),
             "job_key": job.key(),
+            "seen_key": job.seen_key(),
             "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
             "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
-            "decision": {
-                "policy": job.policy,
-                "top_k": job.top_k,
-                "ratio_test": job.ratio_test,
-                "rescore": job.rescore,
-                "threshold": threshold,
-                "from": threshold_from,
-            },
+            "decision": decision,
+            "inputs": inputs,
         }
     )
     summary = write_outputs(job, runs, gallery, threshold, scorer, work, out, facts, began)
-    finished = WorkFolder.of_finished(out).path
     work.path.rename(finished)  # at one stroke: what is left of it is of a job that is done
     shutil.rmtree(finished)
-    return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen, tuple(summary["notes"]))
-
-
-def _only_to_clean_up(out: Path) -> JobResult | None:
-    """The result of a job that was killed when all but its stored segments' removal was done."""
-    finished = WorkFolder.of_finished(out).path
-    if not finished.exists():
-        return None
-    shutil.rmtree(finished)
-    if not out.exists():
-        return None
-    summary = open_job(out, FinishedRecord).record.as_dict()
-    return JobResult(out, summary, tuple(summary.get("problems", ())), notes=tuple(summary.get("notes", ())))
+    return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen, tuple(summary["notes"]), seen_before=seen_before)
 
 
 def check_output(job: Job, out: Path) -> None:
@@ -157,7 +156,8 @@ def check_output(job: Job, out: Path) -> None:
         raise UsageError(f"output {out} is a file: name a folder")
     if not JobFolder(out).record.is_file():
         raise UsageError(f"output folder {out} holds something else than a job's output: name an empty or new folder")
-    if open_job(out, FinishedRecord).record.job_key != job.key():
+    record = open_job(out, FinishedRecord).record
+    if record.job_key != job.key() and record.seen_key != job.seen_key():
         raise UsageError(f"output folder {out} is that of another job: name a new folder or remove it")
 
 
@@ -181,31 +181,25 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
 
 def _backend(job: Job, out: Path) -> str:
     """The runtime to open the model with: that of the stored segments, so that all rows of a job are made by one."""
-    backend = _stored_ledger(WorkFolder.of(out)).get("backend")
-    return backend if job.backend == "auto" and isinstance(backend, str) else job.backend
+    if job.backend == "auto":
+        for folder in (WorkFolder.of(out), JobFolder(out).kept):
+            backend = stored_ledger(folder).get("backend")
+            if backend in present_backends(load_card(Path(job.model)), "fp32"):
+                return str(backend)
+    return job.backend
 
 
-def _stored_ledger(work: WorkFolder) -> dict[str, Any]:
-    """What the segments in ``work`` are of; empty where there are none, or where the ledger is damaged or of another program."""
-    try:
-        stored = read_json(work.ledger, "ledger")
-    except ReidError:
-        return {}
-    return stored if isinstance(stored, dict) else {}
-
-
-def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> WorkFolder:
+def _work_folder(out: Path, ledger: dict[str, Any], dim: int) -> WorkFolder:
     stored = WorkFolder.of(out)
     work = stored.path
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise UsageError(f"{work} is in the way of the segments that are stored there: move it")
-    files = [_version(camera) for camera in job.cameras]
-    model = {"fingerprint": embedder.fingerprint, "backend": embedder.backend}
-    ledger = {"job_key": job.key(), **model, "segment_s": segment_s, "files": files}
-    if work.exists() and _stored_ledger(stored) != ledger:
+    if work.exists() and stored_ledger(stored) != ledger:
         if not stored.ledger.is_file() and any(not path.name.startswith(".ledger") for path in work.iterdir()):
             raise UsageError(f"{work} is in the way and not from an earlier run: move it")
         shutil.rmtree(work)
+    if not work.exists():
+        take_up(JobFolder(out), work, ledger, dim)
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     # What a job that was killed while it wrote its output left of it.
     for half in (
@@ -219,22 +213,6 @@ def _work_folder(job: Job, out: Path, embedder: Embedder, segment_s: float) -> W
 def _remove_empty(work: WorkFolder) -> None:
     if work.path.is_dir() and all(path.is_file() for path in work.path.iterdir()):
         shutil.rmtree(work.path)
-
-
-def _version(camera: Camera) -> list[list[Any]]:
-    """What tells whether a camera's files are still those that stored segments were made from."""
-    try:
-        sources = source_files(camera)
-    except ReidError:
-        return []
-    return [[redacted(name), *_size_and_time(name)] for name in sources]
-
-
-def _size_and_time(source: str) -> list[int]:
-    if is_url(source):
-        return []
-    facts = Path(source).stat()
-    return [facts.st_size, facts.st_mtime_ns]
 
 
 def _prepare(camera: Camera, job: Job, segment_s: float) -> CameraRun:
@@ -262,7 +240,8 @@ def _prepare(camera: Camera, job: Job, segment_s: float) -> CameraRun:
 
 def _run_segments(
     runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: WorkFolder, progress: Progress, execution: Execution
-) -> None:
+) -> bool:
+    """Whether there was anything to look at."""
     by_camera = {run.camera.id: run for run in runs}
     threads = job.threads
     if threads is None and execution.workers > 1:
@@ -306,6 +285,7 @@ def _run_segments(
         run.segments = [segment for segment in run.segments if work.segment(segment.name).path.is_dir()]
         run.counts = {segment.name: read_json(work.segment(segment.name).counts, "segment record") for segment in run.segments}
         run.problems += _undecoded(run)
+    return bool(tasks or live)
 
 
 def _undecoded(run: CameraRun) -> list[str]:
@@ -314,8 +294,7 @@ def _undecoded(run: CameraRun) -> list[str]:
     lost = sum((last - first) // run.camera.step + 1 for first, last in zip(ends[::2], ends[1::2], strict=True))
     if not lost:
         return []
-    where = f"number {ends[0]}" if ends[0] == ends[1] else f"numbers {ends[0]} to {ends[1]}"
-    return [f"{lost} of {run.total} frames are damaged and were not seen, the first: {where}"]
+    return [unseen(lost, run.total, ends[0], ends[1])]
 
 
 def _stored(outcome: Outcome, run: CameraRun, work: WorkFolder, progress: Progress, execution: Execution) -> None:

@@ -3,7 +3,9 @@
 Only its owner can read the file. It goes with the output folder: whoever deletes that deletes the strangers.
 """
 
+import itertools
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from serving.gallery import check_private
 from serving.job.layout import JobFolder
 from serving.job.sightings.strangers import SeenStrangers
 
-__all__ = ["StrangerFile", "read_earlier", "read_strangers", "write_strangers"]
+__all__ = ["StrangerFile", "numbers_before", "read_earlier", "read_strangers", "write_strangers"]
 
 _COLUMNS = {
     "camera": pa.string(),
@@ -100,3 +102,34 @@ def read_earlier(folders: Sequence[str], fingerprint: str) -> tuple[SeenStranger
     embeddings = np.asarray([row["embedding"] for row in rows], np.float32)
     seen = SeenStrangers(embeddings, tuple(row["camera"] for row in rows), spans, tuple(row["number"] for row in rows))
     return seen, files[0].series
+
+
+def numbers_before(folder: Path, numbers: Sequence[int | None], embeddings: npt.NDArray[np.float32]) -> tuple[list[int | None], str | None]:
+    """The numbers that strangers had in an earlier output of the same footage, and its series.
+
+    Who was promoted meanwhile leaves a gap: the others are not renumbered while somebody goes through the report. Sightings are known by
+    their embeddings, which are the same bytes.
+
+    Args:
+        folder: the earlier output; what cannot be read there is passed over.
+        numbers: of this run, a sighting each; None for a person who is named.
+        embeddings: (N, D), a sighting each.
+    """
+    try:
+        old = read_strangers(folder)
+    except ReidError:
+        return list(numbers), None
+    had = {row.tobytes(): int(one["number"]) for row, one in zip(old.embeddings, old.rows, strict=True)}
+    votes: dict[int, Counter[int]] = {}
+    for number, row in zip(numbers, np.ascontiguousarray(embeddings, np.float32), strict=True):
+        if number is not None:
+            votes.setdefault(number, Counter()).update([had[row.tobytes()]] if row.tobytes() in had else [])
+    new: dict[int, int] = {}
+    for number, counts in votes.items():
+        free = [one for one, _ in counts.most_common() if one not in new.values()]
+        if free:
+            new[number] = free[0]
+    following = itertools.count(max(had.values(), default=0) + 1)
+    for number in [one for one in votes if one not in new]:
+        new[number] = next(following)
+    return [None if number is None else new[number] for number in numbers], old.series

@@ -102,9 +102,10 @@ def machine_facts(modules: Mapping[str, str]) -> dict[str, Any]:
 def memory_path(facts: Mapping[str, Any], kind: str = "runtime") -> Path:
     """Where what holds under these facts is remembered: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-    named = os.environ.get("XDG_CACHE_HOME")
-    if named:
-        root = Path(named)
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification has a relative path ignored; it would mean another place in each folder.
+    if named.is_absolute():
+        root = named
     else:
         try:
             root = Path.home() / ".cache"

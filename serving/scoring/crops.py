@@ -1,5 +1,6 @@
 """Crops of known people out of footage with truth: what a gallery is enrolled from and a threshold calibrated on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ from reid.errors import ReidError
 from reid.files import atomic_directory
 from serving.mot import read_mot
 from serving.tracking import cut
-from serving.video import frames_ahead, open_footage
+from serving.video import frames_ahead, open_footage, unseen
 
 __all__ = ["cut_crops"]
 
@@ -24,6 +25,7 @@ def cut_crops(
     every: int = 1,
     camera: int = 1,
     min_visible: float = 0.5,
+    on_problem: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Cut the boxes of a MOTChallenge truth file out of a video into ``{id:04d}_c{camera}_f{frame:06d}.jpg``.
 
@@ -35,6 +37,7 @@ def cut_crops(
         every: take every n-th frame.
         camera: the camera's number in the file names.
         min_visible: boxes of which less than this share lies inside the picture are left out.
+        on_problem: called with a line for whatever of the footage is missing or damaged.
 
     Returns:
         How many crops were written.
@@ -49,9 +52,11 @@ def cut_crops(
     by_frame = read_mot(truth).by_frame()
     footage = open_footage([str(video)])
     first, last = frames or (1, footage.frames)
-    written = 0
+    wanted = dict.fromkeys(range(first, min(last, footage.frames or last) + 1, every))  # those that have come are taken out
+    promised, written = len(wanted), 0
     with atomic_directory(out_dir, private=True) as folder:
         for frame in frames_ahead(footage, first, last, every):
+            wanted.pop(frame.number, None)
             rows = by_frame.get(frame.number)
             if rows is None:
                 continue
@@ -66,4 +71,10 @@ def cut_crops(
                 written += 1
         if not written:
             raise ReidError(f"truth {truth} has no box in frames {first} to {last} of {video}: check the frames")
+    for problem in footage.missing:
+        on_problem(problem)
+    if wanted:
+        lost = list(wanted)
+        ends = next((i for i in range(1, len(lost)) if lost[i] - lost[i - 1] > every), len(lost)) - 1
+        on_problem(f"video {video}: {unseen(len(lost), promised, lost[0], lost[ends])}")
     return written

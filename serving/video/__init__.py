@@ -12,6 +12,7 @@ from serving.video.footage import (
     queue_length,
     read_frames,
     read_pictures,
+    unseen,
 )
 from serving.video.opening import no_log_callback
 from serving.video.writer import Label, annotate_all, join_webm
@@ -35,4 +36,5 @@ __all__ = [
     "queue_length",
     "read_frames",
     "read_pictures",
+    "unseen",
 ]

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from pipelines import console
-from pipelines.console import _Pace, progress_bar, working
+from pipelines.console import progress_bar, working
+from reid.pace import Pace
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_what_is_quick_says_nothing(log: io.StringIO, monkeypatch: pytest.Monkey
 
 def test_the_time_left_counts_from_the_first_news_of_work_done() -> None:
     """A training that goes on after a kill hears of 200 steps at once: those took no time of this run."""
-    pace = _Pace(0.0)
+    pace = Pace(0.0)
     assert pace.words(30.0) == "0:00:30 so far"
     pace.update(0, 1000, 31.0)
     pace.update(200, 1000, 60.0)

@@ -136,3 +136,15 @@ def test_dvc_does_not_remove_the_gallery_before_the_stage(project: Path) -> None
     assert names(enroll.GALLERY)["Anna"] == 3
     run("dvc", "repro", "--force")
     assert names(enroll.GALLERY)["Anna"] == 3
+
+
+def test_distractors_are_nobody_to_know(project: Path) -> None:
+    (project / "data" / "town.json").unlink()
+    rows = enroll.read_catalog("data/catalog.parquet").table.to_pylist()
+    write_catalog([row | {"identity": "0000"} if row["identity"] == "0003" else row for row in rows], project / "data" / "catalog.parquet")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["enroll"] |= {"known_share": 1.0}
+    params["data"] |= {"source": "folder"}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    enroll.main()
+    assert names(enroll.GALLERY) == {"0001": 2, "0002": 2, "0004": 2}

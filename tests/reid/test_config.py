@@ -39,6 +39,15 @@ def test_unknown_objective_is_named() -> None:
         parse_params(value)
 
 
+def test_a_precision_without_a_limit_is_named() -> None:
+    value = raw()
+    del value["export"]["parity"]["int8"]
+    with pytest.raises(UsageError, match=r"export\.parity: .*no limit for int8.*: add it"):
+        parse_params(value)
+    value["export"]["precisions"] = ["fp32", "fp16"]
+    assert "int8" not in parse_params(value).export.parity
+
+
 def test_an_unknown_backbone_is_named_with_those_there_are() -> None:
     value = raw()
     value["model"]["backbone"] = "mobilenet_v4"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reid.data.catalog import readable
 from reid.errors import ReidError
 
 __all__ = ["IMAGE_SUFFIXES", "FolderContent", "Stray", "find_images", "is_by_system", "walk"]
@@ -34,6 +35,14 @@ class FolderContent:
     images: list[Path] = field(default_factory=list)
     strays: list[Stray] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+
+    def by_system(self) -> str | None:
+        """A line on what a system or a download left, None where nothing is."""
+        left = [stray for stray in self.strays if stray.kind == "by_system"]
+        if not left:
+            return None
+        count = f"{len(left):,} file{'s' * (len(left) > 1)} of a system or a download"
+        return f"{count} left out, the first: {readable(left[0].path)}: {left[0].detail}"
 
 
 def find_images(root: Path) -> FolderContent:

@@ -1,12 +1,18 @@
 """Channels of unequal reach made equal before they are rounded with one scale (Nagel et al. 2019, "Data-free quantization", section 4.1).
 
 A channel multiplied behind its convolution is divided again by the next convolution's weights: the function stays the same, but a
-channel that would use few of the 127 levels uses them all. The paper takes both factors from the weights and replaces ReLU6 by ReLU, which
-changes the function. Here the factors come from the activations themselves and are never below 1: a channel grows at most to what the
-widest one of its layer reaches, so that the bound of ReLU6 cuts nothing that was seen on the calibration crops.
+channel that would use few of the 255 levels uses more of them. The paper does so for two convolutions with a ReLU between them. Here all
+convolutions that write to one stream, and all that read it, share the factors: also where nothing lies between two of them, and along
+residual sums, whose branches must agree.
+
+The paper takes both factors from the weights and replaces ReLU6 by ReLU, which changes the function. Here the factors come from the
+activations themselves and are never below 1: a channel grows at most to what the widest one of its stream reaches, so that the bound of
+ReLU6 cuts nothing that was seen on the calibration crops.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +23,24 @@ from reid.export.int8.walk import Tensors, attributes, constants, run_node, walk
 
 __all__ = ["equalise"]
 
-_RECTIFIERS = ("Relu", "Clip")  # both let a positive factor through: as it is, or up to a bound
+_LINKS = ("Relu", "Clip", "MaxPool", "Add")  # what lets a positive factor of a channel through: as it is, or up to a bound
 _LARGEST = 8.0
+_SHARE = 0.75
 _MARGIN = 1.05  # how far beyond what the calibration crops showed a channel may go before a bound cuts it
 
 
+@dataclass
+class _Stream:
+    """Tensors whose channels must keep one factor, and the convolutions around them."""
+
+    writers: list[onnx.NodeProto] = field(default_factory=list)
+    readers: list[onnx.NodeProto] = field(default_factory=list)
+    measured: list[str] = field(default_factory=list)  # what is rounded, or bounded
+    bound: float = np.inf
+
+
 def equalise(proto: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> None:
-    """Scale the channels between pairs of convolutions, in place.
+    """Scale the channels of each stream between convolutions, in place.
 
     Args:
         proto: a float32 graph of ``export_onnx``.
@@ -31,62 +48,85 @@ def equalise(proto: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> None:
     """
     graph = proto.graph
     values = constants(graph)
-    pairs = _pairs(graph, values)
+    streams = list(_streams(graph, values))
+    wanted = {name for stream in streams for name in stream.measured}
     state: Tensors = {graph.input[0].name: images, **values}
     reach: dict[str, npt.NDArray[np.float32]] = {}
     for node in walk(graph, state):
         state.update(run_node(node, state, proto.opset_import[0].version))
-        if node.output[0] in pairs:
-            reach[node.output[0]] = state[node.output[0]].max(axis=(0, 2, 3))
-    for name, (before, behind) in pairs.items():
-        factors = _factors(reach[name], depthwise=_is_depthwise(behind, values))
-        for tensor in before.input[1:3]:
-            values[tensor] = values[tensor] * factors.reshape(-1, *(1,) * (values[tensor].ndim - 1))
-        # A depthwise convolution has one weight an input channel, in its first axis.
-        axes = (-1, 1, 1, 1) if _is_depthwise(behind, values) else (1, -1, 1, 1)
-        values[behind.input[1]] = values[behind.input[1]] / factors.reshape(axes)
+        if node.output[0] in wanted:
+            reach[node.output[0]] = np.abs(state[node.output[0]]).max(axis=(0, 2, 3))
+    for stream in streams:
+        factors = _factors(np.max([reach[name] for name in stream.measured], axis=0), stream, values)
+        for node in stream.writers:
+            for name in node.input[1:3]:
+                values[name] = values[name] * factors.reshape(-1, *(1,) * (values[name].ndim - 1))
+        for node in stream.readers:
+            # A depthwise convolution has one weight an input channel, in its first axis.
+            axes = (-1, 1, 1, 1) if _is_depthwise(node, values) else (1, -1, 1, 1)
+            values[node.input[1]] = values[node.input[1]] / factors.reshape(axes)
     for tensor in graph.initializer:
         tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
 
 
-def _factors(reach: npt.NDArray[np.float32], depthwise: bool) -> npt.NDArray[np.float32]:
-    factors = np.clip(reach.max() / np.maximum(reach * _MARGIN, 1e-6), 1.0, _LARGEST)
+def _factors(reach: npt.NDArray[np.float32], stream: _Stream, values: Tensors) -> npt.NDArray[np.float32]:
+    """What each channel is multiplied by, ``(channels,)``, of how far it reaches."""
+    factors = np.clip(min(reach.max(), stream.bound) / np.maximum(reach * _MARGIN, 1e-6), 1.0, _LARGEST)
     # A depthwise convolution has a weight scale of its own for each input channel, so that the factor costs nothing. Others round all
-    # inputs of an output with one scale: half of the way, in powers, shares the error between activations and weights.
-    return factors.astype(np.float32) if depthwise else np.sqrt(factors).astype(np.float32)
+    # inputs of an output with one scale: part of the way, in powers, shares the error between activations and weights.
+    depthwise = all(_is_depthwise(node, values) for node in stream.readers)
+    return (factors if depthwise else factors**_SHARE).astype(np.float32)
 
 
-def _pairs(graph: onnx.GraphProto, values: Tensors) -> dict[str, tuple[onnx.NodeProto, onnx.NodeProto]]:
-    """Convolutions around a rectifier, by the name of the rectified tensor, where nothing else sees what lies between them."""
-    producer = {name: node for node in graph.node for name in node.output}
-    consumers = defaultdict(list)
+def _streams(graph: onnx.GraphProto, values: Tensors) -> Iterator[_Stream]:
+    """The streams that nothing but convolutions writes to and reads from."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := parent.setdefault(name, name)) != name:
+            name = above
+        return name
+
     uses: dict[str, int] = defaultdict(int)
+    barred = {value.name for value in (*graph.input, *graph.output)}
     for node in graph.node:
         for name in node.input:
-            consumers[name].append(node)
             uses[name] += 1
-    outputs = {value.name for value in graph.output}
-    found = {}
+        if node.op_type in _LINKS:
+            for name in node.input:
+                if name not in values:
+                    parent[root(name)] = root(node.output[0])
+        if not _lets_through(node, values):
+            barred |= {*node.input, *node.output}
+    found: dict[str, _Stream] = defaultdict(_Stream)
     for node in graph.node:
-        before = producer.get(node.input[0]) if node.op_type in _RECTIFIERS else None
-        behind = consumers[node.output[0]]
-        if before is None or before.op_type != "Conv" or [one.op_type for one in behind] != ["Conv"]:
-            continue
-        if not _from_zero(node, values) or not (_groups(behind[0]) == 1 or _is_depthwise(behind[0], values)):
-            continue
-        own = [*before.input[1:3], behind[0].input[1]]
-        alone = len(consumers[before.output[0]]) == 1 and not {before.output[0], node.output[0]} & outputs
-        if alone and behind[0].input[0] == node.output[0] and all(uses[name] == 1 and name in values for name in own):
-            found[node.output[0]] = (before, behind[0])
-    return found
+        if node.op_type == "Conv":
+            if any(uses[name] > 1 or name not in values for name in node.input[1:3]):
+                barred |= {node.input[0], node.output[0]}
+            found[root(node.output[0])].writers.append(node)
+            stream = found[root(node.input[0])]
+            stream.readers.append(node)
+            stream.measured.append(node.input[0])
+        elif node.op_type == "Clip":
+            stream = found[root(node.output[0])]
+            stream.measured.append(node.output[0])
+            if len(node.input) > 2:
+                stream.bound = min(stream.bound, float(np.min(values.get(node.input[2], np.inf))))
+    roots = {root(name) for name in barred}
+    for name, stream in found.items():
+        channels = {len(values[node.input[1]]) for node in stream.writers if node.input[1] in values}
+        if name not in roots and stream.readers and len(channels) == 1:
+            yield stream
 
 
-def _from_zero(node: onnx.NodeProto, values: Tensors) -> bool:
-    """Whether a rectifier's lower bound is 0, which no factor moves."""
-    if node.op_type == "Relu":
-        return True
-    low = values.get(node.input[1]) if len(node.input) > 1 else None
-    return low is not None and not low.any()
+def _lets_through(node: onnx.NodeProto, values: Tensors) -> bool:
+    """Whether a node keeps a channel's positive factor, or is a convolution that can take it up."""
+    if node.op_type == "Conv":
+        return _groups(node) == 1 or _is_depthwise(node, values)
+    if node.op_type == "Clip":
+        low = values.get(node.input[1]) if len(node.input) > 1 else None
+        return low is not None and not low.any()  # a lower bound of 0 is moved by no factor
+    return node.op_type in _LINKS and not (node.op_type == "Add" and any(name in values for name in node.input))
 
 
 def _groups(node: onnx.NodeProto) -> int:

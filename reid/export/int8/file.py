@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from reid.errors import ReidError
 from reid.export.int8.equalise import equalise
-from reid.export.int8.grid import ACTIVATION_LIMIT, activation_scale, rounded
+from reid.export.int8.grid import Grid, activation_grid
 from reid.export.int8.rounding import round_weights
 from reid.export.int8.walk import Tensors, constants, multiply_adds, run_node, walk
 from reid.export.onnx import read_onnx, write_onnx
@@ -34,11 +34,11 @@ class _Layer:
 class Int8File:
     """A float32 file and the int8 layers that stand in for its convolutions.
 
-    Weights have one scale per output channel and at most 64 levels to each side of zero, activations one scale per tensor and 127; zero
-    points are 0, biases stay in float32. Convolutions of pooled maps (the gates of OSNet and MobileNetV3) are a thousandth of the work
-    and stay in float32. Only what enters a convolution is rounded; sums of residual branches stay in float32. Layers are
-    solved in order, each on what the int8 layers before it give, and a bias is moved so that its channel's mean output is that of the
-    float32 network (Nagel et al. 2019, section 4.2, with means measured and not derived).
+    Weights have one scale per output channel and at most 64 levels to each side of zero; activations have one scale per tensor and 255
+    levels, all above zero where none is negative (``Grid``). Biases stay in float32. Convolutions of pooled maps (the gates of OSNet and
+    MobileNetV3) are a thousandth of the work and stay in float32. Only what enters a convolution is rounded; sums of residual branches
+    stay in float32. Layers are solved in order, each on what the int8 layers before it give, and a bias is moved so that its channel's
+    mean output is that of the float32 network (Nagel et al. 2019, section 4.2, with means measured and not derived).
 
     Args:
         source: a float32 file of ``export_onnx``.
@@ -58,7 +58,7 @@ class Int8File:
             raise ReidError("int8 wants training crops to calibrate on, and there is none: give calibration images")
         self._proto = read_onnx(source)
         self.multiply_adds: dict[str, int] = {}
-        self._activations: dict[str, float] = {}
+        self._activations: dict[str, Grid] = {}
         self._solved: dict[str, _Layer] = {}
         equalise(self._proto, images)
         self._solve(images)
@@ -103,10 +103,11 @@ class Int8File:
 
     def _rounding(self, image: str, added: Tensors) -> list[onnx.NodeProto]:
         scale, zero = f"{image}_scale", f"{image}_zero"
-        added[scale], added[zero] = np.array(self._activations[image], np.float32), np.array(0, np.int8)
+        grid = self._activations[image]
+        added[scale], added[zero] = np.array(grid.scale, np.float32), np.array(grid.zero, np.uint8)
         return [
-            helper.make_node("QuantizeLinear", [image, scale, zero], [f"{image}_int8"], name=f"{image}_quantize"),
-            helper.make_node("DequantizeLinear", [f"{image}_int8", scale, zero], [f"{image}_rounded"], name=f"{image}_dequantize"),
+            helper.make_node("QuantizeLinear", [image, scale, zero], [f"{image}_uint8"], name=f"{image}_quantize"),
+            helper.make_node("DequantizeLinear", [f"{image}_uint8", scale, zero], [f"{image}_rounded"], name=f"{image}_dequantize"),
         ]
 
     def _solve(self, images: npt.NDArray[np.uint8]) -> None:
@@ -132,9 +133,8 @@ class Int8File:
     ) -> Tensors:
         image, weights = node.input[:2]
         if image not in self._activations:
-            self._activations[image] = activation_scale(seen[image])
-        scale = self._activations[image]
-        coarse = (rounded(seen[image], scale, ACTIVATION_LIMIT) * scale).astype(np.float32)
+            self._activations[image] = activation_grid(seen[image])
+        coarse = self._activations[image].nearest(seen[image])
         try:
             levels, scales = round_weights(node, true[weights], true[image], coarse)
         except np.linalg.LinAlgError as error:

@@ -1,16 +1,15 @@
 """The int8 grids of activations and weights, and how far a tensor's grid reaches."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ACTIVATION_LIMIT", "WEIGHT_LIMIT", "activation_scale", "rounded", "weight_scales"]
+__all__ = ["WEIGHT_LIMIT", "Grid", "activation_grid", "rounded", "weight_scales"]
 
-# Symmetric, zero point 0: the only form that TensorRT takes.
-ACTIVATION_LIMIT = 127
-# Processors without VNNI multiply unsigned by signed bytes and add two products into 16 bits, which saturate (VPMADDUBSW). A runtime
-# may shift signed activations to unsigned ones of up to 255: 2 * 255 * 64 = 32640 still fits into 32767, 2 * 255 * 65 does not.
+# Processors without VNNI multiply unsigned by signed bytes and add two products into 16 bits, which saturate (VPMADDUBSW). With
+# activations of up to 255, 2 * 255 * 64 = 32640 still fits into 32767, 2 * 255 * 65 does not.
 WEIGHT_LIMIT = 64
 
 _SAMPLE = 400_000
@@ -23,17 +22,38 @@ def rounded(values: npt.NDArray[Any], scale: npt.NDArray[Any] | float, limit: in
     return np.clip(np.rint(values / scale), -limit, limit)
 
 
-def activation_scale(values: npt.NDArray[np.float32]) -> float:
-    """The step between int8 levels with the least squared error on ``values`` (any shape), of 29 reaches up to the largest magnitude."""
+@dataclass(frozen=True)
+class Grid:
+    """The uint8 levels of an activation: 0..255 for 0 and above, or both sides of 0 around 128.
+
+    Unsigned throughout, because that is what processors multiply signed weights with, and because ONNX Runtime fuses a convolution only
+    where its input and its output are of one type.
+
+    Attributes:
+        scale: the step between two levels.
+        zero: the level of 0.0: 0 or 128.
+    """
+
+    scale: float
+    zero: int
+
+    def nearest(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Each value as the grid holds it, halves to even as ONNX's QuantizeLinear rounds."""
+        levels = np.clip(np.rint(values / np.float32(self.scale)), -self.zero, 255 - self.zero)
+        return (levels * np.float32(self.scale)).astype(np.float32)
+
+
+def activation_grid(values: npt.NDArray[np.float32]) -> Grid:
+    """The grid with the least squared error on ``values`` (any shape), of 29 reaches up to the largest magnitude."""
     flat = values.reshape(-1)
+    zero = 128 if flat.min(initial=0.0) < 0 else 0
     reach = float(np.abs(flat).max(initial=0.0))
     if reach == 0:
-        return 1.0
+        return Grid(1.0, zero)
     if flat.size > _SAMPLE:
         flat = np.random.default_rng(0).choice(flat, _SAMPLE, replace=False)
-    scales = reach * _ACTIVATION_SHARES / ACTIVATION_LIMIT
-    errors = [np.square(rounded(flat, scale, ACTIVATION_LIMIT) * scale - flat).mean() for scale in scales]
-    return float(np.float32(scales[int(np.argmin(errors))]))
+    grids = [Grid(float(np.float32(reach * share / (255 - zero))), zero) for share in _ACTIVATION_SHARES]
+    return min(grids, key=lambda grid: float(np.square(grid.nearest(flat) - flat).mean()))
 
 
 def weight_scales(weights: npt.NDArray[np.floating], energy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from reid.errors import ReidError
-from reid.export.int8 import WEIGHT_LIMIT, Int8File
+from reid.export.int8 import WEIGHT_LIMIT, Int8File, signed
 from reid.export.int8.equalise import equalise
-from reid.export.int8.grid import activation_scale, rounded, weight_scales
+from reid.export.int8.grid import Grid, activation_grid, rounded, weight_scales
 from reid.export.int8.rounding import corrected, patches, rounded_with_feedback
 from reid.export.int8.walk import constants, run_node, walk
-from reid.export.onnx import convolutions, export_onnx, read_onnx
+from reid.export.onnx import convolutions, export_onnx, read_onnx, write_onnx
 from reid.export.parity import measure_parity
 from reid.export.runners import embed_onnxruntime
 from reid.models.embedder import ModelSpec, build_model
@@ -63,7 +63,7 @@ def test_no_sum_of_two_products_leaves_sixteen_bits(backbone: str, tmp_path: Pat
     assert largest == WEIGHT_LIMIT == (2**15 - 1) // (2 * 255)
 
 
-def test_int8_is_symmetric_per_channel_and_before_convolutions_only(
+def test_weights_are_signed_per_channel_and_activations_unsigned_before_convolutions_only(
     small: Path, crops: npt.NDArray[np.uint8], training: npt.NDArray[np.uint8], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.int8.onnx"
@@ -77,9 +77,13 @@ def test_int8_is_symmetric_per_channel_and_before_convolutions_only(
         assert tensors[weight.input[0]].dtype == np.int8
         assert tensors[weight.input[1]].shape == (len(tensors[weight.input[0]]),)
         assert tensors[activation.input[1]].ndim == 0
-        for zero_point in (tensors[weight.input[2]], tensors[activation.input[2]]):
-            assert zero_point.dtype == np.int8
-            assert not zero_point.any()
+        assert tensors[weight.input[2]].dtype == np.int8
+        assert not tensors[weight.input[2]].any()
+        zero_point = tensors[activation.input[2]]
+        assert zero_point.dtype == np.uint8
+        # The first one sees normalised pixels, of both signs; all others what a Relu leaves.
+        source = producer[producer[activation.input[0]].input[0]]
+        assert zero_point == {"Div": 128, "Relu": 0}[source.op_type]
         assert tensors[convolution.input[2]].dtype == np.float32
     # Rounding comes after the activation function: in this network a convolution never feeds another one directly.
     into = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
@@ -174,6 +178,48 @@ def test_equalised_channels_reach_equally_far(small: Path, training: npt.NDArray
     assert all(after < before for before, after in zip(*spreads, strict=True))
 
 
+def test_convolutions_around_a_residual_sum_share_their_factors(tmp_path: Path) -> None:
+    """As in MobileNetV2: nothing but a sum lies between convolutions. What something else reads, here the last one's, stays."""
+    rng = np.random.default_rng(4)
+    weights = {name: rng.normal(size=(4, 4, 1, 1)).astype(np.float32) for name in ("into", "widen", "narrow", "next")}
+    for name in ("into", "narrow"):
+        weights[name] *= np.array([1, 1 / 2, 1 / 4, 1 / 7], np.float32)[:, None, None, None]
+    nodes = [
+        helper.make_node("Conv", ["images", "into"], ["a"]),
+        helper.make_node("Conv", ["a", "widen"], ["b"]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Conv", ["c", "narrow"], ["d"]),
+        helper.make_node("Add", ["a", "d"], ["e"]),
+        helper.make_node("Conv", ["e", "next"], ["f"]),
+        helper.make_node("Sigmoid", ["f"], ["g"]),
+    ]
+    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4, 8, 8]) for name in ("images", "g")]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], [numpy_helper.from_array(value, name) for name, value in weights.items()])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    images = rng.normal(size=(16, 4, 8, 8)).astype(np.float32)
+
+    def outputs() -> dict[str, npt.NDArray[np.float32]]:
+        state = {"images": images, **constants(proto.graph)}
+        for node in proto.graph.node:
+            state.update(run_node(node, state, 20))
+        return state
+
+    before = outputs()
+    equalise(proto, images)  # type: ignore[arg-type]  # a graph that takes floats
+    after = outputs()
+    np.testing.assert_allclose(after["g"], before["g"], atol=1e-5)
+    np.testing.assert_allclose(after["f"], before["f"], rtol=1e-4, atol=1e-4)
+    factors = after["into"][:, 0, 0, 0] / before["into"][:, 0, 0, 0]
+    np.testing.assert_allclose(after["narrow"][:, 0, 0, 0] / before["narrow"][:, 0, 0, 0], factors, rtol=1e-5)
+    assert factors.max() > 3
+
+    def spread(tensor: npt.NDArray[np.float32]) -> float:
+        reach = np.abs(tensor).max(axis=(0, 2, 3))
+        return float(reach.max() / reach.min())
+
+    assert spread(after["e"]) < 0.6 * spread(before["e"])
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_the_correction_is_the_ridge_regression_of_true_outputs_on_seen_inputs(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -228,8 +274,45 @@ def test_patches_times_weights_are_the_convolution(groups: int) -> None:
 
 def test_one_outlier_does_not_take_the_levels_of_all_others() -> None:
     values = np.append(np.random.default_rng(0).normal(size=200_000), 20.0).astype(np.float32)
-    reach = 127 * activation_scale(values)
-    assert 4.5 < reach < 16
-    kept, lost = (np.square(rounded(values, scale, 127) * scale - values).mean() for scale in (reach / 127, 20 / 127))
+    found = activation_grid(values)
+    assert found.zero == 128
+    assert 4.5 < 127 * found.scale < 16
+    kept, lost = (np.square(grid.nearest(values) - values).mean() for grid in (found, Grid(20 / 127, 128)))
     assert kept < lost
-    assert activation_scale(np.zeros(4, np.float32)) == 1.0
+    assert activation_grid(np.zeros(4, np.float32)) == Grid(1.0, 0)
+
+
+@pytest.mark.parametrize("lowest", [-3.0, 0.0])
+def test_a_grid_holds_what_onnx_gives_back(lowest: float) -> None:
+    values = np.random.default_rng(2).uniform(lowest, 5.0, (1, 1, 40, 40)).astype(np.float32)
+    values[0, 0, 0, :3] = [-50.0, 0.0, 50.0]  # beyond the grid, and its zero
+    grid = activation_grid(values.clip(lowest, 5.0))
+    scale, zero = np.array(grid.scale, np.float32), np.array(grid.zero, np.uint8)
+    levels = run_node(helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]), {"x": values, "s": scale, "z": zero}, 20)["q"]
+    given = run_node(helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]), {"q": levels, "s": scale, "z": zero}, 20)["y"]
+    np.testing.assert_array_equal(grid.nearest(values), given)
+    assert given[0, 0, 0, 1] == 0
+    # Where nothing is negative, all 255 steps lie above zero.
+    assert grid.scale == pytest.approx(5 / (127 if lowest else 255), rel=0.05)
+
+
+def test_tensorrt_gets_the_same_network_around_zero(
+    small: Path, crops: npt.NDArray[np.uint8], training: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    path, other = tmp_path / "model.int8.onnx", tmp_path / "signed.onnx"
+    Int8File(small, training).write(path)
+    proto = signed(read_onnx(path))
+    write_onnx(proto, other)
+    tensors = constants(proto.graph)
+    zeros = {node.input[2] for node in proto.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    assert len(zeros) == 12  # six convolutions
+    assert all(tensors[name].dtype == np.int8 and not tensors[name].any() for name in zeros)
+    before = constants(read_onnx(path).graph)
+    for name in zeros - {name for name in zeros if before[name].dtype == np.int8}:
+        scale = name.removesuffix("_zero") + "_scale"
+        # As far as before: 127 levels where there were 255 from zero up, or 127 to each side.
+        assert 127 * tensors[scale] == pytest.approx((255 - int(before[name])) * before[scale])
+    assert cosine(path, other, crops) > 0.99
+    assert cosine(small, other, crops) > 0.98
+    # A file without uint8 levels is left as it is.
+    assert signed(read_onnx(small)) == read_onnx(small)

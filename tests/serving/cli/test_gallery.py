@@ -88,6 +88,17 @@ def test_the_life_of_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> No
     assert actions == ["retention", "enroll", "enroll", "enroll", "rename", "merge", "remove", "export", "retention", "retention", "expire"]
 
 
+def test_enrolling_says_what_it_leaves_out(tmp_path: Path, model: Path) -> None:
+    folder = named_images(tmp_path / "images", ["anna_1.png", "-1_c1s1_000401_03.png"])
+    (folder / "._anna_1.png").write_bytes(b"")
+    result = reid("gallery", "enroll", tmp_path / "g.db", folder, "--model", model)
+    assert (result.exit_code, names(tmp_path / "g.db")) == (0, {"anna": 1})
+    told = [line for line in result.stderr.splitlines() if "left out" in line]
+    assert ["._anna_1.png" in told[0], "identity -1 is junk" in told[1]] == [True, True]
+    result = reid("embed", folder, "-o", tmp_path / "e.parquet", "--model", model)
+    assert (result.exit_code, "2 embeddings written" in result.stdout, "._anna_1.png" in result.stderr) == (0, True, True)
+
+
 def test_who_is_this(tmp_path: Path, gallery: Path, model: Path) -> None:
     images = tmp_path / "images"
     stranger = named_images(tmp_path / "more", ["x.png"], seed=9) / "x.png"

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,50 @@ def test_an_empty_image_is_listed_and_enrolled_nowhere(tmp_path: Path) -> None:
         report = enroll_samples(gallery, embedder, find_samples(folder).samples)
         assert [str(one.reason) for one in report.unreadable] == [f"image {folder / 'bert_1.png'} is empty: remove it or restore it"]
         assert [one.identity for one in gallery.people()] == ["anna"]
+
+
+def test_junk_and_distractors_are_nobody_by_name_by_folder_and_by_catalog(tmp_path: Path) -> None:
+    market = ["-1_c1s1_000401_03.jpg", "0000_c1s1_000151_01.jpg", "0000_c2s1_000151_01.jpg", "0001_c1s1_001051_03.jpg"]
+    found = find_samples(named_images(tmp_path / "market", market))
+    assert [one.identity for one in found.samples] == ["0001"]
+    assert [note.split(";")[0] for note in found.notes] == [
+        "1 image left out: identity -1 is junk",
+        "2 images left out: identity 0000 is somebody unknown",
+    ]
+    for folder, image in {"-1": "a.png", "0000": "b.png", "anna": "c.png"}.items():
+        named_images(tmp_path / "people" / folder, [image], seed=len(folder))
+    assert whom(tmp_path / "people") == [("anna", "", "c.png")]
+    row = {"camera": "1", "split": "gallery", "width": 1, "height": 1, "sha256": ""}
+    write_catalog([{"path": "a.png", "identity": one} | row for one in ("-1", "0000", "anna")], tmp_path / "catalog.parquet")
+    assert [one[0] for one in whom(tmp_path / "catalog.parquet")] == ["anna"]
+    with pytest.raises(ReidError, match=r"shows nobody who can be enrolled: 1 image left out: identity -1 is junk$"):
+        find_samples(named_images(tmp_path / "junk", ["-1_c1.png"]))
+
+
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    named_images(tmp_path / "disk", ["x.png"])
+    people = tmp_path / "people"
+    named_images(people / "anna", ["y.png"])
+    (people / "bert").symlink_to(tmp_path / "disk")
+    (people / "anna" / "up").symlink_to(people)
+    assert whom(people) == [("anna", "", "y.png"), ("bert", "", "x.png")]
+
+
+def test_what_systems_and_downloads_leave_is_named_and_shows_nobody(tmp_path: Path) -> None:
+    people = tmp_path / "people"
+    named_images(people / "anna", ["x.png"])
+    for name in ("._x.png", "anna/._x.png", "anna/Thumbs.db", ".DS_Store", "bert/y.png.part"):
+        (people / name).parent.mkdir(exist_ok=True)
+        (people / name).write_bytes(b"no image")
+    found = find_samples(people)
+    assert [(one.identity, one.path.name) for one in found.samples] == [("anna", "x.png")]
+    assert found.notes == (f"5 files of a system or a download left out, the first: {people}/.DS_Store: a file of the system",)
+
+
+def test_names_that_are_not_utf8_are_enrolled_as_they_are_shown(tmp_path: Path) -> None:
+    folder = named_images(tmp_path / "images", ["anna_1.png"])
+    (folder / "anna_1.png").rename(os.fsdecode(os.fsencode(folder) + b"/Andr\xe9_1.png"))
+    embedder = load(tiny_model(tmp_path / "model"))
+    with Gallery.open(tmp_path / "g.db", embedder.fingerprint, create=True) as gallery:
+        assert enroll_samples(gallery, embedder, find_samples(folder).samples).enrolled == {"Andr\\xe9": 1}
+        assert enroll_samples(gallery, embedder, find_samples(folder).samples).already == 1

@@ -17,6 +17,10 @@ RECORD = {
     "schema": SCHEMA,
     "job": {"cameras": [{"id": "east", "step": 2}], "detector": {"name": "motion"}, "tracker": {"name": "botsort"}, "top_k": 3},
     "job_key": "k",
+    "seen_key": "s",
+    "inputs": None,
+    "written": ["job.json"],
+    "finished": "2026-11-28T12:00:00+00:00",
     "model": {"name": "m", "fingerprint": "f", "backend": "onnxruntime"},
     "gallery": {"version": 7, "identities": ["anna"]},
     "decision": {"policy": "min", "top_k": 3, "ratio_test": 1.0, "rescore": False, "threshold": 0.5, "from": "job"},
@@ -70,8 +74,9 @@ def properties(cls: type) -> set[str]:
 
 def test_no_other_module_spells_a_name_of_the_output_folder() -> None:
     folders = (JobFolder(Path()), SegmentFolder(Path()), WorkFolder(Path()))
-    names = {getattr(folder, name).name for folder in folders for name in properties(type(folder))} - {"crops"}
-    assert {"job.json", "sightings.parquet", "tracklets.parquet", "ledger.json"} <= names
+    found = [getattr(folder, name) for folder in folders for name in properties(type(folder))]
+    names = {(one.path if isinstance(one, WorkFolder) else one).name for one in found} - {"crops"}
+    assert {"job.json", "sightings.parquet", "tracklets.parquet", "ledger.json", "kept-segments"} <= names
     own = ROOT / "serving" / "job" / "layout.py"
     for path in (path for package in ("serving", "pipelines") for path in (ROOT / package).rglob("*.py") if path != own):
         tree = ast.parse(path.read_text())

@@ -3,6 +3,7 @@ import re
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_the_page_needs_nothing_but_itself(report: Path) -> None:
     text = report.read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text.split("<body>")[0])
     page = Page(text)
-    assert [image["src"][:23] for image in page.of("img")] == ["data:image/jpeg;base64,"] * 4
+    assert [image["src"][:23] for image in page.of("img")] == ["data:image/jpeg;base64,"] * 8  # by person, and by sighting
     assert not page.of("link")
     assert all("src" not in script for script in page.of("script"))
 
@@ -154,6 +155,41 @@ def test_a_sighting_links_to_its_moment_where_there_is_video(report: Path) -> No
     assert sorted(links) == ["annotated-east.webm#t=2.0", "annotated-east.webm#t=20.0"]
 
 
+def test_the_title_names_the_job_and_its_day(report: Path, tmp_path: Path) -> None:
+    assert "<title>Camera report job, 2026-05-04</title>" in report.read_text()
+    folder = folder_of(tmp_path / "<b>", [sighting("east", 1, "anna", 62, 75, 0.1, clock=False)])
+    record = json.loads((folder / "job.json").read_text()) | {"finished": "2026-11-28T10:00:00+00:00"}
+    (folder / "job.json").write_text(json.dumps(record))
+    write_report(folder, folder / "report.html")
+    assert "<title>Camera report &lt;b&gt;, 2026-11-28</title>" in (folder / "report.html").read_text()
+
+
+def test_people_come_first_named_before_unknown_with_the_line_that_names_them(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "job", ROWS)
+    record = json.loads((folder / "job.json").read_text())
+    record["job"]["gallery"] = "/data/my people.db"
+    (folder / "job.json").write_text(json.dumps(record))
+    write_report(folder, folder / "report.html", Path("/found/monday"))
+    text = (folder / "report.html").read_text()
+    page = Page(text)
+    people = [one["data-person"] for one in page.of("section") if "data-person" in one]
+    assert (people[:1], set(people[1:-1]), people[-1]) == ([EVIL], {"anna"}, "unknown-2")
+    blocks = text.split('<section class="person ')[1:]
+    lines = [unescape(code) for block in blocks for code in re.findall(r'<code class="copy">(.*?)</code>', block)]
+    assert lines == ["reid gallery promote '/data/my people.db' /found/monday unknown-2 NAME"]
+    anna = blocks[people.index("anna")]
+    assert (anna.count("<img "), "east 10:00:02 to 10:00:12" in anna, "west 10:00:40 to 10:00:55" in anna) == (2, True, True)
+    assert text.index("<h2>People</h2>") < text.index("<h2>Timeline</h2>") < text.index('<i class="unknown"></i>unknown</span>')
+
+
+def test_an_empty_gallery_leaves_nothing_to_be_sure_of(tmp_path: Path) -> None:
+    nobody = {"nearest": None, "distance": None, "runner_up": None, "runner_up_distance": None, "certainty": 2.0}
+    folder = folder_of(tmp_path / "job", [ROWS[1] | nobody])
+    write_report(folder, folder / "report.html")
+    text = (folder / "report.html").read_text()
+    assert (len(Page(text).of("meter")), "nobody to compare with: the gallery is empty" in text) == (0, True)
+
+
 def test_cameras_without_a_clock_share_seconds(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "job", [sighting("east", 1, "anna", 62, 75, 0.1, clock=False)])
     write_report(folder, folder / "report.html")
@@ -186,6 +222,7 @@ def in_browser(page: Path, script: str, profile: Path) -> str:
         "--disable-sync",
         "--no-first-run",
         f"--user-data-dir={profile}",
+        "--window-size=400,800",
         "--virtual-time-budget=5000",
         "--dump-dom",
         probe.as_uri(),
@@ -200,7 +237,10 @@ def test_filters_work_in_a_browser(report: Path, tmp_path: Path) -> None:
       const shown = () => [...document.querySelectorAll("article")].filter(a => !a.hidden).map(a => a.id).join(" ");
       const set = (name, value) => { form.elements[name].value = value; form.dispatchEvent(new Event("input", {bubbles: true})); };
       const lines = [shown()];
+      const above = what => document.querySelector(what).getBoundingClientRect().top, wide = document.documentElement.scrollWidth;
+      lines.push(above("img") < above(".row") && wide <= innerWidth, document.querySelectorAll(".person:not([hidden])").length);
       set("person", "anna"); lines.push(shown(), document.querySelectorAll(".row[data-lane]:not([hidden])").length);
+      lines.push(document.querySelectorAll(".person:not([hidden])").length);
       set("camera", "west"); lines.push(shown());
       form.elements.person.value = ""; form.elements.camera.value = ""; set("from", "10:00:45"); lines.push(shown());
       set("from", ""); set("to", "10:00:15"); lines.push(shown());
@@ -210,8 +250,11 @@ def test_filters_work_in_a_browser(report: Path, tmp_path: Path) -> None:
     lines = in_browser(report, script, tmp_path / "profile").split("|")
     assert lines == [
         "s-east-2 s-west-1 s-west-2 s-east-1",
+        "true",  # on a phone: pictures before the timeline, and nothing to be pushed aside for
+        "3",
         "s-west-1 s-east-1",
         "2",
+        "1",
         "s-west-1",
         "s-west-1 s-west-2",
         "s-east-1",

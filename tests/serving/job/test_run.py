@@ -197,7 +197,9 @@ def test_a_part_of_the_frames_and_every_other_one(place: Path) -> None:
     assert frames.max() <= 140
     assert set(frames % 2) == {1}
     assert json.loads((out / "job.json").read_text())["counts"]["frames"] == 50
-    assert sorted(path.name for path in out.iterdir()) == ["detections.parquet", "job.json", "sightings.parquet", "strangers.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("detections.parquet", "job.json", "kept-segments", "sightings.parquet", "strangers.parquet")
+    ]
 
 
 def test_cutting_into_segments_changes_no_sighting(place: Path, done: Path) -> None:
@@ -329,7 +331,9 @@ def test_the_same_job_may_be_run_again(place: Path) -> None:
     job = job_of(place, "again", [{"id": "c", "source": "empty.avi"}])
     run_job(job, place / "again")
     (place / "again" / "old.txt").touch()
+    (place / "again" / "report.html").unlink()
     run_job(job, place / "again")
+    assert (place / "again" / "report.html").is_file()
     assert not (place / "again" / "old.txt").exists()
 
 

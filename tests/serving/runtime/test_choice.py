@@ -148,3 +148,10 @@ def test_auto_opens_a_model_with_a_present_runtime_and_says_which(tmp_path: Path
     assert load(model, "onnxruntime").chosen == ""
     images = probes(embedder.card.input)
     np.testing.assert_allclose(embedder(images), expected(images), atol=1e-5)
+
+
+def test_a_relative_cache_folder_is_ignored_as_xdg_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert memory_path({"model": "a"}).parent == tmp_path / "home" / ".cache" / "reid"

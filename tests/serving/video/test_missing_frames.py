@@ -12,7 +12,7 @@ from serving.job.run import Execution, run_job
 from serving.spec import load_job
 from tests.serving.execution_job import SEGMENT_S, WALKS, make_place
 from tests.serving.numbered import encode
-from tests.serving.tiny_footage import draw
+from tests.serving.tiny_footage import draw, write_truth
 
 FRAMES = 160
 DAMAGED = (50, 51, 120)  # the last frame of a segment, the first of the next, and one in the middle
@@ -47,3 +47,25 @@ def test_it_is_exit_3(place: Path) -> None:
     done = CliRunner().invoke(app, ["match", str(place / "job.yaml"), "--out", str(place / "out"), "--quiet"])
     assert done.exit_code == 3
     assert "3 of 160 frames are damaged and were not seen, the first: numbers 50 to 51" in done.stderr
+
+
+def test_crops_say_what_of_the_footage_is_missing(place: Path) -> None:
+    write_truth(place / "gt.txt", WALKS, FRAMES, {"anna": 1, "bert": 2, "carl": 3})
+    asked = ["crops", str(place / "damaged.avi"), "--truth", str(place / "gt.txt")]
+    done = CliRunner().invoke(app, [*asked, "--out", str(place / "crops")])
+    told = f"video {place / 'damaged.avi'}: 3 of 160 frames are damaged and were not seen, the first: numbers 50 to 51\n"
+    assert (done.exit_code, done.stderr) == (3, told)
+    assert any((place / "crops").iterdir())
+    done = CliRunner().invoke(app, [*asked, "--out", str(place / "whole"), "--frames", "52-119"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    cut = place / "cut.avi"
+    cut.write_bytes((place / "damaged.avi").read_bytes()[: cut_at(place / "damaged.avi", 100)])
+    done = CliRunner().invoke(app, ["crops", str(cut), *asked[2:], "--out", str(place / "cut")])
+    assert (done.exit_code, "is cut off: 100 of 160 frames are there" in done.stderr) == (3, True), done.stderr
+
+
+def cut_at(path: Path, frames: int) -> int:
+    """The length in bytes of the first so many frames of a file."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    return packets[frames].pos

@@ -1,0 +1,64 @@
+"""How far a long work is, in words, and lines now and then where nobody sees a progress bar. Torch-free."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+__all__ = ["LINE_EVERY_S", "Pace", "now_and_then"]
+
+LINE_EVERY_S = 30.0  # where standard error is a file or a pipe: in a log of hours a line a minute is read, one a second is not
+
+
+class Pace:
+    """How far a work is and how long it will take, from the times of its updates in seconds (``time.monotonic``)."""
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._first: tuple[float, int] | None = None
+        self._last: tuple[float, int, int] | None = None
+
+    def update(self, done: int, total: int, now: float) -> None:
+        """Note (done, total) at ``now``; a ``total`` of 0 is not known."""
+        if self._first is None and done > 0:
+            # What was done before the first update may be of an earlier run, or have waited for others to start: no measure of pace.
+            self._first = now, done
+        self._last = now, done, total
+
+    def words(self, now: float) -> str:
+        """Such as ``120 of 300, 0:04:10 so far, about 0:06:15 left``."""
+        so_far = f"{_clock(now - self._start)} so far"
+        if self._last is None:
+            return so_far
+        at, done, total = self._last
+        told = f"{done:,} of {total:,}, {so_far}" if total else f"{done:,}, {so_far}"
+        if self._first is None or done <= self._first[1] or not total:
+            return told
+        seconds_each = (at - self._first[0]) / (done - self._first[1])
+        return f"{told}, about {_clock(max(0.0, (total - done) * seconds_each - (now - at)))} left"
+
+
+@contextmanager
+def now_and_then(tell: Callable[[float], None], every_s: float = LINE_EVERY_S) -> Iterator[None]:
+    """Call ``tell`` with the time (``time.monotonic``) every so many seconds, until the block ends.
+
+    The calls come from a thread: a step that takes an hour gives no sign meanwhile, and must not look dead.
+    """
+    over = threading.Event()
+
+    def speak() -> None:
+        while not over.wait(every_s):
+            tell(time.monotonic())
+
+    teller = threading.Thread(target=speak, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
