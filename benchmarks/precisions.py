@@ -23,9 +23,9 @@ TOWN_PATTERN = r"(?P<identity>\d{4})_c(?P<camera>\d+)_"
 FROM_NOTHING = {
     "model.weights": "none",
     "objectives.batch_hard.triplet_weight": 0.0,
-    "train.learning_rate": 0.002,
     "train.erasing": 0.0,
 }
+RATES = {"resnet50": 0.0005}  # with what the others learn by, it does not get under way
 # Nothing is to be left out of the table; the limits that the chain holds files against are in params.yaml.
 NO_LIMITS = Limits({"fp32": -1.0, "fp16": -1.0, "int8": 0.5}, int8_lowest=-1.0, map_fall=1.0)
 
@@ -33,7 +33,7 @@ NO_LIMITS = Limits({"fp32": -1.0, "fp16": -1.0, "int8": 0.5}, int8_lowest=-1.0, 
 def trained(name: str, task: Task, options: object, folder: Path) -> Path:
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        start = {"model.weights": "imagenet"} if name == "mobilenet_v2" else FROM_NOTHING
+        start = {"model.weights": "imagenet"} if name == "mobilenet_v2" else FROM_NOTHING | {"train.learning_rate": RATES.get(name, 0.002)}
         params = with_values(load_params(), {"model.backbone": name, "train.steps": 10**6, **start})
         model = train_ours(params, "batch_hard", task, 60 * options.minutes, seed=0)  # type: ignore[attr-defined]
         save_model(model.eval(), model_spec(params), path)

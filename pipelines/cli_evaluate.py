@@ -33,9 +33,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """How good is a model on these images? For any folder or catalog, by the Market-1501 protocol."""
-    from pipelines.evaluation_run import choose_images, run_evaluation, write_results
+    from pipelines.evaluation_run import NothingToFindError, choose_images, run_evaluation, write_results
 
-    images = choose_images(root, pattern, catalog, _names(query_cameras), _names(gallery_cameras))
+    try:
+        images = choose_images(root, pattern, catalog, _names(query_cameras), _names(gallery_cameras))
+    except NothingToFindError as nothing:
+        typer.echo(json.dumps({"left_out": str(nothing)}) if as_json else str(nothing))
+        return
     result = run_evaluation(model, images, rerank=rerank, bootstrap=bootstrap, seed=seed, backend=backend, threads=threads)
     for path, reason in result.unreadable:
         typer.echo(f"left out: {path}: {reason}", err=True)

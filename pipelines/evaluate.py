@@ -16,7 +16,8 @@ from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import image_blocks, load_images
 from reid.errors import ReidError
 from reid.evaluation import Fall, RankingReport
-from reid.evaluation.page import Section, Table
+from reid.evaluation.page import Figure, Section, Table
+from reid.evaluation.page import write_page as write_page_of
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.report import (
@@ -28,6 +29,7 @@ from reid.evaluation.report import (
     draw_images,
     judge,
     judge_more,
+    nothing_to_find,
     one_camera_apart,
     rank,
     rescored_by,
@@ -85,10 +87,10 @@ def objectives_section(metrics: dict[str, Any]) -> Section:
     return Section("Objectives", text, table=Table(("objective", "rank-1", "rank-5", "mAP", "mINP"), rows))
 
 
-def write_identification(extra: More, path: Path) -> None:
+def write_identification(extra: More | None, path: Path) -> None:
     """Identification against false accepts, at most 200 points of each curve, as one table for ``dvc plots``."""
     rows: list[tuple[str, float, float]] = []
-    for name, curve in extra.identification.items():
+    for name, curve in extra.identification.items() if extra else ():
         step = max(1, len(curve.thresholds) // 200)
         points = zip(curve.false_accept_rate[::step], curve.identification_rate[::step], strict=True)
         rows += [(name, float(far), float(rate)) for far, rate in points]
@@ -193,6 +195,18 @@ def sides_of(parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]) -> t
     )
 
 
+def write_nothing(chosen: str, people: int, line: str) -> None:
+    """What the stage promises to write, where there is no figure: why, and tables without rows."""
+    write_curve(OUT / "cmc.csv", ("rank", "match_rate"), [])
+    write_curve(OUT / "roc.csv", ("false_accept_rate", "true_accept_rate"), [])
+    write_identification(None, OUT / "open_set.csv")
+    (OUT / "plots").mkdir(parents=True, exist_ok=True)
+    write_page_of(
+        OUT / "evaluation.html", f"Evaluation of {chosen}", {"people to find": Figure(people, "")}, [Section("What was measured", line)]
+    )
+    write_json(OUT / "metrics.json", {"chosen": chosen, "objectives": {}, "left_out": line, "queries": {"valid": 0, "skipped": 0}})
+
+
 def main() -> None:
     """Write ``reports/evaluation``."""
     from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model
@@ -203,6 +217,11 @@ def main() -> None:
     names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     if chosen not in names:
         raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again")
+    judged_on = catalog.split("query", "gallery")
+    if (line := nothing_to_find(judged_on.identities)) is not None:
+        write_nothing(chosen, len(set(judged_on.identities.tolist())), line)
+        say(line)
+        return
     models: dict[str, EmbeddingModel] = {str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names}
     untrained = build_model(ModelSpec(**params.model.model_dump())).eval()
     sides = embed_sides(params, (catalog.split("query"), catalog.split("gallery")), {UNTRAINED: untrained, **models})

@@ -19,7 +19,18 @@ from reid.data.catalog import DISTRACTOR, read_catalog, readable
 from reid.data.datasets.folder import scan_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
-from reid.evaluation.report import Judgement, More, Side, draw_curves, draw_images, judge, judge_more, one_camera_apart, write_evaluation
+from reid.evaluation.report import (
+    Judgement,
+    More,
+    Side,
+    draw_curves,
+    draw_images,
+    judge,
+    judge_more,
+    nothing_to_find,
+    one_camera_apart,
+    write_evaluation,
+)
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_directory, read_json, write_json
 from reid.parquet import read_parquet
@@ -27,9 +38,22 @@ from reid.parquet import read_parquet
 if TYPE_CHECKING:
     from serving.runtime import Embedder
 
-__all__ = ["Evaluation", "Images", "choose_images", "compare_results", "fall_of_results", "run_evaluation", "write_results"]
+__all__ = [
+    "Evaluation",
+    "Images",
+    "NothingToFindError",
+    "choose_images",
+    "compare_results",
+    "fall_of_results",
+    "run_evaluation",
+    "write_results",
+]
 
 COMPARED = ("mean_ap", "rank1", "rank5", "mean_inp")
+
+
+class NothingToFindError(ReidError):
+    """No person has a second image: there is no figure, and nothing is wrong either."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +115,7 @@ def choose_images(
     Raises:
         UsageError: neither or both are named, a folder comes without pattern or cameras, or a camera is not there.
         ReidError: nothing is there to read, or all of it is from one camera.
+        NothingToFindError: every person is in one image alone.
     """
     if (root is None) == (catalog is None):
         raise UsageError("name the images by either --root DIR --pattern RE or --catalog FILE")
@@ -115,6 +140,8 @@ def choose_images(
         sides = split == "query", split == "gallery"
     query = sides[0] & _among(cameras, query_cameras, "--query-cameras")
     gallery = sides[1] & _among(cameras, gallery_cameras, "--gallery-cameras")
+    if (line := nothing_to_find(identities[query | gallery])) is not None:
+        raise NothingToFindError(line)
     for name, rows in (("query", query), ("gallery", gallery)):
         if not rows.any():
             raise ReidError(f"no {name} image is among the {len(paths)} images: check the splits and the cameras asked for")

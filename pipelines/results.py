@@ -45,7 +45,10 @@ def main() -> None:
     """Print tables and places."""
     console = Console()
     metrics = read_json("reports/evaluation/metrics.json", "evaluation")
-    console.print(objectives_table(metrics, read_json("reports/selection.json", "selection")))
+    if "left_out" in metrics:
+        console.print(metrics["left_out"])
+    else:
+        console.print(objectives_table(metrics, read_json("reports/selection.json", "selection")))
     job = JobFolder(Path("results/match"))
     if job.sightings.exists():
         console.print(sightings_table(job.sightings))

@@ -9,12 +9,15 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from pipelines import evaluate
 from pipelines.cli import main
 from reid.data.catalog import write_catalog
 from reid.evaluation import bootstrap_interval, rank_gallery
 from tests.serving.tiny_models import HEIGHT, WIDTH, expected, tiny_model
 
+ROOT = Path(__file__).parents[2]
 PATTERN = r"^(?P<identity>p\d+)_c(?P<camera>\d)_"
 PEOPLE, CAMERAS, SHOTS = 8, 3, 2
 
@@ -258,3 +261,40 @@ def test_no_torch_is_loaded() -> None:
     code = "import sys, pipelines.evaluation_run, serving.embedding.files, serving.runtime; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_people_of_one_image_each_have_no_figures_and_it_is_said(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    root = place / "alone"
+    root.mkdir()
+    for image in sorted((place / "images").glob("*_c1_0.png")):
+        shutil.copy(image, root)
+    words = ["reid", "evaluate", "--model", str(place / "model"), "--root", str(root), "--pattern", PATTERN]
+    words += ["--query-cameras", "1", "--gallery-cameras", "1"]
+    told = "figures are left out: each of 8 people is in one image alone, so nobody can be found by another image"
+    for more, line in ((), told), (("--json", "--out", str(place / "none")), json.dumps({"left_out": told})):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        assert capsys.readouterr().out == f"{line}\n"
+    assert not (place / "none").exists()
+
+
+def test_the_stage_leaves_the_figures_of_people_of_one_image_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every file that dvc.yaml names; no model is there, for none is needed."""
+    row = {"camera": "1", "split": "query", "width": 1, "height": 1, "sha256": ""}
+    write_catalog([row | {"path": f"{n}.png", "identity": str(n)} for n in range(5)], tmp_path / "data/catalog.parquet")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/selection.json").write_text('{"chosen": "batch_hard"}')
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    monkeypatch.setattr(evaluate, "say", said.append)
+    evaluate.main()
+    assert said == ["figures are left out: each of 5 people is in one image alone, so nobody can be found by another image"]
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]
+    named = [*stage["outs"], *stage["metrics"], *(next(iter(one)) if isinstance(one, dict) else one for one in stage["plots"])]
+    assert len(named) == 6
+    assert all(Path(name).exists() for name in named)
+    assert said[0] in Path("reports/evaluation/evaluation.html").read_text()
+    assert json.loads(Path("reports/evaluation/metrics.json").read_text())["left_out"] == said[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reid.data.catalog import JUNK, natural_order
+from reid.data.catalog import DISTRACTOR, JUNK, natural_order
 from reid.evaluation import (
     Distances,
     Interval,
@@ -25,7 +25,7 @@ from reid.evaluation import (
 )
 from reid.evaluation.within_camera import gallery_apart
 
-__all__ = ["Judgement", "Side", "judge", "labels_of", "one_camera_apart", "rank", "rank_across"]
+__all__ = ["Judgement", "Side", "judge", "labels_of", "nothing_to_find", "one_camera_apart", "rank", "rank_across"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,14 @@ class Side:
 
     def __len__(self) -> int:
         return len(self.identities)
+
+
+def nothing_to_find(identities: npt.NDArray[np.str_]) -> str | None:
+    """What is said where every person of the query and gallery images (N,), each there once, is in one image alone; else None."""
+    people = identities[~np.isin(identities, (JUNK, DISTRACTOR))]
+    if not len(people) or np.unique(people, return_counts=True)[1].max() > 1:
+        return None
+    return f"figures are left out: each of {len(people):,} people is in one image alone, so nobody can be found by another image"
 
 
 def one_camera_apart(query: Side, gallery: Side) -> tuple[Side, Side]:
