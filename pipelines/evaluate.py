@@ -25,7 +25,8 @@ from reid.evaluation.page import write_page as write_page_of
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.within_camera import WITHIN_CAMERA
-from reid.files import atomic_path, read_json, write_json
+from reid.files import atomic_path, write_json
+from reid.reading import read_object
 
 if TYPE_CHECKING:
     from reid.models.embedder import EmbeddingModel
@@ -198,7 +199,7 @@ def main() -> None:
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet")
-    chosen = read_json("reports/selection.json", "selection")["chosen"]
+    chosen = read_object("reports/selection.json", "selection", chosen=str)["chosen"]
     names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     if chosen not in names:
         raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again")
@@ -246,7 +247,7 @@ def main() -> None:
     write_identification(best.extra, OUT / "open_set.csv")
     write_page(params, metrics, best, quadruplet)
     write_json(OUT / "metrics.json", metrics)
-    run_id = read_json(Path("models") / chosen / "training.json", "training record")["mlflow_run_id"]
+    run_id = read_object(Path("models") / chosen / "training.json", "training record", mlflow_run_id=str)["mlflow_run_id"]
     log_outputs(params.tracking, run_id, "evaluation", (OUT / "plots", OUT / "evaluation.html"), "the pictures")
 
 
