@@ -124,7 +124,8 @@ def run_size(name: str, dim: int, only: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         in_own_process(folder, "_made_up_set.py", [name, dim])
-        wanted = {key: command for key, command in COMMANDS.items() if not only or key in only}
+        # The stages behind it read what select chose.
+        wanted = {key: command for key, command in COMMANDS.items() if not only or key in (*only, "select")}
         return {
             key: json.loads(in_own_process(folder, "evaluate_stage.py", [list(command), dim]).splitlines()[-1])
             for key, command in wanted.items()

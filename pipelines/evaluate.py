@@ -39,8 +39,9 @@ from reid.evaluation.report import (
     write_evaluation,
 )
 from reid.evaluation.within_camera import WITHIN_CAMERA
-from reid.files import atomic_path, read_json, write_json
+from reid.files import atomic_path, write_json
 from reid.metric.class_tree import ClassTree
+from reid.reading import read_object
 
 if TYPE_CHECKING:
     from reid.models.embedder import EmbeddingModel
@@ -213,7 +214,7 @@ def main() -> None:
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet")
-    chosen = read_json("reports/selection.json", "selection")["chosen"]
+    chosen = read_object("reports/selection.json", "selection", chosen=str)["chosen"]
     names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     if chosen not in names:
         raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again")
@@ -261,7 +262,7 @@ def main() -> None:
     write_identification(best.extra, OUT / "open_set.csv")
     write_page(params, metrics, best, quadruplet)
     write_json(OUT / "metrics.json", metrics)
-    run_id = read_json(Path("models") / chosen / "training.json", "training record")["mlflow_run_id"]
+    run_id = read_object(Path("models") / chosen / "training.json", "training record", mlflow_run_id=str)["mlflow_run_id"]
     log_outputs(params.tracking, run_id, "evaluation", (OUT / "plots", OUT / "evaluation.html"), "the pictures")
 
 

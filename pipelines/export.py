@@ -11,7 +11,8 @@ from reid.card import Threshold
 from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_images
-from reid.files import read_json, write_json
+from reid.files import write_json
+from reid.reading import read_object
 
 FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
 OUT, REPORT = Path("exported"), Path("reports/export.json")
@@ -41,8 +42,8 @@ def main() -> None:
         people = People(images, rows.identities[ranked], rows.cameras[ranked])
     else:
         say("no validation person is seen by two cameras: files are held against the trained model by cosine alone")
-    facts = read_json("selected/training.json", "training record")
-    thresholds = [Threshold(**value) for value in read_json("reports/calibration.json", "calibration")["thresholds"]]
+    facts = read_object("selected/training.json", "training record", objective=str, mlflow_run_id=str)
+    thresholds = [Threshold(**value) for value in read_object("reports/calibration.json", "calibration", thresholds=list)["thresholds"]]
     report = export_model(
         checkpoint,
         OUT,

@@ -11,7 +11,8 @@ from reid.addresses import redacted_text
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError
-from reid.files import atomic_directory, read_json, write_json
+from reid.files import atomic_directory, write_json
+from reid.reading import read_object
 
 if TYPE_CHECKING:
     from reid.training.champion import Version
@@ -72,7 +73,9 @@ def main() -> None:
     params = load_params()
     key = f"val_{params.tune.metric}"
     names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
-    facts = {name: read_json(Path("models") / name / "training.json", "training record") for name in names}
+    facts = {
+        name: read_object(Path("models") / name / "training.json", "training record", figures=dict, mlflow_run_id=str) for name in names
+    }
     scores = {name: fact["figures"].get(key) for name, fact in facts.items()}
     missing = [name for name, score in scores.items() if score is None]
     if missing:

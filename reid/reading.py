@@ -8,7 +8,7 @@ from typing import Any
 from reid.errors import ReidError, UsageError
 from reid.system_errors import os_problem, shown
 
-__all__ = ["existing", "is_there", "read_json", "read_text", "read_yaml", "sha256_of"]
+__all__ = ["existing", "is_there", "read_json", "read_object", "read_text", "read_yaml", "sha256_of"]
 
 _DEEPEST, _MOST_VALUES, _LARGEST_INT, _MOST_BYTES = 100, 1_000_000, 2**63, 2**28
 
@@ -30,6 +30,16 @@ def read_json(path: Path | str, what: str = "file") -> Any:
     if problem:
         raise ReidError(f"{what} {path} {problem}: write it again or restore it")
     return value
+
+
+def read_object(path: Path | str, what: str, **wanted: type) -> dict[str, Any]:
+    """Read a JSON object that a stage wrote, in which other stages rely on these keys and their kinds; raises as :func:`read_json`."""
+    value = read_json(path, what)
+    lacking = [key for key, kind in wanted.items() if not isinstance(value, dict) or not isinstance(value.get(key), kind)]
+    if lacking:
+        raise ReidError(f"{what} {path} does not say {lacking[0]!r} as a stage writes it: run that stage again")
+    found: dict[str, Any] = value
+    return found
 
 
 def read_yaml(path: Path | str, what: str = "file") -> Any:

@@ -19,6 +19,8 @@ class Command:
     writes: tuple[str, ...] = ()
     stage: str | None = None
     private: bool = True  # what it writes is of people
+    environment: tuple[tuple[str, str], ...] = ()
+    fails: bool = False  # also when nothing is damaged: it wants trainings, which take too long here, and must say so
 
     @property
     def name(self) -> str:
@@ -32,6 +34,7 @@ def _gallery(*words: str, reads: tuple[str, ...] = (), writes: tuple[str, ...] =
 CHANGED = ("gallery.db",)
 CARD = ("model/model.json", "model/model.onnx")
 JOB = ("found/job.json", "found/sightings.parquet", "found/detections.parquet", "found/strangers.parquet")
+KEPT = tuple(f"found/kept-segments/{name}" for name in ("ledger.json", "hall-00000/counts.json", "hall-00000/tracklets.parquet"))
 CAMERAS = ("--query-cameras", "1", "--gallery-cameras", "2")
 COMMANDS = (
     Command(("models", "check", "model"), (*CARD, "model/self_test.safetensors")),
@@ -79,6 +82,8 @@ COMMANDS = (
     ],
     Command(("match", "job.yaml", "--out", "o", "--json-lines", "--metrics", "m.prom"), ("gallery.db", *CARD), ("o", "m.prom")),
     Command(("match", "job.yaml", "--out", "found", "--quiet", "--segment-s", "60"), JOB, ("found",)),
+    # With another threshold people are named anew from the segments kept in the output.
+    Command(("match", "job2.yaml", "--out", "found", "--quiet"), ("job2.yaml", *KEPT), ("found",)),
     Command(("score", "found", "--truth", "gt.txt"), (*JOB, "gt.txt"), ("found",)),
     Command(("score", "found", "--truth", "hall=gt.txt", "--frames", "2-20", "--people", "people.txt"), (*JOB, "people.txt"), ("found",)),
     Command(("report", "found"), JOB, ("found",)),
@@ -90,4 +95,20 @@ COMMANDS = (
     Command(("params", "params.yaml"), ("params.yaml",)),
     Command((), ("params.yaml", "images"), ("data",), stage="prepare"),
     Command((), ("params.yaml", "data/catalog.parquet", "exported/model.json"), ("galleries", "reports"), stage="enroll"),
+    Command((), ("params.yaml",), ("reports", "results"), stage="match"),
+    Command((), ("params.yaml", "models/batch_hard/training.json"), stage="select", fails=True),
+    Command((), ("params.yaml", "data/catalog.parquet", "reports/selection.json"), stage="evaluate", fails=True),
+    Command((), ("params.yaml", "data/catalog.parquet"), stage="calibrate", fails=True),
+    Command((), ("params.yaml", "data/catalog.parquet", "selected/training.json"), stage="export", fails=True),
+    Command(("hierarchical",), ("params.yaml",), stage="train", fails=True),
+    Command(
+        ("gallery", "encrypt", "gallery.db", "new/g.db"),
+        ("gallery.db", "gallery.key"),
+        ("new",),
+        environment=(("REID_GALLERY_KEY_FILE", "gallery.key"),),
+    ),
+    Command(("models", "fetch", "mobilenet_v2", "--out", "weights"), ("params.yaml",), ("weights",), private=False),
+    *[Command(("runs", word), ("params.yaml",), ("mlflow.db", "mlruns", "reports"), private=False) for word in ("deliver", "relocate")],
+    Command(("runs", "list", "--most", "3"), ("params.yaml", "mlflow.db"), ("mlflow.db", "mlruns"), private=False, fails=True),
+    Command(("runs", "show", "--model", "exported"), ("params.yaml", "mlflow.db", "exported/model.json"), ("mlflow.db",), fails=True),
 )

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -113,7 +112,8 @@ def _instead(path: Path, rng: random.Random) -> str:
     elif how == "pipe":
         os.mkfifo(path)
     elif how == "other":
-        shutil.copy(path.parent / rng.choice(sorted(one.name for one in path.parent.iterdir() if one.is_file())), path)
+        names = sorted(one.name for one in path.parent.iterdir() if one.is_file())
+        path.write_bytes((path.parent / rng.choice(names)).read_bytes() if names else b"")
     return f"instead: {how}"
 
 

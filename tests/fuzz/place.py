@@ -50,6 +50,7 @@ def make_place(folder: Path) -> Path:
     job = {"cameras": [camera], "model": "model", "gallery": "gallery.db", "backend": "onnxruntime", "threads": 1, "threshold": 0.4}
     job |= {"detector": {"name": "mot"}, "tracker": {"min_frames": 2}, "outputs": {"video": False}, "link": {"max_gap_s": 2.0}}
     (folder / "job.yaml").write_text(yaml.safe_dump(job, sort_keys=False))
+    (folder / "job2.yaml").write_text(yaml.safe_dump(job | {"threshold": 0.3}, sort_keys=False))
     run_job(load_job(folder / "job.yaml"), folder / "found")
     for out in ("judged", "judged2"):
         images = choose_images(folder / "images", PATTERN, None, ["1"], ["2"])
@@ -92,3 +93,16 @@ def _project(folder: Path) -> None:
     write_json(folder / "data" / "town.json", {})
     shutil.copytree(folder / "model", folder / "exported")
     (folder / "galleries").mkdir()
+    for name in ("models/batch_hard", "selected"):
+        write_json(folder / name / "training.json", {"objective": "batch_hard", "mlflow_run_id": "a" * 32, "figures": {"val_mean_ap": 0.5}})
+    write_json(folder / "reports" / "selection.json", {"chosen": "batch_hard"})
+    _mlflow(folder)
+
+
+def _mlflow(folder: Path) -> None:
+    """A database with one run, made beside: its first use takes many seconds."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.create_experiment("reid", artifact_location=(folder / "mlruns").as_uri())
+    client.set_terminated(client.create_run(experiment, run_name="batch_hard").info.run_id)

@@ -64,7 +64,7 @@ def make_case(seed: int, folder: Path) -> Case:
     """Choose a command for a seed and damage something in ``folder`` or in the words."""
     rng = random.Random(seed)
     command = rng.choice(COMMANDS)
-    case = Case(seed, command, list(command.words))
+    case = Case(seed, command, list(command.words), dict(command.environment))
     how = rng.random()
     if how < 0.55 or not case.words:
         path = folder / rng.choice(command.reads)
@@ -72,14 +72,14 @@ def make_case(seed: int, folder: Path) -> Case:
             path = rng.choice(sorted(one for one in path.rglob("*") if one.is_file()))
         case.damage = f"{path.relative_to(folder)}: {damage_file(path, rng)}"
     elif how < 0.88:
-        first = 2 if case.words[0] in ("gallery", "runs", "models") else 1
+        first = 0 if command.stage else 2 if case.words[0] in ("gallery", "runs", "models") else 1
         at = rng.randrange(first, len(case.words)) if len(case.words) > first else 0
         if rng.random() < 0.1:
             case.damage = f"without {case.words.pop(at)!r}"
         else:
             case.damage, case.words[at] = f"word {case.words[at]!r}", evil_word(rng)
     elif how < 0.95:
-        case.environment = damage_environment(folder, rng)
+        case.environment |= damage_environment(folder, rng)
         case.damage = f"environment {sorted(case.environment)}"
     return case
 
@@ -104,7 +104,7 @@ def faults(case: Case, code: int | None, error: str, before: dict[str, Any], aft
     strange = [line for line in error.splitlines() if NOISE.search(line) and not line.startswith("reid: ")]
     if strange and not _of_typer(error):
         yield f"noise: {strange[0][:200]}"
-    if case.damage == "nothing" and code not in (0, 3):
+    if case.damage == "nothing" and code not in (0, 3) and not case.command.fails:
         usual = ("switch", "forget", "index")  # there is no second model and too little to index
         if not any(word in case.words for word in usual):
             yield f"a valid input ended with {code}: {error.strip()[-200:]}"
@@ -121,7 +121,8 @@ def faults(case: Case, code: int | None, error: str, before: dict[str, Any], aft
             if name not in before and any(Path(name).is_relative_to(one) or Path(one).is_relative_to(name) for one in named if one):
                 continue
             yield f"{'changed' if name in before and name in after else 'left' if name in after else 'removed'}: {name[-80:]}"
-    people = [one for one in case.command.writes if one not in ("m.prom", "data", "galleries", "reports", "new", "out")]
+    open_to_all = ("m.prom", "data", "galleries", "reports", "results", "new", "out")
+    people = [one for one in case.command.writes if case.command.private and one not in open_to_all]
     for name, (mode, _) in after.items():
         is_new = name not in before and any(Path(name).is_relative_to(one) for one in people)
         if is_new and mode & 0o077 and not name.endswith("score.json"):
@@ -185,7 +186,7 @@ def _work(template: str, seeds: list[int], out: Connection) -> None:
         scratch = Path(tempfile.mkdtemp(prefix="fuzz-", dir=Path(template).parent))
         folder = scratch / "place"
         shutil.copytree(template, folder, symlinks=True)
-        _move_job(folder)
+        _move_job(Path(template), folder)
         os.environ.clear()
         os.environ.update(clean | {"XDG_CACHE_HOME": str(Path(template).parent / "cache")})
         tempfile.tempdir = None
@@ -201,12 +202,15 @@ def _work(template: str, seeds: list[int], out: Connection) -> None:
     out.send(("end", 0, None))
 
 
-def _move_job(folder: Path) -> None:
-    """The finished job becomes that of the copied job file: a job is known by the absolute paths in it."""
+def _move_job(template: Path, folder: Path) -> None:
+    """The finished job becomes that of the copied job file: a job is known by the absolute paths in it; so are its segments."""
     from serving.spec import load_job
 
-    record = json.loads((folder / "found" / "job.json").read_text())
-    (folder / "found" / "job.json").write_text(json.dumps(record | {"job_key": load_job(folder / "job.yaml").key()}))
+    job, path = load_job(folder / "job.yaml"), folder / "found" / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"job_key": job.key(), "seen_key": job.seen_key()}))
+    ledger = folder / "found" / "kept-segments" / "ledger.json"
+    stored = json.loads(ledger.read_text().replace(str(template), str(folder)))
+    ledger.write_text(json.dumps(stored | {"seen_key": job.seen_key()}))
 
 
 def run_many(seeds: list[int], template: Path, workers: int = 2) -> Iterator[Outcome]:

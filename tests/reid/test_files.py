@@ -9,6 +9,7 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from reid.files import allocate, atomic_directory, atomic_path, read_json, read_yaml, write_json
+from reid.reading import read_object
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -203,3 +204,12 @@ def test_a_memory_map_on_a_full_disk_raises_and_does_not_end_the_process(small_d
             stream.truncate(2**21)
         allocate(temporary, 2**21)
     assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize("text", ["3", '"chosen"', "[]", "{}", '{"chosen": 3}'])
+def test_a_record_of_another_shape_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "selection.json").write_text(text)
+    with pytest.raises(ReidError, match=r"selection .*selection\.json does not say 'chosen'"):
+        read_object(tmp_path / "selection.json", "selection", chosen=str)
+    (tmp_path / "selection.json").write_text('{"chosen": "batch_hard"}')
+    assert read_object(tmp_path / "selection.json", "selection", chosen=str) == {"chosen": "batch_hard"}

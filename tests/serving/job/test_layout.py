@@ -19,11 +19,11 @@ RECORD = {
     "job_key": "k",
     "seen_key": "s",
     "inputs": None,
+    "written": ["job.json"],
+    "finished": "2026-11-28T12:00:00+00:00",
     "model": {"name": "m", "fingerprint": "f", "backend": "onnxruntime"},
     "gallery": {"version": 7, "identities": ["anna"]},
     "decision": {"policy": "min", "top_k": 3, "ratio_test": 1.0, "rescore": False, "threshold": 0.5, "from": "job"},
-    "written": ["crops", "report.html"],
-    "finished": "2026-11-28T10:00:00+00:00",
     "problems": [],
     "notes": ["a \udce9"],
     "counts": {
@@ -75,7 +75,7 @@ def properties(cls: type) -> set[str]:
 def test_no_other_module_spells_a_name_of_the_output_folder() -> None:
     folders = (JobFolder(Path()), SegmentFolder(Path()), WorkFolder(Path()))
     found = [getattr(folder, name) for folder in folders for name in properties(type(folder))]
-    names = {(place.path if isinstance(place, WorkFolder) else place).name for place in found} - {"crops"}
+    names = {(one.path if isinstance(one, WorkFolder) else one).name for one in found} - {"crops"}
     assert {"job.json", "sightings.parquet", "tracklets.parquet", "ledger.json", "kept-segments"} <= names
     own = ROOT / "serving" / "job" / "layout.py"
     for path in (path for package in ("serving", "pipelines") for path in (ROOT / package).rglob("*.py") if path != own):

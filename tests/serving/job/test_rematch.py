@@ -13,24 +13,26 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import app
 from serving.job.layout import JobFolder
 from serving.job.run import Execution, run_job
-from serving.job.segments import segment
+from serving.job.segments import segment as segments
 from serving.job.stranger_file import read_strangers
 from serving.spec import load_job
 from tests.serving.execution_job import SEGMENT_S, make_place
 from tests.serving.tiny_footage import Walk, write_walks
+
+KEPT = JobFolder(Path()).kept.path.name
 
 
 class Watch:
     """The entrance of detection, counted: segments that were detected."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.segments, real = 0, segment.detect_in_order
+        self.segments, real = 0, segments.detect_in_order
 
         def counting(*arguments: object):
             self.segments += 1
             return real(*arguments)
 
-        monkeypatch.setattr(segment, "detect_in_order", counting)
+        monkeypatch.setattr(segments, "detect_in_order", counting)
 
     def during(self, work: Callable[[], object]) -> int:
         before = self.segments
@@ -138,7 +140,7 @@ def test_what_decides_what_is_seen_is_another_job(place: Path) -> None:
 
 def test_other_footage_and_damaged_segments_are_detected_anew(place: Path, watch: Watch) -> None:
     sound = names(place)
-    kept = JobFolder(place / "found").kept.path
+    kept = place / "found" / KEPT
     (kept / "one-00001" / "tracklets.parquet").write_bytes(b"PAR1 no")
     (kept / "one-00002" / "counts.json").write_text("[]")
     change(place, threshold=0.34)
@@ -153,7 +155,7 @@ def test_what_was_written_and_is_gone_is_written_again(place: Path, watch: Watch
     (place / "found" / "report.html").unlink()
     assert watch.during(lambda: match(place)) == 0
     assert (place / "found" / "report.html").is_file()
-    shutil.rmtree(JobFolder(place / "found").kept.path)  # to keep no embeddings: the result stands
+    shutil.rmtree(place / "found" / KEPT)  # to keep no embeddings: the result stands
     assert match(place).stdout.startswith("already done")
     change(place, threshold=0.3)
     assert watch.during(lambda: match(place)) > 0
@@ -186,5 +188,5 @@ def test_a_video_is_drawn_anew_where_other_names_are_on_it(place: Path) -> None:
 def test_segments_are_not_kept_where_nobody_wants_them(place: Path) -> None:
     change(place, outputs={"segments": False, "video": False})
     match(place)
-    assert not JobFolder(place / "found").kept.path.exists()
+    assert not (place / "found" / KEPT).exists()
     assert match(place).stdout.startswith("already done")
