@@ -19,10 +19,10 @@ import torch
 import yaml
 from torch import nn
 
-from reid.class_tree import ClassTree
 from reid.config import OBJECTIVES, load_params, parse_params
 from reid.data.catalog import write_catalog
 from reid.files import write_json
+from reid.metric.class_tree import ClassTree
 from reid.models import backbones
 from reid.models.embedder import build_model, save_model
 from reid.models.pair_metric import PairMetric

@@ -26,16 +26,16 @@ from torchreid.reid.utils import FeatureExtractor
 
 from reid.card import InputSpec, ModelCard, ModelFile, load_card, save_card
 from reid.evaluation.open_set import calibrate_threshold
-from serving.crops import cut_crops
+from reid.processors import processors
 from serving.detection import YoloxDetector, letterbox
 from serving.embedding import embed_files
 from serving.gallery import Gallery
-from serving.job import Camera, DetectorSpec, Job, Outputs
+from serving.job.run import run_job
 from serving.runtime import load
-from serving.runtime.embedder import processors
 from serving.scoring import score_job
+from serving.scoring.crops import cut_crops
+from serving.spec import Camera, DetectorSpec, Job, Outputs
 from serving.video import open_footage, read_frames
-from serving.worker import run_job
 
 CLIP = SHARED / "data" / "pets09_s2l1"
 YOLOX = SHARED / "models" / "yolox_nano" / "yolox_nano.onnx"

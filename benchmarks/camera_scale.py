@@ -21,8 +21,8 @@ _CHILD = """
 import json, os, sys, time
 job, out, workers, cores = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-from serving.job import load_job
-from serving.worker import Execution, run_job
+from serving.spec import load_job
+from serving.job.run import Execution, run_job
 began = time.perf_counter()
 run_job(load_job(job), out, execution=Execution(segment_s=40.0, workers=workers))
 seconds = time.perf_counter() - began

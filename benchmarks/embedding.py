@@ -28,8 +28,7 @@ from reid.export.precisions import FILES, Fp16Conversion, Int8Conversion
 from reid.images import read_image, resize
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, normalise
 from serving.embedding import embed_files
-from serving.runtime import load
-from serving.runtime.embedder import Embedder
+from serving.runtime import Embedder, load
 
 HEIGHT, WIDTH = 256, 128
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from _measure import alternate, arguments, ratio, report
 
 from serving.gallery import Gallery
-from serving.gallery_compact import KINDS, CompactIndex, build_index
+from serving.gallery.index.compact import KINDS
 
 Rows = npt.NDArray[np.float32]
 BETWEEN, WITHIN, COMMON = 0.19, 0.34, 0.47  # shares of a row's squared length
@@ -83,9 +83,9 @@ def share_found(found: list[list[tuple[str, float]]], truth: list[set[str]]) -> 
 def compact(gallery: Gallery, kind: str, probes: Rows, truth: list[set[str]], rounds: int) -> dict[str, float]:
     """Build an index and search through it, in turns with exact search."""
     began = time.perf_counter()
-    built = build_index(gallery, kind)
+    built = gallery.build_index(kind)
     build_s = time.perf_counter() - began
-    index = CompactIndex(gallery)
+    index = gallery.compact_index()
     runs = {kind: lambda: index.search(probes, 10), "exact": lambda: gallery.search(probes, 10)}
     timed = alternate(runs, rounds=rounds if kind == "ivf" else 1, warmup=1 if kind == "ivf" else 0, memory=False)
     return {

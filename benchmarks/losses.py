@@ -9,8 +9,8 @@ from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 from torch import Tensor
 
-from reid.class_tree import ClassTree
 from reid.losses import build_loss
+from reid.metric.class_tree import ClassTree
 
 
 def step(loss: Callable[[Tensor], Tensor], embeddings: Tensor) -> Callable[[], None]:

@@ -16,14 +16,13 @@ from _measure import SHARED, arguments, report
 from reid.card import load_card
 from reid.data.synthetic import TownSpec, generate_town
 from reid.errors import UsageError
+from reid.processors import processors
 from serving.embedding import embed_files
 from serving.gallery import Gallery
-from serving.job import Camera, DetectorSpec, Job, Outputs
-from serving.naming import Naming
-from serving.runtime import load
-from serving.runtime.embedder import Embedder, processors
-from serving.scoring import CameraScore, score_job
-from serving.worker import run_job
+from serving.job.run import run_job
+from serving.runtime import Embedder, load
+from serving.scoring import CameraScore, Naming, score_job
+from serving.spec import Camera, DetectorSpec, Job, Outputs
 
 YOLOX = SHARED / "models" / "yolox_nano" / "yolox_nano.onnx"
 

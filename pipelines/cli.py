@@ -12,8 +12,7 @@ from pipelines.ending import end_with
 from pipelines.screen import without_library_lines
 from reid import __version__
 from reid.errors import ReidError, UsageError
-from serving.cli import add_commands
-from serving.cli_models import check
+from serving.cli import add_commands, check
 
 __all__ = ["app", "main"]
 

@@ -14,8 +14,7 @@ from reid.data.catalog import DISTRACTOR, JUNK, Catalog, read_catalog
 from reid.errors import ReidError
 from reid.files import read_json, write_json
 from serving.embedding import embed_files
-from serving.gallery import Gallery, user_name
-from serving.gallery_key import key_from_environment
+from serving.gallery import Gallery, key_from_environment, user_name
 from serving.runtime import Embedder, load
 
 GALLERY = Path("galleries/gallery.db")

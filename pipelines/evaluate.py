@@ -10,11 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
-from pipelines.evaluation_page import draw_curves, draw_images, rescored_section, shift_section, write_evaluation
-from pipelines.judging import Judgement, Side, judge, nothing_to_find, one_camera_apart, rank
-from pipelines.judging_more import More, Rescored, judge_more, rescored_by, spoilt
 from pipelines.logged import log_outputs
-from reid.class_tree import ClassTree
 from reid.config import OBJECTIVES, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import image_blocks, load_images
@@ -24,8 +20,27 @@ from reid.evaluation.page import Figure, Section, Table
 from reid.evaluation.page import write_page as write_page_of
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
+from reid.evaluation.report import (
+    Judgement,
+    More,
+    Rescored,
+    Side,
+    draw_curves,
+    draw_images,
+    judge,
+    judge_more,
+    nothing_to_find,
+    one_camera_apart,
+    rank,
+    rescored_by,
+    rescored_section,
+    shift_section,
+    spoilt,
+    write_evaluation,
+)
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_path, write_json
+from reid.metric.class_tree import ClassTree
 from reid.reading import read_object
 
 if TYPE_CHECKING:

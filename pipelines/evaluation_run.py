@@ -14,20 +14,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.console import progress_bar, say, working
-from pipelines.evaluation_page import draw_curves, draw_images, write_evaluation
-from pipelines.judging import Judgement, Side, judge, nothing_to_find, one_camera_apart
-from pipelines.judging_more import More, judge_more
 from reid.card import ModelCard
 from reid.data.catalog import DISTRACTOR, read_catalog, readable
 from reid.data.datasets.folder import scan_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
+from reid.evaluation.report import (
+    Judgement,
+    More,
+    Side,
+    draw_curves,
+    draw_images,
+    judge,
+    judge_more,
+    nothing_to_find,
+    one_camera_apart,
+    write_evaluation,
+)
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_directory, read_json, write_json
 from reid.parquet import read_parquet
 
 if TYPE_CHECKING:
-    from serving.runtime.embedder import Embedder
+    from serving.runtime import Embedder
 
 __all__ = [
     "Evaluation",

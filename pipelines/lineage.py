@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reid.card import CARD_NAME, ModelCard, fingerprint_for, load_card
 from reid.data.catalog import read_catalog
-from reid.engine import read_stamp
+from reid.engine_stamp import read_stamp
 from reid.errors import UsageError
 
 if TYPE_CHECKING:

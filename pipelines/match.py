@@ -30,10 +30,11 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
 
 def main() -> None:
     """Run the job and score it."""
-    from serving.job import load_job
-    from serving.progress import shown_progress
+    from serving.job.layout import JobFolder
+    from serving.job.progress import shown_progress
+    from serving.job.run import run_job
     from serving.scoring import score_job
-    from serving.worker import run_job
+    from serving.spec import load_job
 
     params = load_params()
     footage, results = Path("data/footage"), Path("results")
@@ -49,7 +50,7 @@ def main() -> None:
         raise ReidError(result.problems[0])
     truth = {path.stem: path for path in sorted(footage.glob("*.txt"))}
     score = score_job(results / "match", truth).as_dict()
-    write_json(results / "match" / "score.json", score)
+    write_json(JobFolder(results / "match").score, score)
     total = score["total"]
     write_json("reports/match.json", {key: value for key, value in total.items() if key != "naming"})
     shares = ", ".join(f"{key.replace('_', ' ')} {total[key]:.2f}" for key in ("named_right", "named_wrong", "named_unknown"))

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from pipelines.console import run_stage
 from reid.files import read_json
+from serving.job.layout import JobFolder
 
 
 def objectives_table(metrics: dict[str, Any], selection: dict[str, Any]) -> Table:
@@ -48,17 +49,17 @@ def main() -> None:
         console.print(metrics["left_out"])
     else:
         console.print(objectives_table(metrics, read_json("reports/selection.json", "selection")))
-    job = Path("results/match")
-    if (job / "sightings.parquet").exists():
-        console.print(sightings_table(job / "sightings.parquet"))
+    job = JobFolder(Path("results/match"))
+    if job.sightings.exists():
+        console.print(sightings_table(job.sightings))
     score = read_json("reports/match.json", "score of the job")
     if "idf1" in score:
         shares = [f"{key.replace('_', ' ')} {score[key]:.3f}" for key in ("named_right", "named_wrong", "named_unknown", "idf1", "hota")]
         console.print("  ".join(shares), highlight=False)
     places = {
-        "report page": job / "report.html",
-        "sightings": job / "sightings.parquet",
-        "annotated video": job,
+        "report page": job.report,
+        "sightings": job.sightings,
+        "annotated video": job.path,
         "model directory": Path("exported"),
         "evaluation": Path("reports/evaluation/evaluation.html"),
         "runs": "mlflow ui --backend-store-uri sqlite:///mlflow.db",

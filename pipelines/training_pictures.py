@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from pipelines.evaluation_page import draw_images
-from pipelines.judging import Side, judge
 from reid.config import Params
 from reid.data.catalog import Catalog
 from reid.data.store import open_store
 from reid.evaluation.plots import plot_class_tree, plot_cmc, plot_distance_histogram
+from reid.evaluation.report import Side, draw_images, judge
 from reid.evaluation.within_camera import seen_by_two, views
 
 __all__ = ["draw_training"]
@@ -22,7 +21,7 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
         model_dir: with ``model.safetensors`` and perhaps ``tree.npz``.
         out: an existing folder.
     """
-    from reid.class_tree import ClassTree
+    from reid.metric.class_tree import ClassTree
     from reid.models.embedder import load_model
     from reid.models.inference import embed_images
 

@@ -1,7 +1,7 @@
 """Loops over a batch's distances, compiled for the CPU by Numba: one pass where tensor operations take twenty.
 
 Matrices are C-contiguous (B, B) arrays of one floating dtype without NaN; ``members``, ``sizes`` and ``group`` are those of
-:class:`reid.mining.Groups`. What is found goes into ``slope`` (B, B).
+:class:`reid.metric.mining.Groups`. What is found goes into ``slope`` (B, B).
 """
 
 from collections.abc import Callable

@@ -10,10 +10,28 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid", "serving", "pipelines")}
 ROOMS = (
-    *("addresses", "card", "config", "data.catalog", "engine", "errors", "evaluation", "files", "heap", "images", "parquet", "processors"),
-    *("data.datasets.files", "pace", "reading", "self_test", "sockets", "system_errors"),
+    *("addresses", "card", "config", "data.catalog", "data.datasets.files", "engine_stamp", "errors", "evaluation", "files", "heap"),
+    *("images", "pace", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
+# serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
+STOREYS: tuple[tuple[str, ...], ...] = (
+    ("concurrency", "mot", "natural", "overlap", "protocols", "watchdog"),
+    ("spec",),
+    ("runtime", "video"),
+    ("detection", "embedding", "tracking"),
+    ("gallery",),
+    ("matching",),
+    ("job.record",),
+    ("job.layout",),
+    ("job.segments",),
+    ("job.sightings",),
+    ("job",),
+    ("scoring",),
+    ("cli",),
+)
+STOREY = {room: height for height, rooms in enumerate(STOREYS) for room in rooms}
+MOST_FILES = 14
 HEAVY = {"torch", "torchvision", "torchreid", "ray", "mlflow", "dvc"}
 
 
@@ -40,6 +58,19 @@ def test_reid_knows_neither_serving_nor_pipelines(path: Path) -> None:
     assert not [name for name in imported(path) if within(name, "serving", "pipelines")]
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "reid" / "metric").glob("*.py")), ids=str)
+def test_metric_is_below_what_is_made_of_it(path: Path) -> None:
+    above = [f"reid.{room}" for room in ("losses", "models", "data", "evaluation", "training", "export")]
+    assert not [name for name in imported(path) if within(name, *above)]
+
+
+def test_the_class_tree_is_where_programs_outside_look_for_it() -> None:
+    import reid.class_tree
+    import reid.metric.class_tree
+
+    assert reid.class_tree.ClassTree is reid.metric.class_tree.ClassTree
+
+
 @pytest.mark.parametrize("path", FILES["serving"], ids=str)
 def test_serving_calls_only_torch_free_rooms(path: Path) -> None:
     names = imported(path)
@@ -53,3 +84,86 @@ def test_import_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for paths in FILES.values() for path in paths}
+IN_ROOMS = [path for path in FILES["serving"] if path != ROOT / "serving" / "__init__.py"]
+USERS = [*IN_ROOMS, *FILES["pipelines"], *sorted((ROOT / "benchmarks").glob("*.py"))]
+
+
+def serving_imports(path: Path) -> set[tuple[str, str]]:
+    """(module, name) of all that a file takes from serving, at its top, in functions and for types; the name is "" for a whole module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, "") for alias in node.names if within(alias.name, "serving")}
+        elif isinstance(node, ast.ImportFrom) and within(node.module or "", "serving"):
+            for name in (alias.name for alias in node.names):
+                whole = f"{node.module}.{name}" in MODULES
+                found.add((f"{node.module}.{name}", "") if whole else (str(node.module), name))
+    return found
+
+
+def room_of(module: str) -> str:
+    """The most inner room that a module of serving is in: ``serving.job.layout`` is in ``job.layout``, ``serving.job.run`` in ``job``."""
+    inside = [room for room in STOREY if within(module, f"serving.{room}")]
+    assert inside, f"{module} is in no room: add it to STOREYS"
+    return max(inside, key=len)
+
+
+def named_by(module: str) -> set[str]:
+    """``__all__`` of a module."""
+    for node in ast.parse(MODULES[module].read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def at_the_door(module: str, name: str) -> bool:
+    """Whether each package on the way to a module names the next, and the module the name."""
+    parts = module.split(".")
+    steps = [(".".join(parts[:depth]), parts[depth]) for depth in range(2, len(parts))]
+    return all(step in named_by(package) for package, step in steps) and (not name or name in named_by(module))
+
+
+@pytest.mark.parametrize("path", IN_ROOMS, ids=str)
+def test_rooms_of_serving_import_only_what_is_below(path: Path) -> None:
+    own = room_of(module_of(path))
+    others = {room_of(module) for module, _ in serving_imports(path)} - {own}
+    assert not {room for room in others if STOREY[room] >= STOREY[own]}, f"{own} stands at or below them: see STOREYS"
+
+
+@pytest.mark.parametrize("path", USERS, ids=str)
+def test_a_package_of_serving_is_entered_by_its_door(path: Path) -> None:
+    own = module_of(path).split(".")[:2] if within(module_of(path), "serving") else None
+    foreign = {(module, name) for module, name in serving_imports(path) if module.split(".")[:2] != own}
+    assert not {entry for entry in foreign if not at_the_door(*entry)}, "add it to __all__ of the package, or do without"
+
+
+def test_no_module_of_serving_is_on_both_ends_of_a_way() -> None:
+    """No circle, neither of modules. Imports for types are no arrows; a package's own door is none for what is inside it."""
+    arrows = {
+        name: {to for to in run_time_imports(path) if not within(name, to)} for name, path in MODULES.items() if within(name, "serving")
+    }
+    while free := {name for name, targets in arrows.items() if not targets & arrows.keys()}:
+        arrows = {name: targets for name, targets in arrows.items() if name not in free}
+    assert not arrows, "these import each other"
+
+
+def run_time_imports(path: Path) -> set[str]:
+    for_types = {
+        inner
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in (alias.name for child in node.body if isinstance(child, ast.ImportFrom) for alias in child.names)
+    }
+    return {module for module, name in serving_imports(path) if name not in for_types}
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES["serving"]}), ids=str)
+def test_a_folder_of_serving_can_be_seen_at_once(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= MOST_FILES

@@ -17,9 +17,9 @@ from pipelines.data_page import write_data_page
 from pipelines.evaluation_run import choose_images, run_evaluation, write_results
 from reid.data.catalog import Record, read_catalog, write_catalog
 from reid.data.checks import inspect
-from serving.outputs import SIGHTINGS
-from serving.report import write_report
-from tests.serving.test_report import folder_of, sighting
+from serving.job.layout import SIGHTINGS
+from serving.job.report import write_report
+from tests.serving.job.test_report import folder_of, sighting
 from tests.serving.tiny_models import HEIGHT, WIDTH, tiny_model
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

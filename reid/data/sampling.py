@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from reid.class_tree import ClassTree
 from reid.errors import ReidError, UsageError
+from reid.metric.class_tree import ClassTree
 
 __all__ = ["HierarchicalSampler", "PKSampler", "draw_images"]
 

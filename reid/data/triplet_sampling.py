@@ -31,7 +31,7 @@ class TripletSampler(_Ranked):
     """Batches of mined triplets: all anchors, then all positives, then all negatives.
 
     Args:
-        anchor, positive, negative: (T,) row numbers of the data set, as :func:`reid.offline_mining.mine_training_set` finds them.
+        anchor, positive, negative: (T,) row numbers of the data set, as :func:`reid.metric.offline_mining.mine_training_set` finds them.
         triplets: in a batch, which then holds three times as many images.
         seed: of the order.
         rank: of this process.

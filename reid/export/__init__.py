@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.card import InputSpec, ModelCard, ModelFile, Threshold, fingerprint_for, save_card
-from reid.engine import stamp_path
+from reid.engine_stamp import stamp_path
 from reid.errors import ReidError, UsageError
 from reid.export.gate import Gate, Limits
 from reid.export.onnx import export_onnx

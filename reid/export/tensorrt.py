@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-from reid.engine import EngineStamp, current_gpu, read_stamp, stamp_path, write_stamp
+from reid.engine_stamp import EngineStamp, current_gpu, read_stamp, stamp_path, write_stamp
 from reid.errors import ReidError, UsageError
 from reid.export.int8 import signed
 from reid.export.onnx import read_onnx

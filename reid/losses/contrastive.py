@@ -5,10 +5,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.distances import pairwise_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.output import LossOutput, checked, split_means
-from reid.mining import Groups
+from reid.metric.distances import pairwise_distances, unit_rows
+from reid.metric.mining import Groups
 
 __all__ = ["ContrastiveLoss"]
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid import mining
 from reid.losses.hinge_sums import HingeSum
+from reid.metric import mining
 
 __all__ = ["hardest_quadruplets"]
 

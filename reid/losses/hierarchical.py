@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from reid.class_tree import ClassTree
-from reid.distances import safe_sqrt, squared_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.hinge_sums import triplet_hinge
 from reid.losses.output import LossOutput, checked, checked_classes, split_means
-from reid.mining import Groups
+from reid.metric.class_tree import ClassTree
+from reid.metric.distances import safe_sqrt, squared_distances, unit_rows
+from reid.metric.mining import Groups
 
 __all__ = ["HierarchicalLoss"]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from reid.distances import array_of, number_like
 from reid.loops import quadruplet_sums, triplet_sums
 from reid.losses.counting import count_exceeding
-from reid.mining import Groups
+from reid.metric.distances import array_of, number_like
+from reid.metric.mining import Groups
 
 __all__ = ["HingeSum", "quadruplet_hinge", "sloped_hinge", "sloped_softplus", "triplet_hinge"]
 

@@ -7,8 +7,8 @@ from pytorch_metric_learning import losses
 from pytorch_metric_learning.reducers import DoNothingReducer
 from torch import Tensor, nn
 
-from reid.distances import full_precision
 from reid.losses.output import LossOutput, checked, checked_classes, pair_means, zero_of
+from reid.metric.distances import full_precision
 
 __all__ = ["PairLoss", "ProxyLoss", "arcface", "circle", "cosface", "multi_similarity", "proxy_anchor", "proxy_nca", "sphereface"]
 

@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reid.distances import pairwise_distances, squared_distances
 from reid.errors import UsageError
 from reid.losses.output import LossOutput, checked, mean_over
+from reid.metric.distances import pairwise_distances, squared_distances
 
 __all__ = ["LogRatioLoss"]
 

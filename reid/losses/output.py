@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reid.distances import array_of, number_like, pairwise_distances, widen
 from reid.errors import ReidError
 from reid.loops import pair_sums, sum_of
-from reid.mining import Groups
+from reid.metric.distances import array_of, number_like, pairwise_distances, widen
+from reid.metric.mining import Groups
 
 __all__ = ["LossOutput", "checked", "checked_classes", "mean_over", "pair_means", "split_means", "zero_of"]
 

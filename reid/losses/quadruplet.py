@@ -5,12 +5,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reid import mining
-from reid.distances import squared_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.hardest import hardest_quadruplets
 from reid.losses.hinge_sums import HingeSum, quadruplet_hinge, triplet_hinge
 from reid.losses.output import LossOutput, checked, split_means
+from reid.metric import mining
+from reid.metric.distances import squared_distances, unit_rows
 from reid.models.pair_metric import PairMetric
 
 __all__ = ["QuadrupletLoss"]

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.distances import full_precision
 from reid.losses.output import LossOutput, checked, checked_classes, pair_means
+from reid.metric.distances import full_precision
 
 __all__ = ["SoftmaxLoss"]
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid import mining
-from reid.distances import function_of_distances, paired_distances, pairwise_distances, unit_rows
 from reid.errors import UsageError
 from reid.losses.hinge_sums import sloped_hinge, sloped_softplus
 from reid.losses.output import LossOutput, checked, split_means, zero_of
+from reid.metric import mining
+from reid.metric.distances import function_of_distances, paired_distances, pairwise_distances, unit_rows
 
 __all__ = ["BatchAllLoss", "BatchHardLoss", "BatchSemiHardLoss", "DistanceWeightedLoss", "EasyPositiveLoss"]
 

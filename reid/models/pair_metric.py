@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.distances import full_precision, unit_rows, widen
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
+from reid.metric.distances import full_precision, unit_rows, widen
 
 __all__ = ["PairMetric"]
 

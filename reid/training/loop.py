@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from reid.class_tree import ClassTree
 from reid.config import TrainParams
 from reid.data.catalog import readable
 from reid.data.sampling import HierarchicalSampler, PKSampler
@@ -23,6 +22,7 @@ from reid.evaluation import rank_gallery
 from reid.evaluation.within_camera import seen_by_two, views
 from reid.heap import pass_over_old_objects
 from reid.losses import CombinedLoss
+from reid.metric.class_tree import ClassTree
 from reid.models.embedder import EmbeddingModel, normalise
 from reid.models.inference import embed_images, extract_features
 from reid.training.averaging import AveragedWeights

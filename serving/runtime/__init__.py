@@ -6,12 +6,13 @@ from typing import Any
 
 from reid.card import ModelCard, ModelFile, content_hash, load_card
 from reid.errors import UsageError
+from reid.processors import processors
 from serving.runtime.backends import BACKENDS, PRECISIONS, Backend, present_backends
 from serving.runtime.choice import LEAST_COSINE, choose, machine_facts
-from serving.runtime.embedder import Embedder, Session, processors
-from serving.runtime.self_test import check_file, check_once
+from serving.runtime.embedder import Embedder, Session
+from serving.runtime.self_test import check_file, check_files, check_once
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Embedder", "Session", "load", "present_backends"]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Embedder", "Session", "check_files", "load", "onnx", "present_backends"]
 
 
 def load(

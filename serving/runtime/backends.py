@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from reid.card import ModelCard
-from reid.engine import current_gpu
+from reid.engine_stamp import current_gpu
 from serving.runtime.embedder import Session
 
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "present_backends"]

@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.card import InputSpec
-from reid.engine import current_gpu
+from reid.engine_stamp import current_gpu
 from reid.errors import ReidError
 from reid.files import read_json, write_json
-from serving.runtime.embedder import Embedder, processors
+from reid.processors import processors
+from serving.runtime.embedder import Embedder
 
 __all__ = ["LEAST_COSINE", "choose", "machine_facts", "memory_path", "probes"]
 

@@ -1,25 +1,20 @@
 """The embedder: images of any sizes in, L2-normalised rows out, whatever runtime is underneath."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import BoundedSemaphore
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from reid.card import ModelCard
 from reid.errors import ReidError
-from reid.processors import processors
+from serving.concurrency import map_ordered
 from serving.runtime.preprocess import Batch, Image, Images, prepare
 
-__all__ = ["CPU_BATCH", "Embedder", "Session", "ahead", "processors"]
+__all__ = ["CPU_BATCH", "Embedder", "Session"]
 
 CPU_BATCH = 8  # images of one inference: the activations of many more leave the processor's caches
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 class Session(Protocol):
@@ -86,7 +81,7 @@ class Embedder:
             return rows(0) if starts else np.empty((0, self.dim), np.float32)
         # One more than the inferences: it prepares a batch meanwhile.
         with ThreadPoolExecutor(self.at_once + 1) as pool:
-            return np.concatenate(list(ahead(pool, rows, starts, 2 * self.at_once)))
+            return np.concatenate(list(map_ordered(pool, rows, starts, 2 * self.at_once)))
 
     def prepare(self, images: Images | list[Image], first_index: int = 0) -> Batch:
         """The model's input for images; safe to call from other threads while :meth:`run` works."""
@@ -125,21 +120,6 @@ class Embedder:
             )
         # Also where the graph normalises: fp16 and int8 files leave norms that are off in the third digit.
         return (rows / norms[:, None]).astype(np.float32)
-
-
-def ahead(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], depth: int = 2) -> Iterator[_Out]:
-    """``map(function, items)`` in order, with up to ``depth`` results being made while the consumer works; bounded memory."""
-    waiting: deque[Future[_Out]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _padded(batch: Batch, count: int) -> Batch:

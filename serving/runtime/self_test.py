@@ -7,10 +7,11 @@ from typing import Any
 from reid.card import CARD_NAME, ModelCard
 from reid.errors import ReidError
 from reid.files import read_json, sha256_of, write_json
+from reid.processors import processors
 from reid.self_test import TOLERANCE, SelfTest, read_self_test
 from serving.runtime.backends import BACKENDS, PRECISIONS
 from serving.runtime.choice import memory_path
-from serving.runtime.embedder import Embedder, processors
+from serving.runtime.embedder import Embedder
 
 __all__ = ["check_file", "check_files", "check_once", "least_cosine", "load_self_test", "lowest_cosine"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.card import ModelCard
-from reid.engine import check_stamp, current_gpu, read_stamp
+from reid.engine_stamp import check_stamp, current_gpu, read_stamp
 from reid.errors import ReidError
 from serving.runtime.preprocess import Batch
 

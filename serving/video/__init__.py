@@ -12,23 +12,29 @@ from serving.video.footage import (
     queue_length,
     read_frames,
     read_pictures,
+    unseen,
 )
 from serving.video.opening import no_log_callback
+from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [
     "STALL_S",
     "Clip",
     "Footage",
     "Frame",
+    "Label",
     "Picture",
     "Pulse",
     "StalledError",
     "ahead",
+    "annotate_all",
     "frames_ahead",
+    "join_webm",
     "no_log_callback",
     "open_footage",
     "pictures_ahead",
     "queue_length",
     "read_frames",
     "read_pictures",
+    "unseen",
 ]

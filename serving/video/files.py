@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
+from reid.addresses import is_url, redacted
 from reid.errors import ReidError
-from serving.job import is_url, redacted
 from serving.video.ahead import STALL_S, Pulse, watched
 from serving.video.footage import Clip, Footage
 from serving.video.index import Index, index_of

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from serving.job import redacted
-from serving.pixels import Size, upright
+from reid.addresses import redacted
 from serving.video.ahead import STALL_S, Pulse, ahead
 from serving.video.index import Index
 from serving.video.live import live_frames
+from serving.video.pixels import Size, upright
 from serving.video.reading import read_range
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "queue_length",
     "read_frames",
     "read_pictures",
+    "unseen",
 ]
 
 _AHEAD_BYTES = 96 * 2**20
@@ -178,3 +179,9 @@ def pictures_ahead(footage: Footage, first: int = 1, last: int | None = None, st
 def queue_length(footage: Footage) -> int:
     """How many decoded frames may wait, so that their memory is bounded whatever the picture's size."""
     return int(np.clip(_AHEAD_BYTES // max(1, footage.width * footage.height * 3), 2, 32))
+
+
+def unseen(lost: int, total: int, first: int, last: int) -> str:
+    """The line on ``lost`` of ``total`` frames that were promised and did not decode; the first of them are ``first`` to ``last``."""
+    where = f"number {first}" if first == last else f"numbers {first} to {last}"
+    return f"{lost} of {total} frames are damaged and were not seen, the first: {where}"

@@ -13,13 +13,13 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from reid.addresses import redacted
 from reid.errors import ReidError
-from serving.job import redacted
-from serving.pixels import Size, shown_size
 from serving.video.ahead import Pulse
 from serving.video.opening import Opened, opened
 from serving.video.order import UNKNOWN, Floats, Ints, continuous, display_order, frame_rate, steady_times
 from serving.video.packets import decoded, flushed, packets
+from serving.video.pixels import Size, shown_size
 
 __all__ = ["Index", "Keys", "index_of"]
 

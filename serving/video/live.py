@@ -8,14 +8,14 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from reid.addresses import redacted
 from reid.errors import ReidError
-from serving.job import redacted
-from serving.pixels import shown_size
 from serving.video.ahead import Pulse
 from serving.video.index import Index, Keys
 from serving.video.opening import Opened, opened
 from serving.video.order import frame_rate
 from serving.video.packets import decoded, packets
+from serving.video.pixels import shown_size
 
 __all__ = ["first_look", "live_frames"]
 

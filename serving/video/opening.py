@@ -8,8 +8,8 @@ from typing import Any
 
 import av
 
+from reid.addresses import is_url, redacted
 from reid.errors import ReidError
-from serving.job import is_url, redacted
 from serving.protocols import container_options, is_playlist, scheme_problem
 
 __all__ = ["Opened", "no_log_callback", "opened"]

@@ -11,11 +11,10 @@ from pipelines.evaluation_run import choose_images, run_evaluation, write_result
 from reid.card import Threshold
 from reid.data.catalog import write_catalog
 from reid.files import sha256_of, write_json
-from serving.gallery import Gallery
-from serving.gallery_key import write_key
-from serving.job import load_job
+from serving.gallery import Gallery, write_key
+from serving.job.run import run_job
 from serving.runtime import load
-from serving.worker import run_job
+from serving.spec import load_job
 from tests.serving.tiny_footage import Walk, person, write_truth, write_walks
 from tests.serving.tiny_models import HEIGHT, WIDTH, tiny_model, with_self_test
 

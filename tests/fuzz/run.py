@@ -204,7 +204,7 @@ def _work(template: str, seeds: list[int], out: Connection) -> None:
 
 def _move_job(template: Path, folder: Path) -> None:
     """The finished job becomes that of the copied job file: a job is known by the absolute paths in it; so are its segments."""
-    from serving.job import load_job
+    from serving.spec import load_job
 
     job, path = load_job(folder / "job.yaml"), folder / "found" / "job.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"job_key": job.key(), "seen_key": job.seen_key()}))
@@ -262,13 +262,13 @@ def load_everything() -> None:
     """Import what commands import when they run, before the processes are forked."""
     import onnxruntime  # noqa: F401
 
-    import serving.crops
-    import serving.gallery_compact
-    import serving.gallery_models
-    import serving.promoting
-    import serving.report
-    import serving.scoring
-    import serving.worker  # noqa: F401
+    import serving.gallery.index.compact
+    import serving.gallery.models
+    import serving.job.promotion
+    import serving.job.report
+    import serving.job.run
+    import serving.scoring.crops
+    import serving.scoring.tracking  # noqa: F401
 
 
 def make_template(folder: Path) -> Path:

@@ -258,7 +258,7 @@ def test_broken_images_are_left_out_and_named(place: Path, tmp_path: Path, run) 
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, pipelines.evaluation_run, serving.embedding, serving.runtime; print('torch' in sys.modules)"
+    code = "import sys, pipelines.evaluation_run, serving.embedding.files, serving.runtime; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "False", done.stderr
 

@@ -113,7 +113,7 @@ def test_the_walk_sees_what_is_imported_inside_functions_and_through_others() ->
     train = {str(path) for path in needed(Path("pipelines/train.py"))}
     assert {"reid/data/transforms.py", "reid/data/sampling.py", "reid/images.py", "reid/models/embedder.py"} <= train
     assert "reid/evaluation/evaluation.html" in train
-    assert "serving/templates/report.html" in {str(path) for path in needed(Path("pipelines/match.py"))}
+    assert "serving/job/templates/report.html" in {str(path) for path in needed(Path("pipelines/match.py"))}
 
 
 @pytest.mark.parametrize("foreign", ["serving", "reid/export", "reid/data/datasets", "reid/data/synthetic"])

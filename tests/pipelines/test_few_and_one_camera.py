@@ -19,12 +19,11 @@ from typer.testing import CliRunner
 from pipelines import calibrate, prepare
 from pipelines.calibrate import supported, thresholds
 from pipelines.cli import app
-from pipelines.judging import Side, judge, one_camera_apart, rank
-from pipelines.judging_more import judge_more
 from reid.config import Params, load_params, with_values
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError, UsageError
 from reid.evaluation import OpenSetScores
+from reid.evaluation.report import Side, judge, judge_more, one_camera_apart, rank
 from reid.files import read_json
 from reid.models.embedder import load_model
 from reid.training.loop import validate

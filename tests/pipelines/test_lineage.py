@@ -14,7 +14,7 @@ from pipelines.cli import main
 from pipelines.logged import REGISTERED
 from reid.card import InputSpec, ModelCard, ModelFile, fingerprint_for, save_card
 from reid.data.catalog import read_catalog, write_catalog
-from reid.engine import EngineStamp, write_stamp
+from reid.engine_stamp import EngineStamp, write_stamp
 from reid.files import sha256_of
 from reid.training.champion import promote, version_of
 from reid.training.tracking import Tracker

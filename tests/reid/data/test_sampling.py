@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from reid.class_tree import ClassTree
 from reid.data.sampling import HierarchicalSampler, PKSampler, draw_images
 from reid.errors import ReidError, UsageError
+from reid.metric.class_tree import ClassTree
 
 label_lists = st.lists(st.sampled_from([-4, 0, 3, 8, 15, 10**12]), min_size=1, max_size=30)
 

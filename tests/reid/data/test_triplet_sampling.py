@@ -6,8 +6,8 @@ import torch
 
 from reid.data.triplet_sampling import DenseSampler, TripletSampler
 from reid.errors import ReidError, UsageError
-from reid.mining import dense_triplets
-from reid.offline_mining import mine_training_set
+from reid.metric.mining import dense_triplets
+from reid.metric.offline_mining import mine_training_set
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 
-from reid.engine import EngineStamp, read_stamp
+from reid.engine_stamp import EngineStamp, read_stamp
 from reid.export.half import convert_fp16
 from reid.export.int8 import Int8File
 from reid.export.onnx import export_onnx

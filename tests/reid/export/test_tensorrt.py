@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from reid.engine import EngineStamp, Gpu, check_stamp, current_gpu, read_stamp, stamp_path
+from reid.engine_stamp import EngineStamp, Gpu, check_stamp, current_gpu, read_stamp, stamp_path
 from reid.errors import ReidError, UsageError
 from reid.export.tensorrt import build_engine, import_tensorrt, serialise_engine
 from reid.files import sha256_of

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.class_tree import ClassTree
 from reid.errors import ReidError
 from reid.losses import LOSSES, LossOutput, build_loss, loss_options
+from reid.metric.class_tree import ClassTree
 from tests.reid.losses import naive
 
 CLASSES, DIM = 4, 6

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.class_tree import ClassTree
 from reid.errors import ReidError, UsageError
 from reid.losses import build_loss
+from reid.metric.class_tree import ClassTree
 from tests.reid.losses import naive
 
 CLASSES = 5

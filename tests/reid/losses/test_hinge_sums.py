@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reid.losses import hinge_sums
 from reid.losses.hinge_sums import quadruplet_hinge, triplet_hinge
-from reid.mining import Groups
+from reid.metric.mining import Groups
 from tests.reid.losses.naive import any_labels, quadruplets, seeds, triplets
 
 WAYS = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reid.class_tree import ClassTree
 from reid.data.sampling import HierarchicalSampler, PKSampler
-from reid.distances import pairwise_distances
 from reid.losses import LOSSES, build_loss, loss_options
+from reid.metric.class_tree import ClassTree
+from reid.metric.distances import pairwise_distances
 
 PEOPLE, IMAGES, DIM, STEPS = 6, 8, 4, 160
 OPTIONS = {

@@ -1,0 +1,1 @@
+"""Distances, mining and the class tree: what losses, models and samplers are made of. Knows none of them."""

@@ -1,0 +1,17 @@
+"""The commands that serving brings; heavy imports happen inside them, so that ``--help`` answers at once."""
+
+import typer
+
+from serving.cli.gallery import embed, gallery_app
+from serving.cli.job import crops, match, report, score
+from serving.cli.models import check
+
+__all__ = ["add_commands", "check"]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Mount serving's commands on the console script's app."""
+    app.command()(embed)
+    app.add_typer(gallery_app, name="gallery")
+    for command in (match, score, report, crops):
+        app.command()(command)

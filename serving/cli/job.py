@@ -1,0 +1,159 @@
+"""The commands ``match``, ``score``, ``report`` and ``crops``. Heavy imports are inside them, so that ``--help`` is fast."""
+
+import json
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reid.errors import ReidError, UsageError
+from serving.cli.shared import finite
+
+__all__ = ["crops", "match", "report", "score"]
+
+INCOMPLETE = 3
+
+
+def match(
+    job: Annotated[Path, typer.Argument(help="The job file.", metavar="JOB.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder; appears whole when the job is done.")],
+    segment_s: Annotated[
+        float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0, max=86_400.0, callback=finite)
+    ] = 60.0,
+    workers: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=1024)] = 1,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares the work; local starts one here.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="A file kept up to date in Prometheus' text format.")] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Progress as JSON lines on standard error instead of bars or lines.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Find known and unknown people in camera footage."""
+    from serving.job.progress import JsonLinesProgress, MetricsFile, Together, shown_progress
+    from serving.job.run import Execution, Progress, StopRequested, run_job
+    from serving.spec import load_job
+    from serving.watchdog import ended_when_stuck
+
+    checked, execution = load_job(job), Execution(segment_s, workers, ray)
+
+    def stop(number: int, frame: object) -> None:
+        raise StopRequested
+
+    signal.signal(signal.SIGTERM, stop)
+    tell: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
+    if json_lines:
+        tell.append(JsonLinesProgress(sys.stderr))
+    try:
+        with ExitStack() as stack:
+            if not (quiet or json_lines):
+                tell.append(stack.enter_context(shown_progress()))
+            stack.enter_context(ended_when_stuck(checked.stall_s))
+            result = run_job(checked, out, Together(tell), execution)
+    except StopRequested as error:
+        raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
+    counts = result.summary["counts"]
+    if result.unchanged:
+        typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")
+        return
+    typer.echo(
+        f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in {counts['frames']} frames"
+        if counts["sightings"]
+        else f"nobody was seen in {counts['frames']} frames"
+    )
+    typer.echo(f"results: {out}")
+    if result.seen_before:
+        typer.echo("people were named anew from what an earlier run had seen; nothing was detected again")
+    if result.runtime:
+        typer.echo(result.runtime)
+    for note in result.notes:
+        typer.echo(note)
+    for problem in result.problems:
+        typer.echo(problem, err=True)
+    if result.problems:
+        raise typer.Exit(INCOMPLETE)
+
+
+class StoppedError(ReidError):
+    """The job was asked to end by SIGTERM."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
+    truth: Annotated[list[str], typer.Option("--truth", help="MOTChallenge truth; camera=FILE when the job has several cameras.")],
+    frames: Annotated[str | None, typer.Option(help="Score only these frames, as FIRST-LAST; those of the job where not given.")] = None,
+    people: Annotated[Path | None, typer.Option(help="Who truth ids are, where they are of tracks: lines 'id,person'.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare a job's output with truth; writes score.json into the folder."""
+    from reid.files import write_json
+    from serving.job.layout import JobFolder
+    from serving.scoring import read_people, score_job
+
+    files: dict[str, Path] = {}
+    for one in truth:
+        camera, mark, path = one.partition("=")
+        files[camera if mark else ""] = Path(path if mark else camera)
+    value = score_job(folder, files, parse_range(frames), read_people(people) if people else None).as_dict()
+    write_json(JobFolder(folder).score, value)
+    if as_json:
+        typer.echo(json.dumps(value, sort_keys=True))
+        return
+    for name, row in [*value["cameras"].items(), *([("all", value["total"])] if len(value["cameras"]) > 1 else [])]:
+        typer.echo(f"{name}: HOTA {row['hota']:.3f}, IDF1 {row['idf1']:.3f}, MOTA {row['mota']:.3f}; {_names_in_words(row)}")
+
+
+def _names_in_words(row: dict[str, Any]) -> str:
+    counts = row["naming"]
+    if not counts["named"]:  # a share of those rightly called unknown would read as a share of right names
+        return f"nobody is named: {counts['right']} sightings of people not enrolled, {counts['unknown']} of enrolled ones"
+    shares = [f"{row[key]:.3f}" for key in ("named_right", "named_wrong", "named_unknown")]
+    return f"sightings named rightly {shares[0]}, wrongly {shares[1]}, unknown {shares[2]}"
+
+
+def report(folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")]) -> None:
+    """Write a job's report.html anew."""
+    from serving.job.layout import JobFolder
+    from serving.job.report import write_report
+
+    path = JobFolder(folder).report
+    write_report(folder, path)
+    typer.echo(f"report: {path}")
+
+
+def crops(
+    video: Annotated[Path, typer.Argument(help="Footage.", metavar="VIDEO")],
+    truth: Annotated[Path, typer.Option("--truth", help="MOTChallenge truth with an identity for each box.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the crops.")],
+    frames: Annotated[str | None, typer.Option(help="Only these frames, as FIRST-LAST.")] = None,
+    every: Annotated[int, typer.Option(help="Take every n-th frame.", min=1, max=10**9)] = 1,
+    camera: Annotated[int, typer.Option(help="The camera's number in the file names.", min=0, max=10**9)] = 1,
+) -> None:
+    """Cut people out of footage with truth, to enroll them or to calibrate on them."""
+    from serving.scoring.crops import cut_crops
+
+    problems: list[str] = []
+    count = cut_crops(video, truth, out, parse_range(frames), every, camera, on_problem=problems.append)
+    typer.echo(f"{count} crops: {out}")
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(INCOMPLETE)
+
+
+def parse_range(text: str | None) -> tuple[int, int] | None:
+    """``"201-795"`` as (201, 795).
+
+    Raises:
+        UsageError: it is not two numbers from 1, in order.
+    """
+    if text is None:
+        return None
+    first, mark, last = text.partition("-")
+    if not (mark and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise UsageError(f"--frames is {text!r}: want FIRST-LAST, counted from 1, as in 201-795")
+    return int(first), int(last)

@@ -1,0 +1,111 @@
+"""The commands that correct who is who in a gallery, and take people out."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.cli.shared import AsJson, GalleryPath, Name, administer, complain
+from serving.cli.shared import show as say
+
+if TYPE_CHECKING:
+    from serving.gallery import Removal
+
+__all__ = ["expire", "merge", "promote", "remove", "rename", "retention", "split"]
+
+
+def remove(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
+    """Take a person out; the embeddings are erased from the file."""
+    with administer(gallery) as opened:
+        _report_removal(opened.remove(identity), as_json)
+
+
+def expire(
+    gallery: GalleryPath,
+    now: Annotated[str | None, typer.Option(help="As if it were this moment, ISO 8601; UTC without a zone.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take out references older than the gallery's retention time."""
+    from datetime import datetime
+
+    from reid.errors import UsageError
+
+    try:
+        moment = None if now is None else datetime.fromisoformat(now)
+    except ValueError as error:
+        raise UsageError(f"--now {now!r} is not a moment: write it like 2026-01-31T12:00") from error
+    with administer(gallery) as opened:
+        _report_removal(opened.expire(moment), as_json)
+
+
+def rename(gallery: GalleryPath, identity: Name, new_name: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+    """Give a person another name."""
+    with administer(gallery) as opened:
+        opened.rename(identity, new_name)
+        say(as_json, {"identity": new_name, "was": identity, "version": opened.version}, f"{identity} is now {new_name}")
+
+
+def merge(gallery: GalleryPath, identity: Name, into: Annotated[str, typer.Argument(metavar="INTO")], as_json: AsJson = False) -> None:
+    """Two names are one person: give the first one's references to the second."""
+    with administer(gallery) as opened:
+        opened.merge(identity, into)
+        say(as_json, {"identity": into, "was": identity, "version": opened.version}, f"{identity} is now part of {into}")
+
+
+def retention(
+    gallery: GalleryPath,
+    days: Annotated[str, typer.Argument(help="A number of days, or: forever", metavar="DAYS")],
+    as_json: AsJson = False,
+) -> None:
+    """Set how long references are kept."""
+    from reid.errors import UsageError
+
+    if days != "forever" and not days.isdecimal():
+        raise UsageError(f"retention {days!r} is not understood: give a number of days, or forever")
+    limit = None if days == "forever" else int(days)
+    with administer(gallery) as opened:
+        opened.set_retention(limit)
+        kept = "for ever" if limit is None else f"for {limit} days"
+        say(as_json, {"retain_days": limit, "version": opened.version}, f"references are kept {kept}")
+
+
+def split(
+    gallery: GalleryPath,
+    identity: Name,
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The new person's name.")],
+    reference: Annotated[list[int], typer.Option("--reference", help="Id of a reference that goes, as `reid gallery show` prints it.")],
+    as_json: AsJson = False,
+) -> None:
+    """One name is two people: give some references to a new person."""
+    with administer(gallery) as opened:
+        opened.split(identity, reference, into)
+        value = {"identity": into, "was": identity, "references": len(set(reference)), "version": opened.version}
+    say(as_json, value, f"{len(set(reference))} references of {identity} are now {into}")
+
+
+def promote(
+    gallery: GalleryPath,
+    job: Annotated[Path, typer.Argument(help="The output folder of a finished job.", metavar="DIR")],
+    who: Annotated[str, typer.Argument(help="unknown-NUMBER, or CAMERA:TRACKLET for one sighting.", metavar="WHO")],
+    identity: Name,
+    as_json: AsJson = False,
+) -> None:
+    """Give an unknown person of a finished job a name."""
+    from serving.gallery import Gallery, key_from_environment
+    from serving.job.promotion import promote as enroll_stranger
+    from serving.job.stranger_file import read_strangers
+
+    strangers = read_strangers(job)
+    with Gallery.open(gallery, strangers.fingerprint, create=False, key=key_from_environment()) as opened:
+        done = enroll_stranger(opened, strangers, who, identity)
+    say(as_json, asdict(done), f"{who} is now {done.identity}: {len(done.sightings)} references")
+    complain(done.warnings)
+
+
+def _report_removal(removal: "Removal", as_json: bool) -> None:
+    count = sum(removal.removed.values())
+    names = ", ".join(removal.removed)
+    say(as_json, asdict(removal), f"{count} references removed{f' ({names})' if names else ''}")
+    if not removal.purged:
+        complain(["another process has the gallery open, so bytes remain in its file: they go with the next remove or expire"])

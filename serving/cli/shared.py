@@ -1,0 +1,129 @@
+"""What the commands of a gallery share: their arguments, and how they show what came out. Heavy imports are inside."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from serving.gallery import Gallery
+
+__all__ = [
+    "INCOMPLETE",
+    "AsJson",
+    "Backend",
+    "GalleryPath",
+    "Model",
+    "Name",
+    "Threads",
+    "administer",
+    "bar",
+    "complain",
+    "day",
+    "finite",
+    "nothing_left",
+    "show",
+    "table",
+]
+
+INCOMPLETE = 3
+
+GalleryPath = Annotated[Path, typer.Argument(help="The gallery's file.", metavar="GALLERY")]
+Name = Annotated[str, typer.Argument(help="A person's name.", metavar="IDENTITY")]
+Model = Annotated[Path, typer.Option("--model", help="Model directory, with model.json inside.")]
+Backend = Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=4096, help="Processors to use; all where not given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def finite(value: float | None) -> float | None:
+    """Of an option: NaN lies within every range for a comparison that only asks what is outside."""
+    if value is not None and not isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def administer(path: Path, *, read_only: bool = False) -> "Gallery":
+    """Open a gallery for work that touches no embedding of a model; ``read_only`` to look at it."""
+    from serving.gallery import Gallery, key_from_environment
+
+    return Gallery.open(path, None, create=False, key=key_from_environment(), read_only=read_only)
+
+
+@contextmanager
+def nothing_left(path: Path) -> Iterator[None]:
+    """A gallery that a command made is gone again when the command fails with nobody in it."""
+    from reid.files import is_there, remove_empty
+
+    was_there = is_there(path, "gallery")
+    new_folders = [folder for folder in path.parents if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        if not was_there and path.exists():
+            with administer(path, read_only=True) as gallery:
+                empty = not gallery.people()
+            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm") if empty else ():
+                path.with_name(name).unlink(missing_ok=True)
+        remove_empty(new_folders)
+        raise
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, or a line now and then where that is no terminal; yields what to call with (done, all)."""
+    from time import monotonic
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from reid.pace import Pace, now_and_then
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        pace = Pace(monotonic())
+        with now_and_then(lambda now: complain([f"{what}: {pace.words(now)}"])):
+            yield lambda done, total: pace.update(done, total, monotonic())
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def show(as_json: bool, value: dict[str, Any], text: str) -> None:
+    """Print an answer: one JSON object, or its text."""
+    typer.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+
+
+def complain(lines: Iterable[str]) -> None:
+    """Print lines on standard error."""
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def day(moment: float) -> str:
+    """A moment in seconds since 1970 as text, UTC."""
+    from datetime import UTC, datetime
+
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):  # of a damaged gallery, which `reid gallery verify` tells
+        return "no time"
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(*head)
+    for row in rows:
+        # Text and not str: a name in square brackets would be taken for markup.
+        shown.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(shown)

@@ -1,0 +1,28 @@
+"""Known people and their reference embeddings in one SQLite file.
+
+:class:`Gallery` has every operation on the file. What loads pyarrow or OpenCV is not imported here: opening a gallery must stay fast.
+Module ``enrollment`` goes from folders and catalogs of images to a gallery.
+"""
+
+from serving.gallery.checks import UNKNOWN, check_embeddings, check_name
+from serving.gallery.conflicts import Conflict, describe
+from serving.gallery.connect import check_private
+from serving.gallery.gallery import Gallery, Removal, user_name
+from serving.gallery.key import KEY_FILE, key_from_environment, write_key
+
+__all__ = [
+    "KEY_FILE",
+    "UNKNOWN",
+    "Conflict",
+    "Gallery",
+    "Removal",
+    "check_embeddings",
+    "check_name",
+    "check_private",
+    "describe",
+    "enrollment",
+    "index",
+    "key_from_environment",
+    "user_name",
+    "write_key",
+]

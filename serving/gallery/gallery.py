@@ -1,0 +1,406 @@
+"""The gallery: known people and their reference embeddings in one SQLite file. Every operation on it is a method here.
+
+Every change is one transaction that also raises ``version`` by one and adds to the audit log. Any number of processes may read
+while one writes; each answer comes from one version. Search runs on arrays in memory that are read anew when ``version`` has changed.
+"""
+
+import getpass
+import os
+import sqlite3
+import time as clock
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from reid.errors import ReidError, UsageError
+from reid.files import is_there
+from serving.gallery import people, reading
+from serving.gallery.checks import MOST_DAYS, check_embeddings, seconds
+from serving.gallery.conflicts import Conflict, find_conflicts
+from serving.gallery.index.exact import ReferenceIndex
+from serving.gallery.reading import AuditEntry, Person, Reference, Removal, VerifyReport
+from serving.gallery.schema import create_database
+from serving.gallery.store import Store
+from serving.gallery.writing import NewReferences
+
+if TYPE_CHECKING:
+    from serving.gallery.index.compact import BuiltIndex, CompactIndex
+    from serving.gallery.models import GalleryModel, Reembedding
+    from serving.runtime import Embedder
+
+__all__ = ["Gallery", "Removal", "user_name"]
+
+
+def user_name() -> str:
+    """Who works here: the login name, or ``uid 4242`` where the system knows none, as in a container that runs as a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Python 3.13 made an OSError of it
+        return f"uid {os.getuid()}"
+
+
+class Gallery:
+    """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
+
+    def __init__(self, path: Path, fingerprint: str | None, dim: int | None, who: str, key: bytes | None, read_only: bool = False) -> None:
+        self.path = path
+        self._model = fingerprint
+        self._dim = dim
+        self._who = who
+        self._key = key
+        self._read_only = read_only
+        self._opened: Store | None = None
+        self._index: ReferenceIndex | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        fingerprint: str | None,
+        dim: int | None = None,
+        create: bool | None = None,
+        *,
+        who: str | None = None,
+        key: bytes | None = None,
+        read_only: bool = False,
+    ) -> "Gallery":
+        """Open a gallery.
+
+        Args:
+            path: the database file.
+            fingerprint: of the model whose embeddings are enrolled and searched; None for work that touches no embedding.
+            dim: length of an embedding; None takes it from the gallery, or from the first enrolment.
+            create: what to do when the file is not there: True makes it, False refuses, None makes it at the first enrolment and
+                refuses everything else until then.
+            who: named in the audit log; :func:`user_name` where None.
+            read_only: to be searched and looked at, nothing in the file is changed. A file that cannot be written is opened so anyway.
+            key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery.key_from_environment`.
+
+        Raises:
+            UsageError: the file does not exist and is not to be made.
+            ReidError: the file is readable by others, is no gallery, has another key, or was made by another model.
+        """
+        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only)
+        if create:
+            gallery._create()
+        if create is not None or is_there(gallery.path, "gallery"):
+            gallery.store  # noqa: B018 (opens the file)
+        return gallery
+
+    @property
+    def store(self) -> Store:
+        """The open database, for the modules beside this one."""
+        if self._opened is None:
+            store = Store(self.path, self._who, self._key, read_only=self._read_only)
+            try:
+                with store.reading() as db:
+                    self.check_model(db)
+                store.purge()  # a removal that was killed after its acknowledgement and before its bytes were gone
+            except BaseException:
+                store.close()
+                raise
+            self._opened = store
+        return self._opened
+
+    def _create(self) -> None:
+        if not self._model:
+            raise UsageError(f"gallery {self.path} was opened without a model: open it with the fingerprint of the embeddings' model")
+        self.ensure_exists(self._model, self._dim)
+
+    def ensure_exists(self, fingerprint: str, dim: int | None) -> None:
+        """Make the file if it is not there, for embeddings of a model."""
+        if not is_there(self.path, "gallery"):
+            create_database(self.path, fingerprint, dim, self._key)
+
+    def check_model(self, db: sqlite3.Connection) -> None:
+        """Refuse to compare embeddings of different models.
+
+        Raises:
+            ReidError: the gallery's embeddings are of another model or dimension than those it was opened for.
+        """
+        dim = self._dim
+        made_by, its_dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
+        if self._model not in (None, made_by):
+            way_out = "use that model, embed the gallery anew with `reid gallery reembed`, or enroll a new one"
+            raise ReidError(f"gallery {self.path} holds embeddings of model {made_by}, not of {self._model}: {way_out}")
+        if None not in (dim, its_dim) and dim != its_dim:
+            raise ReidError(f"gallery {self.path} holds embeddings of {its_dim} numbers, not of {dim}: use the gallery's own model")
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def version(self) -> int:
+        """Raised by one with every change; a job records the version it used."""
+        with self.store.reading() as db:
+            return self.store.meta(db, "version") or 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model whose embeddings are inside."""
+        with self.store.reading() as db:
+            return str(db.execute("SELECT fingerprint FROM models WHERE active = 1").fetchone()[0])
+
+    @property
+    def retain_days(self) -> int | None:
+        """How long references are kept, counted from when they were taken; None keeps them for ever."""
+        with self.store.reading() as db:
+            return self.store.meta(db, "retain_days")
+
+    def set_retention(self, days: int | None) -> None:
+        """Keep references for so many days (None: for ever); what is older goes when :meth:`expire` is called."""
+        if days is not None and not 1 <= days <= MOST_DAYS:
+            raise UsageError(f"retention of {days} days: want 1 to {MOST_DAYS}, or none")
+        with self.store.writing() as change:
+            change.db.execute("UPDATE meta SET value = ? WHERE key = 'retain_days'", (days,))
+            change.log("retention", "", "no end" if days is None else f"{days} days")
+
+    def enroll(
+        self, identity: str, embeddings: npt.ArrayLike, source: object = "", camera: object = "", time: object = None, quality: object = 1.0
+    ) -> int:
+        """Add references of a person, all or none.
+
+        Args:
+            identity: the person's name, 1 to 200 characters.
+            embeddings: (K, D) L2-normalised, K >= 1.
+            source: where the images come from; one text for all, or one a row. Likewise the following.
+            camera: that took them.
+            time: when they were taken, seconds since 1970 or a datetime; now where None.
+            quality: weight of each, 0 to 1.
+
+        Returns:
+            The gallery's version with these references inside.
+
+        Raises:
+            ReidError: the name, an embedding or another value is wrong, or the database cannot be written; nothing is changed then.
+        """
+        return self._insert(NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality))
+
+    def enroll_batch(
+        self,
+        identities: Sequence[str],
+        embeddings: npt.ArrayLike,
+        source: object = "",
+        camera: object = "",
+        time: object = None,
+        quality: object = 1.0,
+    ) -> int:
+        """Add references of many people in one transaction; like :meth:`enroll`, with the name of each row's person (N,)."""
+        return self._insert(NewReferences.checked(tuple(identities), embeddings, self._dim, source, camera, time, quality))
+
+    def _insert(self, new: NewReferences) -> int:
+        self._create()
+        with self.store.writing() as change:
+            self.check_model(change.db)
+            new.insert(change)
+        return change.version
+
+    def search(self, embeddings: npt.ArrayLike, k: int = 10) -> list[list[tuple[str, float]]]:
+        """The ``k`` nearest different people of each query, nearest first, with the Euclidean distance of their nearest reference.
+
+        Raises:
+            ReidError: a query is not finite, not of norm 1, or of another dimension.
+        """
+        if k < 1:
+            raise UsageError(f"k is {k}: want 1 or more")
+        index = self.index()
+        return index.search(check_embeddings(embeddings, index.embeddings.shape[1] or None), k)
+
+    def references(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.str_]]:
+        """All references: embeddings (N, D), read-only, and the identity (N,) of each."""
+        index = self.index()
+        return index.embeddings, index.identities
+
+    def index(self) -> ReferenceIndex:
+        """The references of the newest version, as arrays. Reads only what is new where nothing but enrolments happened since."""
+        with self.store.reading() as db:
+            return self.index_in(db)
+
+    def index_in(self, db: sqlite3.Connection) -> ReferenceIndex:
+        """As :meth:`index`, inside a reading that is under way."""
+        version, rewritten = self.store.meta(db, "version") or 0, self.store.meta(db, "rewritten") or 0
+        before = self._index
+        if before is None or before.version != version:
+            self.check_model(db)
+            dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
+            keep = before if before is not None and len(before.embeddings) and before.version >= rewritten else None
+            before = self._index = reading.read_index(db, version, dim, keep)
+        return before
+
+    def people(self) -> list[Person]:
+        """Everybody, by name."""
+        with self.store.reading() as db:
+            return reading.people(db)
+
+    def show(self, identity: str) -> list[Reference]:
+        """The references of one person.
+
+        Raises:
+            ReidError: nobody has that name.
+        """
+        with self.store.reading() as db:
+            return reading.references_of(db, self.store.person(db, identity)[0])
+
+    def audit(self) -> list[AuditEntry]:
+        """Who did what, when, to whom; oldest first."""
+        with self.store.reading() as db:
+            return reading.audit_log(db)
+
+    def rename(self, identity: str, new_name: str) -> None:
+        """Give a person another name.
+
+        Raises:
+            ReidError: nobody has the old name, or somebody has the new one.
+        """
+        people.rename(self.store, identity, new_name)
+
+    def merge(self, identity: str, into: str) -> None:
+        """Two names are one person: give all references of ``identity`` to ``into``.
+
+        Raises:
+            ReidError: nobody has one of the names.
+        """
+        people.merge(self.store, identity, into)
+
+    def split(self, identity: str, references: Sequence[int], into: str) -> None:
+        """One name is two people: give some references, by their ids, to a new person ``into``.
+
+        Raises:
+            ReidError: nobody has the name, somebody has the new one, a reference is not this person's, or none would stay or leave.
+        """
+        people.split(self.store, identity, references, into)
+
+    def remove(self, identity: str) -> Removal:
+        """Take a person and all references out; afterwards the embeddings' bytes are in no file of the gallery.
+
+        Raises:
+            ReidError: nobody has that name.
+        """
+        return people.remove(self.store, identity)
+
+    def expire(self, now: object = None) -> Removal:
+        """Take out references taken longer ago than the retention time, and people who have none left.
+
+        Without a retention time nothing happens.
+
+        Args:
+            now: seconds since 1970 or a datetime; the clock's where None.
+        """
+        return people.expire(self.store, clock.time() if now is None else seconds(now, "now"))
+
+    def export(self, path: Path | str) -> int:
+        """Write all references to a Parquet file that only its owner can read, never encrypted; returns how many."""
+        from serving.gallery.transfer import export_references  # pyarrow costs half of the time that opening a gallery takes
+
+        return export_references(self, Path(path))
+
+    def import_from(self, path: Path | str) -> tuple[int, int]:
+        """Enroll everything that an export holds, in one change, and say how many were added and how many were there already.
+
+        A gallery that was not there is made, with the export's retention.
+
+        Raises:
+            ReidError: the export is of another model, is damaged, or holds a wrong value; nothing is changed then.
+        """
+        from serving.gallery.transfer import import_references
+
+        return import_references(self, Path(path))
+
+    @staticmethod
+    def encrypt(path: Path | str, out: Path | str, key: bytes) -> None:
+        """Write an encrypted copy of the plain gallery ``path``, which stays and is the caller's to delete.
+
+        Raises:
+            UsageError: ``out`` exists, or SQLCipher is not installed.
+            ReidError: ``path`` is no plain gallery.
+        """
+        from serving.gallery.transfer import encrypt_gallery
+
+        encrypt_gallery(Path(path), Path(out), key)
+
+    def find_conflicts(
+        self, identities: Sequence[str], embeddings: npt.ArrayLike, sources: Sequence[str], near: float | None
+    ) -> list[Conflict]:
+        """What speaks against new references (N,) that are not enrolled yet: see :func:`serving.gallery.conflicts.find_conflicts`."""
+        return find_conflicts(self, identities, embeddings, sources, near)
+
+    def models(self) -> "list[GalleryModel]":
+        """The models whose embeddings are inside, the one that is searched first."""
+        from serving.gallery.models import models_of  # loads OpenCV, as the next three do
+
+        return models_of(self)
+
+    def reembed(self, embedder: "Embedder", on_progress: Callable[[int, int], None] | None = None) -> "Reembedding":
+        """Embed every reference's image anew with another model; a run that was killed goes on where it stopped.
+
+        Nothing is searched with the new embeddings before :meth:`switch_model`. ``on_progress`` is called with (done, all) images.
+
+        Raises:
+            ReidError: a third model would be inside, or the model fails.
+        """
+        from serving.gallery.models import reembed
+
+        return reembed(self, embedder, on_progress)
+
+    def switch_model(self, fingerprint: str, *, leave_behind: bool = False) -> None:
+        """Search with another model from now on, in one moment; the embeddings of the one before stay until they are forgotten.
+
+        Args:
+            fingerprint: of the model to use.
+            leave_behind: switch although references are without an embedding of that model; they are not searched then.
+
+        Raises:
+            ReidError: the gallery does not know the model, or references are missing and are not to be left behind.
+        """
+        from serving.gallery.models import switch_model
+
+        switch_model(self, fingerprint, leave_behind=leave_behind)
+
+    def forget_model(self, fingerprint: str) -> bool:
+        """Erase the embeddings of a model that is not searched, and people who have no other; returns whether all bytes are gone.
+
+        Raises:
+            ReidError: the model is the one that is searched, or the gallery does not know it.
+        """
+        from serving.gallery.models import forget_model
+
+        return forget_model(self, fingerprint)
+
+    def build_index(self, kind: str) -> "BuiltIndex":
+        """Build a compact search index and store it in the file: see :func:`serving.gallery.index.compact.build_index`."""
+        from serving.gallery.index.compact import build_index  # compact needs this module's class at its calls only
+
+        return build_index(self, kind)
+
+    def remove_index(self) -> bool:
+        """Drop the stored index; returns whether there was one."""
+        from serving.gallery.index.compact import remove_index
+
+        return remove_index(self)
+
+    def compact_index(self) -> "CompactIndex":
+        """Search through the stored index instead of all references.
+
+        Raises:
+            ReidError: the gallery has none, or it was opened with another model.
+        """
+        from serving.gallery.index.compact import CompactIndex
+
+        return CompactIndex(self)
+
+    def verify(self) -> VerifyReport:
+        """Check the file's structure and every row's length, norm and hash."""
+        with self.store.reading() as db:
+            return reading.verify(db, self.store.meta(db, "version") or 0)

@@ -1,0 +1,3 @@
+"""Searching a gallery: exhaustively, or by a stored compact index."""
+
+__all__ = ["compact"]

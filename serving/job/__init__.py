@@ -1,0 +1,8 @@
+"""A camera job: footage in, an output folder out.
+
+The modules named here are imported one by one by whoever needs them: reading a finished job must not load what runs one.
+"""
+
+from serving.spec import load_job
+
+__all__ = ["layout", "load_job", "progress", "promotion", "record", "report", "run", "stranger_file"]

@@ -1,0 +1,181 @@
+"""What a finished job has seen, kept in its output: with another gallery or threshold people are named anew, not detected anew.
+
+Two things are kept apart. What decides what is *seen* (footage, detector, tracker, crops, model and runtime) stands in the ledger beside
+the segments: segments of an equal ledger are taken up. What decides who that *is* (gallery, threshold, policy, joining, earlier jobs,
+outputs) is hashed with it into ``inputs`` of job.json: where that is equal too, nothing is left to do.
+
+A stream, or anything else behind a URL, may be another one each time: nothing of it is taken up from a finished job.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reid.addresses import is_url, redacted
+from reid.errors import ReidError
+from reid.files import read_json
+from reid.parquet import read_parquet
+from serving.gallery import Gallery
+from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job
+from serving.job.record import DoneRecord
+from serving.job.segments.tables import NO_ROWS, PEOPLE
+from serving.matching import PAIR_METRIC
+from serving.runtime import Embedder
+from serving.spec import Camera, Job, source_files
+
+__all__ = ["finished_with", "inputs_of", "keep", "ledger_of", "stored_ledger", "take_up", "take_video"]
+
+_FORMAT = 1  # raised when detection, tracking or embedding come to something else, so that nothing older is taken up
+_WAY_OUT = "it is done again"
+
+
+def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
+    """What tells whether stored segments are what this job would see."""
+    others = [name for name in (job.detector.model, *(camera.detections for camera in job.cameras)) if name is not None]
+    return {
+        "format": _FORMAT,
+        "seen_key": job.seen_key(),
+        "fingerprint": embedder.fingerprint,
+        "backend": embedder.backend,
+        "segment_s": segment_s,
+        "files": [_version(camera) for camera in job.cameras] + [[name, *_size_and_time(name)] for name in others],
+    }
+
+
+def stored_ledger(folder: WorkFolder) -> dict[str, Any]:
+    """What the segments in a folder are of; empty where there are none, or where the ledger is damaged or of another program."""
+    try:
+        stored = read_json(folder.ledger, "ledger")
+    except ReidError:
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _version(camera: Camera) -> list[list[Any]]:
+    try:
+        sources = source_files(camera)
+    except ReidError:
+        return []
+    return [[redacted(name), *_size_and_time(name)] for name in sources]
+
+
+def _size_and_time(source: str | Path) -> list[int]:
+    if is_url(str(source)) or not Path(source).is_file():
+        return []
+    facts = Path(source).stat()
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def inputs_of(job: Job, ledger: dict[str, Any], decision: dict[str, Any], gallery: Gallery) -> str | None:
+    """A hash of everything that the output is made from; None where nobody can tell whether that is still the same."""
+    if any(is_url(camera.source) for camera in job.cameras):
+        return None
+    metric = _size_and_time(Path(job.model) / PAIR_METRIC) if job.rescore else []
+    earlier = [_size_and_time(JobFolder(Path(folder)).strangers) for folder in job.earlier]
+    people = [astuple(person) for person in gallery.people()]
+    value = [job.key(), ledger, decision, gallery.version, people, metric, earlier]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def finished_with(out: JobFolder, inputs: str | None) -> dict[str, Any] | None:
+    """The record of a finished job from these inputs that lacks nothing, neither of its footage nor of what it wrote; else None."""
+    if inputs is None or not out.record.is_file():
+        return None
+    try:
+        record = open_job(out.path, DoneRecord).record
+    except ReidError:  # of an earlier version, or damaged: it is written anew
+        return None
+    whole = all((out.path / name).exists() for name in record.written)
+    return record.as_dict() if record.inputs == inputs and not record.problems and whole else None
+
+
+def keep(work: WorkFolder, folder: JobFolder) -> None:
+    """Put the segments of a job into its output, without a second copy of their bytes where the disk can do that."""
+    shutil.copytree(work.path, folder.kept.path, copy_function=_link)
+
+
+def take_up(out: JobFolder, work: Path, ledger: dict[str, Any], dim: int) -> None:
+    """Make ``work`` from the segments in a finished job's output, if they are of this ledger; what is damaged there is left out."""
+    source = out.kept.path
+    if not source.is_dir() or source.is_symlink() or stored_ledger(out.kept) != ledger:
+        return
+    # Named as what a killed job leaves, so that the next one clears it away.
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.path.name}-", dir=out.path.parent))
+    try:
+        for folder in sorted(source.iterdir()):
+            if folder.is_dir() and not folder.is_symlink() and _is_whole(SegmentFolder(folder), dim):
+                shutil.copytree(folder, temporary / folder.name, copy_function=_link)
+        os.replace(temporary, work)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a disk without hard links
+        shutil.copyfile(source, target)
+
+
+def _is_whole(folder: SegmentFolder, dim: int) -> bool:
+    try:
+        counts = read_json(folder.counts, "segment record")
+        read_parquet(folder.boxes, "segment", _WAY_OUT, schema=NO_ROWS.schema, filled=NO_ROWS.column_names)
+        people = read_parquet(folder.people, "segment", _WAY_OUT, schema=PEOPLE, filled=PEOPLE.names)
+    except ReidError:
+        return False
+    numbers = isinstance(counts, dict) and all(isinstance(counts.get(name), int) for name in ("frames", "crops"))
+    lists = {"embedding": dim, "head": 8, "tail": 8, "best_box": 4}
+    return (
+        numbers
+        and isinstance(counts.get("seconds"), dict)
+        and isinstance(counts.get("missing"), list)
+        and all(_all_of(people[name], length) for name, length in lists.items())
+    )
+
+
+def _all_of(column: pa.ChunkedArray, length: int) -> bool:
+    """Whether all lists of a column have this length and finite numbers."""
+    values = pc.list_flatten(column)
+    right = pc.all(pc.equal(pc.list_value_length(column), length), min_count=0).as_py()
+    return bool(right and pc.all(pc.is_finite(values), min_count=0).as_py() and not values.null_count)
+
+
+def take_video(camera: str, before: JobFolder, folder: JobFolder, height: int | None) -> float | None:
+    """Take over the annotated video of an earlier output of the same footage if the same is drawn on it; its start in seconds, else None.
+
+    ``folder`` is the new output, which has its table of boxes.
+    """
+    video = before.video(camera)
+    try:
+        record = read_json(before.record, "job record")
+        start_s, drawn = record["counts"]["cameras"][camera]["video_start_s"], record["job"]["outputs"]["video_height"]
+        tables = [place.detections.absolute() for place in (before, folder)]
+        same = drawn == height and isinstance(start_s, float) and not video.is_symlink()
+        if not same or _boxes_digest(tables[0], camera) != _boxes_digest(tables[1], camera):
+            return None
+        _link(str(video), str(folder.video(camera)))
+    except (ReidError, pa.ArrowException, OSError, ValueError, KeyError, TypeError):  # it is drawn anew
+        return None
+    return float(start_s)
+
+
+def _boxes_digest(path: Path, camera: str) -> list[str]:
+    digests = {name: hashlib.sha256() for name in ("frame", "tracklet", "identity", "x", "y", "w", "h")}
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=["camera", *digests]):  # a little at a time: a long job has millions
+            rows = batch.filter(pc.equal(batch["camera"], camera))
+            for name, digest in digests.items():
+                column = rows[name]
+                text = name == "identity"
+                digest.update(json.dumps(column.to_pylist())[1:-1].encode() + b"," if text else column.to_numpy().tobytes())
+    return [digest.hexdigest() for digest in digests.values()]

@@ -1,0 +1,272 @@
+"""What a job leaves behind: tables, crops, annotated videos, the job record and the report, in one folder that appears whole."""
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reid.addresses import is_url
+from reid.errors import ReidError
+from reid.evaluation.pair_metric import PairScorer
+from reid.files import atomic_directory, write_json
+from serving.gallery import UNKNOWN, Gallery
+from serving.job.kept import keep, stored_ledger, take_video
+from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
+from serving.job.record import SCHEMA, JobFacts, JobRecord
+from serving.job.segments.camera import CameraRun, note_lines, problem_lines
+from serving.job.sightings.boxes import Boxes, boxes_of
+from serving.job.sightings.presence import one_at_a_time
+from serving.job.sightings.sightings import Sighting, collect, pooled
+from serving.job.sightings.strangers import SeenStrangers, group_strangers
+from serving.job.stranger_file import numbers_before, read_earlier, write_strangers
+from serving.job.video import write_video
+from serving.matching import Match, drop_near_ties, identify, identify_rescored
+from serving.spec import Camera, Job
+
+__all__ = ["write_outputs"]
+
+FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
+
+
+def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float, scorer: PairScorer | None) -> list[Match]:
+    if scorer is not None:
+        return identify_rescored(embeddings, gallery, threshold, scorer, job.policy, job.top_k)
+    return drop_near_ties(identify(embeddings, gallery, threshold, job.policy, job.top_k), job.ratio_test)
+
+
+def write_outputs(
+    job: Job,
+    runs: Sequence[CameraRun],
+    gallery: Gallery,
+    threshold: float,
+    scorer: PairScorer | None,
+    work: WorkFolder,
+    out: Path,
+    facts: JobFacts,
+    began: float,
+) -> dict[str, Any]:
+    """Join, name and write everything that the segments in ``work`` found; return the job record."""
+    clock = time.perf_counter()
+    seconds = _seconds_of_segments(runs)
+    cameras = {run.camera.id: run.camera for run in runs}
+    sightings = collect(runs, work, job.link, threshold, job.tracker.min_frames)
+    everyone = [one for run in runs for one in sightings[run.camera.id]]
+    embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
+    matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else [])
+    before = JobFolder(out) if job.outputs.segments and stored_ledger(JobFolder(out).kept) == stored_ledger(work) else None
+    earlier, series = read_earlier(job.earlier, facts.model.fingerprint)
+    travel = {frozenset(one.between): one.at_least_s for one in job.travel}
+    numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)
+    if before is not None and not job.earlier:
+        numbers, series = numbers_before(before.path, numbers, embeddings)
+    strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
+    seconds["joining_and_matching"] = time.perf_counter() - clock
+    names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
+    with atomic_directory(out, private=True) as temporary:
+        folder = JobFolder(temporary)
+        clock = time.perf_counter()
+        triples = zip(everyone, matches, strangers, strict=True)
+        rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]
+        pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder.sightings)
+        unknown = [_stranger_row(*one, cameras) for one in zip(everyone, embeddings, numbers, strict=True) if one[2] is not None]
+        write_strangers(folder.strangers, unknown, facts.model.fingerprint, series)
+        boxes = _write_detections(runs, sightings, names, work, folder.detections)
+        if job.outputs.crops:
+            folder.crops.mkdir()
+            for run in runs:
+                _write_crops(run, sightings[run.camera.id], work, folder)
+        seconds["tables"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        video_start_s: dict[str, float | None] = {}
+        if job.outputs.video:
+            video_start_s = {run.camera.id: _write_video(run, folder, job, before) for run in runs}
+        seconds["video"] = time.perf_counter() - clock
+        written = sorted(path.name for path in folder.path.iterdir()) + [folder.report.name] * job.outputs.report
+        if job.outputs.segments and not any(is_url(camera.source) for camera in job.cameras):
+            keep(work, folder)
+        seconds["wall"] = time.perf_counter() - began
+        record = facts.as_dict() | {
+            "schema": SCHEMA,
+            "written": written,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "problems": problem_lines(runs),
+            "notes": note_lines(runs),
+            "counts": _counts(runs, rows, boxes, video_start_s),
+            "seconds": {step: round(value, 3) for step, value in seconds.items()},
+        }
+        write_json(folder.record, JobRecord.model_validate(record).as_dict())
+        if job.outputs.report:
+            from serving.job.report import write_report
+
+            write_report(folder.path, folder.report, out)
+    return record
+
+
+def _strangers(
+    sightings: Sequence[Sighting],
+    matches: Sequence[Match],
+    embeddings: npt.NDArray[np.float32],
+    cameras: dict[str, Camera],
+    same_distance: float,
+    travel_s: dict[frozenset[str], float],
+    earlier: SeenStrangers | None,
+) -> list[int | None]:
+    """A provisional number for each sighting that is unknown; strangers are numbered in the order in which they came."""
+    spans = np.asarray([_span(one, cameras[one.camera]) for one in sightings], np.float64).reshape(-1, 2)
+    unknown = np.asarray([index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN], np.int64)
+    places = [sightings[index].camera for index in unknown]
+    numbers = group_strangers(embeddings[unknown], places, spans[unknown], same_distance, travel_s, earlier)
+    found: list[int | None] = [None] * len(sightings)
+    for index, number in zip(unknown, numbers, strict=True):
+        found[index] = number
+    return found
+
+
+def _span(one: Sighting, camera: Camera) -> tuple[float, float]:
+    """Start and end in seconds: since 1970 where the camera has a clock, else since its first frame."""
+    start = camera.start_time.astimezone().timestamp() if camera.start_time else 0.0
+    return start + one.start_s, start + one.end_s
+
+
+def _stranger_row(one: Sighting, embedding: npt.NDArray[np.float32], number: int | None, cameras: dict[str, Camera]) -> dict[str, object]:
+    camera = cameras[one.camera]
+    start, end = _span(one, camera) if camera.start_time else (None, None)
+    quality = float(one.best.row["best_quality"])
+    row = {"camera": one.camera, "tracklet": one.number, "number": number, "start": start, "end": end, "quality": quality}
+    return row | {"crop": crop_name(one.camera, one.number), "embedding": embedding}
+
+
+def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: Camera) -> dict[str, object]:
+    best = one.best.row
+    x0, y0, x1, y1 = best["best_box"]
+    return {
+        "camera": one.camera,
+        "tracklet": one.number,
+        "start_s": one.start_s,
+        "end_s": one.end_s,
+        "start_time": _clock(camera.start_time, one.start_s),
+        "end_time": _clock(camera.start_time, one.end_s),
+        "start_frame": min(member.row["first_frame"] for member in one.members),
+        "end_frame": max(member.row["last_frame"] for member in one.members),
+        "frames": sum(member.row["frames"] for member in one.members),
+        "best_frame": best["best_frame"],
+        "x": x0,
+        "y": y0,
+        "w": x1 - x0,
+        "h": y1 - y0,
+        "crop": crop_name(one.camera, one.number),
+        "identity": match.identity,
+        "provisional": provisional,
+        "nearest": match.nearest,
+        "distance": _finite(match.distance),
+        "threshold": match.threshold,
+        "runner_up": match.runner_up,
+        "runner_up_distance": _finite(match.runner_up_distance),
+        "certainty": certainty(match),
+    }
+
+
+def certainty(match: Match) -> float:
+    """How far a decision is from tipping over, as a distance: to the threshold, and within it also to the runner-up.
+
+    Small means uncertain; sightings are shown in this order.
+    """
+    to_threshold = min(abs(match.threshold - match.distance), 2.0)
+    return min(to_threshold, match.margin) if match.distance <= match.threshold else to_threshold
+
+
+def _finite(distance: float) -> float | None:
+    return distance if math.isfinite(distance) else None
+
+
+def _clock(start: datetime | None, seconds: float) -> datetime | None:
+    if start is None:
+        return None
+    # A start without a zone is taken as this machine's local time.
+    return start.astimezone() + timedelta(seconds=seconds)
+
+
+def _write_detections(
+    runs: Sequence[CameraRun], sightings: dict[str, list[Sighting]], names: dict[tuple[str, int], Match], work: WorkFolder, path: Path
+) -> int:
+    rows = 0
+    with pq.ParquetWriter(path, DETECTIONS) as writer:
+        for run in runs:
+            if run.footage is None:
+                continue
+            camera, step = run.camera.id, run.camera.step
+            max_gap = max(step, round(FILL_GAP_S * run.footage.fps))
+            for boxes in boxes_of(sightings[camera], run.segments, work, step, max_gap):
+                writer.write_table(_detections_table(camera, boxes, names))
+                rows += len(boxes)
+    return rows
+
+
+def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Match]) -> pa.Table:
+    columns = {
+        "camera": pa.array([camera] * len(boxes), pa.string()),
+        "frame": boxes.frame,
+        "tracklet": boxes.sighting,
+        "confidence": boxes.confidence,
+        "identity": pa.array([names[camera, int(number)].identity for number in boxes.sighting], pa.string()),
+        **{name: boxes.xywh[:, column] for column, name in enumerate("xywh")},
+    }
+    return pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS)
+
+
+def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder, folder: JobFolder) -> None:
+    best = {(member.segment, member.raw): one.number for one in sightings for member in [one.best]}
+    for segment in run.segments:
+        stored = pq.read_table(work.segment(segment.name).people, columns=["raw", "best_jpeg"])
+        for raw, jpeg in zip(stored["raw"].to_pylist(), stored["best_jpeg"].to_pylist(), strict=True):
+            if (number := best.get((segment.index, raw))) is not None:
+                (folder.path / crop_name(run.camera.id, number)).write_bytes(jpeg)
+
+
+def _write_video(run: CameraRun, folder: JobFolder, job: Job, before: JobFolder | None) -> float | None:
+    """``before`` is an output of the same footage: where the same is drawn, its video is taken."""
+    try:
+        if before is not None and (start_s := take_video(run.camera.id, before, folder, job.outputs.video_height)) is not None:
+            return start_s
+        return write_video(run, folder, job.outputs.video_height, job.stall_s)
+    except ReidError as error:
+        # The tables stand: footage that has gone since, or stands still, costs the picture of it alone.
+        run.problems.append(f"no annotated video: {error}")
+        return None
+
+
+def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for counts in (counts for run in runs for counts in run.counts.values()):
+        for step, value in counts["seconds"].items():
+            seconds[step] = seconds.get(step, 0.0) + value
+    return seconds
+
+
+def _counts(
+    runs: Sequence[CameraRun], rows: Sequence[dict[str, object]], boxes: int, video_start_s: dict[str, float | None]
+) -> dict[str, Any]:
+    def of(camera: str | None) -> dict[str, Any]:
+        chosen = [row for row in rows if camera in (None, row["camera"])]
+        counts = [counts for run in runs for counts in run.counts.values() if camera in (None, run.camera.id)]
+        return {
+            "frames": sum(one["frames"] for one in counts),
+            "crops_embedded": sum(one["crops"] for one in counts),
+            "sightings": len(chosen),
+            "named": sum(row["identity"] != UNKNOWN for row in chosen),
+            "unknown": sum(row["identity"] == UNKNOWN for row in chosen),
+        }
+
+    cameras = {
+        run.camera.id: of(run.camera.id)
+        | {"video_start_s": video_start_s.get(run.camera.id), "fps": None if run.footage is None else run.footage.fps}
+        for run in runs
+    }
+    return of(None) | {"detections": boxes, "cameras": cameras}

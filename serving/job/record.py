@@ -1,0 +1,189 @@
+"""The record of a job, ``job.json``: typed, whole for whoever writes it and in parts for whoever reads it.
+
+A reader checks only the part that it needs: the record may be damaged, of another program, or of an older version that said less.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["SCHEMA", "DecidedRecord", "DoneRecord", "FinishedRecord", "JobFacts", "JobRecord", "RecordPart", "ScoredRecord", "ShownRecord"]
+
+SCHEMA = 1  # of job.json; a record that says none is of the first
+
+
+class RecordPart(BaseModel):
+    """A part of the record; keys that it does not know are kept."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, populate_by_name=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values, with all that was given and nothing else."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class _Named(RecordPart):
+    name: str
+
+
+class _Camera(RecordPart):
+    id: str
+    frames: tuple[int, int] | None = None
+
+
+class _Job(RecordPart):
+    cameras: list[_Camera]
+
+
+class _ShownJob(_Job):
+    gallery: str | None = None
+    detector: _Named
+    tracker: _Named
+    rescore: bool = False
+
+
+class _Model(RecordPart):
+    name: str
+    fingerprint: str
+
+
+class _Enrolled(RecordPart):
+    identities: list[str]
+
+
+class _Gallery(RecordPart):
+    version: int
+
+
+class _Threshold(RecordPart):
+    threshold: float
+
+
+class _Decision(_Threshold):
+    policy: str
+    origin: str = Field(alias="from")
+
+
+class _OfCamera(RecordPart):
+    video_start_s: float | None = None
+    fps: float | None = None
+
+
+class _CameraCounts(RecordPart):
+    cameras: dict[str, _OfCamera] = {}
+
+
+class _Counts(_CameraCounts):
+    frames: int
+    sightings: int
+    named: int
+    unknown: int
+
+
+class _Seconds(RecordPart):
+    wall: float
+
+
+class ScoredRecord(RecordPart):
+    """What scoring needs."""
+
+    job: _Job
+    gallery: _Enrolled
+    counts: _CameraCounts = _CameraCounts()
+
+
+class DecidedRecord(RecordPart):
+    """What promoting needs."""
+
+    decision: _Threshold
+
+
+class ShownRecord(RecordPart):
+    """What the report shows."""
+
+    job: _ShownJob
+    model: _Model
+    gallery: _Gallery
+    decision: _Decision
+    counts: _Counts
+    problems: list[str]
+    seconds: _Seconds
+    finished: str | None = None
+
+
+class FinishedRecord(RecordPart):
+    """What tells whose output a folder is."""
+
+    job_key: str
+    seen_key: str | None = None
+    problems: list[str] = []
+
+
+class DoneRecord(RecordPart):
+    """What tells whether anything is left to do."""
+
+    inputs: str
+    written: list[str]
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
+
+
+class UsedModel(_Model):
+    """The model that embedded, and the runtime that ran it."""
+
+    backend: str
+
+
+class SearchedGallery(_Gallery, _Enrolled):
+    """The gallery as it was searched."""
+
+
+class DecisionRule(_Decision):
+    """How names were given. ``origin``: where the threshold is from."""
+
+    top_k: int
+    ratio_test: float
+    rescore: bool
+
+
+class CameraCounts(_OfCamera):
+    """What one camera came to."""
+
+    frames: int
+    crops_embedded: int
+    sightings: int
+    named: int
+    unknown: int
+
+
+class Counts(_Counts):
+    """What all cameras came to."""
+
+    crops_embedded: int
+    detections: int
+    cameras: dict[str, CameraCounts]  # type: ignore[assignment]  # a dict is invariant, and this one is only read
+
+
+class JobFacts(RecordPart):
+    """What is known of a job before it is done."""
+
+    job: _ShownJob
+    job_key: str
+    seen_key: str
+    model: UsedModel
+    gallery: SearchedGallery
+    decision: DecisionRule
+    inputs: str | None
+
+
+class JobRecord(JobFacts):
+    """All that a job says of itself when it is done. ``version``: of the record's form."""
+
+    version: int = Field(alias="schema")
+    problems: list[str]
+    notes: list[str]
+    written: list[str]
+    finished: str
+    counts: Counts
+    seconds: _Seconds

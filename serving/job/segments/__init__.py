@@ -1,0 +1,1 @@
+"""Stretches of footage worked through one by one: in this process, in several, on Ray, or live."""

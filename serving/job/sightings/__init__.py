@@ -1,0 +1,1 @@
+"""From the tracklets of segments to sightings of people."""

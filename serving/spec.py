@@ -1,0 +1,289 @@
+"""The job file: which cameras, which detector, tracker, model and gallery, and what to write. Validated before anything runs.
+
+Paths in the file are relative to the file itself, so a job folder can be moved.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from reid.addresses import is_url, redacted
+from reid.errors import ReidError, UsageError
+from reid.files import existing, read_yaml
+from reid.system_errors import shown
+from serving.natural import natural_key
+from serving.protocols import scheme_problem
+
+__all__ = [
+    "Camera",
+    "CropSpec",
+    "DetectorSpec",
+    "Job",
+    "LinkSpec",
+    "Outputs",
+    "TrackerSpec",
+    "TravelSpec",
+    "load_job",
+    "source_files",
+]
+
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
+
+
+_MANY = 10**9  # frames, pixels, counts: beyond it nothing can be meant, and no array holds it
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Camera(_Section):
+    """One camera: a file, a glob of files (in order of their starts, else of the numbers in their names), or a URL."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
+    source: str = Field(min_length=1, max_length=4096)
+    start_time: datetime | None = None  # clock time of the first frame
+    region: tuple[tuple[float, float], ...] = ()  # polygon in pixels; a detection counts when its feet are inside
+    step: int = Field(default=1, ge=1, le=_MANY)  # look at every step-th frame
+    frames: tuple[int, int] | None = None  # first and last frame, both included, counted from 1
+    frame_rate: float | None = Field(default=None, gt=0, le=480)  # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
+    file_starts: str = "auto"  # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
+    reconnect_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)  # a stream that stays away longer has ended
+    detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
+
+    @field_validator("source")
+    @classmethod
+    def _reachable(cls, source: str) -> str:
+        problem = scheme_problem(source) if is_url(source) else None
+        if not problem and "**" in source:
+            problem = "** is not followed, it could lead through the whole disk: name the folder of the files, as in folder/*.mkv"
+        if problem:
+            raise ValueError(problem)
+        return source
+
+    @field_validator("region")
+    @classmethod
+    def _polygon(cls, region: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        if region and len(region) < 3:
+            raise ValueError("a region needs at least three corners [x, y]")
+        return region
+
+    @field_validator("file_starts")
+    @classmethod
+    def _way(cls, way: str) -> str:
+        if way not in ("auto", "name", "metadata", "none") and "%" not in way:
+            raise ValueError("want auto, name, metadata, none, or a pattern like cam_%Y%m%d_%H%M%S")
+        return way
+
+    @field_validator("start_time")
+    @classmethod
+    def _plausible(cls, start: datetime | None) -> datetime | None:
+        # Found now and not after hours of work, when an impossible sum of times would end the job.
+        if start is not None and not _FIRST_YEAR <= start.year < _LAST_YEAR:
+            raise ValueError(f"the year is {start.year}: want the clock time of the first frame, {_FIRST_YEAR} to {_LAST_YEAR - 1}")
+        return start
+
+    @field_validator("frames")
+    @classmethod
+    def _range(cls, frames: tuple[int, int] | None) -> tuple[int, int] | None:
+        if frames is not None and not 1 <= frames[0] <= frames[1] <= _MANY:
+            raise ValueError(f"want [first, last] with 1 <= first <= last <= {_MANY}")
+        return frames
+
+
+class DetectorSpec(_Section):
+    """Which detector, and its decisions. ``model`` and ``confidence`` belong to the detectors that have them."""
+
+    name: str = "motion"
+    model: str | None = None
+    confidence: float | None = Field(default=None, ge=0, le=1)  # None: the detector's own default
+    nms_iou: float = Field(default=0.6, gt=0, le=1)
+    min_height: int = Field(default=24, ge=1, le=_MANY)  # pixels; smaller boxes cannot be recognised
+    min_width: int = Field(default=8, ge=1, le=_MANY)
+
+
+class TrackerSpec(_Section):
+    """Which tracker of the library ``trackers``, and its decisions; None is the tracker's own value."""
+
+    name: str = "botsort"
+    max_gap_s: float = Field(default=0.5, gt=0, le=_MANY)  # a lost person is followed by place alone this long; after that looks count too
+    min_frames: int = Field(default=5, ge=1, le=_MANY)  # shorter sightings are dropped as false detections
+    min_iou: float | None = Field(default=None, ge=0, le=1)
+    activation: float = Field(default=0.6, ge=0, le=1)  # confidence that starts a tracklet, and that half of a sighting's boxes have
+    high_confidence: float = Field(default=0.6, ge=0, le=1)  # below it only existing tracklets are continued
+
+
+class CropSpec(_Section):
+    """How many crops of a tracklet are embedded, and how large they are kept."""
+
+    per_tracklet: int = Field(default=8, ge=1, le=64)
+    max_height: int = Field(default=256, ge=32, le=_MANY)
+
+
+class LinkSpec(_Section):
+    """Joining tracklets of one camera that are the same person, by appearance and motion."""
+
+    enabled: bool = True
+    max_gap_s: float = Field(default=4.0, ge=0, le=_MANY)  # who stays away longer is a new sighting
+    same_distance: float | None = Field(default=None, gt=0, le=2)  # None: learned from the footage
+
+
+class TravelSpec(_Section):
+    """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen there sooner."""
+
+    between: tuple[str, str]
+    at_least_s: float = Field(gt=0, le=_MANY)
+
+
+class Outputs(_Section):
+    """What ``reid match`` writes beside ``sightings.parquet``, ``detections.parquet`` and ``job.json``."""
+
+    video: bool = True
+    video_height: int | None = Field(default=None, ge=16, le=_MANY)  # None: as high as the footage
+    crops: bool = True
+    report: bool = True
+    segments: bool = True  # what was seen, with everybody's embeddings: people can be named anew without looking at the footage again
+
+
+class Job(_Section):
+    """A validated job with absolute paths."""
+
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
+    model: str
+    gallery: str
+    backend: str = "auto"
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    policy: Literal["min", "mean", "top_k"] = "min"
+    top_k: int = Field(default=3, ge=1, le=_MANY)
+    threshold: float | None = Field(default=None, ge=0, le=2)  # None: the model card's calibrated one
+    ratio_test: float = Field(default=0.95, gt=0, le=1)  # a name needs to be nearer than this share of the runner-up's distance; 1: off
+    rescore: bool = False  # let the model's learned metric decide between those near enough
+    detector: DetectorSpec = DetectorSpec()
+    tracker: TrackerSpec = TrackerSpec()
+    crops: CropSpec = CropSpec()
+    link: LinkSpec = LinkSpec()
+    travel: tuple[TravelSpec, ...] = ()
+    earlier: tuple[str, ...] = ()  # output folders of jobs whose unknown people keep their provisional names
+    outputs: Outputs = Outputs()
+    until: datetime | None = None  # clock time at which streams end; without a zone it is this machine's
+    max_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # seconds of a stream after which it ends
+    stall_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)  # footage that gives nothing for so long is given up
+
+    @model_validator(mode="after")
+    def _unique_cameras(self) -> "Job":
+        ids = [camera.id for camera in self.cameras]
+        double = sorted({name for name in ids if ids.count(name) > 1})
+        if double:
+            raise ValueError(f"two cameras have the id {double[0]!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _clocks_for_travel(self) -> "Job":
+        cameras = {camera.id: camera for camera in self.cameras}
+        for name in (name for one in self.travel for name in one.between):
+            if name not in cameras and not self.earlier:
+                raise ValueError(f"travel names camera {name!r}, which the job has not")
+            if name in cameras and cameras[name].start_time is None:
+                raise ValueError(f"travel names camera {name!r}, which has no start_time: travel times need a clock")
+        return self
+
+    def key(self) -> str:
+        """A hash of everything the job says about its result: equal keys are the same job."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"stall_s"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def seen_key(self) -> str:
+        """A hash of what decides what is seen in files, and not who that is: equal keys can share stored segments."""
+        seen = self.model_dump(mode="json", include={"cameras", "detector", "tracker", "crops"})
+        for camera in seen["cameras"]:
+            del camera["start_time"], camera["reconnect_s"]
+        del seen["tracker"]["min_frames"]  # what is shorter is dropped when everything is stored
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:32]
+
+    def public(self) -> dict[str, Any]:
+        """The job as JSON values without credentials, for outputs."""
+        value: dict[str, Any] = self.model_dump(mode="json")
+        for camera in value["cameras"]:
+            camera["source"] = redacted(camera["source"])
+        return value
+
+
+def load_job(path: Path | str) -> Job:
+    """Read and check a job file.
+
+    Raises:
+        UsageError: the file is missing, is not YAML, has an unknown, missing or wrong key, or names a file that does not exist.
+    """
+    path = Path(path)
+    raw = read_yaml(path, "job file")
+    if not isinstance(raw, dict):
+        raise UsageError(f"job file {path} holds no keys: it wants at least cameras, model and gallery")
+    try:
+        job = Job.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(f"job file {path}: {_first_problem(error)}") from error
+    return _absolute(job, path.parent.resolve())
+
+
+def _first_problem(error: ValidationError) -> str:
+    # Only the key and the message: the offending value might be a URL with a password.
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}: check its spelling"
+    if first["type"] == "missing":
+        return f"missing key {key!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _absolute(job: Job, folder: Path) -> Job:
+    def absolute(name: str) -> str:
+        if "\0" in name:
+            raise UsageError(f"job file: {name!r} is no path")
+        try:
+            return str(folder / Path(name).expanduser())
+        except RuntimeError as error:
+            raise UsageError(f"job file: {shown(name)}: there is no such user on this machine, write the path out") from error
+
+    def camera(one: Camera) -> Camera:
+        source = one.source if is_url(one.source) else absolute(one.source)
+        detections = None if one.detections is None else absolute(one.detections)
+        if detections is not None:
+            existing(detections, f"camera {one.id}: detection file")
+        return one.model_copy(update={"source": source, "detections": detections})
+
+    detector = job.detector
+    if detector.model is not None:
+        detector = detector.model_copy(update={"model": str(existing(absolute(detector.model), "detector model"))})
+    existing(absolute(job.model), "model directory")
+    existing(absolute(job.gallery), "gallery")
+    return job.model_copy(
+        update={
+            "cameras": tuple(camera(one) for one in job.cameras),
+            "model": absolute(job.model),
+            "gallery": absolute(job.gallery),
+            "earlier": tuple(str(existing(absolute(one), "earlier job")) for one in job.earlier),
+            "detector": detector,
+        }
+    )
+
+
+def source_files(camera: Camera) -> list[str]:
+    """The files of a camera in order, or its one URL.
+
+    Raises:
+        ReidError: no file is there.
+    """
+    if is_url(camera.source) or Path(camera.source).is_file():
+        return [camera.source]
+    pattern = Path(camera.source)
+    found = [str(name) for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if name.is_file()]
+    if not found:
+        raise ReidError(f"camera {camera.id}: video {camera.source} does not exist: check the path")
+    return sorted(found, key=natural_key)

@@ -1,0 +1,249 @@
+"""From detections of single frames to tracklets: one person followed through consecutive frames of one camera.
+
+Association is the library ``trackers`` (BoT-SORT: Aharon et al. 2022, ByteTrack: Zhang et al. 2022, OC-SORT: Cao et al. 2023). This
+module adds what a recogniser needs of it: complete tracklets with their best crops, handed on as soon as they end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import supervision as sv
+
+from reid.errors import UsageError
+from serving.spec import CropSpec, TrackerSpec
+from serving.tracking.crops import Crop, CropKeeper, crop_quality
+from serving.video import Frame
+
+__all__ = ["SPARSE_S", "TRACKERS", "Tracklet", "TrackletBuilder", "bridged_s", "least_frames"]
+
+_MIN_FRAGMENT = 3  # frames; less is a false detection
+# Further apart, somebody who walks is beside his last place and not on it: each box that no track takes stands for itself, and the boxes
+# of a person are joined by appearance and motion (serving.job.sightings.linking).
+SPARSE_S = 0.3
+_BRIDGED = 2.5  # frames; a track that is not found in one of them lives on, however far apart they are
+_SINGLES = 1_000_000_000  # ids of boxes that no track took count from here
+_LEAST_STEP_S = 1e-3  # two frames of one time are one behind the other
+_USUAL_HZ = 10.0  # from which on a sighting needs min_frames
+_LIBRARY_HZ = 30.0  # the library counts its lost-track buffer in frames of a 30 Hz camera
+
+
+@dataclass(frozen=True)
+class Tracklet:
+    """A finished tracklet of N boxes: ``frames (N,)`` int64, ``times_s (N,)``, ``boxes (N, 4)`` xyxy, ``confidence (N,)``, best crops."""
+
+    id: int
+    frames: npt.NDArray[np.int64]
+    times_s: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    crops: tuple[Crop, ...]
+
+
+@dataclass
+class _Open:
+    keeper: CropKeeper
+    frames: list[int] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
+    boxes: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+
+
+class TrackletBuilder:
+    """Follows people through the frames of one camera.
+
+    Args:
+        spec: the tracker and its decisions.
+        crops: how many crops are kept, and how large.
+        fps: frames a second that :meth:`update` will see.
+
+    Raises:
+        UsageError: the tracker's name is unknown.
+    """
+
+    def __init__(self, spec: TrackerSpec, crops: CropSpec, fps: float) -> None:
+        if spec.name not in TRACKERS:
+            raise UsageError(f"tracker.name is {spec.name!r}: want one of {', '.join(sorted(TRACKERS))}")
+        self._tracker = TRACKERS[spec.name](spec, fps)
+        self._spec, self._crops = spec, crops
+        self._gap_s = bridged_s(spec.max_gap_s, fps)
+        self._sparse = 1.0 / fps > SPARSE_S
+        self._open: dict[int, _Open] = {}
+        self._loose: _Loose | None = None
+        self._singles = _SINGLES
+        self._now_s = -np.inf
+
+    @property
+    def activation(self) -> float:
+        """The confidence that starts a tracklet."""
+        return self._spec.activation
+
+    def update(self, frame: Frame, detections: sv.Detections) -> list[Tracklet]:
+        """Take the detections of the next frame; return the tracklets that ended before it."""
+        tracked = self._track(detections, frame)
+        known = np.flatnonzero(tracked.tracker_id >= 0)
+        quality = crop_quality(frame.image, tracked.xyxy)
+        for i in known:
+            key = int(tracked.tracker_id[i])
+            if key not in self._open:
+                self._open[key] = _Open(CropKeeper(self._crops.per_tracklet, self._crops.max_height))
+                self._begin_earlier(self._open[key], tracked.xyxy[i])
+            one = self._open[key]
+            self._append(one, frame.number, frame.time_s, tracked.xyxy[i], float(tracked.confidence[i]))
+            one.keeper.offer(frame.number, float(quality[i]), tracked.xyxy[i], frame.image)
+        singles = self._singles_left()
+        self._loose = self._let_loose(frame, tracked, quality)
+        ended = [key for key, one in self._open.items() if frame.time_s - one.times_s[-1] > self._gap_s + 1.0]
+        return singles + [done for key in ended if (done := self._close(key)) is not None]
+
+    def finish(self) -> list[Tracklet]:
+        """The tracklets that were still open."""
+        return self._singles_left() + [done for key in list(self._open) if (done := self._close(key)) is not None]
+
+    def _let_loose(self, frame: Frame, tracked: sv.Detections, quality: npt.NDArray[np.float64]) -> "_Loose":
+        """What no track took; where frames are far apart, with crops."""
+        rows = np.flatnonzero(tracked.tracker_id < 0)
+        alone: dict[int, _Open] = {}
+        for place, i in enumerate(rows):
+            if self._sparse and tracked.confidence[i] >= self._spec.activation:
+                one = alone[place] = _Open(CropKeeper(self._crops.per_tracklet, self._crops.max_height))
+                self._append(one, frame.number, frame.time_s, tracked.xyxy[i], float(tracked.confidence[i]))
+                one.keeper.offer(frame.number, float(quality[i]), tracked.xyxy[i], frame.image)
+        return _Loose(frame.time_s, frame.number, tracked[rows], alone)
+
+    def _singles_left(self) -> list[Tracklet]:
+        """The boxes of the frame before that no track has taken since, each as a tracklet."""
+        found = []
+        for one in self._loose.alone.values() if self._loose is not None else ():
+            found.append(_tracklet(self._singles, one))
+            self._singles += 1
+        self._loose = None
+        return found
+
+    def _track(self, detections: sv.Detections, frame: Frame) -> sv.Detections:
+        if detections.confidence is None:
+            detections.confidence = np.ones(len(detections), np.float32)
+        self._now_s = max(frame.time_s, self._now_s + _LEAST_STEP_S)
+        tracked = self._tracker.update(detections, timestamp=self._now_s)
+        if tracked.tracker_id is None or not len(tracked):
+            tracked = sv.Detections.empty()
+            tracked.tracker_id, tracked.confidence = np.zeros(0, int), np.zeros(0, np.float32)
+        return tracked
+
+    def _begin_earlier(self, one: _Open, box: npt.NDArray[np.float32]) -> None:
+        # A tracker names a person in the second frame it sees; the box of the first belongs to the tracklet too.
+        if self._loose is None or not len(self._loose.boxes):
+            return
+        loose = self._loose.boxes
+        overlap = sv.box_iou_batch(box[None], loose.xyxy)[0]
+        best = int(overlap.argmax())
+        if overlap[best] >= 0.3:
+            self._append(one, self._loose.number, self._loose.time_s, loose.xyxy[best], float(loose.confidence[best]))
+            self._loose.alone.pop(best, None)
+
+    @staticmethod
+    def _append(one: _Open, number: int, time_s: float, box: npt.NDArray[np.float32], confidence: float) -> None:
+        one.frames.append(number)
+        one.times_s.append(time_s)
+        one.boxes.append(box)
+        one.confidence.append(confidence)
+
+    def _close(self, key: int) -> Tracklet | None:
+        one = self._open.pop(key)
+        return _tracklet(key, one) if self._sparse or len(one.frames) >= _MIN_FRAGMENT else None
+
+
+@dataclass
+class _Loose:
+    """Boxes of a frame that no track took; ``alone`` are those that may stand for themselves, by their place among the boxes."""
+
+    time_s: float
+    number: int
+    boxes: sv.Detections
+    alone: dict[int, _Open]
+
+
+def _tracklet(key: int, one: _Open) -> Tracklet:
+    return Tracklet(
+        key,
+        np.asarray(one.frames, np.int64),
+        np.asarray(one.times_s, np.float64),
+        np.asarray(one.boxes, np.float32),
+        np.asarray(one.confidence, np.float32),
+        tuple(one.keeper.crops()),
+    )
+
+
+def bridged_s(gap_s: float, fps: float) -> float:
+    """A longest gap in seconds, at least as long as one frame that is missed at ``fps``."""
+    return max(gap_s, _BRIDGED / fps)
+
+
+def least_frames(min_frames: int, fps: float) -> int:
+    """How many frames a sighting needs at ``fps``: as many as are asked for, fewer where half a second holds fewer, but two."""
+    return min(min_frames, max(2, round(min_frames * fps / _USUAL_HZ)))
+
+
+def _common(spec: TrackerSpec, fps: float) -> dict[str, Any]:
+    return {"frame_rate": fps, "lost_track_buffer": max(1, round(bridged_s(spec.max_gap_s, fps) * _LIBRARY_HZ))}
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _bytetrack(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import ByteTrackTracker
+
+    return ByteTrackTracker(
+        **_common(spec, fps),
+        track_activation_threshold=spec.activation,
+        high_conf_det_threshold=spec.high_confidence,
+        minimum_iou_threshold=_or(spec.min_iou, 0.3),
+        minimum_consecutive_frames=2,
+    )
+
+
+def _ocsort(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import OCSORTTracker
+
+    return OCSORTTracker(
+        **_common(spec, fps),
+        high_conf_det_threshold=spec.high_confidence,
+        minimum_iou_threshold=_or(spec.min_iou, 0.3),
+        minimum_consecutive_frames=2,
+    )
+
+
+def _sort(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import SORTTracker
+
+    return SORTTracker(
+        **_common(spec, fps),
+        track_activation_threshold=spec.activation,
+        minimum_iou_threshold=_or(spec.min_iou, 0.3),
+        minimum_consecutive_frames=2,
+    )
+
+
+def _botsort(spec: TrackerSpec, fps: float) -> Any:
+    from trackers import BoTSORTTracker
+
+    return BoTSORTTracker(
+        **_common(spec, fps),
+        track_activation_threshold=spec.activation,
+        high_conf_det_threshold=spec.high_confidence,
+        minimum_iou_threshold_first_assoc=_or(spec.min_iou, 0.3),
+        minimum_consecutive_frames=2,
+        enable_cmc=False,  # cameras are fixed
+    )
+
+
+TRACKERS: dict[str, Callable[[TrackerSpec, float], Any]] = {
+    "bytetrack": _bytetrack,
+    "ocsort": _ocsort,
+    "sort": _sort,
+    "botsort": _botsort,
+}
