@@ -10,8 +10,9 @@ run: $(STAMP)
 	dvc repro
 	@python -m pipelines.results
 
+# Two processes, a test file in one of them: much of the time passes in waiting for processes that are killed or stand still.
 test: $(STAMP)
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	ruff check .

@@ -157,6 +157,7 @@ class Job(_Section):
     model: str
     gallery: str
     backend: str = "auto"
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of the model's files
     threads: int | None = Field(default=None, ge=1, le=4096)
     policy: Literal["min", "mean", "top_k"] = "min"
     top_k: int = Field(default=3, ge=1, le=_MANY)
@@ -199,7 +200,7 @@ class Job(_Section):
 
     def seen_key(self) -> str:
         """A hash of what decides what is seen in files, and not who that is: equal keys can share stored segments."""
-        seen = self.model_dump(mode="json", include={"cameras", "detector", "tracker", "crops"})
+        seen = self.model_dump(mode="json", include={"cameras", "detector", "tracker", "crops", "precision"})
         for camera in seen["cameras"]:
             del camera["start_time"], camera["reconnect_s"]
         del seen["tracker"]["min_frames"]  # what is shorter is dropped when everything is stored

@@ -46,6 +46,7 @@ def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
         "seen_key": job.seen_key(),
         "fingerprint": embedder.fingerprint,
         "backend": embedder.backend,
+        "precision": embedder.precision,
         "segment_s": segment_s,
         "files": [_version(camera) for camera in job.cameras] + [[name, *_size_and_time(name)] for name in others],
     }

@@ -156,9 +156,10 @@ class DrawnRecord(RecordPart):
 
 
 class UsedModel(_Model):
-    """The model that embedded, and the runtime that ran it."""
+    """The model that embedded, and the runtime and precision that ran it."""
 
     backend: str
+    precision: str
 
 
 class SearchedGallery(_Gallery, _Enrolled):

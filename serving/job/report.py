@@ -150,7 +150,8 @@ def _block(name: str, rows: Sequence[dict[str, Any]], axis: _Axis, record: Shown
     seen += f"{axis.text(max(axis.at(row, 'end') for row in rows))}, in {cameras}"
     promote = ""
     if rows[0]["provisional"] is not None:
-        words = ["reid", "gallery", "promote", record.job.gallery or "GALLERY", readable(final), name]
+        gallery = str(Path(record.job.gallery).resolve()) if record.job.gallery else "GALLERY"  # a job file may say ../people.db
+        words = ["reid", "gallery", "promote", gallery, readable(final), name]
         line = f"{shlex.join(words)} NAME"
         promote = f'<p class="soft">to give a name, with the person\'s for NAME:</p><code class="copy">{escape(line)}</code>'
     head = f'<h3>{escape(name)}</h3><p class="soft">{escape(seen)}</p>'

@@ -92,7 +92,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     finished = WorkFolder.of_finished(out).path
     if finished.exists():  # a job was killed when all but this was done
         shutil.rmtree(finished)
-    embedder = load(job.model, _backend(job, out), job.threads)
+    embedder = load(job.model, _backend(job, out), job.threads, precision=job.precision)
     threshold, threshold_from = decision_threshold(job, embedder)
     gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True)
     opened.enter_context(gallery)
@@ -129,7 +129,12 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
             "job_key": job.key(),
             "seen_key": job.seen_key(),
             "inputs": inputs,
-            "model": {"name": embedder.card.name, "fingerprint": embedder.fingerprint, "backend": embedder.backend},
+            "model": {
+                "name": embedder.card.name,
+                "fingerprint": embedder.fingerprint,
+                "backend": embedder.backend,
+                "precision": embedder.precision,
+            },
             "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
             "decision": decision,
         }
@@ -184,7 +189,7 @@ def _backend(job: Job, out: Path) -> str:
     if job.backend == "auto":
         for folder in (WorkFolder.of(out), JobFolder(out).kept):
             backend = folder.read_ledger().get("backend")
-            if backend in present_backends(load_card(Path(job.model)), "fp32"):
+            if backend in present_backends(load_card(Path(job.model)), job.precision):
                 return str(backend)
     return job.backend
 

@@ -68,7 +68,7 @@ def on_ray(tasks: Sequence[SegmentTask], address: str) -> Iterator[Outcome]:
 
 def _remote(task: SegmentTask) -> SegmentResult | Failed:
     exit_when_stuck(task.job.stall_s)
-    return tried(task, embedder_of(task.job.model, task.job.backend, task.threads), lambda: None)
+    return tried(task, embedder_of(task.job.model, task.job.backend, task.threads, task.job.precision), lambda: None)
 
 
 def _fetched(reference: Any) -> SegmentResult | Failed:

@@ -74,7 +74,7 @@ def _begin(frames: Any, threads: int | None, stall_s: float) -> None:
 
 def _in_worker(task: SegmentTask) -> SegmentResult | Failed:
     _frames.put(_Begun(task.segment.name))
-    embedder = embedder_of(task.job.model, task.job.backend, task.threads)
+    embedder = embedder_of(task.job.model, task.job.backend, task.threads, task.job.precision)
     return tried(task, embedder, lambda: _frames.put(task.camera.id))
 
 

@@ -93,6 +93,6 @@ class Stalls:
 
 
 @lru_cache(maxsize=1)
-def embedder_of(model: str, backend: str, threads: int | None) -> Embedder:
+def embedder_of(model: str, backend: str, threads: int | None, precision: str) -> Embedder:
     """The model of a worker process, loaded once."""
-    return load(model, backend, threads)
+    return load(model, backend, threads, precision=precision)

@@ -167,7 +167,7 @@ def test_the_title_names_the_job_and_its_day(report: Path, tmp_path: Path) -> No
 def test_people_come_first_named_before_unknown_with_the_line_that_names_them(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "job", ROWS)
     record = json.loads((folder / "job.json").read_text())
-    record["job"]["gallery"] = "/data/my people.db"
+    record["job"]["gallery"] = "/data/jobs/../my people.db"
     (folder / "job.json").write_text(json.dumps(record))
     write_report(folder, folder / "report.html", Path("/found/monday"))
     text = (folder / "report.html").read_text()

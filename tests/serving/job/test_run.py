@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from reid.card import Threshold
+from reid.card import Threshold, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.images import read_image
 from serving.gallery import Gallery
@@ -23,7 +23,7 @@ from serving.scoring import score_job
 from serving.scoring.crops import cut_crops
 from serving.spec import Job, load_job
 from tests.serving.tiny_footage import Walk, background, person, write_truth, write_video, write_walks
-from tests.serving.tiny_models import tiny_model
+from tests.serving.tiny_models import tiny_model, with_self_test
 
 IDS = {"anna": 1, "bert": 2, "carl": 3}
 WALKS = [
@@ -437,3 +437,23 @@ def test_a_url_with_a_password_is_nowhere_in_the_output(place: Path) -> None:
     for secret in ("s3cret", "t0ken"):
         assert secret not in result.output
         assert not any(secret.encode() in data for data in written)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_runs_the_precision_it_names(place: Path, workers: int) -> None:
+    folder = place / f"int8-{workers}"
+    with_self_test(folder / "model", int8=True, thresholds=(LIMIT,))
+    card = load_card(folder / "model")
+    save_card(card.model_copy(update={"files": {"int8": card.files["int8"]}}), folder / "model")  # no other could be run by mistake
+    job = job_of(place, f"int8-{workers}", [WALK | {"frames": [1, 60]}], precision="int8")
+    job = job.model_copy(update={"model": str(folder / "model")})
+    result = run_job(job, folder / "out", execution=Execution(segment_s=3.0, workers=workers))
+    assert not result.problems
+    out = result.out
+    assert json.loads((out / "job.json").read_text())["model"]["precision"] == "int8"
+
+
+def test_a_job_that_names_a_precision_the_model_lacks_is_refused_before_the_work(place: Path) -> None:
+    with pytest.raises(UsageError, match="int8"):
+        run_job(job_of(place, "lacks", [WALK], precision="int8"), place / "lacks")
+    assert not (place / "lacks").exists()
