@@ -95,7 +95,11 @@ def _shares(moments: Floats) -> Floats:
     of the work of inverting the whole and factoring that.
     """
     backwards = linalg.cholesky(moments[::-1, ::-1], lower=True, check_finite=False)[::-1, ::-1]
-    return linalg.solve_triangular(backwards, np.eye(len(moments), dtype=moments.dtype), lower=False, check_finite=False)
+    (invert,) = linalg.get_lapack_funcs(("trtri",), (backwards,))
+    inverse, problem = invert(backwards, lower=0)
+    if problem:
+        raise linalg.LinAlgError(f"a triangle with a zero at {problem} has no inverse")
+    return np.triu(inverse)
 
 
 def grouped(weights: npt.NDArray[np.float32], groups: int) -> npt.NDArray[np.float32]:

@@ -35,6 +35,7 @@ def run_node(node: onnx.NodeProto, tensors: Mapping[str, npt.NDArray[Any]], opse
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a session a node: its threads would spin beside the next one
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return dict(zip(node.output, session.run(None, feeds), strict=True))
 

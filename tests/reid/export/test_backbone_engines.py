@@ -73,6 +73,11 @@ def workshop(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[dict[s
     """The backbones of the tests that were asked for, two at a time while the tests wait."""
     pytest.importorskip("tensorrt_rtx")
     wanted = [item.callspec.params["backbone"] for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    # Two processes on two processors: a second thread of each would only stand in the way.
+    threads = pytest.MonkeyPatch()
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        threads.setenv(name, "1")
+    request.addfinalizer(threads.undo)
     # Spawned: a fork of a process that has run torch may hang in its thread pool.
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         yield {backbone: pool.submit(make, backbone) for backbone in wanted}
