@@ -15,8 +15,10 @@ from serving.spec import Job, check_job, load_job
 __all__ = ["asked_job", "write_job_file", "write_template"]
 
 _VIDEOS = frozenset(
-    (".avi", ".flv", ".h264", ".264", ".h265", ".265", ".hevc", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg")
-    + (".mts", ".m2ts", ".ts", ".webm", ".wmv")
+    (
+        *(".avi", ".flv", ".h264", ".264", ".h265", ".265", ".hevc", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".m2ts", ".ts", ".webm", ".wmv"),
+    )
 )
 _TEMPLATE = """\
 # A job for `reid match`: who was where and when. Paths are relative to this file.

@@ -54,7 +54,7 @@ def calibrated_threshold(card: ModelCard, policy: str, unit: str, top_k: int = 3
     if threshold is None:
         which = f"{policy} of {top_k}" if policy == "top_k" else policy
         raise ReidError(
-            f"model {card.name} has no calibrated threshold for policy {which}, unit {unit}: run reid calibrate MODEL with pictures of people"
+            f"model {card.name} has no calibrated threshold for policy {which}, unit {unit}: run reid calibrate with pictures of people"
         )
     return threshold.distance
 

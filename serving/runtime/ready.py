@@ -1,10 +1,9 @@
 """A model file from outside, ONNX or OpenVINO IR: what can be seen of how it wants its pictures, and what must be said. Torch-free."""
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +17,7 @@ __all__ = ["Pixels", "Said", "describe_file", "output_dim"]
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "u8": "uint8", "f32": "float32"}
 _PROBE = ModelFile(path="probe")
+_NOTES = ("mean_values", "scale_values", "reverse_input_channels")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -61,13 +61,13 @@ def describe_file(path: Path, said: Said) -> tuple[InputSpec, tuple[str, ...]]:
     path = existing(path, "model")
     if path.suffix not in (".onnx", ".xml"):
         raise UsageError(f"model {path} is neither .onnx nor .xml (OpenVINO): a checkpoint needs --architecture NAME")
-    shape, kind = _onnx_input(path) if path.suffix == ".onnx" else _openvino_input(path)
+    shape, kind, noted = _onnx_input(path) if path.suffix == ".onnx" else _openvino_input(path)
     if kind not in _DTYPES:
         raise ReidError(f"{path} takes {kind}: want float32 or uint8 at the input; export it again with its input left in float32")
     layout, height, width = _layout(path, shape, said)
     lines = [f"{path.name}: {kind} {_dims(shape)}, {layout.upper()}, {height}x{width}"]
     dtype = _DTYPES[kind]
-    pixels, line = _pixels(path, dtype, said)
+    pixels, line = _pixels(noted, dtype, said)
     lines.append(line)
     spec = InputSpec(
         height=height,
@@ -101,7 +101,7 @@ def output_dim(path: Path, spec: InputSpec) -> int:
     return int(output.shape[1])
 
 
-def _onnx_input(path: Path) -> tuple[list[int | None], str]:
+def _onnx_input(path: Path) -> tuple[list[int | None], str, dict[str, str]]:
     import onnxruntime
 
     from serving.runtime.onnx import FAILURES
@@ -115,10 +115,11 @@ def _onnx_input(path: Path) -> tuple[list[int | None], str]:
         raise ReidError(f"{path} cannot be opened by ONNX Runtime ({reason}): fetch or export it again") from error
     inputs = session.get_inputs()
     _one_input(path, [one.name for one in inputs])
-    return [size if isinstance(size, int) else None for size in inputs[0].shape], inputs[0].type
+    return [size if isinstance(size, int) else None for size in inputs[0].shape], inputs[0].type, {}
 
 
-def _openvino_input(path: Path) -> tuple[list[int | None], str]:
+def _openvino_input(path: Path) -> tuple[list[int | None], str, dict[str, str]]:
+    """Shape and type of the input, and what OpenVINO's converter noted where it was told to put the normalisation inside."""
     if not path.with_suffix(".bin").is_file():
         raise ReidError(f"{path.with_suffix('.bin')} is not there: an OpenVINO model is an .xml and a .bin, copy both")
     try:
@@ -132,7 +133,9 @@ def _openvino_input(path: Path) -> tuple[list[int | None], str]:
         raise ReidError(f"{path} cannot be opened by OpenVINO ({' '.join(reason)[:200]}): fetch both files again") from error
     _one_input(path, [one.any_name if one.names else "unnamed" for one in model.inputs])
     shape = [int(size.get_length()) if size.is_static else None for size in model.inputs[0].partial_shape]
-    return shape, model.inputs[0].element_type.to_string()
+    places = {key: ["conversion_parameters", key] for key in _NOTES}
+    noted = {key: str(model.get_rt_info(place).value) for key, place in places.items() if model.has_rt_info(place)}
+    return shape, model.inputs[0].element_type.to_string(), noted
 
 
 def _one_input(path: Path, names: Sequence[str]) -> None:
@@ -164,13 +167,12 @@ def _layout(path: Path, shape: Sequence[int | None], said: Said) -> tuple[Litera
     return layout, height, width
 
 
-def _pixels(path: Path, dtype: str, said: Said) -> tuple[Pixels, str]:
+def _pixels(noted: dict[str, str], dtype: str, said: Said) -> tuple[Pixels, str]:
     identity = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    inside = _conversion(path)
     if dtype == "uint8":
         found, why = Pixels("rgb", 1.0, *identity), "uint8: normalisation is inside the file; RGB is assumed (--colour bgr says otherwise)"
-    elif inside is not None:
-        found = Pixels("bgr" if inside.get("reverse_input_channels") == "True" else "rgb", 1.0, *identity)
+    elif noted:
+        found = Pixels("bgr" if noted.get("reverse_input_channels") == "True" else "rgb", 1.0, *identity)
         why = f"the file says that normalisation is inside: {found.colour.upper()}, 0 to 255"
     else:
         found = Pixels("rgb", 1 / 255, *_IMAGENET)
@@ -183,18 +185,6 @@ def _pixels(path: Path, dtype: str, said: Said) -> tuple[Pixels, str]:
         found = Pixels(said.colour, found.scale, found.mean, found.std)
         why += f"; {said.colour.upper()} as said"
     return found, why
-
-
-def _conversion(path: Path) -> dict[str, Any] | None:
-    """What OpenVINO's converter noted in an .xml, where it was told to put the normalisation inside."""
-    if path.suffix != ".xml":
-        return None
-    try:
-        root = ElementTree.parse(path).getroot()  # OpenVINO has read it before; no entity is expanded from outside the file
-    except ElementTree.ParseError as error:
-        raise ReidError(f"{path} is not XML ({error}): fetch both files again") from error
-    noted = {one.tag: one.get("value", "") for one in root.iterfind(".//conversion_parameters/*")}
-    return noted if {"mean_values", "scale_values", "reverse_input_channels"} & set(noted) else None
 
 
 def _dims(shape: Sequence[int | None]) -> str:

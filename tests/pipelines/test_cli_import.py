@@ -1,8 +1,8 @@
-"""``reid models import``: from somebody else's file to a model directory that gives the same embeddings."""
+"""``reid models import`` of files that are models already: what is recognised, what is assumed, what is refused."""
 
 import json
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,53 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pipelines.cli import main
 from reid.card import load_card
 from serving.runtime import load
-from tests.reid.export.conftest import smooth_crops
-from tests.reid.models.test_published import by_torchreid, trained
 from tests.serving.tiny_models import HEIGHT, WIDTH, expected, tiny_graph
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    def reid(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["reid", "models", "import", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        done = capsys.readouterr()
-        return int(caught.value.code or 0), done.out, done.err
-
-    return reid
-
-
-def test_a_checkpoint_of_torchreid_s_training_gives_its_embeddings(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
-    path, out = trained("osnet_x0_25", tmp_path / "log", 64, 32), tmp_path / "model"
-    words = [path, "--architecture", "osnet_x0_25", "--height", 64, "--width", 32, "--out", out, "--licence", "MIT"]
-    code, said, problems = run(*words)
-    assert (code, problems) == (0, "")
-    assert "fp32: model.onnx, lowest cosine 1.00000" in said
-    card = load_card(out)
-    assert (card.dim, card.backbone, card.licence, card.name) == (512, "torchreid:osnet_x0_25", "MIT", "model.pth.tar-60")
-    assert card.self_test is not None
-    images = smooth_crops(3, 64, 32, seed=9)
-    theirs = by_torchreid("osnet_x0_25", path.parent, images)
-    assert (load(out, "onnxruntime", 1)(images) * theirs).sum(axis=1).min() >= 0.9999
-
-
-def test_a_checkpoint_without_its_architecture_or_into_a_foreign_folder(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "x.pth").write_bytes(b"x")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").touch()
-    assert "name it with --architecture" in run(tmp_path / "x.pth", "--out", tmp_path / "model")[2]
-    code, _, problems = run(tmp_path / "x.pth", "--architecture", "osnet_x1_0", "--out", tmp_path / "mine")
-    assert (code, problems.count("\n")) == (2, 1)
-    assert "mine is no model directory" in problems
-    code, _, problems = run(tmp_path / "x.pth", "--architecture", "osnet_x1_0", "--out", tmp_path / "model")
-    assert (code, problems.count("\n")) == (1, 1)
-    assert "x.pth are damaged" in problems
-    assert "choose one of osnet_x1_0, " in run(tmp_path / "x.pth", "--architecture", "osnet", "--out", tmp_path / "model")[2]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "x.pth"]
+def run(reid: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return lambda *words: reid("models", "import", *words)
 
 
 def float_graph(path: Path, shape: list[int | str], kind: int = TensorProto.FLOAT, inputs: int = 1, output: str = "means") -> Path:
@@ -127,9 +88,8 @@ def test_a_torn_onnx_file_and_an_xml_without_its_bin(tmp_path: Path, run) -> Non
     path.write_bytes(path.read_bytes()[:-40])
     assert "cannot be opened by ONNX Runtime" in run(path, "--out", tmp_path / "model")[2]
     (tmp_path / "net.xml").write_text("<net/>")
-    assert (
-        "net.bin is not there: an OpenVINO model is an .xml and a .bin, copy both" in run(tmp_path / "net.xml", "--out", tmp_path / "m")[2]
-    )
+    told = run(tmp_path / "net.xml", "--out", tmp_path / "model")[2]
+    assert "net.bin is not there: an OpenVINO model is an .xml and a .bin, copy both" in told
 
 
 @pytest.mark.footage
