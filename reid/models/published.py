@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class PublishedNetwork(nn.Module):
         super().__init__()
         self.net = net
 
-    def train(self, mode: bool = True) -> "PublishedNetwork":
+    def train(self, mode: bool = True) -> Self:
         """Set the mode of all layers; the network as a whole stays one that embeds."""
         super().train(mode)
         self.net.training = False
@@ -71,7 +72,7 @@ class PublishedNetwork(nn.Module):
         return self.net(images)[:, :, None, None]
 
 
-def build_published(name: str, height: int, width: int, weights: str = "none") -> tuple[PublishedNetwork, int]:
+def build_published(name: str, height: int, width: int, weights: str = "none") -> tuple[nn.Module, int]:
     """Build a network.
 
     Args:

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ _SHOWN = 3  # names of tensors in a message
 _FOREIGN = re.compile(r"(?:GLOBAL|function|class|instantiate) ([\w.]+)")
 
 
-def _numpy_scalars() -> list[object]:
+def _numpy_scalars() -> list[Any]:
     """What a pickled NumPy number is made of; a checkpoint of torchreid's holds its rank-1 as one.
 
     The function that makes one is had from a number itself, under the names of NumPy 1 and 2: neither module is public.

@@ -62,7 +62,7 @@ def test_the_embedding_is_that_of_torchreid_s_feature_extractor(name: str, tmp_p
 def test_in_training_mode_it_still_embeds() -> None:
     network, dim = build_published("torchreid:osnet_x0_25", 64, 32)
     assert network.train()(torch.zeros(2, 3, 64, 32)).shape == (2, dim, 1, 1) == (2, 512, 1, 1)
-    assert network.net.conv1.training
+    assert network.get_submodule("net.conv1").training
 
 
 def test_another_architecture_is_one_line_with_the_layers_and_what_would_fit(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def _asked(place: Path) -> tuple[list[str], Path, None, None, float]:
 
 def test_without_a_threshold_the_way_out_is_said(place: Path) -> None:
     code, _, problem = match(place / "yard.avi", "--model", place / "model", "--out", place / "none")
-    assert code == 2 or "UsageError" in problem or problem
+    assert code
     assert "run reid calibrate" in problem
     assert "--threshold" in problem
     assert not (place / "none").exists()
