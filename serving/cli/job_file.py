@@ -20,6 +20,7 @@ _VIDEOS = frozenset(
         *(".mpeg", ".mpg", ".mts", ".m2ts", ".ts", ".webm", ".wmv"),
     )
 )
+_JOB_FILE = "job.yaml"
 _TEMPLATE = """\
 # A job for `reid match`: who was where and when. Paths are relative to this file.
 # What stands behind a # is optional; the values shown are those that hold when it is left out.
@@ -125,12 +126,10 @@ def write_job_file(job: Job, out: Path) -> Path:
 
     Absolute paths: it runs from wherever it is copied to.
     """
-    from serving.job.layout import JobFolder
-
     changed = job.model_dump(mode="json", exclude_defaults=True)
     for camera in changed["cameras"]:
         camera["source"] = redacted(camera["source"])
-    path = JobFolder(out).job_file
+    path = out / _JOB_FILE
     with atomic_path(path, mode=0o600) as temporary:
         temporary.write_text(
             "# What `reid match` ran; `reid match --init` shows all that can be said.\n" + yaml.safe_dump(changed, sort_keys=False)
@@ -149,7 +148,7 @@ def write_template(names: Sequence[str]) -> Path:
     """
     if len(names) > 1:
         raise UsageError("--init writes one job file: name one")
-    path = Path(names[0] if names else "job.yaml")
+    path = Path(names[0] if names else _JOB_FILE)
     if path.exists():
         raise UsageError(f"{path} is there already: name another file, it would be overwritten")
     with atomic_path(path) as temporary:

@@ -101,11 +101,6 @@ class JobFolder:
         return self.path / "job.json"
 
     @property
-    def job_file(self) -> Path:
-        """The job as a file to copy and run again, where ``reid match`` was given videos and no job file."""
-        return self.path / "job.yaml"
-
-    @property
     def sightings(self) -> Path:
         """A row a sighting, :data:`SIGHTINGS`."""
         return self.path / "sightings.parquet"
