@@ -1,5 +1,6 @@
 """A model directory from somebody else's checkpoint: the network as its publisher uses it, through the same export, gate and self-test."""
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,8 @@ def export_checkpoint(
         crops, calibration, names = images[::_EVERY], images[1::_EVERY], names[::_EVERY]
     with tempfile.TemporaryDirectory(prefix="reid-import-") as folder:
         own = Path(folder) / "model.safetensors"
-        save_model(model, spec, own)  # its bytes are the embedding space's identity
+        # Its bytes are the embedding space's identity: where the checkpoint lay is no part of that.
+        save_model(model, dataclasses.replace(spec, weights="none"), own)
         return export_model(
             own,
             out,

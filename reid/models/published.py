@@ -114,6 +114,11 @@ def _load(net: nn.Module, name: str, weights: str) -> None:
     except ReidError as error:
         fitting = fitting_architectures(given)
         raise ReidError(f"{error}; they fit {' and '.join(fitting)}" if fitting else str(error)) from error
+    # What embedding does not use was left as the library drew it: equal checkpoints are to be equal models, with one fingerprint.
+    with torch.no_grad():
+        for key, parameter in net.named_parameters():
+            if key.startswith(PUBLISHED[name].head):
+                parameter.zero_()
 
 
 def fitting_architectures(given: Mapping[str, Tensor]) -> list[str]:

@@ -25,6 +25,9 @@ def test_a_checkpoint_of_torchreid_s_training_gives_its_embeddings(tmp_path: Pat
     card = load_card(out)
     assert (card.dim, card.backbone, card.licence, card.name) == (512, "torchreid:osnet_x0_25", "MIT", "model.pth.tar-60")
     assert card.self_test is not None
+    moved = path.rename(tmp_path / "moved.pth")
+    assert run(moved, *words[1:-4], "--out", tmp_path / "again")[0] == 0
+    assert load_card(tmp_path / "again").fingerprint == card.fingerprint
     images = smooth_crops(3, 64, 32, seed=9)
     theirs = by_torchreid("osnet_x0_25", path.parent, images)
     assert (load(out, "onnxruntime", 1)(images) * theirs).sum(axis=1).min() >= 0.9999

@@ -59,6 +59,13 @@ def test_the_embedding_is_that_of_torchreid_s_feature_extractor(name: str, tmp_p
     assert (theirs @ theirs.T)[np.triu_indices(3, 1)].max() < 0.9999
 
 
+def test_a_checkpoint_is_the_same_model_every_time(tmp_path: Path) -> None:
+    path = trained("osnet_x0_25", tmp_path, 64, 32)
+    first, second = (build_published("torchreid:osnet_x0_25", 64, 32, str(path))[0].state_dict() for _ in range(2))
+    assert any(key.startswith("net.classifier.") for key in first)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 def test_in_training_mode_it_still_embeds() -> None:
     network, dim = build_published("torchreid:osnet_x0_25", 64, 32)
     assert network.train()(torch.zeros(2, 3, 64, 32)).shape == (2, dim, 1, 1) == (2, 512, 1, 1)
