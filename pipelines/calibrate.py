@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
 from reid.card import Threshold
-from reid.config import Params, load_params
+from reid.config import CalibrateParams, load_params
 from reid.data.catalog import read_catalog
 from reid.data.store import image_blocks
 from reid.errors import ReidError
@@ -17,14 +17,17 @@ from reid.evaluation.within_camera import WITHIN_CAMERA, views
 from reid.files import write_json
 
 Strings = npt.NDArray[np.str_]
+WAY_OUT = "raise data.validation_share, or set calibrate.false_accept_rate to {rate} or more"
 
 
-def thresholds(params: Params, embeddings: npt.NDArray[np.float32], identities: Strings, cameras: Strings) -> list[Threshold]:
+def thresholds(
+    wanted: CalibrateParams, seed: int, embeddings: npt.NDArray[np.float32], identities: Strings, cameras: Strings, way_out: str
+) -> list[Threshold]:
     """One threshold for each policy and unit; references are single images, as a gallery holds them.
 
-    Where the validation people are too few for the wanted rate of false accepts, for the lowest rate that they can show; it is said.
+    Where the people are too few for the wanted rate of false accepts, for the lowest rate that they can show; that is said with the
+    way out, in which ``{rate}`` is that rate.
     """
-    wanted = params.calibrate
     # The images of one person in one camera pooled, as serving pools a tracklet.
     pooled, first = pool_tracklets(embeddings, np.char.add(np.char.add(identities, "/"), cameras))
     found = []
@@ -32,7 +35,7 @@ def thresholds(params: Params, embeddings: npt.NDArray[np.float32], identities: 
     for unit, (probes, probe_ids, probe_cams) in units.items():
         sides = probes, probe_ids, embeddings, identities
         scores = open_set_scores(*sides, probe_cams=probe_cams, reference_cams=cameras)
-        rate, people = supported(scores, wanted.false_accept_rate, unit)
+        rate, people = supported(scores, wanted.false_accept_rate, unit, way_out)
         found += [
             calibrate_threshold(
                 *sides,
@@ -43,14 +46,14 @@ def thresholds(params: Params, embeddings: npt.NDArray[np.float32], identities: 
                 policy=policy,
                 unit=unit,
                 bootstrap=wanted.bootstrap if people > 1 else 0,
-                seed=params.seed,
+                seed=seed,
             )
             for policy in wanted.policies
         ]
     return found
 
 
-def supported(scores: OpenSetScores, wanted: float, unit: str) -> tuple[float, int]:
+def supported(scores: OpenSetScores, wanted: float, unit: str, way_out: str) -> tuple[float, int]:
     """The wanted rate of false accepts, or the lowest that so many probes can show; and how many people the probes show.
 
     Raises:
@@ -60,12 +63,13 @@ def supported(scores: OpenSetScores, wanted: float, unit: str) -> tuple[float, i
     people = len(np.unique(scores.impostor_people))
     if probes * wanted >= 1:
         return wanted, people
+    more = math.ceil((1 / wanted - probes) * people / probes)  # with as many probes each as these have
     if probes < 2:
-        raise ReidError(f"one {unit} of a validation person that meets others is too few for a threshold")
+        raise ReidError(f"one {unit} of a person that meets others is too few for a threshold: some {more} people more are wanted")
     lowest = math.ceil(1000 / probes) / 1000  # upwards, so that the rate said is one that can be set
     say(
-        f"{unit}: {probes} probes of validation people are too few for a false accept rate of {wanted:g}: calibrated for {lowest:g}; "
-        f"raise data.validation_share, or set calibrate.false_accept_rate to {lowest:g} or more"
+        f"{unit}: {probes} probes of {people} people are too few for a false accept rate of {wanted:g}: calibrated for {lowest:g}; "
+        f"some {more} people more are wanted: {way_out.format(rate=f'{lowest:g}')}"
     )
     return lowest, people
 
@@ -87,13 +91,19 @@ def main() -> None:
         if ranked.within:
             say(WITHIN_CAMERA)
         try:
-            found = thresholds(params, embeddings[ranked.rows], catalog.identities[ranked.rows], ranked.cameras)
+            rows = embeddings[ranked.rows], catalog.identities[ranked.rows], ranked.cameras
+            found = thresholds(params.calibrate, params.seed, *rows, WAY_OUT)
         except ReidError as error:
             raise ReidError(f"{error}; raise data.validation_share") from error
     write_json("reports/calibration.json", {"thresholds": [threshold.model_dump() for threshold in found]})
     for threshold in found:
-        interval = f" ({threshold.low:.3f} to {threshold.high:.3f})" if threshold.low is not None and threshold.high is not None else ""
-        say(f"{threshold.unit}, {threshold.policy}: accept up to {threshold.distance:.3f}{interval}")
+        say(in_words(threshold))
+
+
+def in_words(threshold: Threshold) -> str:
+    """A threshold as a line."""
+    interval = f" ({threshold.low:.3f} to {threshold.high:.3f})" if threshold.low is not None and threshold.high is not None else ""
+    return f"{threshold.unit}, {threshold.policy}: accept up to {threshold.distance:.3f}{interval}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli_calibrate import calibrate
 from pipelines.cli_evaluate import compare, evaluate
+from pipelines.cli_import import import_model
 from pipelines.cli_runs import runs_app
 from pipelines.ending import end_with
 from pipelines.screen import without_library_lines
@@ -28,7 +30,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 add_commands(app)
 models_app.command()(check)
-for command in (evaluate, compare):
+models_app.command("import")(import_model)
+for command in (evaluate, compare, calibrate):
     app.command()(command)
 
 

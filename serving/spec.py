@@ -27,6 +27,7 @@ __all__ = [
     "Outputs",
     "TrackerSpec",
     "TravelSpec",
+    "check_job",
     "load_job",
     "source_files",
 ]
@@ -155,7 +156,7 @@ class Job(_Section):
 
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
     model: str
-    gallery: str
+    gallery: str | None = None  # None: nobody is known, and unknown people are linked over cameras
     backend: str = "auto"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of the model's files
     threads: int | None = Field(default=None, ge=1, le=4096)
@@ -223,12 +224,26 @@ def load_job(path: Path | str) -> Job:
     path = Path(path)
     raw = read_yaml(path, "job file")
     if not isinstance(raw, dict):
-        raise UsageError(f"job file {path} holds no keys: it wants at least cameras, model and gallery")
+        raise UsageError(f"job file {path} holds no keys: it wants at least cameras and model")
+    return check_job(raw, path.parent.resolve(), f"job file {path}")
+
+
+def check_job(raw: dict[str, Any], folder: Path, what: str) -> Job:
+    """A job from its keys.
+
+    Args:
+        raw: as a job file holds them.
+        folder: that paths are relative to.
+        what: where the keys are from, for the message.
+
+    Raises:
+        UsageError: a key is unknown, missing or wrong, or names a file that does not exist.
+    """
     try:
         job = Job.model_validate(raw)
     except ValidationError as error:
-        raise UsageError(f"job file {path}: {_first_problem(error)}") from error
-    return _absolute(job, path.parent.resolve())
+        raise UsageError(f"{what}: {_first_problem(error)}") from error
+    return _absolute(job, folder)
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -263,12 +278,12 @@ def _absolute(job: Job, folder: Path) -> Job:
     if detector.model is not None:
         detector = detector.model_copy(update={"model": str(existing(absolute(detector.model), "detector model"))})
     existing(absolute(job.model), "model directory")
-    existing(absolute(job.gallery), "gallery")
+    gallery = None if job.gallery is None else str(existing(absolute(job.gallery), "gallery"))
     return job.model_copy(
         update={
             "cameras": tuple(camera(one) for one in job.cameras),
             "model": absolute(job.model),
-            "gallery": absolute(job.gallery),
+            "gallery": gallery,
             "earlier": tuple(str(existing(absolute(one), "earlier job")) for one in job.earlier),
             "detector": detector,
         }

@@ -4,7 +4,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import onnx
@@ -12,6 +12,7 @@ import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 from torch import nn
 from torch.fx.experimental.optimization import fuse
+from torch.fx.proxy import TraceError
 
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
@@ -86,7 +87,9 @@ def _simplified(model: EmbeddingModel) -> EmbeddingModel:
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
                 setattr(module, name, _GlobalPooling())
-    model.backbone = fuse(model.backbone, inplace=True)
+    # A network whose forward asks for its input's size cannot be traced: there the runtimes fold BatchNorm when they load the file.
+    with suppress(TraceError, TypeError):
+        model.backbone = fuse(model.backbone, inplace=True)
     return model
 
 

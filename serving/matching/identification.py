@@ -53,7 +53,9 @@ def calibrated_threshold(card: ModelCard, policy: str, unit: str, top_k: int = 3
     threshold = card.threshold(policy, unit, top_k)
     if threshold is None:
         which = f"{policy} of {top_k}" if policy == "top_k" else policy
-        raise ReidError(f"model {card.name} has no calibrated threshold for policy {which}, unit {unit}: run the calibrate stage")
+        raise ReidError(
+            f"model {card.name} has no calibrated threshold for policy {which}, unit {unit}: run reid calibrate with pictures of people"
+        )
     return threshold.distance
 
 

@@ -10,9 +10,23 @@ from reid.processors import processors
 from serving.runtime.backends import BACKENDS, PRECISIONS, Backend, present_backends
 from serving.runtime.choice import LEAST_COSINE, choose, machine_facts
 from serving.runtime.embedder import Embedder, Session
+from serving.runtime.ready import Said, describe_file, output_dim
 from serving.runtime.self_test import check_file, check_files, check_once
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Embedder", "Session", "check_files", "load", "onnx", "present_backends"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Backend",
+    "Embedder",
+    "Said",
+    "Session",
+    "check_files",
+    "describe_file",
+    "load",
+    "onnx",
+    "output_dim",
+    "present_backends",
+]
 
 
 def load(

@@ -38,6 +38,18 @@ KEPT = tuple(f"found/kept-segments/{name}" for name in ("ledger.json", "hall-000
 CAMERAS = ("--query-cameras", "1", "--gallery-cameras", "2")
 COMMANDS = (
     Command(("models", "check", "model"), (*CARD, "model/self_test.safetensors")),
+    Command(("models", "import", "model/model.onnx", "--out", "imported"), ("model/model.onnx",), ("imported",), private=False),
+    Command(
+        ("calibrate", "model", "--root", "images", "--pattern", PATTERN, "--bootstrap", "5", *RUN[2:]),
+        ("images", *CARD),
+        ("model/model.json",),
+        private=False,
+    ),
+    Command(
+        ("match", "walk.avi", "--out", "o", "--quiet", *MODEL, "--threshold", "0.4", "--gallery", "gallery.db"),
+        ("walk.avi", "gallery.db", *CARD),
+        ("o",),
+    ),
     Command(("embed", "images", "-o", "e.parquet", *RUN), ("images", *CARD), ("e.parquet",)),
     Command(("embed", "images/p0_c1_0.png", "gt.txt", "-o", "e.parquet", *RUN, "--json"), ("images/p0_c1_0.png", *CARD), ("e.parquet",)),
     *[_gallery(word, "gallery.db", *more) for word in ("list", "verify", "audit", "models") for more in ((), ("--json",))],

@@ -34,13 +34,19 @@ def test_paths_are_relative_to_the_job_file(folder: Path, monkeypatch: pytest.Mo
     assert (job.model, job.gallery) == (str(folder / "model"), str(folder / "gallery.db"))
 
 
+def test_a_gallery_may_be_left_out(folder: Path) -> None:
+    value = minimal()
+    del value["gallery"]
+    assert load_job(write(folder, value)).gallery is None
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
         (minimal(galery="x"), ["unknown key 'galery'"]),
         (minimal(detector={"name": "motion", "threshold": 1}), ["unknown key 'detector.threshold'"]),
         (minimal(cameras=[{"id": "c1", "source": "a.avi", "fps": 3}]), ["unknown key 'cameras.0.fps'"]),
-        ({"cameras": [{"id": "c1", "source": "a.avi"}], "model": "model"}, ["missing key 'gallery'"]),
+        ({"cameras": [{"id": "c1", "source": "a.avi"}]}, ["missing key 'model'"]),
         (minimal(cameras=[]), ["cameras"]),
         (minimal(cameras=[{"id": "c1", "source": "a.avi"}, {"id": "c1", "source": "a.avi"}]), ["two cameras have the id 'c1'"]),
         (minimal(cameras=[{"id": "../c1", "source": "a.avi"}]), ["cameras.0.id"]),

@@ -145,7 +145,7 @@ def test_thresholds_come_from_the_card_or_not_at_all() -> None:
     facts = {"name": "tiny", "dim": 2, "input": InputSpec(height=4, width=2), "files": {"fp32": ModelFile(path="model.onnx")}}
     card = ModelCard(**facts, thresholds=calibrated)
     assert calibrated_threshold(card, "mean", "tracklet") == 0.7
-    with pytest.raises(ReidError, match="model tiny has no calibrated threshold for policy min, unit image: run the calibrate stage"):
+    with pytest.raises(ReidError, match="model tiny has no calibrated threshold for policy min, unit image: run reid calibrate"):
         calibrated_threshold(card, "min", "image")
     with pytest.raises(UsageError, match="policy 'median'"):
         calibrated_threshold(card, "median", "image")

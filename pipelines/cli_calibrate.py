@@ -1,0 +1,57 @@
+"""The command ``reid calibrate``. Heavy imports are inside it, so that ``--help`` is fast."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid.errors import UsageError
+
+__all__ = ["calibrate"]
+
+_SHOWN = (0.01, 0.02, 0.05, 0.1, 0.2)  # rates of false accepts
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Model directory, with model.json inside.", metavar="MODEL")],
+    root: Annotated[Path | None, typer.Option(help="Folder of pictures of known people, searched recursively.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="Regular expression with the groups identity and camera, for --root.")] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Catalog (.parquet), instead of --root; of it the validation people, if any.")
+    ] = None,
+    false_accept_rate: Annotated[float, typer.Option(help="Share of strangers who may be taken for somebody known, above 0.")] = 0.05,
+    bootstrap: Annotated[int, typer.Option(min=0, max=1_000_000, help="Draws of people for the intervals.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
+    backend: Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="Processors to use; all where not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Set the distances beyond which a person is unknown to a model, from pictures of known people, and write them into its card."""
+    from pipelines.calibrate import in_words
+    from pipelines.model_calibration import calibrate_model, choose_people
+    from reid.config import CalibrateParams
+
+    if not 0 < false_accept_rate < 1:
+        raise UsageError(f"--false-accept-rate is {false_accept_rate}: want a share above 0 and below 1")
+    wanted = CalibrateParams(
+        false_accept_rate=false_accept_rate, placement="middle", policies=("min", "mean", "top_k"), bootstrap=bootstrap
+    )
+    people = choose_people(root, pattern, catalog)
+    result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
+    for line in result.unreadable:
+        typer.echo(f"left out: {line}", err=True)
+    at = {rate: result.curve.at(rate) for rate in _SHOWN}
+    if as_json:
+        made = [one.model_dump(mode="json") for one in result.thresholds]
+        curve = [{"false_accept_rate": rate, "identification_rate": share} for rate, share in at.items()]
+        typer.echo(json.dumps({"thresholds": made, "curve": curve, "images": result.images, "people": result.people}))
+        return
+    typer.echo(f"{result.images:,} pictures of {result.people:,} people")
+    typer.echo("strangers accepted   known people named rightly (one picture, policy min)")
+    for rate, share in at.items():
+        note = "" if rate * result.curve.unknown_probes >= 1 else f"   ({result.curve.unknown_probes} probes cannot show this rate)"
+        typer.echo(f"{100 * rate:16.0f} %   {100 * share:5.1f} %{note}")
+    for one in result.thresholds:
+        typer.echo(f"{in_words(one)}; {one.probes:,} probes, {100 * one.false_accept_rate:g} % of strangers accepted at most")
+    typer.echo(f"written into {model / 'model.json'}")

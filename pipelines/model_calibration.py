@@ -1,0 +1,112 @@
+"""``reid calibrate``: thresholds for any model directory, from pictures of known people. Torch-free."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.calibrate import Strings, thresholds
+from pipelines.console import progress_bar, say, working
+from reid.card import ModelCard, Threshold, load_card, save_card
+from reid.config import CalibrateParams
+from reid.data.catalog import DISTRACTOR, JUNK, natural_order, read_catalog
+from reid.data.datasets.folder import scan_folder
+from reid.errors import ReidError, UsageError
+from reid.evaluation import OpenSetCurve, detection_identification_rate, open_set_scores
+from reid.evaluation.within_camera import WITHIN_CAMERA, views
+
+__all__ = ["Calibration", "People", "calibrate_model", "choose_people"]
+
+_WAY_OUT = "give pictures of more people, or --false-accept-rate {rate} or more"
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Pictures of known people: paths, and (N,) who, by which camera, and numbers that rise with time within a camera."""
+
+    paths: Sequence[Path]
+    identities: Strings
+    cameras: Strings
+    order: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured; ``images`` and ``people`` that it stands on, ``curve`` of single images and the policy ``min``."""
+
+    thresholds: tuple[Threshold, ...]
+    curve: OpenSetCurve
+    images: int
+    people: int
+    unreadable: tuple[str, ...]
+
+
+def choose_people(root: Path | None, pattern: str | None, catalog: Path | None) -> People:
+    """The pictures to calibrate on; junk and distractors, who are nobody in particular, are left out.
+
+    Of a catalog the validation people, where it has any: on people whom a model was trained on distances are too small.
+
+    Raises:
+        UsageError: neither or both are named, or a folder comes without a pattern.
+        ReidError: nobody, or one person alone, is there.
+    """
+    if (root is None) == (catalog is None) or (root is not None and pattern is None):
+        raise UsageError("name the pictures by either --root DIR --pattern RE or --catalog FILE")
+    if root is not None and pattern is not None:
+        scan = scan_folder(root, pattern)
+        if (line := scan.unmatched()) is not None:
+            say(line)
+        paths = [record.path for record in scan.records]
+        identities, cameras = (np.asarray([getattr(record, key) for record in scan.records]) for key in ("identity", "camera"))
+        order = natural_order(paths)
+    else:
+        assert catalog is not None
+        table = read_catalog(catalog)
+        if len(held_out := table.split("val")):
+            table = held_out
+            say("calibrating on the catalog's validation people")
+        paths, identities, cameras, order = table.paths, table.identities, table.cameras, table.order
+    kept = np.flatnonzero(~np.isin(identities, (JUNK, DISTRACTOR)))
+    count = len(np.unique(identities[kept]))
+    if count < 2:
+        raise ReidError(f"the pictures show {count} person: a threshold needs people to tell apart, 20 or more for a rate of 0.05")
+    return People([paths[row] for row in kept.tolist()], identities[kept], cameras[kept], order[kept])
+
+
+def calibrate_model(
+    model_dir: Path, people: People, wanted: CalibrateParams, *, seed: int = 0, backend: str = "auto", threads: int | None = None
+) -> Calibration:
+    """Measure the thresholds of a model and write them into its card, in place of earlier ones for the same policy and unit.
+
+    Raises:
+        UsageError: the model directory or the backend is missing.
+        ReidError: the model fails, or there are too few people to show any rate; the card is as it was then.
+    """
+    from serving.embedding import embed_files
+    from serving.runtime import load
+
+    card = load_card(model_dir)
+    with progress_bar("embedding") as progress:
+        found = embed_files(load(model_dir, backend, threads), people.paths, threads=threads, on_progress=progress)
+    if not len(found.paths):
+        raise ReidError(f"none of the {len(people.paths)} pictures can be read: {found.unreadable[0].reason}")
+    with working("calibrating"):
+        identities, cameras = people.identities[found.index], people.cameras[found.index]
+        ranked = views(identities, cameras, people.order[found.index])
+        if ranked.within:
+            say(WITHIN_CAMERA)
+        rows, who = found.embeddings[ranked.rows], identities[ranked.rows]
+        made = thresholds(wanted, seed, rows, who, ranked.cameras, _WAY_OUT)
+        scores = open_set_scores(rows, who, rows, who, probe_cams=ranked.cameras, reference_cams=ranked.cameras)
+        curve = detection_identification_rate(scores)
+    save_card(_with(card, made), model_dir)
+    reasons = tuple(f"{one.path}: {one.reason}" for one in found.unreadable)
+    return Calibration(tuple(made), curve, len(rows), len(np.unique(who)), reasons)
+
+
+def _with(card: ModelCard, made: Sequence[Threshold]) -> ModelCard:
+    new = {(one.policy, one.unit) for one in made}
+    kept = tuple(one for one in card.thresholds if (one.policy, one.unit) not in new)
+    return card.model_copy(update={"thresholds": (*kept, *made)})

@@ -1,0 +1,91 @@
+"""Networks as their library publishes them: the embedding of the library itself, from a checkpoint that the library saved."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchreid.reid.models import build_model as of_torchreid
+from torchreid.reid.utils import FeatureExtractor
+from torchreid.reid.utils.torchtools import save_checkpoint
+
+from reid.errors import ReidError, UsageError
+from reid.models.embedder import ModelSpec, build_model, normalise
+from reid.models.inference import embed_images
+from reid.models.published import PUBLISHED, build_published
+from tests.reid.export.conftest import smooth_crops
+
+NAMES = (
+    *("osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25", "osnet_ibn_x1_0"),
+    *("osnet_ain_x1_0", "osnet_ain_x0_75", "osnet_ain_x0_5", "osnet_ain_x0_25"),
+    *("resnet50", "resnet50_fc512", "resnet50_ibn_a", "mlfn", "hacnn", "pcb_p4"),
+)
+
+
+def trained(name: str, folder: Path, height: int, width: int, people: int = 751) -> Path:
+    """A checkpoint of torchreid's own, of a network whose BatchNorms have seen pictures."""
+    torch.manual_seed(0)
+    net = of_torchreid(name, num_classes=people, pretrained=False, use_gpu=False)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.momentum = 0.5
+    with torch.no_grad():
+        for seed in range(2):
+            net(normalise(torch.from_numpy(smooth_crops(4, height, width, seed))))
+    save_checkpoint({"state_dict": net.state_dict(), "epoch": 60, "rank1": np.float64(0.9)}, str(folder))
+    torch.save(net.state_dict(), folder / "plain.pth")
+    return folder / "model.pth.tar-60"
+
+
+def by_torchreid(name: str, folder: Path, images: np.ndarray) -> np.ndarray:
+    """Rows of length 1 from its own extractor, which cannot read its own checkpoints since PyTorch 2.6: from the plain weights."""
+    extract = FeatureExtractor(name, str(folder / "plain.pth"), image_size=images.shape[1:3], device="cpu", verbose=False)
+    rows = extract(list(images)).numpy()
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_embedding_is_that_of_torchreid_s_feature_extractor(name: str, tmp_path: Path) -> None:
+    own = PUBLISHED[f"torchreid:{name}"]
+    path = trained(name, tmp_path, own.height, own.width)
+    images = smooth_crops(3, own.height, own.width, seed=9)
+    spec = ModelSpec(f"torchreid:{name}", str(path), own.height, own.width, neck_feature="before_bn")
+    ours = embed_images(build_model(spec).eval(), images)
+    theirs = by_torchreid(name, tmp_path, images)
+    assert ours.shape == theirs.shape
+    assert (ours * theirs).sum(axis=1).min() >= 0.9999
+    # Different pictures are further apart than that, so that agreement says something.
+    assert (theirs @ theirs.T)[np.triu_indices(3, 1)].max() < 0.9999
+
+
+def test_a_checkpoint_is_the_same_model_every_time(tmp_path: Path) -> None:
+    path = trained("osnet_x0_25", tmp_path, 64, 32)
+    first, second = (build_published("torchreid:osnet_x0_25", 64, 32, str(path))[0].state_dict() for _ in range(2))
+    assert any(key.startswith("net.classifier.") for key in first)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_in_training_mode_it_still_embeds() -> None:
+    network, dim = build_published("torchreid:osnet_x0_25", 64, 32)
+    assert network.train()(torch.zeros(2, 3, 64, 32)).shape == (2, dim, 1, 1) == (2, 512, 1, 1)
+    assert network.get_submodule("net.conv1").training
+
+
+def test_another_architecture_is_one_line_with_the_layers_and_what_would_fit(tmp_path: Path) -> None:
+    path = trained("osnet_x0_25", tmp_path, 64, 32)
+    with pytest.raises(ReidError) as caught:
+        build_published("torchreid:osnet_x1_0", 64, 32, str(path))
+    said = str(caught.value)
+    assert re.search(r"are not of torchreid:osnet_x1_0: \d+ of \d+ tensors of another shape: conv1\.conv\.weight", said)
+    assert said.endswith("they fit torchreid:osnet_x0_25")
+    assert "\n" not in said
+
+
+def test_names_and_sizes_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="architecture 'osnet' is unknown: choose one of torchreid:osnet_x1_0, "):
+        build_published("osnet", 256, 128)
+    with pytest.raises(ReidError, match=r"takes no images of 256x128 .*its publisher uses 160x64"):
+        build_published("torchreid:hacnn", 256, 128)
+    with pytest.raises(UsageError, match="give those that its publisher trained"):
+        build_published("torchreid:osnet_x0_25", 64, 32, "imagenet")
