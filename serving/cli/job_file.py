@@ -61,6 +61,7 @@ model: model                       # a model directory: of `reid models import` 
 # rescore: false                   # let the model's learned metric decide between the near
 # outputs: {video: true, video_height: null, crops: true, report: true}
 # backend: auto                    # auto, onnxruntime, openvino, tensorrt
+# precision: fp32                  # of the model: fp32, fp16, int8
 # threads: null                    # all processors
 # until: 2026-05-04T18:00:00       # when streams end
 # max_s: null
