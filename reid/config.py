@@ -4,7 +4,7 @@ An unknown or missing key is an error that names the key, its section and the fi
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
@@ -149,13 +149,13 @@ class CalibrateParams(Section):
 class ExportParams(Section):
     """The model directory."""
 
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
+    precisions: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], Field(min_length=1)]
     engines: Literal["tensorrt", "tensorrt_rtx"] | None
-    parity: dict[Literal["fp32", "fp16", "int8"], float]
+    parity: dict[Literal["fp32", "fp16", "int8"], Annotated[float, Field(ge=-1, le=1)]]
     required: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32",)
     parity_int8_lowest: float = Field(default=0.95, ge=-1, le=1)
     parity_map_fall: float = Field(ge=0, lt=1)
-    parity_images: int = Field(ge=2)
+    parity_images: int = Field(ge=2, le=1_000_000)
     parity_people: int = Field(ge=0)
 
     @field_validator("parity")
@@ -164,6 +164,14 @@ class ExportParams(Section):
         missing = [precision for precision in info.data.get("precisions", ()) if precision not in value]
         if missing:
             raise ValueError(f"says no limit for {', '.join(missing)}, which export.precisions asks for: add it")
+        return value
+
+    @field_validator("required")
+    @classmethod
+    def _only_what_is_made_is_required(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        unmade = [precision for precision in value if precision not in info.data.get("precisions", value)]
+        if unmade:
+            raise ValueError(f"names {', '.join(unmade)}, which export.precisions does not ask for: add it there or leave it out here")
         return value
 
 

@@ -38,8 +38,15 @@ def project_root() -> Path:
 
 
 def in_project(place: str | Path) -> Path:
-    """A place as an absolute path."""
-    return (project_root() / place).resolve()
+    """A place as an absolute path.
+
+    Raises:
+        UsageError: it is a link in a circle.
+    """
+    try:
+        return (project_root() / place).resolve()
+    except RuntimeError as error:
+        raise UsageError(f"{place} is a link that leads to itself: remove it or name another place") from error
 
 
 def absolute_uri(uri: str) -> str:

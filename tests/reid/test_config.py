@@ -48,6 +48,17 @@ def test_a_precision_without_a_limit_is_named() -> None:
     assert "int8" not in parse_params(value).export.parity
 
 
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [("required", ["int8"]), ("precisions", []), ("parity", {"fp32": 1.5}), ("parity", {"fp32": -3}), ("parity_images", 10**12)],
+)
+def test_an_export_that_cannot_be_is_named(key: str, given: object) -> None:
+    value = raw()
+    value["export"] |= {"precisions": ["fp32"], key: given}
+    with pytest.raises(UsageError, match=rf"export\.{key}"):
+        parse_params(value)
+
+
 def test_an_unknown_backbone_is_named_with_those_there_are() -> None:
     value = raw()
     value["model"]["backbone"] = "mobilenet_v4"

@@ -9,6 +9,8 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from reid.errors import ReidError
+
 __all__ = ["Tensors", "attributes", "constants", "multiply_adds", "run_node", "walk"]
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -25,7 +27,11 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def run_node(node: onnx.NodeProto, tensors: Mapping[str, npt.NDArray[Any]], opset: int) -> Tensors:
-    """A node's outputs by name, of its inputs by name."""
+    """A node's outputs by name, of its inputs by name.
+
+    Raises:
+        ReidError: ONNX Runtime does not run it.
+    """
     feeds = {name: tensors[name] for name in node.input if name}
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape) for name, value in feeds.items()
@@ -36,8 +42,12 @@ def run_node(node: onnx.NodeProto, tensors: Mapping[str, npt.NDArray[Any]], opse
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a session a node: its threads would spin beside the next one
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(node.output, session.run(None, feeds), strict=True))
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return dict(zip(node.output, session.run(None, feeds), strict=True))
+    except Exception as error:  # ONNX Runtime's own kinds have no common public class
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ReidError(f"int8: layer {node.name or node.op_type} does not run by itself ({reason}): leave int8 out") from error
 
 
 def walk(graph: onnx.GraphProto, *states: Tensors) -> Iterator[onnx.NodeProto]:

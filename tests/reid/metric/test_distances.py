@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid import distances
+from reid.metric import distances
 from reid.metric.distances import function_of_distances, paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
 
 

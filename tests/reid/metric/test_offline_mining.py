@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from reid import offline_mining
 from reid.errors import ReidError, UsageError
+from reid.metric import offline_mining
 from reid.metric.distances import pairwise_distances
 from reid.metric.offline_mining import mine_training_set
 

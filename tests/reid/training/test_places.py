@@ -65,6 +65,13 @@ def test_a_temporary_copy_of_the_project_means_the_project(tmp_path: Path, monke
     assert in_project("mlruns") == tmp_path / "mlruns"
 
 
+def test_a_link_to_itself_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow.db").symlink_to("mlflow.db")
+    with pytest.raises(UsageError, match=r"mlflow.db is a link that leads to itself: remove it"):
+        absolute_uri("sqlite:///mlflow.db")
+
+
 def test_experiments_of_dvc_log_to_the_projects_store(project: Path) -> None:
     """--queue runs in folders of the same kind, by a worker that takes half a minute to start."""
     (project / "script.py").write_text(SCRIPT)
