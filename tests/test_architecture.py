@@ -27,6 +27,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("job.segments",),
     ("job.sightings",),
     ("job",),
+    ("worker",),
     ("scoring",),
     ("cli",),
 )
@@ -69,6 +70,13 @@ def test_the_class_tree_is_where_programs_outside_look_for_it() -> None:
     import reid.metric.class_tree
 
     assert reid.class_tree.ClassTree is reid.metric.class_tree.ClassTree
+
+
+def test_the_job_is_where_programs_outside_look_for_it() -> None:
+    import serving.job.run
+    import serving.worker
+
+    assert serving.worker.run_job is serving.job.run.run_job
 
 
 @pytest.mark.parametrize("path", FILES["serving"], ids=str)

@@ -1,0 +1,5 @@
+"""The name under which callers from outside know :mod:`serving.job.run`."""
+
+from serving.job.run import Execution, JobResult, Progress, run_job
+
+__all__ = ["Execution", "JobResult", "Progress", "run_job"]
