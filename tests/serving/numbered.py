@@ -1,6 +1,8 @@
 """Footage whose every frame carries its number: twelve large fields, black or white, that survive any codec, rotation aside."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,16 @@ def _field(field: int, width: int, height: int, margin: float = 0.0) -> tuple[sl
     return slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1))
 
 
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Started by root, SVT-AV1 leaves the thread that opened it in real time, and all that it starts later: the other tests would starve."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
 def encode(
     path: Path,
     images: Sequence[np.ndarray],
@@ -51,7 +63,7 @@ def encode(
     **options: object,
 ) -> Path:
     """Write images (BGR) with a codec's own options, ``_`` for ``-`` in their names; ``header`` are the container's options."""
-    with av.open(str(path), "w", format=container, options=header or {}) as out:
+    with _usual_priority(), av.open(str(path), "w", format=container, options=header or {}) as out:
         stream: Any = out.add_stream(codec, rate=fps, options={key.replace("_", "-"): str(value) for key, value in options.items()})
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
