@@ -42,7 +42,7 @@ def _field(field: int, width: int, height: int, margin: float = 0.0) -> tuple[sl
 
 @contextmanager
 def _usual_priority() -> Iterator[None]:
-    """Started by root, SVT-AV1 leaves the thread that opened it in real time, and all that it starts later: the other tests would starve."""
+    """Started by root, SVT-AV1 leaves the thread that opened it in real time, and all that it starts later: other tests would starve."""
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         yield
