@@ -1,7 +1,10 @@
 """The reference pages are those of the models, and say something about every command, option and key."""
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -79,3 +82,13 @@ def test_every_key_of_job_yaml_has_a_row_with_a_meaning() -> None:
     keys = {key for model in (schema, *schema["$defs"].values()) for key in model["properties"]}
     assert len(keys) > 40 and keys == {re.split(r"[.`]", key.strip("`"))[-1] for key in documented}
     assert not [key for key, cells in documented.items() if not cells[-1]], "put a comment beside these in serving/spec.py"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="needs the extra docs")
+    pytest.importorskip("mkdocstrings", reason="needs the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "build_loss" in (tmp_path / "site" / "api" / "losses" / "index.html").read_text()
