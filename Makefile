@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint bench fuzz install clean
+.PHONY: run test lint docs bench fuzz install clean
 
 run: $(STAMP)
 	dvc repro
@@ -19,6 +19,11 @@ lint: $(STAMP)
 	ruff format --check .
 	mypy
 
+# The reference pages, then the site in build/site; a broken link fails.
+docs: $(STAMP)
+	python docs/reference.py
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
 # The benchmarks that need no data of others; the half hour is most of all a gallery of a million references.
 bench: $(STAMP)
 	for one in losses training_step ranking embedding gallery town prepare_checks help; do python benchmarks/$$one.py || exit 1; done
@@ -32,7 +37,7 @@ install: $(STAMP)
 # One constraints file pins what is installed; pip alone does the work, so that a bare Python is enough.
 $(STAMP): pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,encryption,openvino,tensorrt-rtx]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[dev,docs,encryption,openvino,tensorrt-rtx]'
 	@touch $(STAMP)
 
 clean:

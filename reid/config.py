@@ -97,15 +97,15 @@ class TrainParams(Section):
 class ObjectiveParams(Section):
     """One objective: the weights of its terms and its metric loss's own options; None leaves a value as in ``train``."""
 
-    triplet_weight: float = Field(ge=0)
-    softmax_weight: float = Field(ge=0)
-    center_weight: float = Field(default=0.0, ge=0)
-    label_smoothing: float = Field(ge=0, lt=1)
-    options: dict[str, Any]
-    tree_levels: int = Field(default=16, ge=1)
-    neighbours: int = Field(default=4, ge=2)
-    steps: int | None = None
-    learning_rate: float | None = None
+    triplet_weight: float = Field(ge=0)  # of the metric loss
+    softmax_weight: float = Field(ge=0)  # of the classification by identity
+    center_weight: float = Field(default=0.0, ge=0)  # of the center loss
+    label_smoothing: float = Field(ge=0, lt=1)  # share of the softmax target that goes to all classes
+    options: dict[str, Any]  # of the metric loss: the arguments of `reid.losses.build_loss`
+    tree_levels: int = Field(default=16, ge=1)  # of the class tree of hierarchical
+    neighbours: int = Field(default=4, ge=2)  # m of hierarchical: a class and its m - 1 nearest make a batch
+    steps: int | None = None  # as in train
+    learning_rate: float | None = None  # as in train
 
 
 class TuneParams(Section):

@@ -47,7 +47,7 @@ class Camera(_Section):
     """One camera: a file, a glob of files (in order of their starts, else of the numbers in their names), or a URL."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
-    source: str = Field(min_length=1, max_length=4096)
+    source: str = Field(min_length=1, max_length=4096)  # a file, a glob of files, or a URL
     start_time: datetime | None = None  # clock time of the first frame
     region: tuple[tuple[float, float], ...] = ()  # polygon in pixels; a detection counts when its feet are inside
     step: int = Field(default=1, ge=1, le=_MANY)  # look at every step-th frame
@@ -100,21 +100,21 @@ class Camera(_Section):
 class DetectorSpec(_Section):
     """Which detector, and its decisions. ``model`` and ``confidence`` belong to the detectors that have them."""
 
-    name: str = "motion"
-    model: str | None = None
+    name: str = "motion"  # motion, yolox or mot
+    model: str | None = None  # ONNX file of the detector yolox
     confidence: float | None = Field(default=None, ge=0, le=1)  # None: the detector's own default
-    nms_iou: float = Field(default=0.6, gt=0, le=1)
+    nms_iou: float = Field(default=0.6, gt=0, le=1)  # of two boxes that overlap more, the less confident is dropped
     min_height: int = Field(default=24, ge=1, le=_MANY)  # pixels; smaller boxes cannot be recognised
-    min_width: int = Field(default=8, ge=1, le=_MANY)
+    min_width: int = Field(default=8, ge=1, le=_MANY)  # pixels
 
 
 class TrackerSpec(_Section):
     """Which tracker of the library ``trackers``, and its decisions; None is the tracker's own value."""
 
-    name: str = "botsort"
+    name: str = "botsort"  # botsort, bytetrack, ocsort or sort
     max_gap_s: float = Field(default=0.5, gt=0, le=_MANY)  # a lost person is followed by place alone this long; after that looks count too
     min_frames: int = Field(default=5, ge=1, le=_MANY)  # shorter sightings are dropped as false detections
-    min_iou: float | None = Field(default=None, ge=0, le=1)
+    min_iou: float | None = Field(default=None, ge=0, le=1)  # overlap of a box with the place where a track expects it
     activation: float = Field(default=0.6, ge=0, le=1)  # confidence that starts a tracklet, and that half of a sighting's boxes have
     high_confidence: float = Field(default=0.6, ge=0, le=1)  # below it only existing tracklets are continued
 
@@ -122,14 +122,14 @@ class TrackerSpec(_Section):
 class CropSpec(_Section):
     """How many crops of a tracklet are embedded, and how large they are kept."""
 
-    per_tracklet: int = Field(default=8, ge=1, le=64)
-    max_height: int = Field(default=256, ge=32, le=_MANY)
+    per_tracklet: int = Field(default=8, ge=1, le=64)  # embedded crops of a tracklet
+    max_height: int = Field(default=256, ge=32, le=_MANY)  # pixels; taller crops are kept smaller
 
 
 class LinkSpec(_Section):
     """Joining tracklets of one camera that are the same person, by appearance and motion."""
 
-    enabled: bool = True
+    enabled: bool = True  # off: each tracklet is a sighting
     max_gap_s: float = Field(default=4.0, ge=0, le=_MANY)  # who stays away longer is a new sighting
     same_distance: float | None = Field(default=None, gt=0, le=2)  # None: learned from the footage
 
@@ -137,17 +137,17 @@ class LinkSpec(_Section):
 class TravelSpec(_Section):
     """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen there sooner."""
 
-    between: tuple[str, str]
-    at_least_s: float = Field(gt=0, le=_MANY)
+    between: tuple[str, str]  # ids of two cameras
+    at_least_s: float = Field(gt=0, le=_MANY)  # seconds from the one to the other
 
 
 class Outputs(_Section):
     """What ``reid match`` writes beside ``sightings.parquet``, ``detections.parquet`` and ``job.json``."""
 
-    video: bool = True
+    video: bool = True  # annotated video of each camera
     video_height: int | None = Field(default=None, ge=16, le=_MANY)  # None: as high as the footage
-    crops: bool = True
-    report: bool = True
+    crops: bool = True  # crops of each sighting
+    report: bool = True  # report.html
     segments: bool = True  # what was seen, with everybody's embeddings: people can be named anew without looking at the footage again
 
 
@@ -155,13 +155,13 @@ class Job(_Section):
     """A validated job with absolute paths."""
 
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
-    model: str
-    gallery: str | None = None  # None: nobody is known, and unknown people are linked over cameras
-    backend: str = "auto"
+    model: str  # model directory
+    gallery: str | None = None  # gallery file; None: nobody is known, and unknown people are linked over cameras
+    backend: str = "auto"  # runtime: auto, onnxruntime, openvino or tensorrt
     precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of the model's files
-    threads: int | None = Field(default=None, ge=1, le=4096)
-    policy: Literal["min", "mean", "top_k"] = "min"
-    top_k: int = Field(default=3, ge=1, le=_MANY)
+    threads: int | None = Field(default=None, ge=1, le=4096)  # None: all processors
+    policy: Literal["min", "mean", "top_k"] = "min"  # how a person's references are combined
+    top_k: int = Field(default=3, ge=1, le=_MANY)  # how many references the policy top_k takes
     threshold: float | None = Field(default=None, ge=0, le=2)  # None: the model card's calibrated one
     ratio_test: float = Field(default=0.95, gt=0, le=1)  # a name needs to be nearer than this share of the runner-up's distance; 1: off
     rescore: bool = False  # let the model's learned metric decide between those near enough

@@ -39,14 +39,24 @@ def expire(
         _report_removal(opened.expire(moment), as_json)
 
 
-def rename(gallery: GalleryPath, identity: Name, new_name: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+def rename(
+    gallery: GalleryPath,
+    identity: Name,
+    new_name: Annotated[str, typer.Argument(help="What the person is called from now on.")],
+    as_json: AsJson = False,
+) -> None:
     """Give a person another name."""
     with administer(gallery) as opened:
         opened.rename(identity, new_name)
         say(as_json, {"identity": new_name, "was": identity, "version": opened.version}, f"{identity} is now {new_name}")
 
 
-def merge(gallery: GalleryPath, identity: Name, into: Annotated[str, typer.Argument(metavar="INTO")], as_json: AsJson = False) -> None:
+def merge(
+    gallery: GalleryPath,
+    identity: Name,
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The person who takes the references.")],
+    as_json: AsJson = False,
+) -> None:
     """Two names are one person: give the first one's references to the second."""
     with administer(gallery) as opened:
         opened.merge(identity, into)
