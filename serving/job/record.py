@@ -159,7 +159,7 @@ class UsedModel(_Model):
     """The model that embedded, and the runtime and precision that ran it."""
 
     backend: str
-    precision: str
+    precision: str = "fp32"  # of records before there was a choice
 
 
 class SearchedGallery(_Gallery, _Enrolled):

@@ -19,7 +19,7 @@ from tests.reid.export.conftest import smooth_crops
 NAMES = (
     *("osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25", "osnet_ibn_x1_0"),
     *("osnet_ain_x1_0", "osnet_ain_x0_75", "osnet_ain_x0_5", "osnet_ain_x0_25"),
-    *("resnet50", "resnet50_fc512", "resnet50_ibn_a", "mlfn", "hacnn", "pcb_p4"),
+    *("resnet50", "resnet50_fc512", "resnet50_ibn_a", "mlfn", "hacnn"),
 )
 
 

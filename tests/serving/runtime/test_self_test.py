@@ -113,6 +113,7 @@ def test_the_command_prints_every_file_and_runtime(tmp_path: Path) -> None:
     assert sound.stdout.count("holds") == 4
     stray = CliRunner().invoke(app, ["models", "check", str(with_self_test(tmp_path / "stray", turned=1.0)), "--json"])
     assert stray.exit_code == 1
+    assert "2 of 2 that ran do not hold here, the first: model.onnx in onnxruntime: take another" in str(stray.exception)
     value = json.loads(stray.stdout)
     assert value["holds"] is False
     assert [(row["file"], row["runtime"], row["verdict"]) for row in value["files"]] == [
