@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli_evaluate import Seed
 from reid.errors import UsageError
+from serving.cli import AsJson, Backend, Threads
 
 __all__ = ["calibrate"]
 
@@ -22,10 +24,10 @@ def calibrate(
     ] = None,
     false_accept_rate: Annotated[float, typer.Option(help="Share of strangers who may be taken for somebody known, above 0.")] = 0.05,
     bootstrap: Annotated[int, typer.Option(min=0, max=1_000_000, help="Draws of people for the intervals.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
-    backend: Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="Processors to use; all where not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    seed: Seed = 0,
+    backend: Backend = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Set the distances beyond which a person is unknown to a model, from pictures of known people, and write them into its card."""
     from pipelines.calibrate import in_words

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serving.cli import AsJson, Backend, Threads
+
 if TYPE_CHECKING:
     from pipelines.evaluation_run import Evaluation
     from reid.evaluation import Fall, PairedDifference
 
 __all__ = ["compare", "evaluate"]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Bootstrap = Annotated[int, typer.Option(min=1, max=1_000_000, help="Draws of people for the confidence intervals.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")]
 
@@ -28,8 +29,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, queries.parquet and evaluation.html.")] = None,
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
-    backend: Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, max=4096, help="Processors to use; all where not given.")] = None,
+    backend: Backend = "auto",
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """How good is a model on these images? For any folder or catalog, by the Market-1501 protocol."""

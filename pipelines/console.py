@@ -1,6 +1,5 @@
 """What the stages say while they work: progress bars, or lines now and then where nobody sees a bar, and errors as one line."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -10,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines.ending import end_with
 from pipelines.screen import without_library_lines
 from reid.errors import ReidError
-from reid.pace import LINE_EVERY_S, Pace, now_and_then
+from reid.pace import LINE_EVERY_S, paced_lines
 
 __all__ = ["progress_bar", "run_stage", "say", "working"]
 
@@ -62,11 +61,8 @@ def _bar(what: str) -> Iterator[Update]:
         progress.stop()
 
 
-@contextmanager
-def _lines(what: str) -> Iterator[Update]:
-    pace = Pace(time.monotonic())
-    with now_and_then(lambda now: say(f"{what}: {pace.words(now)}"), _LINE_EVERY_S):
-        yield lambda done, total: pace.update(done, total, time.monotonic())
+def _lines(what: str) -> AbstractContextManager[Update]:
+    return paced_lines(what, say, _LINE_EVERY_S)
 
 
 def run_stage(main: Callable[[], None]) -> None:

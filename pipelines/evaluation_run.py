@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.console import progress_bar, say, working
+from pipelines.pictures import pictures_below
 from reid.card import ModelCard
 from reid.data.catalog import DISTRACTOR, read_catalog, readable
-from reid.data.datasets.folder import scan_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
 from reid.evaluation.report import (
@@ -124,14 +124,8 @@ def choose_images(
             raise UsageError(
                 "--root needs --pattern, --query-cameras and --gallery-cameras: a folder does not say what is query and gallery"
             )
-        scan = scan_folder(root, pattern)
-        if (line := scan.unmatched()) is not None:
-            say(line)
-        records = scan.records
-        paths: list[Path] = [record.path for record in records]
-        identities, cameras = (np.asarray([getattr(record, key) for record in records]) for key in ("identity", "camera"))
-        everywhere = np.ones(len(records), np.bool_)
-        sides = identities != DISTRACTOR, everywhere
+        paths, identities, cameras = pictures_below(root, pattern)
+        sides = identities != DISTRACTOR, np.ones(len(paths), np.bool_)
     else:
         assert catalog is not None
         table = read_catalog(catalog)

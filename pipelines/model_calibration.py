@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from pipelines.calibrate import Strings, thresholds
 from pipelines.console import progress_bar, say, working
+from pipelines.pictures import pictures_below
 from reid.card import ModelCard, Threshold, load_card, save_card
 from reid.config import CalibrateParams
 from reid.data.catalog import DISTRACTOR, JUNK, natural_order, read_catalog
-from reid.data.datasets.folder import scan_folder
 from reid.errors import ReidError, UsageError
 from reid.evaluation import OpenSetCurve, detection_identification_rate, open_set_scores
 from reid.evaluation.within_camera import WITHIN_CAMERA, views
@@ -55,11 +55,7 @@ def choose_people(root: Path | None, pattern: str | None, catalog: Path | None) 
     if (root is None) == (catalog is None) or (root is not None and pattern is None):
         raise UsageError("name the pictures by either --root DIR --pattern RE or --catalog FILE")
     if root is not None and pattern is not None:
-        scan = scan_folder(root, pattern)
-        if (line := scan.unmatched()) is not None:
-            say(line)
-        paths = [record.path for record in scan.records]
-        identities, cameras = (np.asarray([getattr(record, key) for record in scan.records]) for key in ("identity", "camera"))
+        paths, identities, cameras = pictures_below(root, pattern)
         order = natural_order(paths)
     else:
         assert catalog is not None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-__all__ = ["LINE_EVERY_S", "Pace", "now_and_then"]
+__all__ = ["LINE_EVERY_S", "Pace", "now_and_then", "paced_lines"]
 
 LINE_EVERY_S = 30.0  # where standard error is a file or a pipe: in a log of hours a line a minute is read, one a second is not
 
@@ -58,6 +58,14 @@ def now_and_then(tell: Callable[[float], None], every_s: float = LINE_EVERY_S) -
     finally:
         over.set()
         teller.join()
+
+
+@contextmanager
+def paced_lines(what: str, say: Callable[[str], None], every_s: float = LINE_EVERY_S) -> Iterator[Callable[[int, int], None]]:
+    """``say`` every so many seconds how far a work is; the value yielded takes (done, total)."""
+    pace = Pace(time.monotonic())
+    with now_and_then(lambda now: say(f"{what}: {pace.words(now)}"), every_s):
+        yield lambda done, total: pace.update(done, total, time.monotonic())
 
 
 def _clock(seconds: float) -> str:

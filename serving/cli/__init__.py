@@ -5,8 +5,9 @@ import typer
 from serving.cli.gallery import embed, gallery_app
 from serving.cli.job import crops, match, report, score
 from serving.cli.models import check
+from serving.cli.shared import AsJson, Backend, Threads
 
-__all__ = ["add_commands", "check"]
+__all__ = ["AsJson", "Backend", "Threads", "add_commands", "check"]
 
 
 def add_commands(app: typer.Typer) -> None:

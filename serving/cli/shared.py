@@ -76,18 +76,15 @@ def nothing_left(path: Path) -> Iterator[None]:
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error, or a line now and then where that is no terminal; yields what to call with (done, all)."""
-    from time import monotonic
-
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from reid.pace import Pace, now_and_then
+    from reid.pace import paced_lines
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        pace = Pace(monotonic())
-        with now_and_then(lambda now: complain([f"{what}: {pace.words(now)}"])):
-            yield lambda done, total: pace.update(done, total, monotonic())
+        with paced_lines(what, lambda line: complain([line])) as update:
+            yield update
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:

@@ -1,12 +1,11 @@
 """From folders and catalogs of images to enrolled people."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reid.data.catalog import DISTRACTOR, JUNK, read_catalog, readable
-from reid.data.datasets.files import IMAGE_SUFFIXES, find_images
+from reid.data.datasets.files import IMAGE_SUFFIXES, compile_pattern, find_images
 from reid.errors import ReidError, UsageError
 from reid.files import existing
 from serving.embedding import Unreadable, embed_files
@@ -124,21 +123,6 @@ def _from_folder(folder: Path, pattern: str | None) -> Samples:
 def _shown(path: Path, folder: Path) -> str:
     """A path below the folder, as text also where a name is not UTF-8: names of people are text."""
     return readable(path.relative_to(folder).as_posix())
-
-
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A regular expression with the group ``identity``.
-
-    Raises:
-        UsageError: it is not.
-    """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error
-    if "identity" not in compiled.groupindex:
-        raise UsageError(f"pattern {pattern!r} has no group (?P<identity>...): name the part that tells the person")
-    return compiled
 
 
 def enroll_samples(

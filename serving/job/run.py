@@ -121,8 +121,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     opened.callback(remove_empty, make_parents(out))
     work = _work_folder(out, ledger, embedder.dim)
     opened.callback(_remove_empty, work)  # where nothing was stored, there is nothing to go on with
-    # All processes take this one's runtime: their embeddings are matched with each other.
-    seen_before = not _run_segments(runs, job.model_copy(update={"backend": embedder.backend}), embedder, work, progress, execution)
+    seen_before = not _run_segments(runs, job, embedder, work, progress, execution)
     facts = JobFacts.model_validate(
         {
             "job": job.public(),
@@ -198,12 +197,12 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
 
 def _backend(job: Job, out: Path) -> str:
     """The runtime to open the model with: that of the stored segments, so that all rows of a job are made by one."""
-    if job.backend == "auto":
-        for folder in (WorkFolder.of(out), JobFolder(out).kept):
-            backend = folder.read_ledger().get("backend")
-            if backend in present_backends(load_card(Path(job.model)), job.precision):
-                return str(backend)
-    return job.backend
+    if job.backend != "auto":
+        return job.backend
+    stored = [folder.read_ledger().get("backend") for folder in (WorkFolder.of(out), JobFolder(out).kept)]
+    named = [backend for backend in stored if isinstance(backend, str)]
+    present = present_backends(load_card(Path(job.model)), job.precision) if named else {}
+    return next((backend for backend in named if backend in present), job.backend)
 
 
 def _work_folder(out: Path, ledger: dict[str, Any], dim: int) -> WorkFolder:
@@ -263,7 +262,8 @@ def _run_segments(
     threads = job.threads
     if threads is None and execution.workers > 1:
         threads = max(1, processors() // execution.workers)
-    job = job.model_copy(update={"backend": embedder.backend})  # workers take the same and do not choose again
+    # All processes take this one's runtime and do not choose again: their embeddings are matched with each other.
+    job = job.model_copy(update={"backend": embedder.backend})
     tasks: list[SegmentTask] = []
     left: Counter[str] = Counter()
     for run in runs:

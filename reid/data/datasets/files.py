@@ -1,15 +1,16 @@
 """What lies in a folder of images: the images, what a system or a download left there, and how many other files. Torch-free."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reid.data.catalog import readable
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderContent", "Stray", "find_images", "is_by_system", "walk"]
+__all__ = ["IMAGE_SUFFIXES", "FolderContent", "Stray", "compile_pattern", "find_images", "is_by_system", "walk"]
 
 IMAGE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic", ".heif"],
@@ -43,6 +44,21 @@ class FolderContent:
             return None
         count = f"{len(left):,} file{'s' * (len(left) > 1)} of a system or a download"
         return f"{count} left out, the first: {readable(left[0].path)}: {left[0].detail}"
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A regular expression with the group ``identity``.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error
+    if "identity" not in compiled.groupindex:
+        raise UsageError(f"pattern {pattern!r} has no group (?P<identity>...): name the part that tells the person")
+    return compiled
 
 
 def find_images(root: Path) -> FolderContent:

@@ -1,12 +1,11 @@
 """Any folder of images whose file names tell the identity and the camera."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from reid.data.catalog import Record, readable
-from reid.data.datasets.files import Stray, find_images
+from reid.data.datasets.files import Stray, compile_pattern, find_images
 from reid.errors import ReidError, UsageError
 
 __all__ = ["FolderScan", "read_folder", "scan_folder"]
@@ -49,12 +48,7 @@ def scan_folder(root: Path, pattern: str, split: str = "train") -> FolderScan:
     """
     if not root.is_dir():
         raise UsageError(f"data folder {root} does not exist: set data.root (or --root) to a folder of images")
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error
-    if "identity" not in compiled.groupindex:
-        raise UsageError(f"pattern {pattern!r} has no group (?P<identity>...): name the part of the path that tells the person")
+    compiled = compile_pattern(pattern)
     content = find_images(root)
     records, strays = [], list(content.strays)
     for path in content.images:
