@@ -1,8 +1,10 @@
-"""A project folder of the size of a public set: real image files of made-up people, a catalog, and trained files of a stand-in network.
+"""A project folder of the size of a public set: real image files of made-up people, a catalog, and trained
+files of a stand-in network.
 
-The people are colour patterns, a camera shifts colours, every image has its own noise. The stand-in for the network is a random projection
-of the shrunken image to as many numbers as MobileNetV2 gives: embeddings of the real size and shape, which know the people and suffer under
-worse pictures, at hardly any time. All else (files, decoding, stages, commands) is the product's own.
+The people are colour patterns, a camera shifts colours, every image has its own noise. The stand-in for the
+network is a random projection of the shrunken image to as many numbers as MobileNetV2 gives: embeddings of
+the real size and shape, which know the people and suffer under worse pictures, at hardly any time. All else
+(files, decoding, stages, commands) is the product's own.
 """
 
 import hashlib
@@ -36,7 +38,9 @@ DIM = 1280  # of MobileNetV2's embeddings
 
 @dataclass(frozen=True)
 class Size:
-    """Of a public set: images and people that train, queries, gallery images, people tested on, share of distractors, cameras."""
+    """Of a public set: images and people that train, queries, gallery images, people tested on, share of
+    distractors, cameras.
+    """
 
     train: int
     train_people: int
@@ -67,7 +71,9 @@ def stand_in(dim: int) -> None:
 
 
 def write_project(folder: Path, size: Size, dim: int, seed: int = 0) -> None:
-    """Everything that the stages after the training read, into an existing folder that is the working directory."""
+    """Everything that the stages after the training read, into an existing folder that is the working
+    directory.
+    """
     stand_in(dim)
     value: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
     value["model"] |= {"weights": "none"}
@@ -83,23 +89,34 @@ def write_project(folder: Path, size: Size, dim: int, seed: int = 0) -> None:
         model = build_model(model_spec(params))
         save_model(model, model_spec(params), out / "model.safetensors")
         run = tracker.start(name, {}, {})
-        facts = {"objective": name, "data_hash": "0", "git_commit": "0", "mlflow_run_id": tracker.run_id(run) or run}
+        facts = {
+            "objective": name,
+            "data_hash": "0",
+            "git_commit": "0",
+            "mlflow_run_id": tracker.run_id(run) or run,
+        }
         # The quadruplet is chosen, so that one model goes through everything, its learned metric included.
         figures = {"val_mean_ap": 0.5 + 0.1 * (name == "quadruplet")}
         write_json(out / "training.json", facts | {"figures": figures})
     PairMetric(dim).save(folder / "models/quadruplet/pair_metric.safetensors")
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(size.train_people), 2)
-    ClassTree.from_embeddings(rng.normal(size=(len(labels), dim)), labels).save(folder / "models/hierarchical/tree.npz")
+    ClassTree.from_embeddings(rng.normal(size=(len(labels), dim)), labels).save(
+        folder / "models/hierarchical/tree.npz"
+    )
 
 
 def _write_images(folder: Path, size: Size, seed: int) -> None:
-    """A JPEG of 128 x 64 a row, and the catalog; validation people are 15 % of the training people, as by default."""
+    """A JPEG of 128 x 64 a row, and the catalog; validation people are 15 % of the training people, as by
+    default.
+    """
     rng = np.random.default_rng(seed)
     held = max(2, round(0.15 * size.train_people))
     parts = {
         "val": rng.integers(0, held, round(size.train * held / size.train_people)),
-        "train": rng.integers(held, size.train_people, size.train - round(size.train * held / size.train_people)),
+        "train": rng.integers(
+            held, size.train_people, size.train - round(size.train * held / size.train_people)
+        ),
     }
     first = size.train_people
     parts["query"] = rng.integers(first, first + size.test_people, size.query)
@@ -113,17 +130,31 @@ def _write_images(folder: Path, size: Size, seed: int) -> None:
         for number, (person, camera) in enumerate(zip(people.tolist(), cameras.tolist(), strict=True)):
             stranger = person >= first + size.test_people
             identity = "0000" if stranger else f"{person + 1:04d}"
-            row = {"path": f"{split}/{number:06d}.jpg", "identity": identity, "camera": f"{camera + 1}", "split": split}
+            row = {
+                "path": f"{split}/{number:06d}.jpg",
+                "identity": identity,
+                "camera": f"{camera + 1}",
+                "split": split,
+            }
             rows.append(row | {"person": person, "width": 64, "height": 128})
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        written = list(pool.map(lambda numbered: _write_image(folder / "data", *numbered, seed), enumerate(rows)))
+        written = list(
+            pool.map(lambda numbered: _write_image(folder / "data", *numbered, seed), enumerate(rows))
+        )
     write_catalog(written, folder / "data/catalog.parquet")
 
 
 def _write_image(folder: Path, number: int, row: dict[str, Any], seed: int) -> dict[str, object]:
-    person, noise = np.random.default_rng([seed, 1, row.pop("person")]), np.random.default_rng([seed, 2, number])
+    person, noise = (
+        np.random.default_rng([seed, 1, row.pop("person")]),
+        np.random.default_rng([seed, 2, number]),
+    )
     camera = np.random.default_rng([seed, 3, int(row["camera"])])
-    grid = person.uniform(40, 215, (16, 8, 3)) + camera.normal(0, 10, (1, 1, 3)) + noise.normal(0, 55, (16, 8, 3))
+    grid = (
+        person.uniform(40, 215, (16, 8, 3))
+        + camera.normal(0, 10, (1, 1, 3))
+        + noise.normal(0, 55, (16, 8, 3))
+    )
     image = cv2.resize(np.clip(grid, 0, 255).astype(np.uint8), (64, 128), interpolation=cv2.INTER_LINEAR)
     data = cv2.imencode(".jpg", image)[1].tobytes()
     (folder / row["path"]).write_bytes(data)

@@ -1,6 +1,8 @@
-"""What the benchmarks share: medians of runs that take turns with the peer's, peak memory, one table and one line of JSON.
+"""What the benchmarks share: medians of runs that take turns with the peer's, peak memory, one table and one
+line of JSON.
 
-Every run of a round is followed at once by the other candidates' runs, so whatever else the machine does falls on all of them alike.
+Every run of a round is followed at once by the other candidates' runs, so whatever else the machine does
+falls on all of them alike.
 """
 
 import argparse
@@ -20,7 +22,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["SHARED", "Measured", "abilities", "alternate", "arguments", "peak_memory_mb", "peak_rss_gb", "ratio", "report"]
+__all__ = [
+    "SHARED",
+    "Measured",
+    "abilities",
+    "alternate",
+    "arguments",
+    "peak_memory_mb",
+    "peak_rss_gb",
+    "ratio",
+    "report",
+]
 
 
 # Real footage and models, of those benchmarks that need them.
@@ -29,7 +41,9 @@ SHARED = Path(os.environ.get("REID_SHARED", Path(__file__).parents[2] / "shared"
 
 @dataclass(frozen=True)
 class Measured:
-    """All times of one candidate, in seconds, in the order of the rounds; ``peak_mb`` is what one run adds to the memory in use."""
+    """All times of one candidate, in seconds, in the order of the rounds; ``peak_mb`` is what one run adds to
+    the memory in use.
+    """
 
     seconds: tuple[float, ...]
     peak_mb: float
@@ -40,12 +54,18 @@ class Measured:
 
 
 def alternate(
-    candidates: Mapping[str, Callable[[], object]], rounds: int = 15, warmup: int = 2, memory: bool = True, calls: int = 1
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int = 15,
+    warmup: int = 2,
+    memory: bool = True,
+    calls: int = 1,
 ) -> dict[str, Measured]:
-    """Time the candidates in turns for ``rounds`` rounds; the order turns round by one each time, so that nobody always runs first.
+    """Time the candidates in turns for ``rounds`` rounds; the order turns round by one each time, so that
+    nobody always runs first.
 
-    A turn is ``calls`` calls after one that is not timed, and counts as their mean: what takes a millisecond is otherwise timed with
-    the processor's caches full of what the candidate before it left. With one call there is none untimed.
+    A turn is ``calls`` calls after one that is not timed, and counts as their mean: what takes a millisecond
+    is otherwise timed with the processor's caches full of what the candidate before it left. With one call
+    there is none untimed.
     """
     for _ in range(warmup):
         for run in candidates.values():
@@ -70,12 +90,16 @@ def alternate(
 
 
 def ratio(ours: Measured, peer: Measured) -> float:
-    """How many times faster we are: the median over the rounds of the peer's time by ours in the same round. Larger is better."""
+    """How many times faster we are: the median over the rounds of the peer's time by ours in the same round.
+    Larger is better.
+    """
     return statistics.median(p / o for p, o in zip(peer.seconds, ours.seconds, strict=True))
 
 
 def peak_memory_mb(run: Callable[[], object]) -> float:
-    """Megabytes that one call of ``run`` adds to the resident memory at its highest; NaN where the kernel does not tell (not Linux)."""
+    """Megabytes that one call of ``run`` adds to the resident memory at its highest; NaN where the kernel
+    does not tell (not Linux).
+    """
     clear, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     if not clear.exists():
         return math.nan
@@ -101,10 +125,23 @@ def peak_rss_gb() -> float:
 
 
 def abilities() -> str:
-    """What the processor can do that figures depend on; "unknown" where the kernel does not tell (not Linux)."""
+    """What the processor can do that figures depend on; "unknown" where the kernel does not tell (not
+    Linux).
+    """
     info = Path("/proc/cpuinfo")
-    flags = next((line for line in info.read_text().splitlines() if line.startswith("flags")), "") if info.exists() else ""
-    names = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "avx_vnni": "VNNI", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
+    flags = (
+        next((line for line in info.read_text().splitlines() if line.startswith("flags")), "")
+        if info.exists()
+        else ""
+    )
+    names = {
+        "avx2": "AVX2",
+        "avx512f": "AVX-512",
+        "avx512_vnni": "VNNI",
+        "avx_vnni": "VNNI",
+        "avx512_bf16": "bfloat16",
+        "amx_bf16": "AMX",
+    }
     found = dict.fromkeys(name for flag, name in names.items() if flag in flags.split())
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
     return (", ".join(found) or "unknown") + (f", oneDNN limited to {limit}" if limit else "")
@@ -112,15 +149,25 @@ def abilities() -> str:
 
 def arguments(description: str, **defaults: Any) -> argparse.Namespace:
     """Parse ``--json`` and one option for each default, of the default's type."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     for name, default in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return parser.parse_args()
 
 
-def report(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], result: Mapping[str, Any], as_json: bool) -> None:
-    """Print the table, and with ``as_json`` the result as the last line. Floats of the table show three digits."""
+def report(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    result: Mapping[str, Any],
+    as_json: bool,
+) -> None:
+    """Print the table, and with ``as_json`` the result as the last line. Floats of the table show three
+    digits.
+    """
     table = Table(title=title)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")

@@ -1,4 +1,6 @@
-"""torchreid's own loader and ImageTripletEngine on our network and files, for benchmarks that need them as a peer."""
+"""torchreid's own loader and ImageTripletEngine on our network and files, for benchmarks that need them as a
+peer.
+"""
 
 import contextlib
 import io
@@ -52,10 +54,14 @@ def image_manager(
     settings: TrainParams,
     workers: int,
 ) -> Any:
-    """torchreid's ImageDataManager of some images, in batches and with augmentations like ours; a ``name`` is taken once in a process."""
+    """torchreid's ImageDataManager of some images, in batches and with augmentations like ours; a ``name`` is
+    taken once in a process.
+    """
     torchreid = import_torchreid()
     labels, views = (np.unique(column, return_inverse=True)[1] for column in (identities, cameras))
-    rows = [(str(path), int(label), int(view)) for path, label, view in zip(paths, labels, views, strict=True)]
+    rows = [
+        (str(path), int(label), int(view)) for path, label, view in zip(paths, labels, views, strict=True)
+    ]
 
     class Crops(torchreid.data.ImageDataset):
         def __init__(self, root: str = "", **kwargs: Any) -> None:
@@ -88,11 +94,17 @@ def triplet_engine(manager: Any, spec: ModelSpec, learning_rate: float, engine: 
 
 
 def train_and_embed(
-    spec: ModelSpec, data: TrainingData, images: npt.NDArray[np.uint8], seconds: float, seed: int, settings: TrainParams
+    spec: ModelSpec,
+    data: TrainingData,
+    images: npt.NDArray[np.uint8],
+    seconds: float,
+    seed: int,
+    settings: TrainParams,
 ) -> npt.NDArray[np.float32]:
     """Train for so many seconds with torchreid's loader, sampler, losses and engine, then embed ``images``.
 
-    Initial weights, batch size, augmentations' kinds, Adam's learning rate and its schedule (by epoch) are ours.
+    Initial weights, batch size, augmentations' kinds, Adam's learning rate and its schedule (by epoch) are
+    ours.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(settings.threads)
@@ -101,7 +113,10 @@ def train_and_embed(
     started = time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         for group in engine.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * SCHEDULES[settings.schedule](elapsed / seconds, settings.warmup_share).factor
+            group["lr"] = (
+                settings.learning_rate
+                * SCHEDULES[settings.schedule](elapsed / seconds, settings.warmup_share).factor
+            )
         with contextlib.redirect_stdout(io.StringIO()):
             engine.train(print_freq=10**6)
     return embed_images(engine.model.embedder.eval(), images)

@@ -1,7 +1,9 @@
-"""Accuracy on real people never trained on: each objective for the same minutes, beside torchreid's own triplet engine.
+"""Accuracy on real people never trained on: each objective for the same minutes, beside torchreid's own
+triplet engine.
 
-``--train`` and ``--test`` are folders of images; the same folder twice keeps ``--test-people`` of its people for the test, drawn by seed.
-Every figure is the mean of both camera directions: one camera's images ask, all images of the other camera answer.
+``--train`` and ``--test`` are folders of images; the same folder twice keeps ``--test-people`` of its people
+for the test, drawn by seed. Every figure is the mean of both camera directions: one camera's images ask, all
+images of the other camera answer.
 """
 
 import statistics
@@ -30,7 +32,8 @@ from reid.training.trial import model_spec, objective_of
 
 FIGURES = ("rank1", "rank5", "mean_ap", "mean_inp")
 
-# What is left out of the recipe or added to it, one at a time: how far the figures change is what the part is worth.
+# What is left out of the recipe or added to it, one at a time: how far the figures change is what the part is
+# worth.
 LADDER: dict[str, dict[str, object]] = {
     "without random erasing": {"train.erasing": 0.0},
     "without colour jitter": {"train.colour_jitter": 0.0},
@@ -77,24 +80,39 @@ class Row:
         return statistics.stdev(run[figure] for run in self.runs) if len(self.runs) > 1 else 0.0
 
 
-def read_task(train_root: Path, test_root: Path, pattern: str, test_people: int, seed: int, height: int, width: int) -> Task:
+def read_task(
+    train_root: Path, test_root: Path, pattern: str, test_people: int, seed: int, height: int, width: int
+) -> Task:
     training, testing = read_folder(train_root, pattern), read_folder(test_root, pattern)
     if train_root.resolve() == test_root.resolve():
         people = sorted({record.identity for record in training})
         if not 0 < test_people < len(people) - 1:
-            raise UsageError(f"--test-people is {test_people} of {len(people)} people: keep at least 2 for training and 1 for the test")
+            raise UsageError(
+                f"--test-people is {test_people} of {len(people)} people: keep at least 2 for training "
+                "and 1 for the test"
+            )
         held_out = set(np.random.default_rng(seed).permutation(people)[:test_people])
-        training, testing = [r for r in training if r.identity not in held_out], [r for r in testing if r.identity in held_out]
+        training, testing = (
+            [r for r in training if r.identity not in held_out],
+            [r for r in testing if r.identity in held_out],
+        )
     elif shared := {record.identity for record in training} & {record.identity for record in testing}:
-        print(f"note: {len(shared)} identities have the same name in both folders; they are taken for different people")
+        print(
+            f"note: {len(shared)} identities have the same name in both folders; they are taken for "
+            "different people"
+        )
     cameras = {record.camera for record in testing}
     if len(cameras) != 2:
-        raise UsageError(f"{test_root} has {len(cameras)} cameras by this pattern: two are needed, each to ask the other")
+        raise UsageError(
+            f"{test_root} has {len(cameras)} cameras by this pattern: two are needed, each to ask the other"
+        )
     names = sorted({record.identity for record in training})
     labels = np.array([names.index(record.identity) for record in training], np.int64)
     paths = [record.path for record in training]
     nothing = np.empty((0, height, width, 3), np.uint8), np.empty(0, np.str_), np.empty(0, np.str_)
-    data = TrainingData(load_images(paths, height, width), labels, _column(training, "camera"), paths, *nothing)
+    data = TrainingData(
+        load_images(paths, height, width), labels, _column(training, "camera"), paths, *nothing
+    )
     test_images = load_images([record.path for record in testing], height, width)
     return Task(data, test_images, _column(testing, "identity"), _column(testing, "camera"))
 
@@ -115,7 +133,9 @@ def score(embeddings: npt.NDArray[np.float32], task: Task) -> dict[str, float]:
     return sums
 
 
-def train_ours(params: Params, name: str, task: Task, seconds: float, seed: int, start: EmbeddingModel | None = None) -> EmbeddingModel:
+def train_ours(
+    params: Params, name: str, task: Task, seconds: float, seed: int, start: EmbeddingModel | None = None
+) -> EmbeddingModel:
     """One objective for so many seconds of training."""
     settings = settings_of(params, name).model_copy(update={"max_seconds": seconds})
     torch.set_num_threads(settings.threads)
@@ -148,7 +168,10 @@ def main() -> None:
         override="",
     )
     if not options.train or not options.test:
-        raise UsageError("--train and --test are missing: name the folders of images, the same one twice to split its people")
+        raise UsageError(
+            "--train and --test are missing: name the folders of images, the same one twice to split "
+            "its people"
+        )
     params = with_values(load_params(options.params), yaml.safe_load(options.override) or {})
     seconds = 60 * options.minutes
     candidates: dict[str, Callable[[Task, int], npt.NDArray[np.float32]]] = {}
@@ -158,22 +181,40 @@ def main() -> None:
                 model_spec(params), task.data, task.images, seconds, seed, params.train
             )
         else:
-            candidates[name] = lambda task, seed, name=name: embed_images(objective_run(params, name, task, seconds, seed), task.images)
+            candidates[name] = lambda task, seed, name=name: embed_images(
+                objective_run(params, name, task, seconds, seed), task.images
+            )
     if options.ladder == "yes":
         for step, change in LADDER.items():
             changed = with_values(params, change)
-            candidates[step] = lambda task, seed, p=changed: embed_images(objective_run(p, "batch_hard", task, seconds, seed), task.images)
+            candidates[step] = lambda task, seed, p=changed: embed_images(
+                objective_run(p, "batch_hard", task, seconds, seed), task.images
+            )
     rows = {name: Row() for name in ("untrained", *candidates)}
     for seed in range(options.seeds):
         task = read_task(
-            Path(options.train), Path(options.test), options.pattern, options.test_people, seed, params.model.height, params.model.width
+            Path(options.train),
+            Path(options.test),
+            options.pattern,
+            options.test_people,
+            seed,
+            params.model.height,
+            params.model.width,
         )
-        rows["untrained"].runs.append(score(embed_images(build_model(model_spec(params)).eval(), task.images), task))
+        rows["untrained"].runs.append(
+            score(embed_images(build_model(model_spec(params)).eval(), task.images), task)
+        )
         for name, run in candidates.items():
             started = time.perf_counter()
             rows[name].runs.append(score(run(task, seed), task) | {"seconds": time.perf_counter() - started})
             last = rows[name].runs[-1]
-            print(f"seed {seed}  {name}: rank-1 {last['rank1']:.3f}  mAP {last['mean_ap']:.3f}  ({last['seconds']:.0f} s)", flush=True)
+            print(
+                (
+                    f"seed {seed}  {name}: rank-1 {last['rank1']:.3f}  mAP {last['mean_ap']:.3f}  "
+                    f"({last['seconds']:.0f} s)"
+                ),
+                flush=True,
+            )
     report(
         f"People never trained on, {options.minutes:g} minutes each, {options.seeds} seeds",
         ("objective", "rank-1", "rank-5", "mAP", "mINP"),

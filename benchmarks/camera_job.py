@@ -1,9 +1,10 @@
 """A camera job on real footage, everything included, against the plain loop that people write.
 
-Ours is ``reid match`` on the whole PETS clip: decoding, YOLOX-nano, tracking, OSNet x0.25 on chosen crops, naming, tables, crops,
-annotated video and report. The plain loop, on its first frames: each frame, detect with the same file, embed every person with
-torchreid's FeatureExtractor (the same architecture; random weights, for only its time counts), look for the nearest reference.
-Rounds take turns, so whatever else the machine does falls on both. Needs the real data of REID_SHARED.
+Ours is ``reid match`` on the whole PETS clip: decoding, YOLOX-nano, tracking, OSNet x0.25 on chosen crops,
+naming, tables, crops, annotated video and report. The plain loop, on its first frames: each frame, detect
+with the same file, embed every person with torchreid's FeatureExtractor (the same architecture; random
+weights, for only its time counts), look for the nearest reference. Rounds take turns, so whatever else the
+machine does falls on both. Needs the real data of REID_SHARED.
 """
 
 import shutil
@@ -47,20 +48,36 @@ PEOPLE = {"14": "15", "18": "15", "8": "15", "4": "12", "2": "13", "3": "11", "5
 
 
 def prepare(folder: Path) -> None:
-    """A model directory with a calibrated threshold and a gallery, both from the truth boxes of the first 200 frames."""
+    """A model directory with a calibrated threshold and a gallery, both from the truth boxes of the first 200
+    frames.
+    """
     (folder / "model").mkdir()
     shutil.copy(OSNET, folder / "model" / "model.onnx")
     spec = InputSpec(
-        height=256, width=128, layout="nchw", dtype="float32", scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        height=256,
+        width=128,
+        layout="nchw",
+        dtype="float32",
+        scale=1 / 255,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
     )
-    card = ModelCard(name="osnet_x0_25", dim=512, normalised=False, input=spec, files={"fp32": ModelFile(path="model.onnx")})
+    card = ModelCard(
+        name="osnet_x0_25",
+        dim=512,
+        normalised=False,
+        input=spec,
+        files={"fp32": ModelFile(path="model.onnx")},
+    )
     save_card(card, folder / "model")
     cut_crops(CLIP / "vtest.avi", CLIP / "gt.txt", folder / "crops", ENROLLED, every=7)
     paths = sorted((folder / "crops").iterdir())
     embedder = load(folder / "model")
     rows, names = embed_files(embedder, paths).embeddings, np.array([path.name[:4] for path in paths])
     probes = np.array([int(path.stem[-6:]) % 2 == 0 for path in paths])
-    limit = calibrate_threshold(rows[probes], names[probes], rows[~probes], names[~probes], false_accept_rate=0.02, policy="min")
+    limit = calibrate_threshold(
+        rows[probes], names[probes], rows[~probes], names[~probes], false_accept_rate=0.02, policy="min"
+    )
     save_card(load_card(folder / "model").model_copy(update={"thresholds": (limit,)}), folder / "model")
     with Gallery.open(folder / "gallery.db", embedder.fingerprint, create=True) as gallery:
         for name in np.unique(names):
@@ -78,7 +95,9 @@ def job_of(folder: Path, outputs: Outputs) -> Job:
 
 
 class PlainLoop:
-    """What one writes first: everything on every frame, one crop after the other (or all crops of a frame at once)."""
+    """What one writes first: everything on every frame, one crop after the other (or all crops of a frame at
+    once).
+    """
 
     def __init__(self, folder: Path, at_once: bool) -> None:
         self.at_once = at_once
@@ -86,7 +105,9 @@ class PlainLoop:
         torch.save({"state_dict": build_model("osnet_x0_25", 1000, pretrained=False).state_dict()}, weights)
         self.extract = FeatureExtractor("osnet_x0_25", model_path=str(weights), device="cpu", verbose=False)
         self.detector = YoloxDetector(YOLOX, confidence=0.3, fit=False)
-        self.references = torch.nn.functional.normalize(torch.randn(161, 512, generator=torch.Generator().manual_seed(0)), dim=1)
+        self.references = torch.nn.functional.normalize(
+            torch.randn(161, 512, generator=torch.Generator().manual_seed(0)), dim=1
+        )
 
     def run(self, frames: int) -> float:
         """Seconds for the clip's first ``frames`` frames."""
@@ -111,9 +132,10 @@ def _frame(number: int, image: np.ndarray) -> Any:
 def pure_inference(folder: Path, frames: int, crops: int) -> dict[str, float]:
     """Seconds that the two models take alone, for as many prepared inputs as the job gave them.
 
-    ``calls``: one call after the other, each with all processors and the detector's input of its file's size, as the plain loop makes
-    them. ``calls, no padding``: the detector's input as the job cuts it. ``side by side``: the same in the job's own way, an inference of
-    one thread for each processor at a time, which leaves the processors no pause.
+    ``calls``: one call after the other, each with all processors and the detector's input of its file's size,
+    as the plain loop makes them. ``calls, no padding``: the detector's input as the job cuts it. ``side by
+    side``: the same in the job's own way, an inference of one thread for each processor at a time, which
+    leaves the processors no pause.
     """
     picture = next(read_frames(open_footage([str(CLIP / "vtest.avi")]))).image
     height, width = picture.shape[:2]
@@ -125,7 +147,11 @@ def pure_inference(folder: Path, frames: int, crops: int) -> dict[str, float]:
         detector = YoloxDetector(YOLOX, threads=None if at_once == 1 else 1, fit=name != "calls")
         blob = letterbox(picture, *(size := detector.input_size(height, width)), size[1] / width)
         detector.infer(blob)  # opens what the job has opened when it begins
-        embed = embedder.run if at_once > 1 else lambda batch: whole.run(None, {whole.get_inputs()[0].name: batch})
+        embed = (
+            embedder.run
+            if at_once > 1
+            else lambda batch: whole.run(None, {whole.get_inputs()[0].name: batch})
+        )
         began = time.perf_counter()
         with ThreadPoolExecutor(at_once) as pool:
             for _ in pool.map(detector.infer, repeat(blob, frames)):
@@ -144,7 +170,12 @@ def main() -> None:
         plain, at_once = PlainLoop(folder, at_once=False), PlainLoop(folder, at_once=True)
         footage = open_footage([str(CLIP / "vtest.avi")])
         frames, plays_s = footage.frames, footage.frames / footage.fps
-        per_frame: dict[str, list[float]] = {"ours": [], "ours, no video": [], "plain loop": [], "plain, crops of a frame at once": []}
+        per_frame: dict[str, list[float]] = {
+            "ours": [],
+            "ours, no video": [],
+            "plain loop": [],
+            "plain, crops of a frame at once": [],
+        }
         alone: dict[str, list[float]] = defaultdict(list)
         for number in range(options.rounds):
             for name, outputs in (("ours", Outputs()), ("ours, no video", Outputs(video=False))):
@@ -156,12 +187,16 @@ def main() -> None:
             for way, seconds in pure_inference(folder, frames, summary["counts"]["crops_embedded"]).items():
                 alone[way].append(seconds / frames)
             per_frame["plain loop"].append(plain.run(options.plain_frames) / options.plain_frames)
-            per_frame["plain, crops of a frame at once"].append(at_once.run(options.plain_frames) / options.plain_frames)
+            per_frame["plain, crops of a frame at once"].append(
+                at_once.run(options.plain_frames) / options.plain_frames
+            )
         total = score_job(folder / "ours-0", {"": CLIP / "gt.txt"}, people=PEOPLE).as_dict()["total"]
     median = {name: statistics.median(values) for name, values in per_frame.items()}
     # The fastest of each: two threads in one inference wait for each other, on some rounds for twice as long.
     overheads = {
-        f"{way}{video}": min(per_frame[f"ours{video}"]) / min(values) - 1 for way, values in alone.items() for video in ("", ", no video")
+        f"{way}{video}": min(per_frame[f"ours{video}"]) / min(values) - 1
+        for way, values in alone.items()
+        for video in ("", ", no video")
     }
     result = {
         "scores": {name: total[name] for name in ("hota", "idf1", "mota", "named_right", "named_wrong")},

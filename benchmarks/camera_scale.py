@@ -1,9 +1,11 @@
-"""How a camera job grows: two workers against one, and the memory of an hour of footage against that of a minute.
+"""How a camera job grows: two workers against one, and the memory of an hour of footage against that of a
+minute.
 
-The footage is the PETS clip, again and again; YOLOX-nano looks at every frame, everything included, each job in a process of its
-own. One worker is a job on one core, two workers are the same job on two; beside them stands the job without workers on all
-cores, whose one process keeps two cores busy by itself. Memory is the highest of a process that works through the job with the
-motion detector on every fifth frame; nothing that the two jobs keep differs but their length. Needs the real data of REID_SHARED.
+The footage is the PETS clip, again and again; YOLOX-nano looks at every frame, everything included, each job
+in a process of its own. One worker is a job on one core, two workers are the same job on two; beside them
+stands the job without workers on all cores, whose one process keeps two cores busy by itself. Memory is the
+highest of a process that works through the job with the motion detector on every fifth frame; nothing that
+the two jobs keep differs but their length. Needs the real data of REID_SHARED.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""Crops on disk to embeddings in memory: torchreid's FeatureExtractor against every runtime and precision here, on the same images.
+"""Crops on disk to embeddings in memory: torchreid's FeatureExtractor against every runtime and precision
+here, on the same images.
 
-The networks are the same on both sides, as published (stride 32 for ResNet and MobileNet, a 512-d layer for OSNet), with random weights
-where ImageNet's need a download; MobileNetV2 has its ImageNet weights and so the float32 layers that int8 really needs.
+The networks are the same on both sides, as published (stride 32 for ResNet and MobileNet, a 512-d layer for
+OSNet), with random weights where ImageNet's need a download; MobileNetV2 has its ImageNet weights and so the
+float32 layers that int8 really needs.
 """
 
 import contextlib
@@ -43,7 +45,9 @@ class Network:
 
 
 def _network(backbone: str, torchreid_name: str, weights: str = "none", **facts: Any) -> Network:
-    return Network(ModelSpec(backbone, weights, HEIGHT, WIDTH, neck_feature="before_bn", **facts), torchreid_name)
+    return Network(
+        ModelSpec(backbone, weights, HEIGHT, WIDTH, neck_feature="before_bn", **facts), torchreid_name
+    )
 
 
 NETWORKS = {
@@ -58,7 +62,9 @@ def made_up_crops(folder: Path, count: int) -> list[Path]:
     """JPEG files of 64x160 pixels with blobs and grain."""
     rng = np.random.default_rng(0)
     for row in range(count):
-        blobs = cv2.resize(rng.integers(0, 256, (8, 4, 3), np.uint8), (64, 160), interpolation=cv2.INTER_CUBIC)
+        blobs = cv2.resize(
+            rng.integers(0, 256, (8, 4, 3), np.uint8), (64, 160), interpolation=cv2.INTER_CUBIC
+        )
         grain = rng.integers(-12, 13, blobs.shape)
         cv2.imwrite(str(folder / f"{row:04}.jpg"), np.clip(blobs + grain, 0, 255).astype(np.uint8))
     return sorted(folder.iterdir())
@@ -74,7 +80,9 @@ def chosen_crops(folder: str, count: int, made_up: Path) -> list[Path]:
 
 
 def settled(model: EmbeddingModel, pixels: torch.Tensor) -> EmbeddingModel:
-    """Give BatchNorm the statistics of these images: random weights alone let activations grow from layer to layer."""
+    """Give BatchNorm the statistics of these images: random weights alone let activations grow from layer to
+    layer.
+    """
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.momentum = None
@@ -99,8 +107,12 @@ def write_model(network: Network, folder: Path, crops: np.ndarray, precisions: S
     elif "int8" in precisions:
         kept = Int8Conversion(source, crops).write(folder / FILES["int8"], 0.99).kept
         print(f"{spec.backbone} int8: {len(kept)} layers stay in float32")
-    files = {precision: ModelFile(path=FILES[precision]) for precision in dict.fromkeys(("fp32", *precisions))}
-    card = ModelCard(name=spec.backbone, dim=model.dim, input=InputSpec(height=HEIGHT, width=WIDTH), files=files)
+    files = {
+        precision: ModelFile(path=FILES[precision]) for precision in dict.fromkeys(("fp32", *precisions))
+    }
+    card = ModelCard(
+        name=spec.backbone, dim=model.dim, input=InputSpec(height=HEIGHT, width=WIDTH), files=files
+    )
     save_card(card, folder)
 
 
@@ -112,18 +124,27 @@ def torchreid_extractor(network: Network, folder: Path, batch: int) -> Callable[
         from torchreid.reid.utils import FeatureExtractor
 
         weights = folder / "torchreid.pth"
-        torch.save(build_torchreid(network.torchreid_name, num_classes=1, pretrained=False).state_dict(), weights)
-        extractor = FeatureExtractor(network.torchreid_name, str(weights), (HEIGHT, WIDTH), device="cpu", verbose=False)
+        torch.save(
+            build_torchreid(network.torchreid_name, num_classes=1, pretrained=False).state_dict(), weights
+        )
+        extractor = FeatureExtractor(
+            network.torchreid_name, str(weights), (HEIGHT, WIDTH), device="cpu", verbose=False
+        )
 
     def run(paths: Sequence[Path]) -> np.ndarray:
         names = [str(path) for path in paths]
-        return np.concatenate([extractor(names[start : start + batch]).numpy() for start in range(0, len(names), batch)])
+        return np.concatenate(
+            [extractor(names[start : start + batch]).numpy() for start in range(0, len(names), batch)]
+        )
 
     return run
 
 
 def inference_alone(embedder: Embedder, crops: np.ndarray) -> Callable[[], None]:
-    batches = [embedder.prepare(crops[start : start + embedder.batch]) for start in range(0, len(crops), embedder.batch)]
+    batches = [
+        embedder.prepare(crops[start : start + embedder.batch])
+        for start in range(0, len(crops), embedder.batch)
+    ]
 
     def run() -> None:
         with ThreadPoolExecutor(embedder.at_once) as pool:
@@ -148,14 +169,24 @@ def measure(name: str, paths: list[Path], crops: np.ndarray, options: Any) -> di
         }
         candidates: dict[str, Callable[[], object]] = {"torchreid": lambda: peer(paths[: options.peer_count])}
         for (backend, precision), embedder in embedders.items():
-            candidates[f"{backend} {precision}"] = lambda embedder=embedder: embed_files(embedder, paths, threads=options.threads)  # type: ignore[misc]
+            candidates[f"{backend} {precision}"] = lambda embedder=embedder: embed_files(
+                embedder, paths, threads=options.threads
+            )  # type: ignore[misc]
             candidates[f"{backend} {precision} alone"] = inference_alone(embedder, crops)
         timed = alternate(candidates, options.rounds, warmup=1, memory=False)
     return summary(timed, len(paths), min(len(paths), options.peer_count), backends, precisions)
 
 
-def summary(timed: dict[str, Measured], count: int, peer_count: int, backends: Sequence[str], precisions: Sequence[str]) -> dict[str, Any]:
-    """Images a second, ratios and inference's share, by runtime and precision, and the best runtime of each precision."""
+def summary(
+    timed: dict[str, Measured],
+    count: int,
+    peer_count: int,
+    backends: Sequence[str],
+    precisions: Sequence[str],
+) -> dict[str, Any]:
+    """Images a second, ratios and inference's share, by runtime and precision, and the best runtime of each
+    precision.
+    """
     rows = {}
     for precision in precisions:
         for backend in backends:
@@ -166,10 +197,16 @@ def summary(timed: dict[str, Measured], count: int, peer_count: int, backends: S
                 "inference_share": ratio(ours, alone),  # round by round: the two ran one after the other
             }
     best = {
-        precision: max((f"{backend}_{precision}" for backend in backends), key=lambda row: rows[row]["vs_torchreid"])
+        precision: max(
+            (f"{backend}_{precision}" for backend in backends), key=lambda row: rows[row]["vs_torchreid"]
+        )
         for precision in precisions
     }
-    return {"torchreid_images_per_second": peer_count / timed["torchreid"].median, "runtimes": rows, "best": best}
+    return {
+        "torchreid_images_per_second": peer_count / timed["torchreid"].median,
+        "runtimes": rows,
+        "best": best,
+    }
 
 
 def main() -> None:
@@ -179,7 +216,8 @@ def main() -> None:
         precisions="fp32,int8",
         images="",
         count=512,
-        peer_count=64,  # torchreid works through its images batch by batch: more of them change nothing but the time it takes
+        # torchreid works through its images batch by batch: more of them change nothing but the time it takes
+        peer_count=64,
         threads=2,
         batch=32,
         rounds=3,
@@ -193,7 +231,14 @@ def main() -> None:
         (name, row, values["images_per_second"], values["vs_torchreid"], values["inference_share"])
         for name, result in results.items()
         for row, values in (
-            ("torchreid", {"images_per_second": result["torchreid_images_per_second"], "vs_torchreid": 1.0, "inference_share": "-"}),
+            (
+                "torchreid",
+                {
+                    "images_per_second": result["torchreid_images_per_second"],
+                    "vs_torchreid": 1.0,
+                    "inference_share": "-",
+                },
+            ),
             *result["runtimes"].items(),
         )
     ]
@@ -204,7 +249,13 @@ def main() -> None:
     }
     columns = ("network", "runtime", "images/s", "x torchreid", "share of inference")
     title = f"{options.count} crops on disk to embeddings, {options.threads} threads"
-    report(title, columns, table, {"ratios": ratios, "networks": results, "threads": options.threads}, options.json)
+    report(
+        title,
+        columns,
+        table,
+        {"ratios": ratios, "networks": results, "threads": options.threads},
+        options.json,
+    )
 
 
 if __name__ == "__main__":

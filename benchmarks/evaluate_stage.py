@@ -1,8 +1,10 @@
-"""The stages and commands after the training at the size of public sets: the highest memory and the time of each, of `evaluate` by parts.
+"""The stages and commands after the training at the size of public sets: the highest memory and the time of
+each, of `evaluate` by parts.
 
-Everything runs as a user runs it, in a folder of real image files (see ``_made_up_set``), each in a process of its own; only the network
-is a stand-in, so that embedding takes the time of decoding. Memory is resident memory of the process, libraries and all. ``select`` finds
-no champion to measure and ``export`` writes float32 without an engine: what else they do does not grow with the set.
+Everything runs as a user runs it, in a folder of real image files (see ``_made_up_set``), each in a process
+of its own; only the network is a stand-in, so that embedding takes the time of decoding. Memory is resident
+memory of the process, libraries and all. ``select`` finds no champion to measure and ``export`` writes
+float32 without an engine: what else they do does not grow with the set.
 """
 
 import importlib
@@ -19,10 +21,12 @@ from typing import Any
 from _made_up_set import DIM, SIZES, stand_in
 from _measure import arguments, peak_rss_gb, report
 
-# Of the module pipelines.evaluate, in the order of its work; those that a version of it lacks are passed over.
+# Of the module pipelines.evaluate, in the order of its work; those that a version of it lacks are passed
+# over.
 PARTS = (
     "load_images", "embed_sides", "rank", "judge", "rescored_by", "judge_more",
-    "draw_curves", "draw_images", "draw_activation", "judge_shift", "spoilt", "write_evaluation", "log_outputs",
+    "draw_curves", "draw_images", "draw_activation", "judge_shift", "spoilt", "write_evaluation",
+    "log_outputs",
 )  # fmt: skip
 LIMITS_GB = {"cuhk03": 2.0, "market1501": 4.0, "msmt17": 8.0}
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -30,13 +34,25 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate": ("pipelines.evaluate",),
     "calibrate": ("pipelines.calibrate",),
     "export": ("pipelines.export",),
-    "reid evaluate": ("reid", "evaluate", "--model", "exported", "--catalog", "data/catalog.parquet", "--out", "judged", "--rerank"),
+    "reid evaluate": (
+        "reid",
+        "evaluate",
+        "--model",
+        "exported",
+        "--catalog",
+        "data/catalog.parquet",
+        "--out",
+        "judged",
+        "--rerank",
+    ),
     "reid compare": ("reid", "compare", "judged", "judged"),
 }
 
 
 class Peaks:
-    """Seconds and highest resident memory in GB of each part; of a part inside another, the outer one counts the rest."""
+    """Seconds and highest resident memory in GB of each part; of a part inside another, the outer one counts
+    the rest.
+    """
 
     def __init__(self) -> None:
         self.parts: dict[str, dict[str, float]] = {}
@@ -109,11 +125,14 @@ def measured(command: tuple[str, ...], dim: int) -> dict[str, Any]:
 def in_own_process(folder: Path, script: str, value: object) -> str:
     """Run one of these files with a value; returns its standard output."""
     here = Path(__file__).resolve().parent
-    # The project's own code is that of PYTHONPATH where it is set, so that an earlier version can be measured with this file.
+    # The project's own code is that of PYTHONPATH where it is set, so that an earlier version can be measured
+    # with this file.
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(here), str(here.parent)]))
     environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, str(here / script), json.dumps(value)]
-    done = subprocess.run(command, check=False, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        command, check=False, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
         sys.exit(f"{script} {value} failed with {done.returncode}")
     return done.stdout
@@ -127,7 +146,9 @@ def run_size(name: str, dim: int, only: list[str]) -> dict[str, Any]:
         # The stages behind it read what select chose.
         wanted = {key: command for key, command in COMMANDS.items() if not only or key in (*only, "select")}
         return {
-            key: json.loads(in_own_process(folder, "evaluate_stage.py", [list(command), dim]).splitlines()[-1])
+            key: json.loads(
+                in_own_process(folder, "evaluate_stage.py", [list(command), dim]).splitlines()[-1]
+            )
             for key, command in wanted.items()
         }
 
@@ -135,20 +156,37 @@ def run_size(name: str, dim: int, only: list[str]) -> dict[str, Any]:
 def main() -> None:
     options = arguments(__doc__ or "", sizes="cuhk03,market1501", dim=DIM, only="")
     only = [one for one in options.only.split(",") if one]
-    result: dict[str, Any] = {"dim": options.dim, "limits_gb": LIMITS_GB, "cores": len(os.sched_getaffinity(0)), "sizes": {}}
+    result: dict[str, Any] = {
+        "dim": options.dim,
+        "limits_gb": LIMITS_GB,
+        "cores": len(os.sched_getaffinity(0)),
+        "sizes": {},
+    }
     for name in options.sizes.split(","):
         size = SIZES[name]
         found = result["sizes"][name] = run_size(name, options.dim, only)
         rows: list[tuple[object, ...]] = []
         for key, row in found.items():
             rows.append((key, row["seconds"], row["peak_gb"]))
-            rows += [(f"    {part}", one["seconds"], one["peak_gb"]) for part, one in row.get("parts", {}).items()]
-        title = f"{name}: {size.query:,} x {size.gallery:,} x {options.dim}, limit {LIMITS_GB.get(name, 0):g} GB"
+            rows += [
+                (f"    {part}", one["seconds"], one["peak_gb"]) for part, one in row.get("parts", {}).items()
+            ]
+        title = (
+            f"{name}: {size.query:,} x {size.gallery:,} x {options.dim}, limit {LIMITS_GB.get(name, 0):g} GB"
+        )
         report(title, ("run", "seconds", "peak GB"), rows, result, False)
     if options.json:
         print(json.dumps(result))
-    peaks = {f"{name}: {key}": (row["peak_gb"], LIMITS_GB[name]) for name, found in result["sizes"].items() for key, row in found.items()}
-    if above := [f"{key} took {peak:.2f} GB, the limit is {limit:g}" for key, (peak, limit) in peaks.items() if peak > limit]:
+    peaks = {
+        f"{name}: {key}": (row["peak_gb"], LIMITS_GB[name])
+        for name, found in result["sizes"].items()
+        for key, row in found.items()
+    }
+    if above := [
+        f"{key} took {peak:.2f} GB, the limit is {limit:g}"
+        for key, (peak, limit) in peaks.items()
+        if peak > limit
+    ]:
         sys.exit("; ".join(above))
 
 

@@ -1,13 +1,16 @@
-"""A gallery of a million references on disk: enrolling, opening, and searching it against FAISS's flat index alone.
+"""A gallery of a million references on disk: enrolling, opening, and searching it against FAISS's flat index
+alone.
 
-`ratios.search_vs_faiss_flat` compares `Gallery.search` for a batch of probes (asking the database for its version, search, exact distances,
-one entry a person) with `IndexFlatL2.search` on the same rows. `recall_at_10` is the share of the ten truly nearest people, by distances in
-float64 over the rows that a far longer flat search proposes, that `Gallery.search` gives. `indexes` has the same share for each compact
-index, its search time, the time to build it and what it takes in memory.
+`ratios.search_vs_faiss_flat` compares `Gallery.search` for a batch of probes (asking the database for its
+version, search, exact distances, one entry a person) with `IndexFlatL2.search` on the same rows.
+`recall_at_10` is the share of the ten truly nearest people, by distances in float64 over the rows that a far
+longer flat search proposes, that `Gallery.search` gives. `indexes` has the same share for each compact index,
+its search time, the time to build it and what it takes in memory.
 
-The rows are drawn with the variances that `osnet_x0_25_msmt17` has on crops of PKU-Reid, people and cameras that it was not trained on:
-all rows share a direction (47 % of their squared length), people differ by 19 %, images of a person by 34 %, and variances fall like 1/i.
-Isotropic rows would be far from everybody alike, which no index for near neighbours is made for.
+The rows are drawn with the variances that `osnet_x0_25_msmt17` has on crops of PKU-Reid, people and cameras
+that it was not trained on: all rows share a direction (47 % of their squared length), people differ by 19 %,
+images of a person by 34 %, and variances fall like 1/i. Isotropic rows would be far from everybody alike,
+which no index for near neighbours is made for.
 """
 
 import os
@@ -37,23 +40,30 @@ class Crowd:
         scale = np.arange(1, dim + 1, dtype=np.float32) ** -0.5
         turns = [np.linalg.qr(self.rng.standard_normal((dim, dim)))[0].astype(np.float32) for _ in range(2)]
         self.between, self.within = (
-            (scale / np.linalg.norm(scale))[:, None] * turn * share**0.5 for turn, share in zip(turns, (BETWEEN, WITHIN), strict=True)
+            (scale / np.linalg.norm(scale))[:, None] * turn * share**0.5
+            for turn, share in zip(turns, (BETWEEN, WITHIN), strict=True)
         )
         common = self.rng.standard_normal(dim, dtype=np.float32)
         self.common = common * COMMON**0.5 / np.linalg.norm(common)
 
     def people(self, count: int) -> Rows:
-        return self.common + self.rng.standard_normal((count, len(self.common)), dtype=np.float32) @ self.between
+        return (
+            self.common + self.rng.standard_normal((count, len(self.common)), dtype=np.float32) @ self.between
+        )
 
     def images(self, people: Rows, each: int) -> Rows:
         """``each`` images of every person, (P * each, D), unit rows."""
-        noise = self.rng.standard_normal((len(people) * each, people.shape[1]), dtype=np.float32) @ self.within
+        noise = (
+            self.rng.standard_normal((len(people) * each, people.shape[1]), dtype=np.float32) @ self.within
+        )
         rows = np.repeat(people, each, axis=0) + noise
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def fill(path: Path, crowd: Crowd, people: Rows, each: int, batch_people: int) -> float:
-    """Enroll everybody, many references a transaction as an import does; returns seconds spent in the gallery."""
+    """Enroll everybody, many references a transaction as an import does; returns seconds spent in the
+    gallery.
+    """
     spent = 0.0
     with Gallery.open(path, "benchmark", dim=people.shape[1], create=True) as gallery:
         for start in range(0, len(people), batch_people):
@@ -77,17 +87,25 @@ def true_people(queries: Rows, gallery: Gallery, flat: faiss.Index, k: int) -> l
 
 
 def share_found(found: list[list[tuple[str, float]]], truth: list[set[str]]) -> float:
-    return float(np.mean([len({name for name, _ in one} & other) / 10 for one, other in zip(found, truth, strict=True)]))
+    return float(
+        np.mean(
+            [len({name for name, _ in one} & other) / 10 for one, other in zip(found, truth, strict=True)]
+        )
+    )
 
 
-def compact(gallery: Gallery, kind: str, probes: Rows, truth: list[set[str]], rounds: int) -> dict[str, float]:
+def compact(
+    gallery: Gallery, kind: str, probes: Rows, truth: list[set[str]], rounds: int
+) -> dict[str, float]:
     """Build an index and search through it, in turns with exact search."""
     began = time.perf_counter()
     built = gallery.build_index(kind)
     build_s = time.perf_counter() - began
     index = gallery.compact_index()
     runs = {kind: lambda: index.search(probes, 10), "exact": lambda: gallery.search(probes, 10)}
-    timed = alternate(runs, rounds=rounds if kind == "ivf" else 1, warmup=1 if kind == "ivf" else 0, memory=False)
+    timed = alternate(
+        runs, rounds=rounds if kind == "ivf" else 1, warmup=1 if kind == "ivf" else 0, memory=False
+    )
     return {
         "recall_at_10": share_found(index.search(probes, 10), truth),
         "recall_stored": built.recall,
@@ -96,12 +114,14 @@ def compact(gallery: Gallery, kind: str, probes: Rows, truth: list[set[str]], ro
         "build_s": build_s,
         "index_gb": built.bytes / 1e9,
         # What searching needs in memory: the index, and all references where distances come from them.
-        "memory_gb": (built.bytes + (gallery.index().embeddings.nbytes if KINDS[kind].keeps_rows else 0)) / 1e9,
+        "memory_gb": (built.bytes + (gallery.index().embeddings.nbytes if KINDS[kind].keeps_rows else 0))
+        / 1e9,
     }
 
 
 def until_warm(path: Path, most: int = 8) -> list[tuple[float, float]]:
-    """Open the gallery again and again until nothing of it comes from the disk; seconds and GB read of each opening.
+    """Open the gallery again and again until nothing of it comes from the disk; seconds and GB read of each
+    opening.
 
     What enrolment has just written is not all in the file cache, nor is it after one reading.
     """
@@ -121,7 +141,9 @@ def rss_gb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e9
 
 
-def measure(folder: Path, references: int, each: int, dim: int, queries: int, rounds: int, kinds: list[str]) -> dict[str, Any]:
+def measure(
+    folder: Path, references: int, each: int, dim: int, queries: int, rounds: int, kinds: list[str]
+) -> dict[str, Any]:
     path = folder / "gallery.db"
     crowd = Crowd(dim, seed=0)
     people = crowd.people(references // each)
@@ -134,7 +156,10 @@ def measure(folder: Path, references: int, each: int, dim: int, queries: int, ro
         flat = faiss.IndexFlatL2(dim)
         flat.add(index.embeddings)
         timed = alternate(
-            {"gallery": lambda: gallery.search(probes, 10), "flat": lambda: flat.search(probes, 10)}, rounds=rounds, warmup=1, memory=False
+            {"gallery": lambda: gallery.search(probes, 10), "flat": lambda: flat.search(probes, 10)},
+            rounds=rounds,
+            warmup=1,
+            memory=False,
         )
         truth = true_people(probes, gallery, flat, 10)
         recall = share_found(gallery.search(probes, 10), truth)
@@ -164,11 +189,24 @@ def measure(folder: Path, references: int, each: int, dim: int, queries: int, ro
 
 def main() -> None:
     options = arguments(
-        __doc__ or "", references=1_000_000, each=10, dim=512, queries=256, rounds=5, folder=tempfile.gettempdir(), kinds=",".join(KINDS)
+        __doc__ or "",
+        references=1_000_000,
+        each=10,
+        dim=512,
+        queries=256,
+        rounds=5,
+        folder=tempfile.gettempdir(),
+        kinds=",".join(KINDS),
     )
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         result = measure(
-            Path(folder), options.references, options.each, options.dim, options.queries, options.rounds, options.kinds.split(",")
+            Path(folder),
+            options.references,
+            options.each,
+            options.dim,
+            options.queries,
+            options.rounds,
+            options.kinds.split(","),
         )
     rows = [
         ("times as fast as the flat index", result["ratios"]["search_vs_faiss_flat"]),

@@ -1,6 +1,8 @@
-"""How long every command's ``--help`` takes, each in a process of its own, against ``dvc --help`` in the same rounds.
+"""How long every command's ``--help`` takes, each in a process of its own, against ``dvc --help`` in the same
+rounds.
 
-The commands are found by walking the console script's app, so none is forgotten. Ends with exit code 1 when a median is over the limit.
+The commands are found by walking the console script's app, so none is forgotten. Ends with exit code 1 when a
+median is over the limit.
 """
 
 import os
@@ -27,7 +29,14 @@ def commands(command: object, names: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 def shown(*command: str) -> Callable[[], object]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return partial(subprocess.run, [*command, "--help"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    return partial(
+        subprocess.run,
+        [*command, "--help"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
 
 
 def main() -> None:
@@ -36,7 +45,10 @@ def main() -> None:
     candidates = {name: shown(sys.executable, "-m", "pipelines.cli", *names) for name, names in found.items()}
     candidates["dvc"] = shown(sys.executable, "-m", "dvc")
     times = alternate(candidates, rounds=chosen.rounds, warmup=1, memory=False)
-    rows = [[f"{name} --help", one.median, max(one.seconds), ratio(one, times["dvc"])] for name, one in times.items()]
+    rows = [
+        [f"{name} --help", one.median, max(one.seconds), ratio(one, times["dvc"])]
+        for name, one in times.items()
+    ]
     slowest = max(found, key=lambda name: times[name].median)
     result = {
         "ratios": {"slowest_vs_dvc": ratio(times[slowest], times["dvc"])},

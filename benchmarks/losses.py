@@ -1,4 +1,6 @@
-"""Forward and backward of our objectives against pytorch-metric-learning's, and against our own batch-hard."""
+"""Forward and backward of our objectives against pytorch-metric-learning's, and against our own
+batch-hard.
+"""
 
 from collections.abc import Callable
 
@@ -22,7 +24,9 @@ def step(loss: Callable[[Tensor], Tensor], embeddings: Tensor) -> Callable[[], N
 
 
 def batch(identities: int, images: int, dim: int) -> tuple[Tensor, Tensor]:
-    """People as noisy points around their own centre, so noisy that most hinges cost something, as early in training."""
+    """People as noisy points around their own centre, so noisy that most hinges cost something, as early in
+    training.
+    """
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(identities).repeat_interleave(images)
     centres = torch.randn(identities, dim, generator=generator)
@@ -35,10 +39,13 @@ def own(name: str, labels: Tensor, **options: object) -> Callable[[Tensor], Tens
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", rounds=31, identities=64, images=8, dim=512, threads=torch.get_num_threads(), calls=10)
+    options = arguments(
+        __doc__ or "", rounds=31, identities=64, images=8, dim=512, threads=torch.get_num_threads(), calls=10
+    )
     torch.set_num_threads(options.threads)
     x, y = batch(options.identities, options.images, options.dim)
-    # A network's training frees larger arrays than these, after which the allocator keeps such memory; leave it in that state.
+    # A network's training frees larger arrays than these, after which the allocator keeps such memory; leave
+    # it in that state.
     torch.ones(30 << 18)
     miner, triplet = BatchHardMiner(), TripletMarginLoss(margin=0.3)
     tree = ClassTree.from_embeddings(x, y)
@@ -47,7 +54,9 @@ def main() -> None:
             "batch_hard": step(own("batch_hard", y), x),
             "pml BatchHardMiner + TripletMarginLoss": step(lambda e: triplet(e, y, miner(e, y)), x),
             "quadruplet (euclidean)": step(own("quadruplet", y, metric="euclidean"), x),
-            "quadruplet (learned)": step(own("quadruplet", y, metric="learned", embedding_dim=options.dim), x),
+            "quadruplet (learned)": step(
+                own("quadruplet", y, metric="learned", embedding_dim=options.dim), x
+            ),
             "hierarchical": step(own("hierarchical", y, tree=tree), x),
         },
         options.rounds,

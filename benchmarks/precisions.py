@@ -1,6 +1,8 @@
-"""What each precision costs: a network trained for some minutes, exported, and held against itself on people never trained on.
+"""What each precision costs: a network trained for some minutes, exported, and held against itself on people
+never trained on.
 
-Without ``--train`` people are rendered. ``--keep`` names a folder for the trained networks: a later run takes those it finds there.
+Without ``--train`` people are rendered. ``--keep`` names a folder for the trained networks: a later run takes
+those it finds there.
 """
 
 from pathlib import Path
@@ -19,7 +21,8 @@ from reid.training.trial import model_spec
 NETWORKS = "mobilenet_v2,osnet_x0_25,osnet_x1_0,resnet50"
 TOWN = {"people": 500, "cameras": 2, "images_per_camera": 6, "footage_people": 1, "footage_seconds": 8.0}
 TOWN_PATTERN = r"(?P<identity>\d{4})_c(?P<camera>\d+)_"
-# No weights of the others can be had without a network. From random ones a triplet loss keeps all people in one point; classes do not.
+# No weights of the others can be had without a network. From random ones a triplet loss keeps all people in
+# one point; classes do not.
 FROM_NOTHING = {
     "model.weights": "none",
     "objectives.batch_hard.triplet_weight": 0.0,
@@ -33,7 +36,11 @@ NO_LIMITS = Limits({"fp32": -1.0, "fp16": -1.0, "int8": 0.5}, int8_lowest=-1.0, 
 def trained(name: str, task: Task, options: object, folder: Path) -> Path:
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        start = {"model.weights": "imagenet"} if name == "mobilenet_v2" else FROM_NOTHING | {"train.learning_rate": RATES.get(name, 0.002)}
+        start = (
+            {"model.weights": "imagenet"}
+            if name == "mobilenet_v2"
+            else FROM_NOTHING | {"train.learning_rate": RATES.get(name, 0.002)}
+        )
         params = with_values(load_params(), {"model.backbone": name, "train.steps": 10**6, **start})
         model = train_ours(params, "batch_hard", task, 60 * options.minutes, seed=0)  # type: ignore[attr-defined]
         save_model(model.eval(), model_spec(params), path)
@@ -41,14 +48,25 @@ def trained(name: str, task: Task, options: object, folder: Path) -> Path:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", networks=NETWORKS, minutes=10.0, train="", pattern=TOWN_PATTERN, test_people=100, keep="", count=400)
+    options = arguments(
+        __doc__ or "",
+        networks=NETWORKS,
+        minutes=10.0,
+        train="",
+        pattern=TOWN_PATTERN,
+        test_people=100,
+        keep="",
+        count=400,
+    )
     rows, results = [], {}
     with TemporaryDirectory() as temporary:
         root = Path(options.train or temporary) / ("" if options.train else "crops")
         if not options.train:
             generate_town(TownSpec(**TOWN), Path(temporary), [1])  # type: ignore[arg-type]
         params = load_params()
-        task = read_task(root, root, options.pattern, options.test_people, 0, params.model.height, params.model.width)
+        task = read_task(
+            root, root, options.pattern, options.test_people, 0, params.model.height, params.model.width
+        )
         folder = Path(options.keep or temporary)
         chosen = np.linspace(0, len(task.data.labels) - 1, 128).astype(int)
         calibration = np.stack([np.asarray(task.data.images[row]) for row in chosen])
@@ -68,10 +86,31 @@ def main() -> None:
                 for runtime, row in file["runtimes"].items():
                     fall = 100 * (written["trained"]["mean_ap"] - row["mean_ap"])
                     share = "" if file["float32_share"] is None else f"{100 * file['float32_share']:.1f} %"
-                    figures = (f"{row['mean']:.4f}", f"{row['lowest']:.4f}", f"{written['trained']['mean_ap']:.3f}", f"{fall:+.2f}", share)
+                    figures = (
+                        f"{row['mean']:.4f}",
+                        f"{row['lowest']:.4f}",
+                        f"{written['trained']['mean_ap']:.3f}",
+                        f"{fall:+.2f}",
+                        share,
+                    )
                     rows.append((name, precision, runtime, *figures))
-    columns = ("network", "precision", "runtime", "mean cosine", "lowest", "mAP trained", "mAP falls by points", "in float32")
-    report(f"Precisions on people never trained on; processor: {abilities()}", columns, rows, {"networks": results}, options.json)
+    columns = (
+        "network",
+        "precision",
+        "runtime",
+        "mean cosine",
+        "lowest",
+        "mAP trained",
+        "mAP falls by points",
+        "in float32",
+    )
+    report(
+        f"Precisions on people never trained on; processor: {abilities()}",
+        columns,
+        rows,
+        {"networks": results},
+        options.json,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The prepare stage's checks on many images with some broken ones: images per second, memory, and whether every image is accounted for.
+"""The prepare stage's checks on many images with some broken ones: images per second, memory, and whether
+every image is accounted for.
 
-The peer opens the same files one after another with Pillow and decodes them, which is the least a check must do.
+The peer opens the same files one after another with Pillow and decodes them, which is the least a check must
+do.
 """
 
 import resource
@@ -35,7 +37,13 @@ def make(folder: Path, count: int, broken_share: float) -> tuple[list[Record], i
             kind = BROKEN[broken % len(BROKEN)]
             broken += 1
             tiny = cv2.imencode(".jpg", image[:4, :4])[1].tobytes()
-            data = {"empty": b"", "text": b"not an image", "truncated": data[: len(data) // 2], "tiny": tiny, "missing": data}[kind]
+            data = {
+                "empty": b"",
+                "text": b"not an image",
+                "truncated": data[: len(data) // 2],
+                "tiny": tiny,
+                "missing": data,
+            }[kind]
             if kind == "missing":
                 continue
         path.write_bytes(data)
@@ -56,7 +64,9 @@ def peer(records: list[Record]) -> int:
 
 def main() -> None:
     chosen = arguments(__doc__ or "", count=100_000, broken=0.01, peer_count=5_000)
-    policies = {kind: "leave_out" if "leave_out" in value.choices else "keep" for kind, value in KINDS.items()}
+    policies = {
+        kind: "leave_out" if "leave_out" in value.choices else "keep" for kind, value in KINDS.items()
+    }
     policies |= {"near_duplicate": "keep", "single_image": "keep", "single_camera": "keep"}
     folder = Path(tempfile.mkdtemp(prefix="checks-"))
     try:
@@ -83,7 +93,12 @@ def main() -> None:
         "adds_up": len(done.rows) + left_out == done.images_in,
         "findings": dict(kinds),
     }
-    rows = [["images/s", rate], ["Pillow alone, images/s", alone], ["seconds", seconds], ["memory grown, MB", grown]]
+    rows = [
+        ["images/s", rate],
+        ["Pillow alone, images/s", alone],
+        ["seconds", seconds],
+        ["memory grown, MB", grown],
+    ]
     rows += [["images kept", len(done.rows)], ["images left out", left_out], ["images broken", broken]]
     report(f"Checks of {chosen.count:,} images", ["what", "value"], rows, result, chosen.json)
 

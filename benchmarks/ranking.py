@@ -1,4 +1,6 @@
-"""Ranking at Market-1501 and MSMT17 size against torchreid's evaluation, with peak memory and the share of matrix product."""
+"""Ranking at Market-1501 and MSMT17 size against torchreid's evaluation, with peak memory and the share of
+matrix product.
+"""
 
 import json
 import os
@@ -18,7 +20,11 @@ from reid.evaluation import k_reciprocal, rank_distances, rank_gallery
 from reid.evaluation.blocks import block_height
 
 DIM = 512
-SIZES = {"market": (3368, 15913, 751, 6), "msmt": (11659, 82161, 3060, 15)}  # queries, gallery images, people, cameras
+# queries, gallery images, people, cameras
+SIZES = {
+    "market": (3368, 15913, 751, 6),
+    "msmt": (11659, 82161, 3060, 15),
+}
 
 
 class Case(NamedTuple):
@@ -33,7 +39,9 @@ class Case(NamedTuple):
 
 
 def made_up(size: str) -> Case:
-    """Normalised embeddings around a centre for each person; a sixth of a small gallery are distractors, as in Market-1501."""
+    """Normalised embeddings around a centre for each person; a sixth of a small gallery are distractors, as
+    in Market-1501.
+    """
     queries, images, people, cameras = SIZES[size]
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((people, DIM), dtype=np.float32)
@@ -64,14 +72,24 @@ def matrix_product(case: Case) -> Callable[[], None]:
 
 
 def ours(size: str, rounds: int) -> dict[str, Any]:
-    """Seconds of every round, figures and peak memory: run in a process of its own, so that nobody else's memory counts."""
+    """Seconds of every round, figures and peak memory: run in a process of its own, so that nobody else's
+    memory counts.
+    """
     case = made_up(size)
     measured = alternate(
-        {"ours": lambda: rank_gallery(*case), "product": matrix_product(case)}, rounds, warmup=min(1, rounds - 1), memory=False
+        {"ours": lambda: rank_gallery(*case), "product": matrix_product(case)},
+        rounds,
+        warmup=min(1, rounds - 1),
+        memory=False,
     )
     done = rank_gallery(*case)
     share = measured["product"].median / measured["ours"].median
-    return {"seconds": measured["ours"].median, "product_share": share, "peak_rss_gb": peak_rss_gb(), "figures": done.summary()}
+    return {
+        "seconds": measured["ours"].median,
+        "product_share": share,
+        "peak_rss_gb": peak_rss_gb(),
+        "figures": done.summary(),
+    }
 
 
 def reranked(size: str, rounds: int) -> dict[str, Any]:
@@ -90,19 +108,29 @@ def in_own_process(size: str, rounds: int, what: str = "ours") -> dict[str, Any]
     code = f"import json, ranking; print(json.dumps(ranking.{what}({size!r}, {rounds})))"
     here = Path(__file__).resolve().parent
     path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, check=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def torchreid(case: Case) -> dict[str, Any]:
-    """One run of torchreid's distance matrix and evaluation as installed, compiled only where its extension was built."""
+    """One run of torchreid's distance matrix and evaluation as installed, compiled only where its extension
+    was built.
+    """
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from torchreid.reid.metrics import distance, rank
     started = time.perf_counter()
-    matrix = distance.compute_distance_matrix(torch.from_numpy(case.query), torch.from_numpy(case.gallery)).numpy()
+    matrix = distance.compute_distance_matrix(
+        torch.from_numpy(case.query), torch.from_numpy(case.gallery)
+    ).numpy()
     distances_s = time.perf_counter() - started
     labels = (case.query_ids, case.gallery_ids, case.query_cams, case.gallery_cams)
     result: dict[str, Any] = {"distances_s": distances_s, "compiled_s": None}
@@ -118,9 +146,18 @@ def torchreid(case: Case) -> dict[str, Any]:
 
 def main() -> None:
     options = arguments(__doc__ or "", rounds=7, msmt_rounds=1, rerank_rounds=1, peer=1)
-    mine = {size: in_own_process(size, rounds) for size, rounds in (("market", options.rounds), ("msmt", options.msmt_rounds)) if rounds}
+    mine = {
+        size: in_own_process(size, rounds)
+        for size, rounds in (("market", options.rounds), ("msmt", options.msmt_rounds))
+        if rounds
+    }
     rows: list[tuple[object, ...]] = [
-        (f"{' x '.join(map(str, SIZES[size][:2]))} x {DIM}", one["seconds"], one["product_share"], one["peak_rss_gb"])
+        (
+            f"{' x '.join(map(str, SIZES[size][:2]))} x {DIM}",
+            one["seconds"],
+            one["product_share"],
+            one["peak_rss_gb"],
+        )
         for size, one in mine.items()
     ]
     again = in_own_process("market", options.rerank_rounds, "reranked") if options.rerank_rounds else None
@@ -133,7 +170,9 @@ def main() -> None:
         rows.append(("torchreid from pip", peer["pip_s"], peer["distances_s"] / peer["pip_s"], ""))
         if peer["compiled_s"] is not None:
             ratios["vs_torchreid_compiled"] = peer["compiled_s"] / market["seconds"]
-            rows.append(("torchreid compiled", peer["compiled_s"], peer["distances_s"] / peer["compiled_s"], ""))
+            rows.append(
+                ("torchreid compiled", peer["compiled_s"], peer["distances_s"] / peer["compiled_s"], "")
+            )
         else:
             rows.append(("torchreid compiled: not built", "", "", ""))
         difference = {name: abs(value - market["figures"][name]) for name, value in peer["figures"].items()}

@@ -1,6 +1,8 @@
-"""How fast the synthetic town is rendered: crops and frames of footage a second, by several processes against one.
+"""How fast the synthetic town is rendered: crops and frames of footage a second, by several processes against
+one.
 
-``--people 5000 --cameras 4 --images 5`` renders a town of 100,000 crops; with ``--baseline-people 0`` without the one process beside it.
+``--people 5000 --cameras 4 --images 5`` renders a town of 100,000 crops; with ``--baseline-people 0`` without
+the one process beside it.
 """
 
 import os
@@ -31,8 +33,16 @@ def crops_of(spec: TownSpec) -> int:
 
 
 def main() -> None:
-    chosen = arguments(__doc__ or "", people=500, cameras=4, images=5, baseline_people=100, processes=os.cpu_count() or 1)
-    few = {"footage_people": 1, "footage_seconds": 6.0, "footage_fps": 2, "footage_width": 160, "footage_height": 120}
+    chosen = arguments(
+        __doc__ or "", people=500, cameras=4, images=5, baseline_people=100, processes=os.cpu_count() or 1
+    )
+    few = {
+        "footage_people": 1,
+        "footage_seconds": 6.0,
+        "footage_fps": 2,
+        "footage_width": 160,
+        "footage_height": 120,
+    }
     crops = TownSpec(people=chosen.people, cameras=chosen.cameras, images_per_camera=chosen.images, **few)
     footage = TownSpec(people=8, cameras=chosen.cameras, images_per_camera=1)
     many = rendered(crops, chosen.processes)
@@ -48,11 +58,22 @@ def main() -> None:
         "peak_rss_gb": peak_rss_gb(),
     }
     if chosen.baseline_people:
-        one = TownSpec(people=chosen.baseline_people, cameras=chosen.cameras, images_per_camera=chosen.images, **few)
+        one = TownSpec(
+            people=chosen.baseline_people, cameras=chosen.cameras, images_per_camera=chosen.images, **few
+        )
         alone = crops_of(one) / rendered(one, 1)["seconds"]
-        result |= {"crops_per_second_alone": alone, "ratios": {"processes_vs_one": result["crops_per_second"] / alone}}
+        result |= {
+            "crops_per_second_alone": alone,
+            "ratios": {"processes_vs_one": result["crops_per_second"] / alone},
+        }
     rows = [[key.replace("_", " "), value] for key, value in result.items() if isinstance(value, int | float)]
-    report(f"The synthetic town, {crops.people:,} people in {crops.cameras} cameras", ["what", "value"], rows, result, chosen.json)
+    report(
+        f"The synthetic town, {crops.people:,} people in {crops.cameras} cameras",
+        ["what", "value"],
+        rows,
+        result,
+        chosen.json,
+    )
 
 
 if __name__ == "__main__":

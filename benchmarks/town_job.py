@@ -1,8 +1,8 @@
 """A camera job on rendered footage with truth: how many sightings have the right name, by detector.
 
-Each town has people and cameras of its own that the model never saw; six of its eight people are enrolled from their crops, the others
-must come out as unknown. ``--model`` is a model directory with a threshold, such as ``exported`` after ``make run``; YOLOX-nano is
-read from REID_SHARED.
+Each town has people and cameras of its own that the model never saw; six of its eight people are enrolled
+from their crops, the others must come out as unknown. ``--model`` is a model directory with a threshold, such
+as ``exported`` after ``make run``; YOLOX-nano is read from REID_SHARED.
 """
 
 import tempfile
@@ -40,7 +40,11 @@ def score(folder: Path, model: str, detector: str, policy: str) -> CameraScore:
     """Run a job over all cameras of the town and score it."""
     videos = sorted((folder / "footage").glob("*.webm"))
     cameras = [
-        Camera(id=video.stem, source=str(video), detections=str(video.with_suffix(".txt")) if detector == "mot" else None)
+        Camera(
+            id=video.stem,
+            source=str(video),
+            detections=str(video.with_suffix(".txt")) if detector == "mot" else None,
+        )
         for video in videos
     ]
     job = Job(
@@ -63,27 +67,51 @@ def summed(parts: list[Naming]) -> dict[str, float]:
 
 def main() -> None:
     options = arguments(
-        __doc__ or "", model="", towns=3, cameras=4, people=8, known=6, first_seed=101, detectors="mot,yolox,motion", policy="mean"
+        __doc__ or "",
+        model="",
+        towns=3,
+        cameras=4,
+        people=8,
+        known=6,
+        first_seed=101,
+        detectors="mot,yolox,motion",
+        policy="mean",
     )
     if not options.model:
         raise UsageError("--model is missing: name a model directory, such as exported after `make run`")
     embedder = load(options.model)
     if not load_card(options.model).thresholds:
-        raise UsageError(f"{options.model} has no threshold: name a model directory that the calibrate stage has seen")
+        raise UsageError(
+            f"{options.model} has no threshold: name a model directory that the calibrate stage has seen"
+        )
     namings: dict[str, list[Naming]] = defaultdict(list)
     tracking: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for seed in range(options.first_seed, options.first_seed + options.towns):
         with tempfile.TemporaryDirectory(prefix="town-") as place:
-            enrolled_town(TownSpec(seed=seed, people=options.people, cameras=options.cameras), options.known, embedder, Path(place))
+            enrolled_town(
+                TownSpec(seed=seed, people=options.people, cameras=options.cameras),
+                options.known,
+                embedder,
+                Path(place),
+            )
             for detector in options.detectors.split(","):
                 total = score(Path(place), options.model, detector, options.policy)
                 namings[detector].append(total.naming)
                 tracking[detector].append((total.idf1, total.mota))
                 print(f"town {seed}, {detector}: {total.naming.shares()}", flush=True)
-    result = {name: summed(parts) | dict(zip(("idf1", "mota"), np.mean(tracking[name], 0), strict=True)) for name, parts in namings.items()}
+    result = {
+        name: summed(parts) | dict(zip(("idf1", "mota"), np.mean(tracking[name], 0), strict=True))
+        for name, parts in namings.items()
+    }
     columns = ("detector", *(name.removeprefix("named_") for name in next(iter(result.values()))))
     rows = [(name, *values.values()) for name, values in result.items()]
-    report(f"Jobs in {options.towns} rendered towns of {options.cameras} cameras", columns, rows, {"detectors": result}, options.json)
+    report(
+        f"Jobs in {options.towns} rendered towns of {options.cameras} cameras",
+        columns,
+        rows,
+        {"detectors": result},
+        options.json,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Write the reference pages from the models that check commands, ``params.yaml`` and ``job.yaml``.
 
-``python docs/reference.py`` writes ``docs/reference/{commands,params,job}.md``; ``tests/test_docs.py`` fails when a page is not current.
+``python docs/reference.py`` writes ``docs/reference/{commands,params,job}.md``; ``tests/test_docs.py`` fails
+when a page is not current.
 """
 
 import inspect
@@ -17,7 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # run as a script, the packages of this checkout are meant and not installed ones
+# run as a script, the packages of this checkout are meant and not installed ones
+sys.path.insert(0, str(ROOT))
 
 Row = tuple[str, ...]
 _COMMENT = re.compile(r"\s#\s(?!noqa|type:)(.*)$")
@@ -58,7 +60,11 @@ def options(command: Any) -> list[Row]:
         if one.hidden or "--help" in one.opts:
             continue
         is_argument = one.param_type_name == "argument"
-        names = code((one.metavar or one.name).upper()) if is_argument else ", ".join(map(code, [*one.opts, *one.secondary_opts]))
+        names = (
+            code((one.metavar or one.name).upper())
+            if is_argument
+            else ", ".join(map(code, [*one.opts, *one.secondary_opts]))
+        )
         has_default = not one.required and one.default not in (None, False, ()) and not callable(one.default)
         default = "required" if one.required else code(one.default) if has_default else ""
         rows.append((names, default, " ".join((one.help or "").split())))
@@ -71,7 +77,10 @@ def commands_page() -> str:
 
     from pipelines.cli import app
 
-    parts = ["# Commands", "`reid COMMAND --help` prints the same. Exit codes: 0 done, 1 failed, 2 wrong use."]
+    parts = [
+        "# Commands",
+        "`reid COMMAND --help` prints the same. Exit codes: 0 done, 1 failed, 2 wrong use.",
+    ]
     for name, command in commands(get_command(app)):
         parts += [f"## {name}", inspect.cleandoc(command.help or "").replace("``", "`")]
         if rows := options(command):
@@ -119,7 +128,9 @@ def inner_model(annotation: Any) -> tuple[type[BaseModel] | None, str]:
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str, FieldInfo]]:
-    """Every key of a model with its dotted name, the model it stands in, and its field; sections before what is in them."""
+    """Every key of a model with its dotted name, the model it stands in, and its field; sections before what
+    is in them.
+    """
     for name, field in model.model_fields.items():
         yield prefix + name, model, name, field
         inner, between = inner_model(field.annotation)
@@ -135,13 +146,22 @@ def limits(field: FieldInfo) -> str:
 
 
 def own_comments(model: type[BaseModel]) -> dict[str, str]:
-    """The comments beside the fields of a model, from its source."""
-    lines = inspect.getsource(model).splitlines()
-    named = ((re.match(r"    (\w+): ", line), line) for line in lines)
-    return {found[1]: comment_on(line) for found, line in named if found}
+    """The comments beside the fields of a model, or right above them, from its source."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in inspect.getsource(model).splitlines():
+        if line.startswith("    # "):
+            above.append(line.strip().removeprefix("# "))
+            continue
+        if field := re.match(r"    (\w+): ", line):
+            found[field[1]] = comment_on(line) or " ".join(above)
+        above = []
+    return found
 
 
-def page_of_keys(title: str, begin: str, model: type[BaseModel], told: dict[str, str], shown: dict[str, str] | None = None) -> str:
+def page_of_keys(
+    title: str, begin: str, model: type[BaseModel], told: dict[str, str], shown: dict[str, str] | None = None
+) -> str:
     """The keys of a model, a table a section.
 
     Args:
@@ -159,7 +179,12 @@ def page_of_keys(title: str, begin: str, model: type[BaseModel], told: dict[str,
         value = code(default) if shown is None else code(shown.get(key, default))
         if field.is_required() and shown is None:
             value = "required"
-        meaning = field.description or own_comments(owner).get(name) or told.get(key) or (first_line(inner) if inner else "")
+        meaning = (
+            field.description
+            or own_comments(owner).get(name)
+            or told.get(key)
+            or (first_line(inner) if inner else "")
+        )
         meaning = re.sub(r"\bNone\b", "null", meaning)
         rows = sections.setdefault((prefix, owner), [])
         rows.append((code(key), kind(field.annotation), limits(field), value, meaning))
@@ -173,8 +198,8 @@ def page_of_keys(title: str, begin: str, model: type[BaseModel], told: dict[str,
 
 
 def first_line(model: type[BaseModel]) -> str:
-    """The first line of a model's docstring."""
-    return inspect.cleandoc(model.__doc__ or "").partition("\n")[0].replace("``", "`")
+    """The first paragraph of a model's docstring, as one line."""
+    return " ".join(inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].split()).replace("``", "`")
 
 
 def _yaml(value: object) -> str:
@@ -210,8 +235,10 @@ def params_page() -> str:
     told, shown = yaml_lines((ROOT / "params.yaml").read_text())
     told |= {f"data.policies.{name}": one.meaning for name, one in KINDS.items()}
     begin = (
-        "An unknown or missing key is an error that names it; `reid params` checks a file. `NAME` is an objective: "
-        "`batch_hard`, `quadruplet` or `hierarchical`. What each needs when: [Objectives](../objectives.md), [Training](../training.md)."
+        "An unknown or missing key is an error that names it; `reid params` checks a file. `NAME` is "
+        "an objective: "
+        "`batch_hard`, `quadruplet` or `hierarchical`. What each needs when: "
+        "[Objectives](../objectives.md), [Training](../training.md)."
     )
     return page_of_keys("params.yaml", begin, Params, told, shown)
 
@@ -221,7 +248,8 @@ def job_page() -> str:
     from serving.spec import Job
 
     begin = (
-        "The job file of `reid match`. Paths are relative to the file. An unknown key is an error that names it. "
+        "The job file of `reid match`. Paths are relative to the file. An unknown key is an error that "
+        "names it. "
         "An example and how the keys work together: [The camera job](../camera_job.md)."
     )
     return page_of_keys("job.yaml", begin, Job, {})

@@ -2,7 +2,8 @@
 
 import sys
 
-# Both refuse to work beside another distribution named reid: here, at the edge, that is one line. serving comes first: it only looks.
+# Both refuse to work beside another distribution named reid: here, at the edge, that is one line. serving
+# comes first: it only looks.
 for _package in ("serving", "reid"):
     try:
         __import__(_package)

@@ -1,4 +1,6 @@
-"""Stage ``calibrate``: the distances beyond which a person is 'unknown', from held-out people -> ``reports/calibration.json``."""
+"""Stage ``calibrate``: the distances beyond which a person is 'unknown', from held-out people ->
+``reports/calibration.json``.
+"""
 
 import math
 from pathlib import Path
@@ -21,17 +23,25 @@ WAY_OUT = "raise data.validation_share, or set calibrate.false_accept_rate to {r
 
 
 def thresholds(
-    wanted: CalibrateParams, seed: int, embeddings: npt.NDArray[np.float32], identities: Strings, cameras: Strings, way_out: str
+    wanted: CalibrateParams,
+    seed: int,
+    embeddings: npt.NDArray[np.float32],
+    identities: Strings,
+    cameras: Strings,
+    way_out: str,
 ) -> list[Threshold]:
     """One threshold for each policy and unit; references are single images, as a gallery holds them.
 
-    Where the people are too few for the wanted rate of false accepts, for the lowest rate that they can show; that is said with the
-    way out, in which ``{rate}`` is that rate.
+    Where the people are too few for the wanted rate of false accepts, for the lowest rate that they can show;
+    that is said with the way out, in which ``{rate}`` is that rate.
     """
     # The images of one person in one camera pooled, as serving pools a tracklet.
     pooled, first = pool_tracklets(embeddings, np.char.add(np.char.add(identities, "/"), cameras))
     found = []
-    units = {"image": (embeddings, identities, cameras), "tracklet": (pooled, identities[first], cameras[first])}
+    units = {
+        "image": (embeddings, identities, cameras),
+        "tracklet": (pooled, identities[first], cameras[first]),
+    }
     for unit, (probes, probe_ids, probe_cams) in units.items():
         sides = probes, probe_ids, embeddings, identities
         scores = open_set_scores(*sides, probe_cams=probe_cams, reference_cams=cameras)
@@ -54,7 +64,8 @@ def thresholds(
 
 
 def supported(scores: OpenSetScores, wanted: float, unit: str, way_out: str) -> tuple[float, int]:
-    """The wanted rate of false accepts, or the lowest that so many probes can show; and how many people the probes show.
+    """The wanted rate of false accepts, or the lowest that so many probes can show; and how many people the
+    probes show.
 
     Raises:
         ReidError: there is one probe.
@@ -65,10 +76,14 @@ def supported(scores: OpenSetScores, wanted: float, unit: str, way_out: str) -> 
         return wanted, people
     more = math.ceil((1 / wanted - probes) * people / probes)  # with as many probes each as these have
     if probes < 2:
-        raise ReidError(f"one {unit} of a person that meets others is too few for a threshold: some {more} people more are wanted")
+        raise ReidError(
+            f"one {unit} of a person that meets others is too few for a threshold: some {more} people "
+            "more are wanted"
+        )
     lowest = math.ceil(1000 / probes) / 1000  # upwards, so that the rate said is one that can be set
     say(
-        f"{unit}: {probes} probes of {people} people are too few for a false accept rate of {wanted:g}: calibrated for {lowest:g}; "
+        f"{unit}: {probes} probes of {people} people are too few for a false accept rate of "
+        f"{wanted:g}: calibrated for {lowest:g}; "
         f"some {more} people more are wanted: {way_out.format(rate=f'{lowest:g}')}"
     )
     return lowest, people
@@ -85,7 +100,9 @@ def main() -> None:
         raise ReidError("no validation people to calibrate on: set data.validation_share above 0")
     model, spec = load_model(Path("selected/model.safetensors"))
     with progress_bar("embedding") as progress:
-        (embeddings,) = embed_blocks([model], image_blocks(catalog.paths, spec.height, spec.width, progress), len(catalog))
+        (embeddings,) = embed_blocks(
+            [model], image_blocks(catalog.paths, spec.height, spec.width, progress), len(catalog)
+        )
     with working("calibrating"):
         ranked = views(catalog.identities, catalog.cameras, catalog.order)
         if ranked.within:
@@ -102,7 +119,11 @@ def main() -> None:
 
 def in_words(threshold: Threshold) -> str:
     """A threshold as a line."""
-    interval = f" ({threshold.low:.3f} to {threshold.high:.3f})" if threshold.low is not None and threshold.high is not None else ""
+    interval = (
+        f" ({threshold.low:.3f} to {threshold.high:.3f})"
+        if threshold.low is not None and threshold.high is not None
+        else ""
+    )
     return f"{threshold.unit}, {threshold.policy}: accept up to {threshold.distance:.3f}{interval}"
 
 

@@ -25,7 +25,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="Model directories, and weights that a training can start from.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="Model directories, and weights that a training can start from.", no_args_is_help=True
+)
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
 add_commands(app)
@@ -42,7 +44,11 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Options of the script itself."""
 
 
@@ -56,21 +62,27 @@ def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pa
     missing = [name for name in OBJECTIVES if name not in trained]
     if missing:
         typer.echo(
-            f"objectives: {', '.join(trained)} alone; dvc.yaml trains {', '.join(missing)} as well: take that out of its foreach and of "
-            "the deps of select and evaluate, or run python -m pipelines.train NAME, then pipelines.select and what follows"
+            f"objectives: {', '.join(trained)} alone; dvc.yaml trains {', '.join(missing)} as well: "
+            "take that out of its foreach and of "
+            "the deps of select and evaluate, or run python -m pipelines.train NAME, then "
+            "pipelines.select and what follows"
         )
 
 
 @models_app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="A backbone, e.g. mobilenet_v2 or osnet_x0_25.")],
-    out: Annotated[Path, typer.Option(help="Where the ImageNet weights are written (.safetensors).")] = Path("weights"),
+    out: Annotated[Path, typer.Option(help="Where the ImageNet weights are written (.safetensors).")] = Path(
+        "weights"
+    ),
 ) -> None:
     """Get a backbone's ImageNet weights from its library, as a safetensors file for ``model.weights``."""
     try:
         import torch  # noqa: F401 - only to see whether it is there
     except ImportError as error:
-        raise UsageError("reid models fetch needs torch: install the package with its dependencies") from error
+        raise UsageError(
+            "reid models fetch needs torch: install the package with its dependencies"
+        ) from error
     from safetensors.torch import save_file
 
     from reid.files import atomic_path

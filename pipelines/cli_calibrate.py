@@ -17,19 +17,30 @@ _SHOWN = (0.01, 0.02, 0.05, 0.1, 0.2)  # rates of false accepts
 
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Model directory, with model.json inside.", metavar="MODEL")],
-    root: Annotated[Path | None, typer.Option(help="Folder of pictures of known people, searched recursively.")] = None,
-    pattern: Annotated[str | None, typer.Option(help="Regular expression with the groups identity and camera, for --root.")] = None,
-    catalog: Annotated[
-        Path | None, typer.Option(help="Catalog (.parquet), instead of --root; of it the validation people, if any.")
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of pictures of known people, searched recursively.")
     ] = None,
-    false_accept_rate: Annotated[float, typer.Option(help="Share of strangers who may be taken for somebody known, above 0.")] = 0.05,
-    bootstrap: Annotated[int, typer.Option(min=0, max=1_000_000, help="Draws of people for the intervals.")] = 200,
+    pattern: Annotated[
+        str | None, typer.Option(help="Regular expression with the groups identity and camera, for --root.")
+    ] = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="Catalog (.parquet), instead of --root; of it the validation people, if any."),
+    ] = None,
+    false_accept_rate: Annotated[
+        float, typer.Option(help="Share of strangers who may be taken for somebody known, above 0.")
+    ] = 0.05,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Draws of people for the intervals.")
+    ] = 200,
     seed: Seed = 0,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set the distances beyond which a person is unknown to a model, from pictures of known people, and write them into its card."""
+    """Set the distances beyond which a person is unknown to a model, from pictures of known people, and write
+    them into its card.
+    """
     from pipelines.calibrate import in_words
     from pipelines.model_calibration import calibrate_model, choose_people
     from reid.config import CalibrateParams
@@ -37,7 +48,10 @@ def calibrate(
     if not 0 < false_accept_rate < 1:
         raise UsageError(f"--false-accept-rate is {false_accept_rate}: want a share above 0 and below 1")
     wanted = CalibrateParams(
-        false_accept_rate=false_accept_rate, placement="middle", policies=("min", "mean", "top_k"), bootstrap=bootstrap
+        false_accept_rate=false_accept_rate,
+        placement="middle",
+        policies=("min", "mean", "top_k"),
+        bootstrap=bootstrap,
     )
     people = choose_people(root, pattern, catalog)
     result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
@@ -47,13 +61,22 @@ def calibrate(
     if as_json:
         made = [one.model_dump(mode="json") for one in result.thresholds]
         curve = [{"false_accept_rate": rate, "identification_rate": share} for rate, share in at.items()]
-        typer.echo(json.dumps({"thresholds": made, "curve": curve, "images": result.images, "people": result.people}))
+        typer.echo(
+            json.dumps({"thresholds": made, "curve": curve, "images": result.images, "people": result.people})
+        )
         return
     typer.echo(f"{result.images:,} pictures of {result.people:,} people")
     typer.echo("strangers accepted   known people named rightly (one picture, policy min)")
     for rate, share in at.items():
-        note = "" if rate * result.curve.unknown_probes >= 1 else f"   ({result.curve.unknown_probes} probes cannot show this rate)"
+        note = (
+            ""
+            if rate * result.curve.unknown_probes >= 1
+            else f"   ({result.curve.unknown_probes} probes cannot show this rate)"
+        )
         typer.echo(f"{100 * rate:16.0f} %   {100 * share:5.1f} %{note}")
     for one in result.thresholds:
-        typer.echo(f"{in_words(one)}; {one.probes:,} probes, {100 * one.false_accept_rate:g} % of strangers accepted at most")
+        typer.echo(
+            f"{in_words(one)}; {one.probes:,} probes, {100 * one.false_accept_rate:g} % of strangers "
+            "accepted at most"
+        )
     typer.echo(f"written into {model / 'model.json'}")

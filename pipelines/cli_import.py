@@ -19,15 +19,28 @@ _MOST_IMAGES = 256  # half of them calibrate int8, and more make it no better
 
 
 def import_model(
-    file: Annotated[Path, typer.Argument(help="A checkpoint, an .onnx file, or an OpenVINO .xml.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="A checkpoint, an .onnx file, or an OpenVINO .xml.", metavar="FILE")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The model directory to write.")],
-    architecture: Annotated[str | None, typer.Option(help="Of a checkpoint: the network's name in torchreid, e.g. osnet_x1_0.")] = None,
-    height: Annotated[int | None, typer.Option(min=8, max=4096, help="Of the input in pixels; the publisher's if not given.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Of a checkpoint: the network's name in torchreid, e.g. osnet_x1_0.")
+    ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(min=8, max=4096, help="Of the input in pixels; the publisher's if not given."),
+    ] = None,
     width: Annotated[int | None, typer.Option(min=8, max=4096, help="Likewise.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of crops of people: fp16 and int8 files are made with them.")] = None,
-    layout: Annotated[Literal["nchw", "nhwc"] | None, typer.Option(help="Of a file that is a model already.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of crops of people: fp16 and int8 files are made with them.")
+    ] = None,
+    layout: Annotated[
+        Literal["nchw", "nhwc"] | None, typer.Option(help="Of a file that is a model already.")
+    ] = None,
     colour: Annotated[Literal["rgb", "bgr"] | None, typer.Option(help="Likewise.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Likewise: it is given (pixel * scale - mean) / std.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Likewise: it is given (pixel * scale - mean) / std.")
+    ] = None,
     mean: Annotated[str | None, typer.Option(help="Likewise: three numbers, e.g. 0.485,0.456,0.406.")] = None,
     std: Annotated[str | None, typer.Option(help="Likewise, e.g. 0.229,0.224,0.225.")] = None,
     name: Annotated[str, typer.Option(help="The model's name, for the card; the file's if not given.")] = "",
@@ -38,14 +51,27 @@ def import_model(
     from serving.runtime import Said
 
     if out.exists() and not (out / CARD_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} is no model directory: name a new folder, what is in it would be replaced")
+        raise UsageError(
+            f"--out {out} is no model directory: name a new folder, what is in it would be replaced"
+        )
     if file.suffix in (".onnx", ".xml"):
         if architecture is not None or images is not None:
-            raise UsageError(f"{file.name} is a model already: --architecture and --images are for checkpoints")
-        _import_ready(file, out, Said(height, width, layout, colour, scale, _three(mean, "--mean"), _three(std, "--std")), name, licence)
+            raise UsageError(
+                f"{file.name} is a model already: --architecture and --images are for checkpoints"
+            )
+        _import_ready(
+            file,
+            out,
+            Said(height, width, layout, colour, scale, _three(mean, "--mean"), _three(std, "--std")),
+            name,
+            licence,
+        )
     else:
         if any(value is not None for value in (layout, colour, scale, mean, std)):
-            raise UsageError("--layout, --colour, --scale, --mean and --std are for ONNX and OpenVINO files: an architecture has its own")
+            raise UsageError(
+                "--layout, --colour, --scale, --mean and --std are for ONNX and OpenVINO files: an "
+                "architecture has its own"
+            )
         _import_checkpoint(file, out, architecture, height, width, images, name, licence)
     typer.echo(f"model: {out}")
 
@@ -61,11 +87,16 @@ def _import_checkpoint(
     licence: str,
 ) -> None:
     if architecture is None:
-        raise UsageError(f"{file} is a checkpoint, which holds no network: name it with --architecture, e.g. --architecture osnet_x1_0")
+        raise UsageError(
+            f"{file} is a checkpoint, which holds no network: name it with --architecture, e.g. "
+            "--architecture osnet_x1_0"
+        )
     try:
         import torch  # noqa: F401 - only to see whether it is there
     except ImportError as error:
-        raise UsageError("reid models import of a checkpoint needs torch: install the package with its dependencies") from error
+        raise UsageError(
+            "reid models import of a checkpoint needs torch: install the package with its dependencies"
+        ) from error
     from pipelines.console import working
     from reid.export.from_checkpoint import export_checkpoint, input_size
 
@@ -73,10 +104,21 @@ def _import_checkpoint(
     pictures, names = _pictures(images, height, width) if images is not None else (None, [])
     with working("exporting"):
         report = export_checkpoint(
-            file, architecture, out, height=height, width=width, images=pictures, image_names=names, name=name, licence=licence
+            file,
+            architecture,
+            out,
+            height=height,
+            width=width,
+            images=pictures,
+            image_names=names,
+            name=name,
+            licence=licence,
         )
     for precision, made in report["files"].items():
-        typer.echo(f"{precision}: {made['path']}, lowest cosine {made['lowest']:.5f} to the checkpoint's network (limit {made['limit']})")
+        typer.echo(
+            f"{precision}: {made['path']}, lowest cosine {made['lowest']:.5f} to the checkpoint's "
+            f"network (limit {made['limit']})"
+        )
     for precision, reason in report["left_out"].items():
         typer.echo(f"{precision} is left out: {reason}")
     if images is None:
@@ -93,7 +135,9 @@ def _pictures(folder: Path, height: int, width: int) -> "tuple[npt.NDArray[np.ui
         raise UsageError(f"--images {folder} is no folder: name one with crops of people")
     paths = spread(find_images(folder).images, _MOST_IMAGES)
     if len(paths) < 2:
-        raise ReidError(f"--images {folder} holds {len(paths)} pictures: int8 wants some hundred crops of people")
+        raise ReidError(
+            f"--images {folder} holds {len(paths)} pictures: int8 wants some hundred crops of people"
+        )
     with progress_bar("decoding") as progress:
         return load_images(paths, height, width, progress=progress), [path.name for path in paths]
 

@@ -13,14 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["runs_app"]
 
-runs_app = typer.Typer(help="Trainings in MLflow: list, show where things come from, deliver what waits.", no_args_is_help=True)
+runs_app = typer.Typer(
+    help="Trainings in MLflow: list, show where things come from, deliver what waits.", no_args_is_help=True
+)
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="Names MLflow's address, in its section tracking.")]
+ParamsFile = Annotated[
+    Path, typer.Option("--params", help="Names MLflow's address, in its section tracking.")
+]
 
 
 @runs_app.command()
 def show(
-    run: Annotated[str | None, typer.Argument(help="MLflow's id of a run; that of the exported model where none is given.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="MLflow's id of a run; that of the exported model where none is given."),
+    ] = None,
     model: Annotated[Path, typer.Option(help="Exported model directory.")] = Path("exported"),
     gallery: Annotated[Path, typer.Option(help="The gallery's file.")] = Path("galleries/gallery.db"),
     catalog: Annotated[Path, typer.Option(help="The catalog's file.")] = Path("data/catalog.parquet"),
@@ -34,11 +41,15 @@ def show(
 
     if run is None:
         if not (model / CARD_NAME).exists():
-            raise UsageError(f"{model} holds no exported model: name a run (`reid runs list`) or run `dvc repro export`")
+            raise UsageError(
+                f"{model} holds no exported model: name a run (`reid runs list`) or run `dvc repro export`"
+            )
         run = load_card(model).mlflow_run_id
     tracker = _tracker(params)
     try:
-        links = lineage.lineage(lineage.read_run(tracker, run, REGISTERED), REGISTERED, catalog, model, gallery)
+        links = lineage.lineage(
+            lineage.read_run(tracker, run, REGISTERED), REGISTERED, catalog, model, gallery
+        )
     except tracker.errors as error:
         raise _unreachable(tracker, error) from error
     if as_json:
@@ -46,15 +57,23 @@ def show(
         return
     for link in links:
         mark = {True: "= ", False: "! ", None: ""}[link.holds]
-        typer.echo(f"{link.what:>8}  {link.id[:12]:12}  {link.detail}{'  [' + mark + link.why + ']' if link.why else ''}")
+        typer.echo(
+            f"{link.what:>8}  {link.id[:12]:12}  "
+            f"{link.detail}{'  [' + mark + link.why + ']' if link.why else ''}"
+        )
 
 
 @runs_app.command("list")
-def list_(params: ParamsFile = Path("params.yaml"), most: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20) -> None:
+def list_(
+    params: ParamsFile = Path("params.yaml"),
+    most: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+) -> None:
     """The newest runs."""
     tracker = _tracker(params)
     try:
-        found = tracker.client.search_runs([tracker.experiment_id], order_by=["attributes.start_time DESC"], max_results=most)
+        found = tracker.client.search_runs(
+            [tracker.experiment_id], order_by=["attributes.start_time DESC"], max_results=most
+        )
     except tracker.errors as error:
         raise _unreachable(tracker, error) from error
     for run in found:
@@ -72,7 +91,8 @@ def deliver(params: ParamsFile = Path("params.yaml")) -> None:
     waiting = tracker.deliver()
     if waiting:
         raise ReidError(
-            f"MLflow at {tracker.shown} cannot be told of {len(waiting)} runs ({tracker.problem}): they stay in {tracker.records}"
+            f"MLflow at {tracker.shown} cannot be told of {len(waiting)} runs ({tracker.problem}): "
+            f"they stay in {tracker.records}"
         )
     typer.echo(f"{before} runs delivered to MLflow at {tracker.shown}" if before else "nothing waits")
 
@@ -103,4 +123,6 @@ def _unreachable(tracker: "Tracker", error: Exception) -> ReidError:
     if isinstance(error, ReidError):  # it says all there is to say
         return error
     reason = redacted_text(str(error).splitlines()[0])
-    return ReidError(f"MLflow at {tracker.shown} cannot be reached ({reason}): correct tracking.uri or start the server")
+    return ReidError(
+        f"MLflow at {tracker.shown} cannot be reached ({reason}): correct tracking.uri or start the server"
+    )

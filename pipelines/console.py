@@ -1,10 +1,19 @@
-"""What the stages say while they work: progress bars, or lines now and then where nobody sees a bar, and errors as one line."""
+"""What the stages say while they work: progress bars, or lines now and then where nobody sees a bar, and
+errors as one line.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pipelines.ending import end_with
 from pipelines.screen import without_library_lines
@@ -28,8 +37,9 @@ def say(line: str) -> None:
 def progress_bar(what: str) -> AbstractContextManager[Update]:
     """How far a work is; the value yielded takes (done, total).
 
-    A bar at a terminal, which appears with the first call: work that was done before shows nothing. Elsewhere a line every
-    ``_LINE_EVERY_S`` seconds with the time so far and the time left, whether there was a call or not.
+    A bar at a terminal, which appears with the first call: work that was done before shows nothing. Elsewhere
+    a line every ``_LINE_EVERY_S`` seconds with the time so far and the time left, whether there was a call or
+    not.
     """
     return _bar(what) if _console.is_terminal else _lines(what)
 
@@ -47,7 +57,13 @@ def working(what: str) -> Iterator[None]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Update]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     progress = Progress(*columns, console=_console)
     task = progress.add_task(what, total=None)
 

@@ -12,7 +12,9 @@ _LONGEST = 1200  # characters of a line: what is longer repeats somebody's words
 
 
 def end_with(error: ReidError | OSError) -> NoReturn:
-    """Say an error that is meant for people, or one of the system's: a full disk, a folder that cannot be written."""
+    """Say an error that is meant for people, or one of the system's: a full disk, a folder that cannot be
+    written.
+    """
     told = error if isinstance(error, ReidError) else os_problem(error)
     # A name that is no UTF-8 is in a message as the system gave it, which the terminal could not show.
     line = " ".join(str(told).split("\n")).encode("utf-8", "backslashreplace").decode()

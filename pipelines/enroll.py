@@ -1,4 +1,6 @@
-"""Stage ``enroll``: the known people -> ``galleries/gallery.db``. What anybody else put there is never removed."""
+"""Stage ``enroll``: the known people -> ``galleries/gallery.db``. What anybody else put there is never
+removed.
+"""
 
 import os
 from datetime import UTC, datetime
@@ -19,11 +21,15 @@ from serving.runtime import Embedder, load
 
 GALLERY = Path("galleries/gallery.db")
 MADE_BY = "stage enroll"
-"""How the audit log names this stage: a gallery in which nobody else has changed anything may be made anew."""
+"""How the audit log names this stage: a gallery in which nobody else has changed anything may be made
+anew.
+"""
 
 
 def known_people(params: Params, catalog: Catalog, town: Path) -> list[str]:
-    """Whom the gallery knows: a share of the people in the rendered footage, or of all test people where there is none."""
+    """Whom the gallery knows: a share of the people in the rendered footage, or of all test people where
+    there is none.
+    """
     if town.exists():
         people = [f"{number:04d}" for number in read_json(town, "town")["footage_identities"]]
     else:
@@ -41,20 +47,35 @@ def others_who_changed(path: Path, fingerprint: str, key: bytes | None) -> list[
     if not path.exists():
         return []
     with Gallery.open(path, None, create=False, key=key) as gallery:
-        others = sorted({entry.who for entry in gallery.audit() if not entry.who.startswith(MADE_BY) and entry.action != "export"})
+        others = sorted(
+            {
+                entry.who
+                for entry in gallery.audit()
+                if not entry.who.startswith(MADE_BY) and entry.action != "export"
+            }
+        )
         made_by = gallery.fingerprint
     if others and made_by != fingerprint:
         raise ReidError(
-            f"gallery {path} was changed by {', '.join(others)} and is of another model than this one ({made_by}, now {fingerprint}): "
-            f"run `reid gallery reembed {path} --model exported --switch`, or move the file away; then run this stage again"
+            f"gallery {path} was changed by {', '.join(others)} and is of another model than this one "
+            f"({made_by}, now {fingerprint}): "
+            f"run `reid gallery reembed {path} --model exported --switch`, or move the file away; then "
+            "run this stage again"
         )
     return others
 
 
 def enroll(
-    path: Path, embedder: Embedder, rows: npt.NDArray[np.float32], people: Catalog, key: bytes | None, retain_days: int | None
+    path: Path,
+    embedder: Embedder,
+    rows: npt.NDArray[np.float32],
+    people: Catalog,
+    key: bytes | None,
+    retain_days: int | None,
 ) -> None:
-    """Add the references, embeddings (N, D) of the people's images (N,), that are not there yet; a new gallery keeps them so many days."""
+    """Add the references, embeddings (N, D) of the people's images (N,), that are not there yet; a new
+    gallery keeps them so many days.
+    """
     sources = np.asarray([os.path.relpath(image) for image in people.paths])
     identities, cameras, is_new = people.identities, people.cameras, not path.exists()
     who = f"{MADE_BY} of {user_name()}"
@@ -64,7 +85,13 @@ def enroll(
             there = {reference.source for reference in gallery.show(identity)} if identity in known else set()
             mine = np.flatnonzero((identities == identity) & ~np.isin(sources, sorted(there)))
             if len(mine):
-                gallery.enroll(identity, rows[mine], source=sources[mine].tolist(), camera=cameras[mine].tolist(), time=datetime.now(UTC))
+                gallery.enroll(
+                    identity,
+                    rows[mine],
+                    source=sources[mine].tolist(),
+                    camera=cameras[mine].tolist(),
+                    time=datetime.now(UTC),
+                )
         if is_new:
             gallery.set_retention(retain_days)
 
@@ -77,10 +104,14 @@ def replace(path: Path, new: Path) -> None:
 
 
 def main() -> None:
-    """Enrol every test image of each known person: in a new gallery, or beside what others have put into the one that is there."""
+    """Enrol every test image of each known person: in a new gallery, or beside what others have put into the
+    one that is there.
+    """
     params, key = load_params(), key_from_environment()
     catalog = read_catalog("data/catalog.parquet").split("query", "gallery")
-    known = known_people(params, catalog, Path("data/town.json") if params.data.source == "synthetic" else Path("none"))
+    known = known_people(
+        params, catalog, Path("data/town.json") if params.data.source == "synthetic" else Path("none")
+    )
     embedder = load("exported")
     say(embedder.chosen)
     others = others_who_changed(GALLERY, embedder.fingerprint, key)
@@ -91,7 +122,10 @@ def main() -> None:
     GALLERY.parent.mkdir(exist_ok=True)
     if others:
         enroll(GALLERY, embedder, rows, people, key, params.enroll.retain_days)
-        say(f"{GALLERY} holds what {', '.join(others)} put there: it stays, {len(rows)} references of this stage beside it")
+        say(
+            f"{GALLERY} holds what {', '.join(others)} put there: it stays, {len(rows)} references of "
+            "this stage beside it"
+        )
     else:
         with TemporaryDirectory(prefix=".gallery-", dir=GALLERY.parent) as folder:
             enroll(Path(folder) / GALLERY.name, embedder, rows, people, key, params.enroll.retain_days)

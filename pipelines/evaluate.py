@@ -1,4 +1,6 @@
-"""Stage ``evaluate``: every objective on people never trained on, next to the untrained network -> figures, curves, pictures."""
+"""Stage ``evaluate``: every objective on people never trained on, next to the untrained network -> figures,
+curves, pictures.
+"""
 
 import csv
 import tempfile
@@ -71,11 +73,19 @@ def write_curve(path: Path, header: tuple[str, str], points: list[tuple[float, f
 
 def write_curves(judged: Judgement, out: Path) -> None:
     """CMC and at most 500 points of the ROC, as ``dvc plots diff`` reads them."""
-    write_curve(out / "cmc.csv", ("rank", "match_rate"), [(at, float(rate)) for at, rate in enumerate(judged.report.cmc, 1)])
+    write_curve(
+        out / "cmc.csv",
+        ("rank", "match_rate"),
+        [(at, float(rate)) for at, rate in enumerate(judged.report.cmc, 1)],
+    )
     roc = judged.verification.roc
     step = max(1, len(roc.far) // 500)
     points = zip(roc.far[::step], roc.tar[::step], strict=True)
-    write_curve(out / "roc.csv", ("false_accept_rate", "true_accept_rate"), [(float(far), float(tar)) for far, tar in points])
+    write_curve(
+        out / "roc.csv",
+        ("false_accept_rate", "true_accept_rate"),
+        [(float(far), float(tar)) for far, tar in points],
+    )
 
 
 def objectives_section(metrics: dict[str, Any]) -> Section:
@@ -84,19 +94,26 @@ def objectives_section(metrics: dict[str, Any]) -> Section:
         (name, *(f"{100 * row[key]:.1f} %" for key in ("rank1", "rank5", "mean_ap", "mean_inp")))
         for name, row in {"untrained": metrics["untrained"], **metrics["objectives"]}.items()
     ]
-    text = f"The same people, judged with each model; {metrics['chosen']} was chosen on validation people, not on these."
+    text = (
+        f"The same people, judged with each model; {metrics['chosen']} was chosen on validation "
+        "people, not on these."
+    )
     return Section("Objectives", text, table=Table(("objective", "rank-1", "rank-5", "mAP", "mINP"), rows))
 
 
 def write_identification(extra: More | None, path: Path) -> None:
-    """Identification against false accepts, at most 200 points of each curve, as one table for ``dvc plots``."""
+    """Identification against false accepts, at most 200 points of each curve, as one table for ``dvc
+    plots``.
+    """
     rows: list[tuple[str, float, float]] = []
     for name, curve in extra.identification.items() if extra else ():
         step = max(1, len(curve.thresholds) // 200)
         points = zip(curve.false_accept_rate[::step], curve.identification_rate[::step], strict=True)
         rows += [(name, float(far), float(rate)) for far, rate in points]
     with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
-        csv.writer(stream).writerows([("probe_and_policy", "false_accept_rate", "identification_rate"), *rows])
+        csv.writer(stream).writerows(
+            [("probe_and_policy", "false_accept_rate", "identification_rate"), *rows]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +135,27 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
         folder = Path(name)
         with working("drawing curves and pictures"):
             pictures = draw_curves(chosen.name, chosen.judged, chosen.extra, folder)
-            pictures |= draw_images(query, gallery, chosen.judged, folder, queries=params.evaluate.ranked_queries, seed=params.seed)
+            pictures |= draw_images(
+                query,
+                gallery,
+                chosen.judged,
+                folder,
+                queries=params.evaluate.ranked_queries,
+                seed=params.seed,
+            )
             pictures["activation"] = draw_activation(params, chosen, folder)
-        more = [Section("Where the network looks", "Queries, and where its last maps are strongest.", [pictures["activation"]])]
+        more = [
+            Section(
+                "Where the network looks",
+                "Queries, and where its last maps are strongest.",
+                [pictures["activation"]],
+            )
+        ]
         if params.evaluate.shift_severity:
             falls = judge_shift(params, chosen)
             metrics["under_worse_pictures"] = {
-                kind: {figure: {"value": one.shifted, "fall": one.fall} for figure, one in row.items()} for kind, row in falls.items()
+                kind: {figure: {"value": one.shifted, "fall": one.fall} for figure, one in row.items()}
+                for kind, row in falls.items()
             }
             more.append(shift_section(falls, params.evaluate.shift_severity))
         if quadruplet is not None:
@@ -135,11 +166,19 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
             tree = ClassTree.load(TREE)
             words = plot_class_tree(tree.linkage, folder / "tree.png", thresholds=tree.thresholds)
             pictures["tree"] = folder / "tree.png", words
-            more.append(Section("Class tree", "Training people by likeness; dotted lines are the levels.", [pictures["tree"]]))
+            more.append(
+                Section(
+                    "Class tree",
+                    "Training people by likeness; dotted lines are the levels.",
+                    [pictures["tree"]],
+                )
+            )
         people = len(set(query.identities.tolist()))
         summary = (
-            f"Model: {chosen.name}, {params.model.backbone}. {len(query):,} queries of {people:,} people, none of them trained on, "
-            f"in a gallery of {len(gallery):,} images; {chosen.judged.report.skipped_queries:,} queries without a match were skipped."
+            f"Model: {chosen.name}, {params.model.backbone}. {len(query):,} queries of {people:,} "
+            "people, none of them trained on, "
+            f"in a gallery of {len(gallery):,} images; {chosen.judged.report.skipped_queries:,} "
+            "queries without a match were skipped."
         )
         if query.within_camera:
             summary += f" {WITHIN_CAMERA[0].upper()}{WITHIN_CAMERA[1:]}. What needs two cameras is left out."
@@ -155,13 +194,17 @@ def draw_activation(params: Params, chosen: Chosen, folder: Path) -> tuple[Path,
     from reid.models.inference import activation_maps
 
     shown = np.linspace(0, len(chosen.query) - 1, min(SHOWN_MAPS, len(chosen.query))).astype(int)
-    images = load_images([chosen.query.paths[row] for row in shown.tolist()], params.model.height, params.model.width)
+    images = load_images(
+        [chosen.query.paths[row] for row in shown.tolist()], params.model.height, params.model.width
+    )
     path = folder / "activation.png"
     return path, plot_activation_maps(list(images), list(activation_maps(chosen.model, images)), path)
 
 
 def judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
-    """How far the figures fall on spoilt queries. These are decoded again, block by block: that costs less than to hold them."""
+    """How far the figures fall on spoilt queries. These are decoded again, block by block: that costs less
+    than to hold them.
+    """
     from reid.models.inference import embed_images
 
     with progress_bar("spoiling queries") as progress:
@@ -176,7 +219,9 @@ def judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
         )
 
 
-def embed_sides(params: Params, parts: tuple[Catalog, Catalog], models: dict[str, "EmbeddingModel"]) -> dict[str, tuple[Side, Side]]:
+def embed_sides(
+    params: Params, parts: tuple[Catalog, Catalog], models: dict[str, "EmbeddingModel"]
+) -> dict[str, tuple[Side, Side]]:
     """Query and gallery by each model; every image is decoded once, and a block of them held at a time."""
     from reid.models.inference import embed_blocks
 
@@ -188,7 +233,9 @@ def embed_sides(params: Params, parts: tuple[Catalog, Catalog], models: dict[str
 
 
 def sides_of(parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]) -> tuple[Side, Side]:
-    """Embeddings (N, D) of query and gallery, one after the other, as the two sides; within cameras where no two see anybody."""
+    """Embeddings (N, D) of query and gallery, one after the other, as the two sides; within cameras where no
+    two see anybody.
+    """
     query, gallery = parts
     return one_camera_apart(
         Side(rows[: len(query)], query.identities, query.cameras, query.paths, query.order),
@@ -203,9 +250,15 @@ def write_nothing(chosen: str, people: int, line: str) -> None:
     write_identification(None, OUT / "open_set.csv")
     (OUT / "plots").mkdir(parents=True, exist_ok=True)
     write_page_of(
-        OUT / "evaluation.html", f"Evaluation of {chosen}", {"people to find": Figure(people, "")}, [Section("What was measured", line)]
+        OUT / "evaluation.html",
+        f"Evaluation of {chosen}",
+        {"people to find": Figure(people, "")},
+        [Section("What was measured", line)],
     )
-    write_json(OUT / "metrics.json", {"chosen": chosen, "objectives": {}, "left_out": line, "queries": {"valid": 0, "skipped": 0}})
+    write_json(
+        OUT / "metrics.json",
+        {"chosen": chosen, "objectives": {}, "left_out": line, "queries": {"valid": 0, "skipped": 0}},
+    )
 
 
 def main() -> None:
@@ -217,15 +270,21 @@ def main() -> None:
     chosen = read_object("reports/selection.json", "selection", chosen=str)["chosen"]
     names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     if chosen not in names:
-        raise ReidError(f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again")
+        raise ReidError(
+            f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again"
+        )
     judged_on = catalog.split("query", "gallery")
     if (line := nothing_to_find(judged_on.identities)) is not None:
         write_nothing(chosen, len(set(judged_on.identities.tolist())), line)
         say(line)
         return
-    models: dict[str, EmbeddingModel] = {str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names}
+    models: dict[str, EmbeddingModel] = {
+        str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names
+    }
     untrained = build_model(ModelSpec(**params.model.model_dump())).eval()
-    sides = embed_sides(params, (catalog.split("query"), catalog.split("gallery")), {UNTRAINED: untrained, **models})
+    sides = embed_sides(
+        params, (catalog.split("query"), catalog.split("gallery")), {UNTRAINED: untrained, **models}
+    )
     if sides[UNTRAINED][0].within_camera:
         say(WITHIN_CAMERA)
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
@@ -238,10 +297,18 @@ def main() -> None:
         judged = None
         with working(f"judging {name}"):
             if name == chosen or metric.exists():
-                judged = judge(query, gallery, bootstrap=params.evaluate.bootstrap if name == chosen else 0, seed=params.seed)
+                judged = judge(
+                    query,
+                    gallery,
+                    bootstrap=params.evaluate.bootstrap if name == chosen else 0,
+                    seed=params.seed,
+                )
             report = rank(query, gallery) if judged is None else judged.report
             metrics["objectives"][name] = figures(report)
-            say(f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on {report.valid_queries} queries")
+            say(
+                f"{name}: rank-1 {report.cmc[0]:.3f}, mAP {report.mean_ap:.3f} on "
+                f"{report.valid_queries} queries"
+            )
         if judged is not None and metric.exists():
             with working(f"judging the learned metric of {name}"):
                 quadruplet = rescored_by(load_pair_scorer(metric), query, gallery, judged)
@@ -251,8 +318,14 @@ def main() -> None:
             best = Chosen(name, models[name], query, gallery, judged, extra)
     assert best is not None
     if best.judged.intervals:
-        metrics["chosen_mean_ap_interval"] = [best.judged.intervals["mean_ap"].low, best.judged.intervals["mean_ap"].high]
-    metrics["queries"] = {"valid": best.judged.report.valid_queries, "skipped": best.judged.report.skipped_queries}
+        metrics["chosen_mean_ap_interval"] = [
+            best.judged.intervals["mean_ap"].low,
+            best.judged.intervals["mean_ap"].high,
+        ]
+    metrics["queries"] = {
+        "valid": best.judged.report.valid_queries,
+        "skipped": best.judged.report.skipped_queries,
+    }
     metrics["within_camera"] = best.query.within_camera
     if best.judged.across is not None:
         metrics["other_cameras_only"] = figures(best.judged.across)
@@ -262,8 +335,12 @@ def main() -> None:
     write_identification(best.extra, OUT / "open_set.csv")
     write_page(params, metrics, best, quadruplet)
     write_json(OUT / "metrics.json", metrics)
-    run_id = read_object(Path("models") / chosen / "training.json", "training record", mlflow_run_id=str)["mlflow_run_id"]
-    log_outputs(params.tracking, run_id, "evaluation", (OUT / "plots", OUT / "evaluation.html"), "the pictures")
+    run_id = read_object(Path("models") / chosen / "training.json", "training record", mlflow_run_id=str)[
+        "mlflow_run_id"
+    ]
+    log_outputs(
+        params.tracking, run_id, "evaluation", (OUT / "plots", OUT / "evaluation.html"), "the pictures"
+    )
 
 
 if __name__ == "__main__":

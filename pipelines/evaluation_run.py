@@ -91,7 +91,9 @@ class Evaluation:
             "within_camera": self.query.within_camera,
             **self.extra.summary(),
             "intervals": {figure: asdict(interval) for figure, interval in judged.intervals.items()},
-            "cameras": {f"{ours}->{theirs}": one.summary() for (ours, theirs), one in judged.by_cameras.items()},
+            "cameras": {
+                f"{ours}->{theirs}": one.summary() for (ours, theirs), one in judged.by_cameras.items()
+            },
             "counts": {
                 "queries": len(self.query),
                 "query_people": len(set(self.query.identities.tolist())),
@@ -113,7 +115,8 @@ def choose_images(
     """Read a folder or a catalog and say which images are query and gallery.
 
     Raises:
-        UsageError: neither or both are named, a folder comes without pattern or cameras, or a camera is not there.
+        UsageError: neither or both are named, a folder comes without pattern or cameras, or a camera is not
+            there.
         ReidError: nothing is there to read, or all of it is from one camera.
         NothingToFindError: every person is in one image alone.
     """
@@ -122,7 +125,8 @@ def choose_images(
     if root is not None:
         if pattern is None or query_cameras is None or gallery_cameras is None:
             raise UsageError(
-                "--root needs --pattern, --query-cameras and --gallery-cameras: a folder does not say what is query and gallery"
+                "--root needs --pattern, --query-cameras and --gallery-cameras: a folder does not say "
+                "what is query and gallery"
             )
         paths, identities, cameras = pictures_below(root, pattern)
         sides = identities != DISTRACTOR, np.ones(len(paths), np.bool_)
@@ -138,15 +142,27 @@ def choose_images(
         raise NothingToFindError(line)
     for name, rows in (("query", query), ("gallery", gallery)):
         if not rows.any():
-            raise ReidError(f"no {name} image is among the {len(paths)} images: check the splits and the cameras asked for")
+            raise ReidError(
+                f"no {name} image is among the {len(paths)} images: check the splits and the cameras "
+                "asked for"
+            )
     seen = np.unique(cameras[query | gallery])
     if len(seen) == 1 and (query & gallery).any():  # known before the long work begins
-        raise ReidError(f"no query can have a match because every image is from camera {seen[0]}: ask for another camera")
+        raise ReidError(
+            f"no query can have a match because every image is from camera {seen[0]}: ask for another camera"
+        )
     return Images(root, paths, identities, cameras, query, gallery)
 
 
 def run_evaluation(
-    model_dir: Path, images: Images, *, rerank: bool, bootstrap: int, seed: int, backend: str = "auto", threads: int | None = None
+    model_dir: Path,
+    images: Images,
+    *,
+    rerank: bool,
+    bootstrap: int,
+    seed: int,
+    backend: str = "auto",
+    threads: int | None = None,
 ) -> Evaluation:
     """Embed the images and judge the model; files that are no images are left out and listed.
 
@@ -170,7 +186,9 @@ def run_evaluation(
     return Evaluation(embedder.card, images.root, query, gallery, judged, extra, unreadable)
 
 
-def _embed(embedder: "Embedder", images: Images, threads: int | None) -> tuple[Side, Side, list[tuple[Path, str]]]:
+def _embed(
+    embedder: "Embedder", images: Images, threads: int | None
+) -> tuple[Side, Side, list[tuple[Path, str]]]:
     """Query, gallery, and the files that are no images with the reasons."""
     from serving.embedding import embed_files
 
@@ -193,28 +211,41 @@ def _embed(embedder: "Embedder", images: Images, threads: int | None) -> tuple[S
 
 
 def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8) -> None:
-    """Write ``metrics.json``, ``queries.parquet`` (a row for each query) and ``evaluation.html`` into ``out``, whole or not at all.
+    """Write ``metrics.json``, ``queries.parquet`` (a row for each query) and ``evaluation.html`` into
+    ``out``, whole or not at all.
 
     Raises:
         UsageError: ``out`` holds something else than an earlier evaluation.
     """
     if out.exists() and not (
-        out.is_dir() and {path.name for path in out.iterdir()} <= {"metrics.json", "queries.parquet", "evaluation.html"}
+        out.is_dir()
+        and {path.name for path in out.iterdir()} <= {"metrics.json", "queries.parquet", "evaluation.html"}
     ):
         raise UsageError(f"--out {out} holds other things than an evaluation: name a new or empty folder")
     summary = (
-        f"Model {result.card.name} ({result.card.fingerprint}). {len(result.query):,} queries in a gallery of {len(result.gallery):,} "
-        f"images, ranked by {result.judged.report.metric}; {result.judged.report.skipped_queries:,} queries without a match were skipped."
+        f"Model {result.card.name} ({result.card.fingerprint}). {len(result.query):,} queries in a "
+        f"gallery of {len(result.gallery):,} "
+        f"images, ranked by {result.judged.report.metric}; {result.judged.report.skipped_queries:,} "
+        "queries without a match were skipped."
     )
     if result.query.within_camera:
         summary += f" {WITHIN_CAMERA[0].upper()}{WITHIN_CAMERA[1:]}."
     with atomic_directory(out, private=True) as folder, tempfile.TemporaryDirectory() as drawings:
         place = Path(drawings)
         pictures = draw_curves(result.card.name, result.judged, result.extra, place)
-        pictures |= draw_images(result.query, result.gallery, result.judged, place, queries=queries, seed=seed)
+        pictures |= draw_images(
+            result.query, result.gallery, result.judged, place, queries=queries, seed=seed
+        )
         write_json(folder / "metrics.json", result.metrics())
         pq.write_table(_query_table(result), folder / "queries.parquet")
-        write_evaluation(folder / "evaluation.html", f"Evaluation of {result.card.name}", summary, result.judged, result.extra, pictures)
+        write_evaluation(
+            folder / "evaluation.html",
+            f"Evaluation of {result.card.name}",
+            summary,
+            result.judged,
+            result.extra,
+            pictures,
+        )
 
 
 def compare_results(first: Path, second: Path, *, samples: int, seed: int) -> dict[str, PairedDifference]:
@@ -227,13 +258,20 @@ def compare_results(first: Path, second: Path, *, samples: int, seed: int) -> di
     data = [_read_metrics(folder)["data"] for folder in (first, second)]
     for side in ("query", "gallery"):
         if data[0].get(side) != data[1].get(side):
-            raise ReidError(f"{first} and {second} judge different {side} images: evaluate both on the same ones, or ask for --shift")
+            raise ReidError(
+                f"{first} and {second} judge different {side} images: evaluate both on the same ones, "
+                "or ask for --shift"
+            )
     (ours, people), (theirs, _) = (_read_queries(folder / "queries.parquet") for folder in (first, second))
-    return {figure: paired_bootstrap(ours, theirs, people, figure=figure, samples=samples, seed=seed) for figure in COMPARED}
+    return {
+        figure: paired_bootstrap(ours, theirs, people, figure=figure, samples=samples, seed=seed)
+        for figure in COMPARED
+    }
 
 
 def fall_of_results(home: Path, away: Path) -> dict[str, Fall]:
-    """How far each figure of one model falls from the data of ``home`` to those of ``away``; no pairing, as the queries differ.
+    """How far each figure of one model falls from the data of ``home`` to those of ``away``; no pairing, as
+    the queries differ.
 
     Raises:
         UsageError: a folder is not there.
@@ -242,7 +280,10 @@ def fall_of_results(home: Path, away: Path) -> dict[str, Fall]:
     ours, theirs = _read_metrics(home), _read_metrics(away)
     models = [one["model"]["fingerprint"] for one in (ours, theirs)]
     if models[0] != models[1]:
-        raise ReidError(f"{home} judges model {models[0]} and {away} model {models[1]}: a shift is of one model on two sets of images")
+        raise ReidError(
+            f"{home} judges model {models[0]} and {away} model {models[1]}: a shift is of one model on "
+            "two sets of images"
+        )
     return {figure: Fall(ours["ranking"][figure], theirs["ranking"][figure]) for figure in COMPARED}
 
 
@@ -250,8 +291,13 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
     metrics = read_json(folder / "metrics.json", "evaluation")
     parts = [metrics.get(key) if isinstance(metrics, dict) else None for key in ("data", "model", "ranking")]
     figures = [part.get(name) for part in parts[2:] if isinstance(part, dict) for name in COMPARED]
-    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(one, int | float) for one in figures):
-        raise ReidError(f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid evaluate --out")
+    if not all(isinstance(part, dict) for part in parts) or not all(
+        isinstance(one, int | float) for one in figures
+    ):
+        raise ReidError(
+            f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid "
+            "evaluate --out"
+        )
     return metrics
 
 
@@ -261,7 +307,10 @@ def _among(cameras: npt.NDArray[np.str_], wanted: Sequence[str] | None, option: 
     present = np.unique(cameras)
     missing = [name for name in wanted if name not in present]
     if missing or not wanted:
-        raise UsageError(f"{option} {','.join(missing) or 'is empty'}: no image is from there; cameras are {', '.join(present[:20])}")
+        raise UsageError(
+            f"{option} {','.join(missing) or 'is empty'}: no image is from there; cameras are "
+            f"{', '.join(present[:20])}"
+        )
     return np.isin(cameras, wanted)
 
 
@@ -276,9 +325,15 @@ def _hash(side: Side, root: Path) -> str:
 
 def _query_table(result: Evaluation) -> pa.Table:
     report, query = result.judged.report, result.query
-    columns: dict[str, list[Any]] = {name: [None] * len(query) for name in ("average_precision", "inverse_negative_penalty", "first_rank")}
+    columns: dict[str, list[Any]] = {
+        name: [None] * len(query) for name in ("average_precision", "inverse_negative_penalty", "first_rank")
+    }
     values = zip(
-        report.query_index.tolist(), report.per_query_ap.tolist(), report.per_query_inp.tolist(), report.first_rank.tolist(), strict=True
+        report.query_index.tolist(),
+        report.per_query_ap.tolist(),
+        report.per_query_inp.tolist(),
+        report.first_rank.tolist(),
+        strict=True,
     )
     for row, precision, penalty, first in values:
         columns["average_precision"][row] = precision
@@ -289,7 +344,11 @@ def _query_table(result: Evaluation) -> pa.Table:
         + [(name, pa.float64()) for name in ("average_precision", "inverse_negative_penalty")]
         + [("first_rank", pa.int64())]
     )
-    names = {"path": [readable(path) for path in query.paths], "identity": query.identities.tolist(), "camera": query.cameras.tolist()}
+    names = {
+        "path": [readable(path) for path in query.paths],
+        "identity": query.identities.tolist(),
+        "camera": query.cameras.tolist(),
+    }
     return pa.table({**names, **columns}, schema=schema)
 
 
@@ -298,9 +357,19 @@ def _read_queries(path: Path) -> tuple[RankingReport, npt.NDArray[np.str_]]:
     figures = {name: pa.float64() for name in ("average_precision", "inverse_negative_penalty")}
     schema = pa.schema({"identity": pa.string(), **figures, "first_rank": pa.int64()})
     way_out, broken = "write it with reid evaluate --out", "cannot be read"
-    table = read_parquet(path, "table of queries", way_out, broken=broken, schema=schema, filled=("identity",), finite=tuple(figures))
+    table = read_parquet(
+        path,
+        "table of queries",
+        way_out,
+        broken=broken,
+        schema=schema,
+        filled=("identity",),
+        finite=tuple(figures),
+    )
     columns = {name: table[name].to_pylist() for name in schema.names}
-    valid = np.asarray([row for row, first in enumerate(columns["first_rank"]) if first is not None], np.int64)
+    valid = np.asarray(
+        [row for row, first in enumerate(columns["first_rank"]) if first is not None], np.int64
+    )
     if not len(valid):
         raise ReidError(f"table of queries {path} has no valid query: write it with reid evaluate --out")
     if any(columns[name][row] is None for name in figures for row in valid):

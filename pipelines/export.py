@@ -33,7 +33,9 @@ def main() -> None:
         with progress_bar(f"decoding {what}") as progress:
             return load_images(paths, spec.height, spec.width, progress=progress)
 
-    held_out, training = (spread(catalog.split(split).paths, params.export.parity_images) for split in ("gallery", "train"))
+    held_out, training = (
+        spread(catalog.split(split).paths, params.export.parity_images) for split in ("gallery", "train")
+    )
     ranked = people_of_two_cameras(catalog.split("val"), params.export.parity_people)
     rows = catalog.split("val")
     people = None
@@ -41,9 +43,15 @@ def main() -> None:
         images = decoded([rows.paths[row] for row in ranked], "validation people")
         people = People(images, rows.identities[ranked], rows.cameras[ranked])
     else:
-        say("no validation person is seen by two cameras: files are held against the trained model by cosine alone")
+        say(
+            "no validation person is seen by two cameras: files are held against the trained model by "
+            "cosine alone"
+        )
     facts = read_object("selected/training.json", "training record", objective=str, mlflow_run_id=str)
-    thresholds = [Threshold(**value) for value in read_object("reports/calibration.json", "calibration", thresholds=list)["thresholds"]]
+    thresholds = [
+        Threshold(**value)
+        for value in read_object("reports/calibration.json", "calibration", thresholds=list)["thresholds"]
+    ]
     report = export_model(
         checkpoint,
         OUT,
@@ -77,7 +85,9 @@ def spread(paths: list[Path], count: int) -> list[Path]:
 
 
 def people_of_two_cameras(catalog: Catalog, count: int) -> np.ndarray:
-    """Rows (N,) of the first ``count`` people whom more than one camera has seen; empty where there is none."""
+    """Rows (N,) of the first ``count`` people whom more than one camera has seen; empty where there is
+    none.
+    """
     identities, cameras = catalog.identities, catalog.cameras
     seen = [one for one in np.unique(identities) if len(np.unique(cameras[identities == one])) > 1]
     return np.flatnonzero(np.isin(identities, seen[:count]))
@@ -93,7 +103,10 @@ def parity_lines(params: ExportParams, report: dict[str, object]) -> list[str]:
         for runtime, row in file["runtimes"].items():
             ranked = f", rank-1 {row['rank1']:.3f}, mAP {row['mean_ap']:.3f}" if "mean_ap" in row else ""
             limit = f"({file['held_against']} must reach {params.parity[precision]})"
-            lines.append(f"{file['path']} in {runtime}: cosine lowest {row['lowest']:.5f}, mean {row['mean']:.5f} {limit}{ranked}{kept}")
+            lines.append(
+                f"{file['path']} in {runtime}: cosine lowest {row['lowest']:.5f}, mean "
+                f"{row['mean']:.5f} {limit}{ranked}{kept}"
+            )
     return lines + [f"{precision} is left out: {reason}" for precision, reason in report["left_out"].items()]  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,6 @@
-"""Where things come from: data -> run -> model -> engine -> gallery, each link checked by the hashes that both of its ends carry."""
+"""Where things come from: data -> run -> model -> engine -> gallery, each link checked by the hashes that
+both of its ends carry.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ __all__ = ["Link", "Run", "as_json", "lineage", "read_run"]
 
 @dataclass(frozen=True)
 class Link:
-    """One station of the lineage. ``holds`` says whether it fits the station before, None where that cannot be known."""
+    """One station of the lineage. ``holds`` says whether it fits the station before, None where that cannot
+    be known.
+    """
 
     what: str
     id: str
@@ -59,14 +63,23 @@ def read_run(tracker: "Tracker", run: str, model: str) -> Run:
         found = tracker.client.get_run(run_id)
     except tracker.errors as error:
         if is_absent(error):
-            raise UsageError(f"run {run} is not in MLflow at {tracker.shown}: `reid runs list` names those that are") from error
+            raise UsageError(
+                f"run {run} is not in MLflow at {tracker.shown}: `reid runs list` names those that are"
+            ) from error
         raise
     version, champion = version_of(tracker, model, run_id), present_champion(tracker, model)
     started = datetime.fromtimestamp(found.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
     info, data = found.info, found.data
     is_champion = version is not None and champion is not None and version.number == champion.number
     return Run(
-        info.run_id, info.run_name, info.status, started, data.tags, data.metrics, None if version is None else version.number, is_champion
+        info.run_id,
+        info.run_name,
+        info.status,
+        started,
+        data.tags,
+        data.metrics,
+        None if version is None else version.number,
+        is_champion,
     )
 
 
@@ -81,7 +94,13 @@ def lineage(run: Run, registered: str, catalog: Path, model_dir: Path, gallery: 
         gallery: the gallery's file.
     """
     card = load_card(model_dir) if (model_dir / CARD_NAME).exists() else None
-    return [_data(run, catalog), _run(run), _model(run, registered), _engine(run, card, model_dir), _gallery(card, gallery)]
+    return [
+        _data(run, catalog),
+        _run(run),
+        _model(run, registered),
+        _engine(run, card, model_dir),
+        _gallery(card, gallery),
+    ]
 
 
 def _data(run: Run, catalog: Path) -> Link:
@@ -99,13 +118,23 @@ def _run(run: Run) -> Link:
     tags = run.tags
     dirty = {"true": " with changes", "false": ""}.get(tags.get("git_dirty", ""), ", changes unknown")
     code = f"commit {tags.get('git_commit', 'unknown')[:12]}{dirty}"
-    return Link("run", run.id, f"{run.name}, {run.status}, {run.started}, {code}, seed {tags.get('seed', 'unknown')}")
+    return Link(
+        "run", run.id, f"{run.name}, {run.status}, {run.started}, {code}, seed {tags.get('seed', 'unknown')}"
+    )
 
 
 def _model(run: Run, registered: str) -> Link:
-    figures = ", ".join(f"{key} {run.metrics[key]:.3f}" for key in ("val_mean_ap", "val_rank1") if key in run.metrics)
-    version = f"{registered} version {run.version}{', champion' if run.is_champion else ''}" if run.version else "not registered"
-    return Link("model", run.tags.get("model_sha256", ""), ", ".join(part for part in (version, figures) if part))
+    figures = ", ".join(
+        f"{key} {run.metrics[key]:.3f}" for key in ("val_mean_ap", "val_rank1") if key in run.metrics
+    )
+    version = (
+        f"{registered} version {run.version}{', champion' if run.is_champion else ''}"
+        if run.version
+        else "not registered"
+    )
+    return Link(
+        "model", run.tags.get("model_sha256", ""), ", ".join(part for part in (version, figures) if part)
+    )
 
 
 def _engine(run: Run, card: ModelCard | None, model_dir: Path) -> Link:
@@ -114,7 +143,9 @@ def _engine(run: Run, card: ModelCard | None, model_dir: Path) -> Link:
     plans = sorted(model_dir.glob("*.plan"))
     stamps = [read_stamp(plan) for plan in plans]
     known = {file.sha256 for file in card.files.values()}
-    built = [f"{plan.name} ({stamp.module} {stamp.version})" for plan, stamp in zip(plans, stamps, strict=True)]
+    built = [
+        f"{plan.name} ({stamp.module} {stamp.version})" for plan, stamp in zip(plans, stamps, strict=True)
+    ]
     onnx = sorted({file.path for file in card.files.values()} - {plan.name for plan in plans})
     strange = [plan.name for plan, stamp in zip(plans, stamps, strict=True) if stamp.onnx_sha256 not in known]
     same_run = card.mlflow_run_id in (run.id, run.tags.get("reid.record"))
@@ -135,13 +166,21 @@ def _gallery(card: ModelCard | None, gallery: Path) -> Link:
         return Link("gallery", "", f"{gallery} is not there")
     with Gallery.open(gallery, None, create=False, read_only=True) as opened:
         people, version, made_by = opened.people(), opened.version, opened.fingerprint
-    detail = f"{gallery}: {len(people):,} people, {sum(one.references for one in people):,} references, version {version}"
+    detail = (
+        f"{gallery}: {len(people):,} people, {sum(one.references for one in people):,} "
+        f"references, version {version}"
+    )
     if card is None:
         return Link("gallery", made_by, detail)
     holds = made_by == card.fingerprint
-    return Link("gallery", made_by, detail, holds, "made by this engine" if holds else "made by another model")
+    return Link(
+        "gallery", made_by, detail, holds, "made by this engine" if holds else "made by another model"
+    )
 
 
 def as_json(links: list[Link]) -> dict[str, Any]:
     """By station, for programs."""
-    return {link.what: {"id": link.id, "detail": link.detail, "holds": link.holds, "why": link.why} for link in links}
+    return {
+        link.what: {"id": link.id, "detail": link.detail, "holds": link.holds, "why": link.why}
+        for link in links
+    }

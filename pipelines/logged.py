@@ -13,11 +13,16 @@ REGISTERED = "reid-embedder"
 
 
 def log_outputs(tracking: TrackingParams, run_id: str, name: str, outputs: Iterable[Path], what: str) -> None:
-    """Add files and folders to the folder ``name`` of a run's artifacts, or say that ``what`` waits until MLflow can be reached."""
+    """Add files and folders to the folder ``name`` of a run's artifacts, or say that ``what`` waits until
+    MLflow can be reached.
+    """
     from reid.training.tracking import Tracker
 
     tracker = Tracker.of(tracking)
     for output in outputs:
         tracker.artifacts(run_id, output, name)
     if tracker.problem is not None:
-        say(f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): {what} are kept, `reid runs deliver` logs them")
+        say(
+            f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): {what} are kept, `reid "
+            "runs deliver` logs them"
+        )

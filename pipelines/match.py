@@ -1,4 +1,6 @@
-"""Stage ``match``: the rendered footage, or the job that params.yaml names -> ``results``, scored where there is truth."""
+"""Stage ``match``: the rendered footage, or the job that params.yaml names -> ``results``, scored where there
+is truth.
+"""
 
 from pathlib import Path
 
@@ -11,12 +13,16 @@ from reid.files import atomic_path, read_json, write_json
 
 
 def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
-    """A job over every video of ``footage``; paths are relative to the job file, as a user would write them."""
+    """A job over every video of ``footage``; paths are relative to the job file, as a user would write
+    them.
+    """
     starts = read_json(footage.parent / "town.json", "town").get("camera_start", {})
     cameras = []
     for video in sorted(footage.glob("*.webm")):
         start = starts.get(video.stem.removeprefix("camera"))
-        cameras.append({"id": video.stem, "source": f"../{video.as_posix()}"} | ({"start_time": start} if start else {}))
+        cameras.append(
+            {"id": video.stem, "source": f"../{video.as_posix()}"} | ({"start_time": start} if start else {})
+        )
     job = {
         "cameras": cameras,
         "model": "../exported",
@@ -40,7 +46,10 @@ def main() -> None:
     footage, results = Path("data/footage"), Path("results")
     results.mkdir(exist_ok=True)
     if not any(footage.glob("*.webm")):
-        write_json("reports/match.json", {"skipped": "the data set has no footage: write a job.yaml and run `reid match`"})
+        write_json(
+            "reports/match.json",
+            {"skipped": "the data set has no footage: write a job.yaml and run `reid match`"},
+        )
         say("no footage in this data set: write a job.yaml and run `reid match job.yaml --out DIR`")
         return
     write_job(results / "job.yaml", footage, params.match.detector, params.match.policy)
@@ -53,7 +62,9 @@ def main() -> None:
     write_json(JobFolder(results / "match").score, score)
     total = score["total"]
     write_json("reports/match.json", {key: value for key, value in total.items() if key != "naming"})
-    shares = ", ".join(f"{key.replace('_', ' ')} {total[key]:.2f}" for key in ("named_right", "named_wrong", "named_unknown"))
+    shares = ", ".join(
+        f"{key.replace('_', ' ')} {total[key]:.2f}" for key in ("named_right", "named_wrong", "named_unknown")
+    )
     say(f"sightings: {shares}; IDF1 {total['idf1']:.2f}")
 
 

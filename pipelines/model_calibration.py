@@ -24,7 +24,9 @@ _WAY_OUT = "give pictures of more people, or --false-accept-rate {rate} or more"
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Pictures of known people: paths, and (N,) who, by which camera, and numbers that rise with time within a camera."""
+    """Pictures of known people: paths, and (N,) who, by which camera, and numbers that rise with time within
+    a camera.
+    """
 
     paths: Sequence[Path]
     identities: Strings
@@ -34,7 +36,9 @@ class People:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured; ``images`` and ``people`` that it stands on, ``curve`` of single images and the policy ``min``."""
+    """What was measured; ``images`` and ``people`` that it stands on, ``curve`` of single images and the
+    policy ``min``.
+    """
 
     thresholds: tuple[Threshold, ...]
     curve: OpenSetCurve
@@ -46,7 +50,8 @@ class Calibration:
 def choose_people(root: Path | None, pattern: str | None, catalog: Path | None) -> People:
     """The pictures to calibrate on; junk and distractors, who are nobody in particular, are left out.
 
-    Of a catalog the validation people, where it has any: on people whom a model was trained on distances are too small.
+    Of a catalog the validation people, where it has any: on people whom a model was trained on distances are
+    too small.
 
     Raises:
         UsageError: neither or both are named, or a folder comes without a pattern.
@@ -67,14 +72,24 @@ def choose_people(root: Path | None, pattern: str | None, catalog: Path | None) 
     kept = np.flatnonzero(~np.isin(identities, (JUNK, DISTRACTOR)))
     count = len(np.unique(identities[kept]))
     if count < 2:
-        raise ReidError(f"the pictures show {count} person: a threshold needs people to tell apart, 20 or more for a rate of 0.05")
+        raise ReidError(
+            f"the pictures show {count} person: a threshold needs people to tell apart, 20 or more for "
+            "a rate of 0.05"
+        )
     return People([paths[row] for row in kept.tolist()], identities[kept], cameras[kept], order[kept])
 
 
 def calibrate_model(
-    model_dir: Path, people: People, wanted: CalibrateParams, *, seed: int = 0, backend: str = "auto", threads: int | None = None
+    model_dir: Path,
+    people: People,
+    wanted: CalibrateParams,
+    *,
+    seed: int = 0,
+    backend: str = "auto",
+    threads: int | None = None,
 ) -> Calibration:
-    """Measure the thresholds of a model and write them into its card, in place of earlier ones for the same policy and unit.
+    """Measure the thresholds of a model and write them into its card, in place of earlier ones for the same
+    policy and unit.
 
     Raises:
         UsageError: the model directory or the backend is missing.
@@ -85,7 +100,9 @@ def calibrate_model(
 
     card = load_card(model_dir)
     with progress_bar("embedding") as progress:
-        found = embed_files(load(model_dir, backend, threads), people.paths, threads=threads, on_progress=progress)
+        found = embed_files(
+            load(model_dir, backend, threads), people.paths, threads=threads, on_progress=progress
+        )
     if not len(found.paths):
         raise ReidError(f"none of the {len(people.paths)} pictures can be read: {found.unreadable[0].reason}")
     with working("calibrating"):
@@ -95,7 +112,9 @@ def calibrate_model(
             say(WITHIN_CAMERA)
         rows, who = found.embeddings[ranked.rows], identities[ranked.rows]
         made = thresholds(wanted, seed, rows, who, ranked.cameras, _WAY_OUT)
-        scores = open_set_scores(rows, who, rows, who, probe_cams=ranked.cameras, reference_cams=ranked.cameras)
+        scores = open_set_scores(
+            rows, who, rows, who, probe_cams=ranked.cameras, reference_cams=ranked.cameras
+        )
         curve = detection_identification_rate(scores)
     save_card(_with(card, made), model_dir)
     reasons = tuple(f"{one.path}: {one.reason}" for one in found.unreadable)

@@ -1,4 +1,6 @@
-"""Stage ``prepare``: images -> ``data/catalog.parquet``, and ``data/data_report.html`` on what is wrong with them."""
+"""Stage ``prepare``: images -> ``data/catalog.parquet``, and ``data/data_report.html`` on what is wrong with
+them.
+"""
 
 import shutil
 from collections import Counter
@@ -25,7 +27,9 @@ _OUTPUTS = ("crops", "footage")
 
 @dataclass
 class Source:
-    """What a reader gives: records, files left out, sentences on the set, and footage boxes that were not cut, counted by reason."""
+    """What a reader gives: records, files left out, sentences on the set, and footage boxes that were not
+    cut, counted by reason.
+    """
 
     records: list[Record]
     strays: list[Stray] = field(default_factory=list)
@@ -41,7 +45,10 @@ def render(params: Params, data: Path) -> list[Record]:
     test = choose_test_people(identities, params.data.test_share, params.seed)
     with progress_bar("rendering people and footage") as progress:
         generate_town(spec, data, sorted(int(identity) for identity in test), progress, _processes(spec))
-    vectors = {identity: tuple(map(float, sample_person(spec.seed, int(identity)).as_vector())) for identity in identities}
+    vectors = {
+        identity: tuple(map(float, sample_person(spec.seed, int(identity)).as_vector()))
+        for identity in identities
+    }
     records = split_people(read_folder(data / "crops", SYNTHETIC_PATTERN), test, params.data.query_per_camera)
     return [replace(record, label_vector=vectors[record.identity]) for record in records]
 
@@ -59,11 +66,16 @@ def read_source(params: Params, data: Path) -> Source:
     """
     source = params.data
     if source.source != "synthetic" and source.root is None:
-        raise UsageError(f"data.root is not set: data.source {source.source} needs {_WANTED.get(source.source, 'the unpacked data set')}")
+        raise UsageError(
+            f"data.root is not set: data.source {source.source} needs "
+            f"{_WANTED.get(source.source, 'the unpacked data set')}"
+        )
     root = Path(source.root or ".")
     for name in _OUTPUTS:
         if source.source != "synthetic" and root.resolve().is_relative_to((data / name).resolve()):
-            raise UsageError(f"data.root is {root}: this stage replaces that folder; move the images elsewhere")
+            raise UsageError(
+                f"data.root is {root}: this stage replaces that folder; move the images elsewhere"
+            )
         shutil.rmtree(data / name, ignore_errors=True)
     if source.source == "synthetic":
         return Source(render(params, data))
@@ -72,14 +84,22 @@ def read_source(params: Params, data: Path) -> Source:
         return Source(records if _has_splits(records) else _split(records, params))
     if source.source == "folder":
         if source.pattern is None:
-            raise UsageError("data.pattern is not set: data.source folder needs a regular expression with the groups identity and camera")
+            raise UsageError(
+                "data.pattern is not set: data.source folder needs a regular expression with the "
+                "groups identity and camera"
+            )
         scan = scan_folder(root, source.pattern)
         line = scan.unmatched()
-        return Source(_split(scan.records, params), scan.strays, [*([line] if line else []), *_others(scan.others)])
+        return Source(
+            _split(scan.records, params), scan.strays, [*([line] if line else []), *_others(scan.others)]
+        )
     if source.source == "footage":
         with progress_bar("cutting footage") as progress:
             cut = cut_footage(root, data / "crops", **source.footage.model_dump(), progress=progress)
-        copies = [f"{name}: {count} more copies of the same frames and truth were left out" for name, count in cut.copies.items()]
+        copies = [
+            f"{name}: {count} more copies of the same frames and truth were left out"
+            for name, count in cut.copies.items()
+        ]
         return Source(_split(cut.records, params), notes=copies, left_out=cut.left_out)
     note = DATASETS[source.source].note
     records = read_dataset(source.source, root, source.partition)
@@ -91,7 +111,11 @@ def _others(others: Counter[str]) -> list[str]:
     return [f"{others.total():,} files are no images by their names ({kinds})"] if others else []
 
 
-_WANTED = {"folder": "the folder of the images", "table": "a .csv or .parquet file", "footage": "the folder of the footage"}
+_WANTED = {
+    "folder": "the folder of the images",
+    "table": "a .csv or .parquet file",
+    "footage": "the folder of the footage",
+}
 
 
 def _has_splits(records: list[Record]) -> bool:
@@ -110,7 +134,11 @@ def main() -> None:
     source = read_source(params, data)
     # A table may hold people out itself; where nobody is, they are chosen here.
     held = any(record.split == "val" for record in source.records)
-    records = source.records if held else hold_out_validation(source.records, params.data.validation_share, params.seed)
+    records = (
+        source.records
+        if held
+        else hold_out_validation(source.records, params.data.validation_share, params.seed)
+    )
     for note in source.notes:
         say(note)
     with progress_bar("checking images") as progress:
@@ -124,11 +152,21 @@ def main() -> None:
     write_catalog(rows, data / "catalog.parquet")
     catalog = read_catalog(data / "catalog.parquet")
     parts = {split: catalog.split(split) for split in SPLITS}
-    counts = {split: {"images": len(part), "identities": len(set(part.identities))} for split, part in parts.items()}
+    counts = {
+        split: {"images": len(part), "identities": len(set(part.identities))} for split, part in parts.items()
+    }
     write_json(data / "problems.json", [asdict(problem) for problem in done.problems])
     left_out = sum(problem.images_out for problem in done.problems)
-    found = {"images_found": done.images_in, "images_kept": len(rows), "images_left_out": left_out, "problems": len(done.problems)}
-    write_json(data / "summary.json", {"splits": counts, **found, "boxes_not_cut": dict(source.left_out), "data_hash": catalog.data_hash})
+    found = {
+        "images_found": done.images_in,
+        "images_kept": len(rows),
+        "images_left_out": left_out,
+        "problems": len(done.problems),
+    }
+    write_json(
+        data / "summary.json",
+        {"splits": counts, **found, "boxes_not_cut": dict(source.left_out), "data_hash": catalog.data_hash},
+    )
     for name in _OUTPUTS:  # the stage's declared outputs, empty where the source has none
         (data / name).mkdir(exist_ok=True)
     if params.data.source != "synthetic":
@@ -139,7 +177,12 @@ def main() -> None:
     expected = prospects(params, catalog)
     notes = used_notes([*source.notes, *expected], params.data.blur_heads, source.left_out)
     write_data_page(data / "data_report.html", catalog, done.problems, done.images_in, notes)
-    say(", ".join(f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()))
+    say(
+        ", ".join(
+            f"{split}: {part['images']} images of {part['identities']} people"
+            for split, part in counts.items()
+        )
+    )
     for line in expected:
         say(line)
     unread = [problem for problem in done.problems if problem.kind == "needs_package"]
@@ -147,7 +190,10 @@ def main() -> None:
         say(f"{len(unread)} images need a package; the first: {unread[0].what} {unread[0].detail}")
     if left_out:
         first = next(problem for problem in done.problems if problem.images_out)
-        say(f"{left_out} of {done.images_in} images are left out, the first: {first.what} ({first.kind}); all in data/data_report.html")
+        say(
+            f"{left_out} of {done.images_in} images are left out, the first: {first.what} "
+            f"({first.kind}); all in data/data_report.html"
+        )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def sightings_table(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(path).to_pylist()
-    table = Table(title=f"{len(rows)} sightings in camera footage{', the first 20' if len(rows) > 20 else ''}")
+    table = Table(
+        title=f"{len(rows)} sightings in camera footage{', the first 20' if len(rows) > 20 else ''}"
+    )
     for column in ("camera", "from", "to", "who", "distance", "threshold"):
         table.add_column(column)
     for row in rows[:20]:
@@ -54,7 +56,10 @@ def main() -> None:
         console.print(sightings_table(job.sightings))
     score = read_json("reports/match.json", "score of the job")
     if "idf1" in score:
-        shares = [f"{key.replace('_', ' ')} {score[key]:.3f}" for key in ("named_right", "named_wrong", "named_unknown", "idf1", "hota")]
+        shares = [
+            f"{key.replace('_', ' ')} {score[key]:.3f}"
+            for key in ("named_right", "named_wrong", "named_unknown", "idf1", "hota")
+        ]
         console.print("  ".join(shares), highlight=False)
     places = {
         "report page": job.report,

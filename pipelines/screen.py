@@ -1,4 +1,6 @@
-"""What libraries print on standard error by themselves: libpng's, libtiff's and libjpeg's lines about files that we speak of ourselves."""
+"""What libraries print on standard error by themselves: libpng's, libtiff's and libjpeg's lines about files
+that we speak of ourselves.
+"""
 
 import os
 import sys
@@ -10,7 +12,15 @@ from contextlib import contextmanager
 __all__ = ["without_library_lines"]
 
 _LINES = (
-    *(b"libpng ", b"TIFF", b"_TIFF", b"Corrupt JPEG", b"Premature end of JPEG", b"Invalid SOS", b"Unsupported marker"),
+    *(
+        b"libpng ",
+        b"TIFF",
+        b"_TIFF",
+        b"Corrupt JPEG",
+        b"Premature end of JPEG",
+        b"Invalid SOS",
+        b"Unsupported marker",
+    ),
     *(b"[ WARN:", b"[ERROR:", b"Warning: unknown JFIF"),
 )
 
@@ -19,8 +29,8 @@ _LINES = (
 def without_library_lines() -> Iterator[None]:
     """Leave out those lines; all others, and everything that Python writes, reach the screen as ever.
 
-    The libraries know nothing of Python's streams: they write to file descriptor 2. That becomes a pipe which a thread reads, while
-    ``sys.stderr`` keeps the screen itself.
+    The libraries know nothing of Python's streams: they write to file descriptor 2. That becomes a pipe which
+    a thread reads, while ``sys.stderr`` keeps the screen itself.
     """
     # Pillow's, of Python: what its readers skip in a damaged file.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -35,7 +45,9 @@ def without_library_lines() -> Iterator[None]:
     os.close(write)
     reader = threading.Thread(target=_pass_on, args=(read, kept), daemon=True)
     reader.start()
-    sys.stderr = open(kept, "w", encoding=screen.encoding, errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(  # noqa: SIM115
+        kept, "w", encoding=screen.encoding, errors="backslashreplace", buffering=1, closefd=False
+    )
     try:
         yield
     finally:

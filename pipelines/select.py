@@ -1,4 +1,6 @@
-"""Stage ``select``: the objective with the best validation figure -> ``selected``; it becomes champion if it beats the present one."""
+"""Stage ``select``: the objective with the best validation figure -> ``selected``; it becomes champion if it
+beats the present one.
+"""
 
 import shutil
 import tempfile
@@ -22,7 +24,9 @@ CATALOG = Path("data/catalog.parquet")
 
 
 def champion_figure(tracker: "Tracker", champion: "Version", key: str, validation_hash: str) -> float | None:
-    """The champion's figure on the present validation people: as recorded, or measured now where it was scored on others."""
+    """The champion's figure on the present validation people: as recorded, or measured now where it was
+    scored on others.
+    """
     from reid.data.store import open_store
     from reid.models.embedder import load_model
     from reid.training.champion import fetch_weights
@@ -54,33 +58,47 @@ def challenge(params: Params, facts: dict[str, Any], name: str, key: str) -> str
         version = version_of(tracker, REGISTERED, run_id) if tracker.problem is None else None
         if version is None:
             reason = tracker.problem or "it does not know the run"
-            return f"the champion stays: MLflow at {tracker.shown} cannot be asked ({reason}); run `dvc repro -f select` when it can"
+            return (
+                f"the champion stays: MLflow at {tracker.shown} cannot be asked ({reason}); run "
+                "`dvc repro -f select` when it can"
+            )
         champion = present_champion(tracker, REGISTERED)
         if champion is not None and champion.number == version.number:
             return f"{name} is the champion already (version {version.number})"
         present = read_catalog(CATALOG).split("val").data_hash
         theirs = None if champion is None else champion_figure(tracker, champion, key, present)
-        verdict = judge_challenger(name, facts["figures"][key], None if champion is None else champion.number, theirs, key)
+        verdict = judge_challenger(
+            name, facts["figures"][key], None if champion is None else champion.number, theirs, key
+        )
         if verdict.promote:
             promote(tracker, REGISTERED, version)
         return verdict.reason
     except tracker.errors as error:
-        return f"the champion stays: MLflow at {tracker.shown} cannot be asked ({redacted_text(str(error).splitlines()[0])})"
+        return (
+            f"the champion stays: MLflow at {tracker.shown} cannot be asked "
+            f"({redacted_text(str(error).splitlines()[0])})"
+        )
 
 
 def main() -> None:
-    """Choose by the people held out of training, never by query or gallery, and let the choice challenge the champion."""
+    """Choose by the people held out of training, never by query or gallery, and let the choice challenge the
+    champion.
+    """
     params = load_params()
     key = f"val_{params.tune.metric}"
     names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
     facts = {
-        name: read_object(Path("models") / name / "training.json", "training record", figures=dict, mlflow_run_id=str) for name in names
+        name: read_object(
+            Path("models") / name / "training.json", "training record", figures=dict, mlflow_run_id=str
+        )
+        for name in names
     }
     scores = {name: fact["figures"].get(key) for name, fact in facts.items()}
     missing = [name for name, score in scores.items() if score is None]
     if missing:
         raise ReidError(
-            f"{missing[0]} has no {key}, because no validation person has images to find: raise data.validation_share "
+            f"{missing[0]} has no {key}, because no validation person has images to find: raise "
+            "data.validation_share "
             "so that there are people to choose by"
         )
     chosen = max(names, key=lambda name: scores[name])
@@ -89,7 +107,10 @@ def main() -> None:
             shutil.copy2(path, temporary / path.name)
     write_json("reports/selection.json", {"chosen": chosen, key: scores})
     say(challenge(params, facts[chosen], chosen, key))
-    say(f"chosen: {chosen} ({', '.join(f'{name} {score:.3f}' for name, score in scores.items())} {key} on validation people)")
+    say(
+        f"chosen: {chosen} ({', '.join(f'{name} {score:.3f}' for name, score in scores.items())} {key} "
+        "on validation people)"
+    )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,14 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested sections as dotted keys."""
     if not isinstance(value, dict):
         return {prefix.rstrip("."): value}
-    return {key: leaf for name, part in value.items() for key, leaf in flatten(part, f"{prefix}{name}.").items()}
+    return {
+        key: leaf for name, part in value.items() for key, leaf in flatten(part, f"{prefix}{name}.").items()
+    }
 
 
-def train_objective(params: Params, objective: str, catalog: Path, start: Path | None, out: Path, reports: Path) -> None:
+def train_objective(
+    params: Params, objective: str, catalog: Path, start: Path | None, out: Path, reports: Path
+) -> None:
     """Run the trials, keep the best one's model as ``out`` and its curves as ``reports``, and register it."""
     from reid.data.store import open_store
     from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two
@@ -56,14 +60,24 @@ def train_objective(params: Params, objective: str, catalog: Path, start: Path |
             )
         for trial, reason in result.failures.items():
             say(f"{objective}: trial {trial} failed and was left out: {reason}")
-        numbers = {key: float(value) for key, value in result.figures.items() if isinstance(value, float | int) and key.startswith("val_")}
+        numbers = {
+            key: float(value)
+            for key, value in result.figures.items()
+            if isinstance(value, float | int) and key.startswith("val_")
+        }
         facts = origin | {"validation_hash": data.split("val").data_hash}
-        keep_model(result.folder, facts | {"mlflow_run_id": tracker.run_id(run) or run, "figures": numbers}, out)
+        keep_model(
+            result.folder, facts | {"mlflow_run_id": tracker.run_id(run) or run, "figures": numbers}, out
+        )
         history = read_json(result.folder / "history.json", "training history")
         write_history(history, reports / f"{objective}.csv")
         write_json(reports / f"{objective}.json", numbers)
         for row in history:  # the parent run shows the curves of its best trial
-            tracker.log(run, {key: value for key, value in row.items() if key not in ("epoch", "step")}, int(row["step"]))
+            tracker.log(
+                run,
+                {key: value for key, value in row.items() if key not in ("epoch", "step")},
+                int(row["step"]),
+            )
         log_result(tracker, run, params, data, out)
     except BaseException:
         tracker.finish(run, "FAILED")
@@ -74,9 +88,16 @@ def train_objective(params: Params, objective: str, catalog: Path, start: Path |
     held = data.split("val")
     if figure is not None and not seen_by_two(held.identities, held.cameras):
         say(WITHIN_CAMERA)
-    say(f"{objective}: validation mAP {figure:.3f}" if figure is not None else f"{objective}: trained; no validation people to score on")
+    say(
+        f"{objective}: validation mAP {figure:.3f}"
+        if figure is not None
+        else f"{objective}: trained; no validation people to score on"
+    )
     if tracker.deliver():
-        say(f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): the run is kept, `reid runs deliver` logs it")
+        say(
+            f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): the run is kept, `reid "
+            "runs deliver` logs it"
+        )
 
 
 def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[str, str], folder: Path) -> str:
@@ -139,9 +160,14 @@ def log_result(tracker: "Tracker", run: str, params: Params, data: Catalog, out:
         example = open_store(data.split("train"), spec.height, spec.width)[:1]
         save_pyfunc(out / "model.safetensors", example, folder / "model")
         tracker.artifacts(run, folder / "model", "model")
-    tags = {key: str(facts[key]) for key in ("objective", "git_commit", "data_hash", "validation_hash", "model_sha256")}
+    tags = {
+        key: str(facts[key])
+        for key in ("objective", "git_commit", "data_hash", "validation_hash", "model_sha256")
+    }
     tracker.tag(run, "model_sha256", facts["model_sha256"])
-    tracker.register(run, "model", REGISTERED, tags | {key: repr(value) for key, value in facts["figures"].items()})
+    tracker.register(
+        run, "model", REGISTERED, tags | {key: repr(value) for key, value in facts["figures"].items()}
+    )
 
 
 def write_history(history: list[dict[str, float]], path: Path) -> None:
@@ -160,10 +186,24 @@ def main() -> None:
         raise UsageError(f"objective is {objective!r}: choose one of {', '.join(OBJECTIVES)}")
     params = load_params()
     if objective not in params.objectives:
-        raise UsageError(f"params.yaml has no section objectives.{objective}: add it, or train {', '.join(params.objectives)}")
+        raise UsageError(
+            f"params.yaml has no section objectives.{objective}: add it, or train "
+            f"{', '.join(params.objectives)}"
+        )
     # Ge 2018, section 4.3: the hierarchical loss starts from a model trained with the plain triplet loss.
-    start = existing("models/batch_hard/model.safetensors", "the model to start from") if objective == "hierarchical" else None
-    train_objective(params, objective, Path("data/catalog.parquet"), start, Path("models") / objective, Path("reports/train"))
+    start = (
+        existing("models/batch_hard/model.safetensors", "the model to start from")
+        if objective == "hierarchical"
+        else None
+    )
+    train_objective(
+        params,
+        objective,
+        Path("data/catalog.parquet"),
+        start,
+        Path("models") / objective,
+        Path("reports/train"),
+    )
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ __all__ = ["draw_training"]
 
 
 def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Path) -> None:
-    """Draw CMC, distances, ranked lists, hardest pairs and a t-SNE map of the validation people, and the class tree where there is one.
+    """Draw CMC, distances, ranked lists, hardest pairs and a t-SNE map of the validation people, and the
+    class tree where there is one.
 
     Args:
         params: all parameters.
-        validation: the validation people; every image asks all others. Where nobody can be found only the tree is drawn.
+        validation: the validation people; every image asks all others. Where nobody can be found only the
+            tree is drawn.
         model_dir: with ``model.safetensors`` and perhaps ``tree.npz``.
         out: an existing folder.
     """
@@ -37,8 +39,12 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
     if not seen_by_two(identities, ranked.cameras) or len(set(identities.tolist())) < 2:
         return
     shown = [paths[row] for row in rows.tolist()]
-    people = Side(embed_images(model, images)[rows], identities, ranked.cameras, shown, within_camera=ranked.within)
+    people = Side(
+        embed_images(model, images)[rows], identities, ranked.cameras, shown, within_camera=ranked.within
+    )
     judged = judge(people, people, bootstrap=0, seed=params.seed)
     plot_cmc({"validation people": judged.report.cmc}, out / "cmc.png")
-    plot_distance_histogram(judged.distances, judged.same, out / "distances.png", threshold=judged.verification.threshold)
+    plot_distance_histogram(
+        judged.distances, judged.same, out / "distances.png", threshold=judged.verification.threshold
+    )
     draw_images(people, people, judged, out, queries=params.evaluate.ranked_queries, seed=params.seed)

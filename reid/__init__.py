@@ -1,4 +1,6 @@
-"""Person re-identification: data, objectives, training, evaluation, export. ``import reid`` alone loads no torch, Ray or MLflow."""
+"""Person re-identification: data, objectives, training, evaluation, export. ``import reid`` alone loads no
+torch, Ray or MLflow.
+"""
 
 import os
 import sys
@@ -6,15 +8,29 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# Nothing about a program that records people is sent or queued. The libraries read these when they are imported: later is too late.
-for _switch, _value in (("ORT_DISABLE_TELEMETRY", "1"), ("MLFLOW_DISABLE_TELEMETRY", "true"), ("RAY_USAGE_STATS_ENABLED", "0")):
+# Nothing about a program that records people is sent or queued. The libraries read these when they are
+# imported: later is too late.
+for _switch, _value in (
+    ("ORT_DISABLE_TELEMETRY", "1"),
+    ("MLFLOW_DISABLE_TELEMETRY", "true"),
+    ("RAY_USAGE_STATS_ENABLED", "0"),
+):
     os.environ.setdefault(_switch, _value)
 
-# This distribution is named reid-pipeline. Of two that share an import name, the one installed last overwrites files of the other, and
-# half of each would fail later and elsewhere.
-_found = next((one for folder in sys.path for kind in ("dist", "egg") for one in Path(folder).glob(f"reid-*.{kind}-info")), None)
+# This distribution is named reid-pipeline. Of two that share an import name, the one installed last
+# overwrites files of the other, and half of each would fail later and elsewhere.
+_found = next(
+    (
+        one
+        for folder in sys.path
+        for kind in ("dist", "egg")
+        for one in Path(folder).glob(f"reid-*.{kind}-info")
+    ),
+    None,
+)
 if _found is not None:
     raise ImportError(
-        f"another package named reid is installed ({_found}) and shares this one's import name: give each an environment of its own, "
+        f"another package named reid is installed ({_found}) and shares this one's import name: give "
+        "each an environment of its own, "
         "or run `pip uninstall reid` and install reid-pipeline again"
     )

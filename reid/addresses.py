@@ -18,7 +18,8 @@ def redacted(source: str) -> str:
     authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     host = authority.rpartition("@")[2]
     cut_short = host.startswith("[") and "]" not in host
-    # What should be a port and is no number is the beginning of a password with a slash, a question mark or a hash in it.
+    # What should be a port and is no number is the beginning of a password with a slash, a question mark or a
+    # hash in it.
     port = host.rpartition("]")[2].partition(":")[2]
     if cut_short or (port and not port.isdecimal()):
         return f"{scheme}://..."

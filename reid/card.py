@@ -1,7 +1,7 @@
 """The model card, ``model.json``: what a model is, where it came from, which thresholds hold. Torch-free.
 
-A model directory holds ``model.json`` and the files it names. Galleries and calibrated thresholds are bound to
-``fingerprint``: two models with different fingerprints have embeddings that cannot be compared.
+A model directory holds ``model.json`` and the files it names. Galleries and calibrated thresholds are bound
+to ``fingerprint``: two models with different fingerprints have embeddings that cannot be compared.
 """
 
 import hashlib
@@ -35,14 +35,17 @@ class _Frozen(BaseModel):
 
 
 class InputSpec(_Frozen):
-    """What the model file wants as input. ``uint8_nhwc_rgb`` means that all preprocessing but the resize is inside the graph."""
+    """What the model file wants as input. ``uint8_nhwc_rgb`` means that all preprocessing but the resize is
+    inside the graph.
+    """
 
     height: int = Field(gt=0, le=4096)
     width: int = Field(gt=0, le=4096)
     layout: Literal["nhwc", "nchw"] = "nhwc"
     dtype: Literal["uint8", "float32"] = "uint8"
     colour: Literal["rgb", "bgr"] = "rgb"
-    scale: float = 1.0  # serving computes (pixel * scale - mean) / std; identity when the graph does it itself
+    # serving computes (pixel * scale - mean) / std; identity when the graph does it itself
+    scale: float = 1.0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
@@ -55,7 +58,9 @@ class InputSpec(_Frozen):
 
 
 class ModelFile(_Frozen):
-    """One file of the model directory. ``sha256`` may be empty in a hand-written card; then it is not checked."""
+    """One file of the model directory. ``sha256`` may be empty in a hand-written card; then it is not
+    checked.
+    """
 
     path: str = Field(max_length=255, pattern=r"^[^\x00-\x1f]+$")
     sha256: str = ""
@@ -64,9 +69,9 @@ class ModelFile(_Frozen):
 class Threshold(_Frozen):
     """A calibrated decision threshold: distances at or below ``distance`` are accepted.
 
-    ``distance`` is Euclidean (not squared) between L2-normalised embeddings, in 0..2. ``unit`` is what a probe is:
-    one ``image`` or a pooled ``tracklet``. ``policy`` is how the references of one person are combined, ``top_k`` how many of them
-    the policy of that name takes.
+    ``distance`` is Euclidean (not squared) between L2-normalised embeddings, in 0..2. ``unit`` is what a
+    probe is: one ``image`` or a pooled ``tracklet``. ``policy`` is how the references of one person are
+    combined, ``top_k`` how many of them the policy of that name takes.
     """
 
     policy: Literal["min", "mean", "top_k"]
@@ -80,7 +85,9 @@ class Threshold(_Frozen):
 
 
 class SelfTestRecord(_Frozen):
-    """The directory's self-test (see ``reid.self_test``) and, by precision, the lowest cosine that the exporting machine measured on it."""
+    """The directory's self-test (see ``reid.self_test``) and, by precision, the lowest cosine that the
+    exporting machine measured on it.
+    """
 
     path: str
     sha256: str
@@ -96,8 +103,10 @@ class ModelCard(_Frozen):
     metric: Literal["euclidean"] = "euclidean"  # of L2-normalised embeddings, not squared
     normalised: bool = True  # the graph ends with L2; serving normalises when it does not
     input: InputSpec
-    files: dict[str, ModelFile]  # "fp32", "fp16", "int8" (ONNX), "openvino" (IR .xml), "engine_fp32" (TensorRT plan)
-    fingerprint: str = ""  # of the embedding space; empty in a hand-written card: then computed from the fp32 file
+    # "fp32", "fp16", "int8" (ONNX), "openvino" (IR .xml), "engine_fp32" (TensorRT plan)
+    files: dict[str, ModelFile]
+    # of the embedding space; empty in a hand-written card: then computed from the fp32 file
+    fingerprint: str = ""
     thresholds: tuple[Threshold, ...] = ()
     self_test: SelfTestRecord | None = None  # None in a hand-written card
     left_out: dict[str, str] = {}  # precisions that were asked for and failed at the export, and why
@@ -110,13 +119,17 @@ class ModelCard(_Frozen):
     licence: str = ""
 
     def threshold(self, policy: str, unit: str, top_k: int = 3) -> Threshold | None:
-        """The calibrated threshold for a policy and unit, or None when the model has none; ``top_k`` counts for that policy alone."""
+        """The calibrated threshold for a policy and unit, or None when the model has none; ``top_k`` counts
+        for that policy alone.
+        """
         fitting = (t for t in self.thresholds if t.policy == policy and t.unit == unit)
         return next((t for t in fitting if policy != "top_k" or t.top_k == top_k), None)
 
 
 def fingerprint_for(weights_sha256: str, spec: InputSpec) -> str:
-    """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach them."""
+    """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach
+    them.
+    """
     facts = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{weights_sha256}\n{facts}".encode()).hexdigest()[:32]
 
@@ -130,14 +143,18 @@ def load_card(model_dir: Path | str) -> ModelCard:
     """
     model_dir = Path(model_dir)
     if not model_dir.is_dir():
-        raise UsageError(f"model directory {model_dir} does not exist: name a directory that holds {CARD_NAME}")
+        raise UsageError(
+            f"model directory {model_dir} does not exist: name a directory that holds {CARD_NAME}"
+        )
     path = model_dir / CARD_NAME
     try:
         card = ModelCard.model_validate(read_json(path, "model card"))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise ReidError(f"model card {path}: {key}: {first['msg']}; correct it or export the model again") from error
+        raise ReidError(
+            f"model card {path}: {key}: {first['msg']}; correct it or export the model again"
+        ) from error
     if not card.files:
         raise ReidError(f"model card {path} names no file: export the model again")
     for role, file in card.files.items():
@@ -151,7 +168,8 @@ def load_card(model_dir: Path | str) -> ModelCard:
 
 
 def _check_place(model_dir: Path, name: str, role: str) -> None:
-    """Refuse a file that is not there or lies elsewhere: a model directory from outside must not make this machine open others of its.
+    """Refuse a file that is not there or lies elsewhere: a model directory from outside must not make this
+    machine open others of its.
 
     Raises:
         ReidError: it is so.
@@ -164,13 +182,18 @@ def _check_place(model_dir: Path, name: str, role: str) -> None:
     except (OSError, RuntimeError):  # links in a circle
         inside = False
     if not inside:
-        raise ReidError(f"model card {card} names {name} ({role}), which lies outside {model_dir}: copy it there")
+        raise ReidError(
+            f"model card {card} names {name} ({role}), which lies outside {model_dir}: copy it there"
+        )
     if not file.is_file():
-        raise ReidError(f"model card {card} names {name} ({role}), which is not there: export the model again")
+        raise ReidError(
+            f"model card {card} names {name} ({role}), which is not there: export the model again"
+        )
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a model file, as 64 hexadecimal digits; of an OpenVINO ``.xml`` together with the weights in the ``.bin`` beside it.
+    """SHA-256 of a model file, as 64 hexadecimal digits; of an OpenVINO ``.xml`` together with the weights in
+    the ``.bin`` beside it.
 
     Raises:
         ReidError: the ``.bin`` is not there.

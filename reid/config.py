@@ -36,7 +36,8 @@ __all__ = [
 OBJECTIVES = ("batch_hard", "quadruplet", "hierarchical")
 
 
-# The keys of reid.models.backbones.BACKBONES, written out because a configuration is checked before torch is loaded.
+# The keys of reid.models.backbones.BACKBONES, written out because a configuration is checked before torch is
+# loaded.
 Backbone = Literal[
     "resnet18",
     "resnet34",
@@ -95,7 +96,9 @@ class TrainParams(Section):
 
 
 class ObjectiveParams(Section):
-    """One objective: the weights of its terms and its metric loss's own options; None leaves a value as in ``train``."""
+    """One objective: the weights of its terms and its metric loss's own options; None leaves a value as in
+    ``train``.
+    """
 
     triplet_weight: float = Field(ge=0)  # of the metric loss
     softmax_weight: float = Field(ge=0)  # of the classification by identity
@@ -163,7 +166,9 @@ class ExportParams(Section):
     def _every_precision_has_a_limit(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         missing = [precision for precision in info.data.get("precisions", ()) if precision not in value]
         if missing:
-            raise ValueError(f"says no limit for {', '.join(missing)}, which export.precisions asks for: add it")
+            raise ValueError(
+                f"says no limit for {', '.join(missing)}, which export.precisions asks for: add it"
+            )
         return value
 
     @field_validator("required")
@@ -171,7 +176,10 @@ class ExportParams(Section):
     def _only_what_is_made_is_required(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         unmade = [precision for precision in value if precision not in info.data.get("precisions", value)]
         if unmade:
-            raise ValueError(f"names {', '.join(unmade)}, which export.precisions does not ask for: add it there or leave it out here")
+            raise ValueError(
+                f"names {', '.join(unmade)}, which export.precisions does not ask for: add it there or "
+                "leave it out here"
+            )
         return value
 
 
@@ -219,7 +227,9 @@ class Params(Section):
 def settings_of(params: Params, objective: str) -> TrainParams:
     """How an objective is trained: as the section train says, but for what the objective sets itself."""
     own = params.objectives[objective]  # type: ignore[index]
-    return params.train.model_copy(update=own.model_dump(include={"steps", "learning_rate"}, exclude_none=True))
+    return params.train.model_copy(
+        update=own.model_dump(include={"steps", "learning_rate"}, exclude_none=True)
+    )
 
 
 def parse_params(value: object, where: str = "params.yaml") -> Params:
@@ -233,8 +243,13 @@ def parse_params(value: object, where: str = "params.yaml") -> Params:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
-        reason = {"extra_forbidden": "unknown key, remove it or correct its spelling", "missing": "missing key, add it"}
-        raise UsageError(f"{where}: {key}: {reason.get(first['type'], first['msg'].removeprefix('Value error, '))}") from error
+        reason = {
+            "extra_forbidden": "unknown key, remove it or correct its spelling",
+            "missing": "missing key, add it",
+        }
+        raise UsageError(
+            f"{where}: {key}: {reason.get(first['type'], first['msg'].removeprefix('Value error, '))}"
+        ) from error
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
@@ -247,7 +262,9 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 
 def with_values(params: Params, values: dict[str, Any]) -> Params:
-    """A copy with dotted keys replaced, e.g. ``{"train.learning_rate": 1e-4}``; checked like the file itself."""
+    """A copy with dotted keys replaced, e.g. ``{"train.learning_rate": 1e-4}``; checked like the file
+    itself.
+    """
     data = params.model_dump()
     for key, value in values.items():
         *parents, last = key.split(".")

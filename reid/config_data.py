@@ -13,8 +13,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-# "synthetic" is rendered, "folder", "table" and "footage" are anybody's own; the rest are the keys of reid.data.datasets.DATASETS,
-# written out here because a configuration must be checked without loading the readers.
+# "synthetic" is rendered, "folder", "table" and "footage" are anybody's own; the rest are the keys of
+# reid.data.datasets.DATASETS, written out here because a configuration must be checked without loading the
+# readers.
 Source = Literal[
     "synthetic",
     "folder",
@@ -49,7 +50,9 @@ class FootageParams(Section):
 
 
 class PolicyParams(Section):
-    """What the prepare stage does about each kind of finding (`reid.data.findings.KINDS`): stop, leave the images out, or keep them."""
+    """What the prepare stage does about each kind of finding (`reid.data.findings.KINDS`): stop, leave the
+    images out, or keep them.
+    """
 
     unmatched: Literal["stop", "leave_out"] = "leave_out"
     by_system: Literal["stop", "leave_out"] = "leave_out"

@@ -1,7 +1,7 @@
 """What a TensorRT engine is bound to: the JSON stamp beside a plan, and the GPU of this machine. Torch-free.
 
-An engine fits one TensorRT version and the GPUs it was built for. The stamp says which; who loads a plan compares first, because
-the libraries answer a foreign plan with a crash or with nothing.
+An engine fits one TensorRT version and the GPUs it was built for. The stamp says which; who loads a plan
+compares first, because the libraries answer a foreign plan with a crash or with nothing.
 """
 
 import hashlib
@@ -30,7 +30,9 @@ class Gpu(_Frozen):
 
 
 class EngineStamp(_Frozen):
-    """Identity of an engine: ``targets`` are what one built ahead of time is for, ``gpu`` is where one was built on the device itself."""
+    """Identity of an engine: ``targets`` are what one built ahead of time is for, ``gpu`` is where one was
+    built on the device itself.
+    """
 
     format: Literal[1] = 1
     module: Literal["tensorrt", "tensorrt_rtx"]
@@ -73,9 +75,13 @@ def read_stamp(plan: Path | str) -> EngineStamp:
         stamp = EngineStamp.model_validate(read_json(path, "engine stamp"))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ReidError(f"engine stamp {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}: build the engine again") from error
+        raise ReidError(
+            f"engine stamp {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}: build the engine again"
+        ) from error
     if stamp.plan_sha256 != sha256_of(plan):
-        raise ReidError(f"engine {plan} is not the file that its stamp was written for: build the engine again")
+        raise ReidError(
+            f"engine {plan} is not the file that its stamp was written for: build the engine again"
+        )
     return stamp
 
 
@@ -93,18 +99,25 @@ def check_stamp(stamp: EngineStamp, plan: Path | str, *, version: str, onnx_sha2
         ReidError: the engine belongs to another version, GPU or ONNX file; the message says which.
     """
     if stamp.version != version:
-        raise ReidError(f"engine {plan} was built by {stamp.module} {stamp.version}, installed is {version}: build the engine again")
+        raise ReidError(
+            f"engine {plan} was built by {stamp.module} {stamp.version}, installed is {version}: build "
+            "the engine again"
+        )
     if stamp.onnx_sha256 != onnx_sha256:
         raise ReidError(
-            f"engine {plan} was built from another ONNX file ({stamp.onnx_sha256[:12]}, not {onnx_sha256[:12]}): build it again"
+            f"engine {plan} was built from another ONNX file ({stamp.onnx_sha256[:12]}, not "
+            f"{onnx_sha256[:12]}): build it again"
         )
     if stamp.gpu is not None and stamp.gpu != gpu:
         built = f"{stamp.gpu.name} {stamp.gpu.compute_capability}, driver {stamp.gpu.driver}"
         here = f"{gpu.name} {gpu.compute_capability}, driver {gpu.driver}"
-        raise ReidError(f"engine {plan} was built on another GPU ({built}; this is {here}): build the engine here")
+        raise ReidError(
+            f"engine {plan} was built on another GPU ({built}; this is {here}): build the engine here"
+        )
     if stamp.gpu is None and gpu.compute_capability not in stamp.targets:
         raise ReidError(
-            f"engine {plan} is for {', '.join(stamp.targets)}, this GPU is {gpu.compute_capability}: build it again with that target"
+            f"engine {plan} is for {', '.join(stamp.targets)}, this GPU is {gpu.compute_capability}: "
+            "build it again with that target"
         )
 
 
@@ -122,4 +135,8 @@ def current_gpu() -> Gpu | None:
         return None
     _, properties = runtime.cudaGetDeviceProperties(0)
     _, driver = runtime.cudaDriverGetVersion()
-    return Gpu(name=properties.name.decode(), compute_capability=f"SM{properties.major}{properties.minor}", driver=driver)
+    return Gpu(
+        name=properties.name.decode(),
+        compute_capability=f"SM{properties.major}{properties.minor}",
+        driver=driver,
+    )

@@ -1,6 +1,7 @@
 """Whole files or none: write to a temporary name, fsync, rename. Torch-free.
 
-What holds faces or embeddings is ``private``: nobody but its owner can read it, at no moment and whatever the umask.
+What holds faces or embeddings is ``private``: nobody but its owner can read it, at no moment and whatever the
+umask.
 """
 
 import json
@@ -37,7 +38,9 @@ _LONGEST_STEM = 60  # of a temporary file's name: with the longest names it woul
 
 @contextmanager
 def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Say in one line that ``path`` cannot be written; errors about files other than ``temporary`` are not this one's to explain."""
+    """Say in one line that ``path`` cannot be written; errors about files other than ``temporary`` are not
+    this one's to explain.
+    """
     try:
         yield
     except OSError as error:
@@ -58,10 +61,11 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` with the same suffix; on success it becomes ``path``, on error it is removed.
+    """Yield a temporary path beside ``path`` with the same suffix; on success it becomes ``path``, on error
+    it is removed.
 
-    ``mode`` are the file's permissions, such as 0o600 for what only its owner may read; until it is done nobody else can read it
-    anyway. None: as readable as any other output.
+    ``mode`` are the file's permissions, such as 0o600 for what only its owner may read; until it is done
+    nobody else can read it anyway. None: as readable as any other output.
 
     Raises:
         ReidError: the folder or the file cannot be written, or the disk is full.
@@ -71,12 +75,16 @@ def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
     try:
         with _writing(path):
             made = make_parents(path)
-            handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_LONGEST_STEM]}-", suffix=path.suffix, dir=path.parent)
+            handle, name = tempfile.mkstemp(
+                prefix=f".{path.stem[:_LONGEST_STEM]}-", suffix=path.suffix, dir=path.parent
+            )
             os.close(handle)
     except BaseException:
         remove_empty(made)
         raise
-    temporary = Path(name).absolute()  # a relative one might begin with ~, which some libraries take for somebody's home
+    temporary = Path(
+        name
+    ).absolute()  # a relative one might begin with ~, which some libraries take for somebody's home
     try:
         with _writing(path, temporary):
             yield temporary
@@ -108,10 +116,11 @@ def _file_to_write(path: Path | str) -> Path:
 
 @contextmanager
 def atomic_directory(path: Path | str, *, private: bool = False) -> Iterator[Path]:
-    """Yield a fresh temporary directory beside ``path``; on success it replaces ``path`` whole, on error it is removed.
+    """Yield a fresh temporary directory beside ``path``; on success it replaces ``path`` whole, on error it
+    is removed.
 
-    Nobody but its owner can look inside before it is done, and afterwards neither where it is ``private``: then all files in it are
-    their owner's alone, too.
+    Nobody but its owner can look inside before it is done, and afterwards neither where it is ``private``:
+    then all files in it are their owner's alone, too.
 
     Raises:
         UsageError: ``path`` is the present folder or one above it, which cannot be replaced, or a link.
@@ -122,7 +131,9 @@ def atomic_directory(path: Path | str, *, private: bool = False) -> Iterator[Pat
     try:
         with _writing(path):
             made = make_parents(path)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-", dir=path.parent)).absolute()
+            temporary = Path(
+                tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-", dir=path.parent)
+            ).absolute()
     except BaseException:
         remove_empty(made)
         raise
@@ -160,7 +171,9 @@ def _folder_to_write(path: Path | str) -> Path:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file: name a folder")
         if not path.name or path.name == ".." or Path.cwd().is_relative_to(path.resolve()):
-            raise UsageError(f"{path} is the present folder or above it: name a new folder, which is written as a whole")
+            raise UsageError(
+                f"{path} is the present folder or above it: name a new folder, which is written as a whole"
+            )
     except OSError as error:
         raise os_problem(error, path) from error
     return path
@@ -191,7 +204,9 @@ def make_private(folder: Path) -> None:
 
 
 def _usual(mode: int) -> int:
-    """A mode less the umask. It is read where the system tells it: asking by changing it would open other threads' files meanwhile."""
+    """A mode less the umask. It is read where the system tells it: asking by changing it would open other
+    threads' files meanwhile.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         line = next((line for line in status.read_text().splitlines() if line.startswith("Umask:")), None)
@@ -205,7 +220,8 @@ def _usual(mode: int) -> int:
 def allocate(path: Path, size: int) -> None:
     """Take ``size`` bytes of the disk for an existing file before it is mapped into memory.
 
-    A mapped file that was only promised its space ends the process with SIGBUS on a full disk; this raises instead.
+    A mapped file that was only promised its space ends the process with SIGBUS on a full disk; this raises
+    instead.
 
     Raises:
         OSError: the disk is full.
@@ -216,7 +232,9 @@ def allocate(path: Path, size: int) -> None:
 
 
 def write_json(path: Path | str, value: Any, mode: int | None = None) -> None:
-    """Write ``value`` as indented JSON with sorted keys, so that equal values are equal bytes; ``mode`` as in :func:`atomic_path`."""
+    """Write ``value`` as indented JSON with sorted keys, so that equal values are equal bytes; ``mode`` as in
+    :func:`atomic_path`.
+    """
     with atomic_path(path, mode) as temporary:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
         # A file name that is not UTF-8 holds surrogates, which become JSON's own escapes: \udce9.

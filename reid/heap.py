@@ -1,4 +1,6 @@
-"""The heap, told what this project's long runs need of it. The C library's is GNU's only: elsewhere nothing happens, and False says so."""
+"""The heap, told what this project's long runs need of it. The C library's is GNU's only: elsewhere nothing
+happens, and False says so.
+"""
 
 import ctypes
 import gc
@@ -18,20 +20,23 @@ def _library() -> ctypes.CDLL | None:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library reuse freed blocks of up to 1 GB for the rest of the process, instead of handing them back.
+    """Let the C library reuse freed blocks of up to 1 GB for the rest of the process, instead of handing them
+    back.
 
-    A training step allocates and frees the same activations each time. By default blocks of megabytes are mapped anew for each of them:
-    thousands of page faults a step.
+    A training step allocates and frees the same activations each time. By default blocks of megabytes are
+    mapped anew for each of them: thousands of page faults a step.
     """
     library = _library()
-    return library is not None and bool(library.mallopt(_TRIM_THRESHOLD, _NEVER) and library.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT))
+    return library is not None and bool(
+        library.mallopt(_TRIM_THRESHOLD, _NEVER) and library.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
+    )
 
 
 def share_heap() -> bool:
     """Let all threads of the process take their memory from one heap.
 
-    By default each of a camera job's many threads may get one of its own, where what one of them frees is of no use to the others: over
-    an hour that came to 160 MB.
+    By default each of a camera job's many threads may get one of its own, where what one of them frees is of
+    no use to the others: over an hour that came to 160 MB.
     """
     library = _library()
     return library is not None and bool(library.mallopt(_ARENA_MAX, 1))
@@ -47,8 +52,8 @@ def give_back_memory() -> bool:
 def pass_over_old_objects() -> Iterator[None]:
     """Within, Python's collector of cycles looks only at objects made within.
 
-    Each step of a training makes thousands that live until its end, which sends the collector through everything that was imported
-    again and again: a tenth of the time.
+    Each step of a training makes thousands that live until its end, which sends the collector through
+    everything that was imported again and again: a tenth of the time.
     """
     gc.freeze()
     try:

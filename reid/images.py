@@ -42,7 +42,8 @@ def read_image(path: Path) -> Image:
 
 
 def decode_image(data: bytes) -> Image:
-    """The bytes of an image file, upright by EXIF; of an animation or of several pages the first. 16 bits become 8, CMYK becomes RGB.
+    """The bytes of an image file, upright by EXIF; of an animation or of several pages the first. 16 bits
+    become 8, CMYK becomes RGB.
 
     Raises:
         ReidError: they are not an image; the message goes on after the file's name.
@@ -67,16 +68,21 @@ def _by_pillow(data: bytes, brand: bytes) -> Image:
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError as error:
-            raise MissingPackageError("is HEIC: install the package pillow-heif, or convert it to JPEG") from error
+            raise MissingPackageError(
+                "is HEIC: install the package pillow-heif, or convert it to JPEG"
+            ) from error
     try:
         with Pillow.open(io.BytesIO(data)) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ReidError(f"cannot be decoded ({' '.join(str(error).split())}): remove it or restore it") from error
+        raise ReidError(
+            f"cannot be decoded ({' '.join(str(error).split())}): remove it or restore it"
+        ) from error
 
 
 def resize(image: Image, height: int, width: int, out: Image | None = None) -> Image:
-    """Resize: area averaging when both sides shrink, linear otherwise. A model sees in service what it saw in training.
+    """Resize: area averaging when both sides shrink, linear otherwise. A model sees in service what it saw in
+    training.
 
     Written into ``out`` (height, width, 3) where given, which must be contiguous.
     """
@@ -86,4 +92,6 @@ def resize(image: Image, height: int, width: int, out: Image | None = None) -> I
         out[:] = image
         return out
     shrinks = image.shape[0] > height and image.shape[1] > width
-    return cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(
+        image, (width, height), dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )

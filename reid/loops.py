@@ -1,7 +1,8 @@
-"""Loops over a batch's distances, compiled for the CPU by Numba: one pass where tensor operations take twenty.
+"""Loops over a batch's distances, compiled for the CPU by Numba: one pass where tensor operations take
+twenty.
 
-Matrices are C-contiguous (B, B) arrays of one floating dtype without NaN; ``members``, ``sizes`` and ``group`` are those of
-:class:`reid.metric.mining.Groups`. What is found goes into ``slope`` (B, B).
+Matrices are C-contiguous (B, B) arrays of one floating dtype without NaN; ``members``, ``sizes`` and
+``group`` are those of :class:`reid.metric.mining.Groups`. What is found goes into ``slope`` (B, B).
 """
 
 from collections.abc import Callable
@@ -30,7 +31,9 @@ _OUT_OF_REACH = 1e30  # in place of what is no negative
 _TILE = 32  # rows and columns that stay in the cache while a matrix is added to its transpose
 _compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy")
 # A sum vectorises only if it may be taken in another order, which is the same in every run.
-_compiled_sum: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+_compiled_sum: Callable[..., Any] = numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"}
+)
 
 
 @_compiled
@@ -89,7 +92,8 @@ def distances_from_products(products: Floats, squared: bool) -> None:
 
 @_compiled
 def pull_weights(slope: Floats, root: Floats, scale: float, weights: Floats) -> None:
-    """The matrix whose product with the rows is a gradient: of a value with that ``slope`` for each distance ``root``, times ``scale``.
+    """The matrix whose product with the rows is a gradient: of a value with that ``slope`` for each distance
+    ``root``, times ``scale``.
 
     A ``root`` without entries stands for squared distances. Where a distance is zero, so is its pull.
     """
@@ -126,8 +130,12 @@ def pair_sums(matrix: Floats, members: Ints, sizes: Ints) -> tuple[float, float]
 
 
 @_compiled
-def triplet_sums(matrix: Floats, near: Floats, margin: float, members: Ints, sizes: Ints, group: Ints, slope: Floats) -> tuple[float, int]:
-    """Sum of the hinges ``[matrix(a, p) - (near(a, n) - margin)]+`` over all triplets, and how many are positive."""
+def triplet_sums(
+    matrix: Floats, near: Floats, margin: float, members: Ints, sizes: Ints, group: Ints, slope: Floats
+) -> tuple[float, int]:
+    """Sum of the hinges ``[matrix(a, p) - (near(a, n) - margin)]+`` over all triplets, and how many are
+    positive.
+    """
     values, above = np.empty_like(near[0]), np.empty(len(near), np.int32)
     thresholds, below = np.empty(members.shape[1], near.dtype), np.empty(members.shape[1], np.int32)
     total, active = 0.0, 0
@@ -149,22 +157,26 @@ def triplet_sums(matrix: Floats, near: Floats, margin: float, members: Ints, siz
 
 
 @_compiled
-def quadruplet_sums(matrix: Floats, margin: float, members: Ints, sizes: Ints, group: Ints, slope: Floats) -> tuple[float, int]:
-    """Sum of ``[matrix(i, j) - matrix(l, k) + margin]+`` over all pairs i < j of one group and l < k of two others, and how many are
-    positive. ``matrix`` is symmetric; of each pair the upper entry gets the slope.
+def quadruplet_sums(
+    matrix: Floats, margin: float, members: Ints, sizes: Ints, group: Ints, slope: Floats
+) -> tuple[float, int]:
+    """Sum of ``[matrix(i, j) - matrix(l, k) + margin]+`` over all pairs i < j of one group and l < k of two
+    others, and how many are positive. ``matrix`` is symmetric; of each pair the upper entry gets the slope.
     """
     pairs, start = _positive_pairs(members, sizes)
     thresholds = np.empty(len(pairs), matrix.dtype)
     for place in range(len(pairs)):
         thresholds[place] = matrix[pairs[place, 0], pairs[place, 1]] + margin
-    # A negative pair that shares the group of the positive one makes a triplet and no quadruplet: at (l, k) those of l's group are
-    # counted and at (k, l) those of k's, to be taken out again.
+    # A negative pair that shares the group of the positive one makes a triplet and no quadruplet: at (l, k)
+    # those of l's group are counted and at (k, l) those of k's, to be taken out again.
     above, below = np.zeros(matrix.shape, np.int32), np.zeros(len(pairs), np.int32)
     values = np.empty_like(matrix[0])
     for row in range(len(matrix)):
         own = group[row]
         _negatives(matrix[row], 0.0, members[own, : sizes[own]], values)
-        _count(thresholds[start[own] : start[own + 1]], values, above[row], below[start[own] : start[own + 1]])
+        _count(
+            thresholds[start[own] : start[own + 1]], values, above[row], below[start[own] : start[own + 1]]
+        )
     order = np.argsort(thresholds)
     ascending = thresholds[order]
     first, low, scale = _grid(ascending)
@@ -204,7 +216,9 @@ def _negatives(row: Floats, margin: float, own: Ints, values: Floats) -> None:
 
 @_compiled
 def _count(thresholds: Floats, values: Floats, above: Counts, below: Counts) -> None:
-    """Add to ``above`` (M,) how many thresholds exceed each value, and to ``below`` (N,) how many values lie below each threshold."""
+    """Add to ``above`` (M,) how many thresholds exceed each value, and to ``below`` (N,) how many values lie
+    below each threshold.
+    """
     for place in range(len(thresholds)):
         threshold, count = thresholds[place], np.int32(0)
         for m in range(len(values)):
@@ -248,7 +262,9 @@ def _positive_pairs(members: Ints, sizes: Ints) -> tuple[Ints, Ints]:
 
 @_compiled
 def _grid(ascending: Floats) -> tuple[Counts, float, float]:
-    """An even grid over ascending numbers: at which of them each cell begins, and the low end and scale that :func:`_cell` takes."""
+    """An even grid over ascending numbers: at which of them each cell begins, and the low end and scale that
+    :func:`_cell` takes.
+    """
     cells = 16 * len(ascending)
     first = np.full(cells + 1, len(ascending), np.int32)
     if not len(ascending):
@@ -267,7 +283,8 @@ def _grid(ascending: Floats) -> tuple[Counts, float, float]:
 
 @_compiled
 def _cell(value: float, low: float, scale: float, cells: int) -> int:
-    # Monotone in the value, an infinite scale included, so that only inside a cell there is anything left to compare.
+    # Monotone in the value, an infinite scale included, so that only inside a cell there is anything left to
+    # compare.
     place = (np.float64(value) - low) * scale
     if not place > 0:
         return 0

@@ -8,11 +8,14 @@ from datetime import timedelta
 
 __all__ = ["LINE_EVERY_S", "Pace", "now_and_then", "paced_lines"]
 
-LINE_EVERY_S = 30.0  # where standard error is a file or a pipe: in a log of hours a line a minute is read, one a second is not
+# where standard error is a file or a pipe: in a log of hours a line a minute is read, one a second is not
+LINE_EVERY_S = 30.0
 
 
 class Pace:
-    """How far a work is and how long it will take, from the times of its updates in seconds (``time.monotonic``)."""
+    """How far a work is and how long it will take, from the times of its updates in seconds
+    (``time.monotonic``).
+    """
 
     def __init__(self, start: float) -> None:
         self._start = start
@@ -22,7 +25,8 @@ class Pace:
     def update(self, done: int, total: int, now: float) -> None:
         """Note (done, total) at ``now``; a ``total`` of 0 is not known."""
         if self._first is None and done > 0:
-            # What was done before the first update may be of an earlier run, or have waited for others to start: no measure of pace.
+            # What was done before the first update may be of an earlier run, or have waited for others to
+            # start: no measure of pace.
             self._first = now, done
         self._last = now, done, total
 
@@ -61,7 +65,9 @@ def now_and_then(tell: Callable[[float], None], every_s: float = LINE_EVERY_S) -
 
 
 @contextmanager
-def paced_lines(what: str, say: Callable[[str], None], every_s: float = LINE_EVERY_S) -> Iterator[Callable[[int, int], None]]:
+def paced_lines(
+    what: str, say: Callable[[str], None], every_s: float = LINE_EVERY_S
+) -> Iterator[Callable[[int, int], None]]:
     """``say`` every so many seconds how far a work is; the value yielded takes (done, total)."""
     pace = Pace(time.monotonic())
     with now_and_then(lambda now: say(f"{what}: {pace.words(now)}"), every_s):

@@ -44,7 +44,8 @@ def read_parquet(
     if not path.is_file():
         raise UsageError(f"{what} {path} is not a file: name a Parquet file")
     try:
-        table = pq.read_table(path.absolute())  # a relative one that begins with ~ would be taken for somebody's home
+        # a relative one that begins with ~ would be taken for somebody's home
+        table = pq.read_table(path.absolute())
         table.validate(full=True)  # texts are UTF-8, offsets lie inside
         missing = [name for name in (schema.names if schema else columns) if name not in table.column_names]
         if missing:
@@ -53,7 +54,9 @@ def read_parquet(
             table = table.select(schema.names).cast(pa.schema(schema, metadata=table.schema.metadata))
         empty = next((name for name in filled if table[name].null_count), None)
         if empty is None:
-            empty = next((name for name in finite if not pc.all(pc.is_finite(table[name]), min_count=0).as_py()), None)
+            empty = next(
+                (name for name in finite if not pc.all(pc.is_finite(table[name]), min_count=0).as_py()), None
+            )
     # Bytes that are damaged meet the library anywhere: its errors are of all these kinds.
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise ReidError(f"{what} {path} {broken}: {way_out}") from error

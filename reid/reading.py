@@ -1,4 +1,6 @@
-"""Text files of other people's making: JSON, YAML, lists. What is wrong with one is one line, however wrong it is. Torch-free."""
+"""Text files of other people's making: JSON, YAML, lists. What is wrong with one is one line, however wrong
+it is. Torch-free.
+"""
 
 import hashlib
 import json
@@ -25,7 +27,9 @@ def read_json(path: Path | str, what: str = "file") -> Any:
         value = json.loads(text)
     # ValueError: an integer of thousands of digits, too.
     except (ValueError, RecursionError) as error:
-        raise ReidError(f"{what} {path} is not JSON ({_one_line(error)}): write it again or restore it") from error
+        raise ReidError(
+            f"{what} {path} is not JSON ({_one_line(error)}): write it again or restore it"
+        ) from error
     problem = _beyond_measure(value)
     if problem:
         raise ReidError(f"{what} {path} {problem}: write it again or restore it")
@@ -33,11 +37,19 @@ def read_json(path: Path | str, what: str = "file") -> Any:
 
 
 def read_object(path: Path | str, what: str, **wanted: type) -> dict[str, Any]:
-    """Read a JSON object that a stage wrote, in which other stages rely on these keys and their kinds; raises as :func:`read_json`."""
+    """Read a JSON object that a stage wrote, in which other stages rely on these keys and their kinds; raises
+    as :func:`read_json`.
+    """
     value = read_json(path, what)
-    lacking = [key for key, kind in wanted.items() if not isinstance(value, dict) or not isinstance(value.get(key), kind)]
+    lacking = [
+        key
+        for key, kind in wanted.items()
+        if not isinstance(value, dict) or not isinstance(value.get(key), kind)
+    ]
     if lacking:
-        raise ReidError(f"{what} {path} does not say {lacking[0]!r} as a stage writes it: run that stage again")
+        raise ReidError(
+            f"{what} {path} does not say {lacking[0]!r} as a stage writes it: run that stage again"
+        )
     found: dict[str, Any] = value
     return found
 
@@ -74,13 +86,20 @@ def read_text(path: Path | str, what: str = "file") -> str:
     """
     path = existing(path, what)
     if not path.is_file():
-        raise UsageError(f"{what} {path} is {'a folder' if path.is_dir() else 'a device or a pipe'}: name a file")
+        raise UsageError(
+            f"{what} {path} is {'a folder' if path.is_dir() else 'a device or a pipe'}: name a file"
+        )
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise ReidError(f"{what} {path} has {path.stat().st_size:,} bytes: it cannot be what it should be, check the path")
+            raise ReidError(
+                f"{what} {path} has {path.stat().st_size:,} bytes: it cannot be what it should be, "
+                "check the path"
+            )
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ReidError(f"{what} {path} is not text ({_one_line(error)}): name another file or restore it") from error
+        raise ReidError(
+            f"{what} {path} is not text ({_one_line(error)}): name another file or restore it"
+        ) from error
     except OSError as error:
         raise os_problem(error, path) from error
 

@@ -1,7 +1,8 @@
-"""The self-test of a model directory: a few rendered pictures and the trained model's embeddings of them. Torch-free.
+"""The self-test of a model directory: a few rendered pictures and the trained model's embeddings of them.
+Torch-free.
 
-A file that was right where it was exported may be wrong on another processor or in another version of a runtime. Whoever opens it there
-runs the pictures and compares.
+A file that was right where it was exported may be wrong on another processor or in another version of a
+runtime. Whoever opens it there runs the pictures and compares.
 """
 
 from dataclasses import dataclass
@@ -18,13 +19,16 @@ from reid.files import atomic_path
 __all__ = ["SELF_TEST_NAME", "TOLERANCE", "SelfTest", "read_self_test", "write_self_test"]
 
 SELF_TEST_NAME = "self_test.safetensors"
-# How far below the lowest cosine measured at the export one elsewhere may be: summing in another order costs less than this.
+# How far below the lowest cosine measured at the export one elsewhere may be: summing in another order costs
+# less than this.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-2}
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Pictures uint8 ``(N, height, width, 3)``, RGB, and the trained model's embeddings float32 ``(N, D)``."""
+    """Pictures uint8 ``(N, height, width, 3)``, RGB, and the trained model's embeddings float32 ``(N,
+    D)``.
+    """
 
     images: npt.NDArray[np.uint8]
     embeddings: npt.NDArray[np.float32]
@@ -57,5 +61,8 @@ def read_self_test(path: Path) -> SelfTest:
         raise ReidError(f"self-test {path} cannot be read ({error}): export the model again") from error
     wrong = images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0
     if wrong or embeddings.dtype != np.float32 or embeddings.ndim != 2 or len(embeddings) != len(images):
-        raise ReidError(f"self-test {path} holds {images.dtype} {images.shape} and {embeddings.shape}: export the model again")
+        raise ReidError(
+            f"self-test {path} holds {images.dtype} {images.shape} and {embeddings.shape}: export the "
+            "model again"
+        )
     return SelfTest(images, embeddings)

@@ -28,18 +28,28 @@ _WAYS_OUT = {
 
 
 def os_problem(error: OSError, path: Path | str | None = None) -> ReidError:
-    """The error that a person meets, about ``path`` or, where that is None, about the file that the system names."""
+    """The error that a person meets, about ``path`` or, where that is None, about the file that the system
+    names.
+    """
     named = path if path is not None else error.filename
     where = shown(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else "a file"
     # Libraries raise it with a text of their own and no number.
-    reason = os.strerror(error.errno) if error.errno else shown(" ".join(str(error).split())) or type(error).__name__
+    reason = (
+        os.strerror(error.errno)
+        if error.errno
+        else shown(" ".join(str(error).split())) or type(error).__name__
+    )
     if error.errno in NO_ROOM:
         return ReidError(f"{where} cannot be written ({reason}): {NO_ROOM[error.errno]}")
-    way_out = _WAYS_OUT.get(error.errno or 0, "check its permissions and those of its folder, or name another")
+    way_out = _WAYS_OUT.get(
+        error.errno or 0, "check its permissions and those of its folder, or name another"
+    )
     return ReidError(f"{where} cannot be used ({reason}): {way_out}")
 
 
 def shown(name: str) -> str:
-    """A name as a message shows it: whole, or its two ends where it is very long; what cannot be printed is escaped."""
+    """A name as a message shows it: whole, or its two ends where it is very long; what cannot be printed is
+    escaped.
+    """
     name = name if len(name) <= 300 else f"{name[:120]}...{name[-60:]}"
     return name.encode("utf-8", "backslashreplace").decode()

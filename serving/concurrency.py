@@ -11,8 +11,12 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-def map_ordered(pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], depth: int = 2) -> Iterator[_Out]:
-    """``map(function, items)`` in order, with up to ``depth`` results being made while the consumer works; bounded memory."""
+def map_ordered(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], depth: int = 2
+) -> Iterator[_Out]:
+    """``map(function, items)`` in order, with up to ``depth`` results being made while the consumer works;
+    bounded memory.
+    """
     waiting: deque[Future[_Out]] = deque()
     try:
         for item in items:

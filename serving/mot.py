@@ -1,4 +1,6 @@
-"""MOTChallenge text files: one box a line, ``frame, id, x, y, w, h, confidence, ...``, frames counted from 1."""
+"""MOTChallenge text files: one box a line, ``frame, id, x, y, w, h, confidence, ...``, frames counted from
+1.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,9 @@ _LARGEST = 2**31  # of any number: no frame, identity or pixel has a larger one
 
 @dataclass(frozen=True)
 class MotTable:
-    """Rows of a file, in its order: ``frame (N,)``, ``id (N,)`` int64, ``xyxy (N, 4)`` float32 pixels, ``confidence (N,)``."""
+    """Rows of a file, in its order: ``frame (N,)``, ``id (N,)`` int64, ``xyxy (N, 4)`` float32 pixels,
+    ``confidence (N,)``.
+    """
 
     frame: npt.NDArray[np.int64]
     id: npt.NDArray[np.int64]
@@ -36,7 +40,9 @@ class MotTable:
         order = np.argsort(self.frame, kind="stable")
         numbers, starts = np.unique(self.frame[order], return_index=True)
         groups = np.split(order, starts[1:])
-        tables = (MotTable(self.frame[g], self.id[g], self.xyxy[g], self.confidence[g]) for g in groups if len(g))
+        tables = (
+            MotTable(self.frame[g], self.id[g], self.xyxy[g], self.confidence[g]) for g in groups if len(g)
+        )
         return dict(zip(numbers.tolist(), tables, strict=True))
 
 
@@ -56,8 +62,16 @@ def read_mot(path: Path | str) -> MotTable:
             values = tuple(float(part) for part in line.replace(",", " ").split())
         except ValueError:
             values = ()
-        if len(values) < 6 or not np.isfinite(values).all() or values[0] < 1 or max(map(abs, values)) >= _LARGEST:
-            raise ReidError(f"MOTChallenge file {path}, line {number}: want 'frame,id,x,y,w,h,confidence' with frames from 1")
+        if (
+            len(values) < 6
+            or not np.isfinite(values).all()
+            or values[0] < 1
+            or max(map(abs, values)) >= _LARGEST
+        ):
+            raise ReidError(
+                f"MOTChallenge file {path}, line {number}: want 'frame,id,x,y,w,h,confidence' with "
+                "frames from 1"
+            )
         rows.append((*values[:6], values[6] if len(values) > 6 else 1.0))
     table = np.asarray(rows, np.float64).reshape(-1, 7)
     corner = table[:, 2:4]

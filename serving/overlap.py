@@ -1,4 +1,6 @@
-"""How much boxes overlap. In float64, because scores meet thresholds; supervision gives float32 and takes a second to import."""
+"""How much boxes overlap. In float64, because scores meet thresholds; supervision gives float32 and takes a
+second to import.
+"""
 
 import numpy as np
 import numpy.typing as npt

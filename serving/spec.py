@@ -1,4 +1,5 @@
-"""The job file: which cameras, which detector, tracker, model and gallery, and what to write. Validated before anything runs.
+"""The job file: which cameras, which detector, tracker, model and gallery, and what to write. Validated
+before anything runs.
 
 Paths in the file are relative to the file itself, so a job folder can be moved.
 """
@@ -44,17 +45,23 @@ class _Section(BaseModel):
 
 
 class Camera(_Section):
-    """One camera: a file, a glob of files (in order of their starts, else of the numbers in their names), or a URL."""
+    """One camera: a file, a glob of files (in order of their starts, else of the numbers in their names), or
+    a URL.
+    """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
     source: str = Field(min_length=1, max_length=4096)  # a file, a glob of files, or a URL
     start_time: datetime | None = None  # clock time of the first frame
-    region: tuple[tuple[float, float], ...] = ()  # polygon in pixels; a detection counts when its feet are inside
+    # polygon in pixels; a detection counts when its feet are inside
+    region: tuple[tuple[float, float], ...] = ()
     step: int = Field(default=1, ge=1, le=_MANY)  # look at every step-th frame
     frames: tuple[int, int] | None = None  # first and last frame, both included, counted from 1
-    frame_rate: float | None = Field(default=None, gt=0, le=480)  # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
-    file_starts: str = "auto"  # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
-    reconnect_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)  # a stream that stays away longer has ended
+    # frames a second, of files that have no times (raw H.264, H.265, MJPEG)
+    frame_rate: float | None = Field(default=None, gt=0, le=480)
+    # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
+    file_starts: str = "auto"
+    # a stream that stays away longer has ended
+    reconnect_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)
     detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
 
     @field_validator("source")
@@ -62,7 +69,10 @@ class Camera(_Section):
     def _reachable(cls, source: str) -> str:
         problem = scheme_problem(source) if is_url(source) else None
         if not problem and "**" in source:
-            problem = "** is not followed, it could lead through the whole disk: name the folder of the files, as in folder/*.mkv"
+            problem = (
+                "** is not followed, it could lead through the whole disk: name the folder of "
+                "the files, as in folder/*.mkv"
+            )
         if problem:
             raise ValueError(problem)
         return source
@@ -86,7 +96,10 @@ class Camera(_Section):
     def _plausible(cls, start: datetime | None) -> datetime | None:
         # Found now and not after hours of work, when an impossible sum of times would end the job.
         if start is not None and not _FIRST_YEAR <= start.year < _LAST_YEAR:
-            raise ValueError(f"the year is {start.year}: want the clock time of the first frame, {_FIRST_YEAR} to {_LAST_YEAR - 1}")
+            raise ValueError(
+                f"the year is {start.year}: want the clock time of the first frame, {_FIRST_YEAR} to "
+                f"{_LAST_YEAR - 1}"
+            )
         return start
 
     @field_validator("frames")
@@ -98,12 +111,15 @@ class Camera(_Section):
 
 
 class DetectorSpec(_Section):
-    """Which detector, and its decisions. ``model`` and ``confidence`` belong to the detectors that have them."""
+    """Which detector, and its decisions. ``model`` and ``confidence`` belong to the detectors that have
+    them.
+    """
 
     name: str = "motion"  # motion, yolox or mot
     model: str | None = None  # ONNX file of the detector yolox
     confidence: float | None = Field(default=None, ge=0, le=1)  # None: the detector's own default
-    nms_iou: float = Field(default=0.6, gt=0, le=1)  # of two boxes that overlap more, the less confident is dropped
+    # of two boxes that overlap more, the less confident is dropped
+    nms_iou: float = Field(default=0.6, gt=0, le=1)
     min_height: int = Field(default=24, ge=1, le=_MANY)  # pixels; smaller boxes cannot be recognised
     min_width: int = Field(default=8, ge=1, le=_MANY)  # pixels
 
@@ -112,10 +128,13 @@ class TrackerSpec(_Section):
     """Which tracker of the library ``trackers``, and its decisions; None is the tracker's own value."""
 
     name: str = "botsort"  # botsort, bytetrack, ocsort or sort
-    max_gap_s: float = Field(default=0.5, gt=0, le=_MANY)  # a lost person is followed by place alone this long; after that looks count too
+    # a lost person is followed by place alone this long; after that looks count too
+    max_gap_s: float = Field(default=0.5, gt=0, le=_MANY)
     min_frames: int = Field(default=5, ge=1, le=_MANY)  # shorter sightings are dropped as false detections
-    min_iou: float | None = Field(default=None, ge=0, le=1)  # overlap of a box with the place where a track expects it
-    activation: float = Field(default=0.6, ge=0, le=1)  # confidence that starts a tracklet, and that half of a sighting's boxes have
+    # overlap of a box with the place where a track expects it
+    min_iou: float | None = Field(default=None, ge=0, le=1)
+    # confidence that starts a tracklet, and that half of a sighting's boxes have
+    activation: float = Field(default=0.6, ge=0, le=1)
     high_confidence: float = Field(default=0.6, ge=0, le=1)  # below it only existing tracklets are continued
 
 
@@ -135,7 +154,9 @@ class LinkSpec(_Section):
 
 
 class TravelSpec(_Section):
-    """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen there sooner."""
+    """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen
+    there sooner.
+    """
 
     between: tuple[str, str]  # ids of two cameras
     at_least_s: float = Field(gt=0, le=_MANY)  # seconds from the one to the other
@@ -148,7 +169,9 @@ class Outputs(_Section):
     video_height: int | None = Field(default=None, ge=16, le=_MANY)  # None: as high as the footage
     crops: bool = True  # crops of each sighting
     report: bool = True  # report.html
-    segments: bool = True  # what was seen, with everybody's embeddings: people can be named anew without looking at the footage again
+    # what was seen, with everybody's embeddings: people can be named anew without looking at the footage
+    # again
+    segments: bool = True
 
 
 class Job(_Section):
@@ -156,14 +179,16 @@ class Job(_Section):
 
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
     model: str  # model directory
-    gallery: str | None = None  # gallery file; None: nobody is known, and unknown people are linked over cameras
+    # gallery file; None: nobody is known, and unknown people are linked over cameras
+    gallery: str | None = None
     backend: str = "auto"  # runtime: auto, onnxruntime, openvino or tensorrt
     precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of the model's files
     threads: int | None = Field(default=None, ge=1, le=4096)  # None: all processors
     policy: Literal["min", "mean", "top_k"] = "min"  # how a person's references are combined
     top_k: int = Field(default=3, ge=1, le=_MANY)  # how many references the policy top_k takes
     threshold: float | None = Field(default=None, ge=0, le=2)  # None: the model card's calibrated one
-    ratio_test: float = Field(default=0.95, gt=0, le=1)  # a name needs to be nearer than this share of the runner-up's distance; 1: off
+    # a name needs to be nearer than this share of the runner-up's distance; 1: off
+    ratio_test: float = Field(default=0.95, gt=0, le=1)
     rescore: bool = False  # let the model's learned metric decide between those near enough
     detector: DetectorSpec = DetectorSpec()
     tracker: TrackerSpec = TrackerSpec()
@@ -173,8 +198,10 @@ class Job(_Section):
     earlier: tuple[str, ...] = ()  # output folders of jobs whose unknown people keep their provisional names
     outputs: Outputs = Outputs()
     until: datetime | None = None  # clock time at which streams end; without a zone it is this machine's
-    max_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # seconds of a stream after which it ends
-    stall_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)  # footage that gives nothing for so long is given up
+    # seconds of a stream after which it ends
+    max_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    # footage that gives nothing for so long is given up
+    stall_s: float = Field(default=60.0, gt=0, le=86_400, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _unique_cameras(self) -> "Job":
@@ -191,7 +218,9 @@ class Job(_Section):
             if name not in cameras and not self.earlier:
                 raise ValueError(f"travel names camera {name!r}, which the job has not")
             if name in cameras and cameras[name].start_time is None:
-                raise ValueError(f"travel names camera {name!r}, which has no start_time: travel times need a clock")
+                raise ValueError(
+                    f"travel names camera {name!r}, which has no start_time: travel times need a clock"
+                )
         return self
 
     def key(self) -> str:
@@ -200,7 +229,9 @@ class Job(_Section):
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def seen_key(self) -> str:
-        """A hash of what decides what is seen in files, and not who that is: equal keys can share stored segments."""
+        """A hash of what decides what is seen in files, and not who that is: equal keys can share stored
+        segments.
+        """
         seen = self.model_dump(mode="json", include={"cameras", "detector", "tracker", "crops", "precision"})
         for camera in seen["cameras"]:
             del camera["start_time"], camera["reconnect_s"]
@@ -219,7 +250,8 @@ def load_job(path: Path | str) -> Job:
     """Read and check a job file.
 
     Raises:
-        UsageError: the file is missing, is not YAML, has an unknown, missing or wrong key, or names a file that does not exist.
+        UsageError: the file is missing, is not YAML, has an unknown, missing or wrong key, or names a file
+            that does not exist.
     """
     path = Path(path)
     raw = read_yaml(path, "job file")
@@ -265,7 +297,9 @@ def _absolute(job: Job, folder: Path) -> Job:
         try:
             return str(folder / Path(name).expanduser())
         except RuntimeError as error:
-            raise UsageError(f"job file: {shown(name)}: there is no such user on this machine, write the path out") from error
+            raise UsageError(
+                f"job file: {shown(name)}: there is no such user on this machine, write the path out"
+            ) from error
 
     def camera(one: Camera) -> Camera:
         source = one.source if is_url(one.source) else absolute(one.source)
@@ -276,7 +310,9 @@ def _absolute(job: Job, folder: Path) -> Job:
 
     detector = job.detector
     if detector.model is not None:
-        detector = detector.model_copy(update={"model": str(existing(absolute(detector.model), "detector model"))})
+        detector = detector.model_copy(
+            update={"model": str(existing(absolute(detector.model), "detector model"))}
+        )
     existing(absolute(job.model), "model directory")
     gallery = None if job.gallery is None else str(existing(absolute(job.gallery), "gallery"))
     return job.model_copy(
@@ -299,7 +335,11 @@ def source_files(camera: Camera) -> list[str]:
     if is_url(camera.source) or Path(camera.source).is_file():
         return [camera.source]
     pattern = Path(camera.source)
-    found = [str(name) for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if name.is_file()]
+    found = [
+        str(name)
+        for name in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+        if name.is_file()
+    ]
     if not found:
         raise ReidError(f"camera {camera.id}: video {camera.source} does not exist: check the path")
     return sorted(found, key=natural_key)

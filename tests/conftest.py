@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-# Ray's clusters of this test session are for this session alone. Set before anything imports Ray, which reads it once.
+# Ray's clusters of this test session are for this session alone. Set before anything imports Ray, which reads
+# it once.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
@@ -40,21 +41,35 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 # Of a module: a process holds one connection to Ray, and other tests start a Ray of their own.
 @pytest.fixture(scope="module")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Ray cluster of two nodes with one processor each: two ``ray start`` processes on this machine."""
+    """The address of a Ray cluster of two nodes with one processor each: two ``ray start`` processes on this
+    machine.
+    """
     import ray
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    own = ("--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block")
+    own = (
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=1",
+        "--object-store-memory=100000000",
+        "--disable-usage-stats",
+        "--block",
+    )
     nodes: list[subprocess.Popen[bytes]] = []
     log = (tmp_path_factory.mktemp("ray") / "log").open("w+b")
 
     def start(*options: str) -> None:
         command = (str(Path(sys.executable).with_name("ray")), "start", *options, *own)
         path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
-        environment = os.environ | {"PYTHONPATH": path, "RAY_worker_niceness": "0", "RAY_worker_register_timeout_seconds": "120"}
-        nodes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True))
+        environment = os.environ | {
+            "PYTHONPATH": path,
+            "RAY_worker_niceness": "0",
+            "RAY_worker_register_timeout_seconds": "120",
+        }
+        nodes.append(
+            subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        )
 
     try:
         start("--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false")

@@ -10,7 +10,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid", "serving", "pipelines")}
 ROOMS = (
-    *("addresses", "card", "config", "data.catalog", "data.datasets.files", "engine_stamp", "errors", "evaluation", "files", "heap"),
+    *(
+        "addresses",
+        "card",
+        "config",
+        "data.catalog",
+        "data.datasets.files",
+        "engine_stamp",
+        "errors",
+        "evaluation",
+        "files",
+        "heap",
+    ),
     *("images", "pace", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
@@ -104,7 +115,9 @@ USERS = [*IN_ROOMS, *FILES["pipelines"], *sorted((ROOT / "benchmarks").glob("*.p
 
 
 def serving_imports(path: Path) -> set[tuple[str, str]]:
-    """(module, name) of all that a file takes from serving, at its top, in functions and for types; the name is "" for a whole module."""
+    """(module, name) of all that a file takes from serving, at its top, in functions and for types; the name
+    is "" for a whole module.
+    """
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -117,7 +130,9 @@ def serving_imports(path: Path) -> set[tuple[str, str]]:
 
 
 def room_of(module: str) -> str:
-    """The most inner room that a module of serving is in: ``serving.job.layout`` is in ``job.layout``, ``serving.job.run`` in ``job``."""
+    """The most inner room that a module of serving is in: ``serving.job.layout`` is in ``job.layout``,
+    ``serving.job.run`` in ``job``.
+    """
     inside = [room for room in STOREY if within(module, f"serving.{room}")]
     assert inside, f"{module} is in no room: add it to STOREYS"
     return max(inside, key=len)
@@ -126,7 +141,11 @@ def room_of(module: str) -> str:
 def named_by(module: str) -> set[str]:
     """``__all__`` of a module."""
     for node in ast.parse(MODULES[module].read_text()).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == "__all__"
+        ):
             return set(ast.literal_eval(node.value))
     return set()
 
@@ -135,27 +154,37 @@ def at_the_door(module: str, name: str) -> bool:
     """Whether each package on the way to a module names the next, and the module the name."""
     parts = module.split(".")
     steps = [(".".join(parts[:depth]), parts[depth]) for depth in range(2, len(parts))]
-    return all(step in named_by(package) for package, step in steps) and (not name or name in named_by(module))
+    return all(step in named_by(package) for package, step in steps) and (
+        not name or name in named_by(module)
+    )
 
 
 @pytest.mark.parametrize("path", IN_ROOMS, ids=str)
 def test_rooms_of_serving_import_only_what_is_below(path: Path) -> None:
     own = room_of(module_of(path))
     others = {room_of(module) for module, _ in serving_imports(path)} - {own}
-    assert not {room for room in others if STOREY[room] >= STOREY[own]}, f"{own} stands at or below them: see STOREYS"
+    assert not {room for room in others if STOREY[room] >= STOREY[own]}, (
+        f"{own} stands at or below them: see STOREYS"
+    )
 
 
 @pytest.mark.parametrize("path", USERS, ids=str)
 def test_a_package_of_serving_is_entered_by_its_door(path: Path) -> None:
     own = module_of(path).split(".")[:2] if within(module_of(path), "serving") else None
     foreign = {(module, name) for module, name in serving_imports(path) if module.split(".")[:2] != own}
-    assert not {entry for entry in foreign if not at_the_door(*entry)}, "add it to __all__ of the package, or do without"
+    assert not {entry for entry in foreign if not at_the_door(*entry)}, (
+        "add it to __all__ of the package, or do without"
+    )
 
 
 def test_no_module_of_serving_is_on_both_ends_of_a_way() -> None:
-    """No circle, neither of modules. Imports for types are no arrows; a package's own door is none for what is inside it."""
+    """No circle, neither of modules. Imports for types are no arrows; a package's own door is none for what
+    is inside it.
+    """
     arrows = {
-        name: {to for to in run_time_imports(path) if not within(name, to)} for name, path in MODULES.items() if within(name, "serving")
+        name: {to for to in run_time_imports(path) if not within(name, to)}
+        for name, path in MODULES.items()
+        if within(name, "serving")
     }
     while free := {name for name, targets in arrows.items() if not targets & arrows.keys()}:
         arrows = {name: targets for name, targets in arrows.items() if name not in free}
@@ -167,7 +196,9 @@ def run_time_imports(path: Path) -> set[str]:
         inner
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in (alias.name for child in node.body if isinstance(child, ast.ImportFrom) for alias in child.names)
+        for inner in (
+            alias.name for child in node.body if isinstance(child, ast.ImportFrom) for alias in child.names
+        )
     }
     return {module for module, name in serving_imports(path) if name not in for_types}
 

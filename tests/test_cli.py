@@ -19,7 +19,13 @@ ROOT = Path(__file__).parents[1]
 
 def reid(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"})
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )
 
 
 def test_help_lists_the_commands() -> None:
@@ -44,14 +50,21 @@ def test_help_lists_the_commands() -> None:
         (["models", "fetch", "resnet9000", "--out", "weights"], "resnet9000", 2),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, arguments: list[str], message: str, code: int) -> None:
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, arguments: list[str], message: str, code: int
+) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 32, 3), np.uint8))
     (tmp_path / "text.db").write_text("no database")
     (tmp_path / "text.db").chmod(0o600)
     (tmp_path / "bad.yaml").write_text((ROOT / "params.yaml").read_text() + "stepz: 3\n")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.onnx").write_bytes(b"cut off")
-    card = {"name": "m", "dim": 4, "input": {"height": 8, "width": 4}, "files": {"fp32": {"path": "model.onnx"}}}
+    card = {
+        "name": "m",
+        "dim": 4,
+        "input": {"height": 8, "width": 4},
+        "files": {"fp32": {"path": "model.onnx"}},
+    }
     (tmp_path / "model" / "model.json").write_text(json.dumps(card))
     before = sorted(path.name for path in tmp_path.rglob("*"))
     done = reid(*arguments, cwd=tmp_path)
@@ -66,7 +79,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, arguments: lis
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_serving_works_in_an_environment_without_torch(tmp_path: Path) -> None:
-    """What the image target ``serve`` installs, in a fresh environment: every serving module imports and the script answers."""
+    """What the image target ``serve`` installs, in a fresh environment: every serving module imports and the
+    script answers.
+    """
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -86,9 +101,19 @@ def test_serving_works_in_an_environment_without_torch(tmp_path: Path) -> None:
     for missing in ("torch", "ray", "mlflow", "dvc"):
         assert subprocess.run([str(python), "-c", f"import {missing}"], capture_output=True).returncode != 0
     script = tmp_path / "env" / "bin" / "reid"
-    assert "match" in subprocess.run([str(script), "--help"], capture_output=True, text=True, check=True).stdout
+    assert (
+        "match" in subprocess.run([str(script), "--help"], capture_output=True, text=True, check=True).stdout
+    )
     cv2.imwrite(str(tmp_path / "a.png"), np.full((32, 16, 3), 90, np.uint8))
-    embed = [script, "embed", tmp_path / "a.png", "-o", tmp_path / "rows.parquet", "--model", tiny_model(tmp_path / "tiny")]
+    embed = [
+        script,
+        "embed",
+        tmp_path / "a.png",
+        "-o",
+        tmp_path / "rows.parquet",
+        "--model",
+        tiny_model(tmp_path / "tiny"),
+    ]
     done = subprocess.run(embed, capture_output=True, text=True)
     assert "1 embeddings written" in done.stdout, done.stderr
     assert done.stderr.startswith("runtime onnxruntime, the only one that can be used")

@@ -34,7 +34,9 @@ def page(name: str) -> str:
 
 
 def rows(name: str) -> dict[str, list[str]]:
-    """Cells after the first of each row of a page's tables, by the first cell; of the same first cell the last."""
+    """Cells after the first of each row of a page's tables, by the first cell; of the same first cell the
+    last.
+    """
     lines = (re.split(r"(?<!\\)\|", line)[1:-1] for line in page(name).splitlines() if line.startswith("| `"))
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
 
@@ -53,7 +55,9 @@ def test_every_command_has_its_options_with_a_meaning(reference: ModuleType) -> 
         for one in command.params:
             if one.param_type_name == "option" and "--help" not in one.opts:
                 assert all(f"`{opt}`" in sections[name] for opt in one.opts), (name, one.opts)
-        silent = [line for line in sections[name].splitlines() if line.startswith("|") and line.endswith("|  |")]
+        silent = [
+            line for line in sections[name].splitlines() if line.startswith("|") and line.endswith("|  |")
+        ]
         assert not silent, f"{name}: give these a help text"
 
 
@@ -73,7 +77,9 @@ def test_every_key_of_params_yaml_has_a_row_with_a_meaning() -> None:
     keys = dotted(yaml.safe_load((ROOT / "params.yaml").read_text()))
     assert len(keys) > 100 and keys <= {key.strip("`") for key in documented}
     assert set(Params.model_fields) <= keys
-    assert not [key for key, cells in documented.items() if not cells[-1]], "put a comment beside these in params.yaml"
+    assert not [key for key, cells in documented.items() if not cells[-1]], (
+        "put a comment beside these in params.yaml"
+    )
 
 
 def test_every_key_of_job_yaml_has_a_row_with_a_meaning() -> None:
@@ -81,14 +87,27 @@ def test_every_key_of_job_yaml_has_a_row_with_a_meaning() -> None:
     schema = Job.model_json_schema()  # what pydantic itself says the keys are
     keys = {key for model in (schema, *schema["$defs"].values()) for key in model["properties"]}
     assert len(keys) > 40 and keys == {re.split(r"[.`]", key.strip("`"))[-1] for key in documented}
-    assert not [key for key, cells in documented.items() if not cells[-1]], "put a comment beside these in serving/spec.py"
+    assert not [key for key, cells in documented.items() if not cells[-1]], (
+        "put a comment beside these in serving/spec.py"
+    )
 
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="needs the extra docs")
     pytest.importorskip("mkdocstrings", reason="needs the extra docs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path / "site"),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "build_loss" in (tmp_path / "site" / "api" / "losses" / "index.html").read_text()

@@ -1,6 +1,8 @@
-"""Another distribution named ``reid`` (there is one on PyPI) in the same environment: one clear line, whichever was installed last.
+"""Another distribution named ``reid`` (there is one on PyPI) in the same environment: one clear line,
+whichever was installed last.
 
-Stands in for that distribution: a folder of its names. The first line of its package fails, so a test sees when it is run.
+Stands in for that distribution: a folder of its names. The first line of its package fails, so a test sees
+when it is run.
 """
 
 import os
@@ -18,13 +20,17 @@ ROOT = Path(__file__).parents[1]
 def site(tmp_path: Path) -> Path:
     """What pip would leave of this project in site-packages."""
     for package in ("reid", "serving", "pipelines"):
-        shutil.copytree(ROOT / package, tmp_path / "site" / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, tmp_path / "site" / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     return tmp_path / "site"
 
 
 def add_foreign(site: Path) -> None:
     (site / "reid-0.1.0rc1.dist-info").mkdir(parents=True)
-    (site / "reid-0.1.0rc1.dist-info" / "METADATA").write_text("Metadata-Version: 2.4\nName: reid\nVersion: 0.1.0rc1\n")
+    (site / "reid-0.1.0rc1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.4\nName: reid\nVersion: 0.1.0rc1\n"
+    )
 
 
 def overwrite(site: Path) -> None:
@@ -34,10 +40,16 @@ def overwrite(site: Path) -> None:
 
 def python(*arguments: str, path: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": path}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=cwd
+    )
 
 
-COMMANDS = [("-m", "pipelines.cli", "--help"), ("-m", "pipelines.prepare"), ("-c", "from pipelines.cli import main; main()")]
+COMMANDS = [
+    ("-m", "pipelines.cli", "--help"),
+    ("-m", "pipelines.prepare"),
+    ("-c", "from pipelines.cli import main; main()"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -47,10 +59,13 @@ def test_the_foreign_one_was_installed_last(site: Path, tmp_path: Path, command:
     done = python(*command, path=str(site), cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert done.stderr.startswith(
-        f"reid: reid-pipeline's own package reid is somebody else's ({site}/reid/__init__.py): run `pip uninstall reid`"
+        f"reid: reid-pipeline's own package reid is somebody else's ({site}/reid/__init__.py): run "
+        "`pip uninstall reid`"
     )
     library = python("-c", "import serving", path=str(site), cwd=tmp_path)
-    assert library.stderr.splitlines()[-1].startswith("ImportError: reid-pipeline's own package reid is somebody else's")
+    assert library.stderr.splitlines()[-1].startswith(
+        "ImportError: reid-pipeline's own package reid is somebody else's"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -58,7 +73,9 @@ def test_ours_was_installed_last(site: Path, tmp_path: Path, command: tuple[str,
     add_foreign(site)
     done = python(*command, path=str(site), cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert done.stderr.startswith(f"reid: another package named reid is installed ({site}/reid-0.1.0rc1.dist-info)")
+    assert done.stderr.startswith(
+        f"reid: another package named reid is installed ({site}/reid-0.1.0rc1.dist-info)"
+    )
     library = python("-c", "import reid", path=str(site), cwd=tmp_path)
     assert library.stderr.splitlines()[-1].startswith("ImportError: another package named reid is installed")
 

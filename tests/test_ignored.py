@@ -1,4 +1,6 @@
-"""What commands write about people is never staged by ``git add .``: by the project's .gitignore, or by the folder's own."""
+"""What commands write about people is never staged by ``git add .``: by the project's .gitignore, or by the
+folder's own.
+"""
 
 import re
 import shutil
@@ -12,7 +14,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def ignored(*names: str) -> set[str]:
-    done = subprocess.run(["git", "check-ignore", "--no-index", *names], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", *names], cwd=ROOT, capture_output=True, text=True
+    )
     return set(done.stdout.split())
 
 
@@ -33,19 +37,39 @@ def test_what_the_documents_tell_to_write_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["people.db-wal", ".people-x1.db", ".found.work/a/tracklets.parquet", "e.parquet.parts/plan.json", "my.key"]
+    "name",
+    [
+        "people.db-wal",
+        ".people-x1.db",
+        ".found.work/a/tracklets.parquet",
+        "e.parquet.parts/plan.json",
+        "my.key",
+    ],
 )
 def test_what_lies_beside_it_meanwhile_is_ignored(name: str) -> None:
     assert ignored(name)
 
 
 def test_folders_of_any_name_are_ignored(tmp_path: Path) -> None:
-    """A job's output, an evaluation and cut crops under names that no pattern knows: staged for real, in a repository with our list."""
+    """A job's output, an evaluation and cut crops under names that no pattern knows: staged for real, in a
+    repository with our list.
+    """
     job = [
         f"monday/{name}"
-        for name in ("sightings.parquet", "strangers.parquet", "detections.parquet", "job.json", "report.html", "score.json")
+        for name in (
+            "sightings.parquet",
+            "strangers.parquet",
+            "detections.parquet",
+            "job.json",
+            "report.html",
+            "score.json",
+        )
     ]
-    job += ["monday/crops/hall-00001.jpg", "monday/annotated-hall.webm", ".monday.work/hall-00000/tracklets.parquet"]
+    job += [
+        "monday/crops/hall-00001.jpg",
+        "monday/annotated-hall.webm",
+        ".monday.work/hall-00000/tracklets.parquet",
+    ]
     others = [
         "good/evaluation.html",
         "good/metrics.json",
@@ -59,7 +83,9 @@ def test_folders_of_any_name_are_ignored(tmp_path: Path) -> None:
     shutil.copy(ROOT / ".gitignore", tmp_path)
     for command in (["git", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, cwd=tmp_path, check=True)
-    staged = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=tmp_path, capture_output=True, text=True).stdout.split()
+    staged = subprocess.run(
+        ["git", "diff", "--cached", "--name-only"], cwd=tmp_path, capture_output=True, text=True
+    ).stdout.split()
     assert staged == [".gitignore"]
 
 

@@ -1,4 +1,6 @@
-"""Every page, opened in a real browser, shows names, cameras, files and tags full of markup as text: nothing in them runs or loads."""
+"""Every page, opened in a real browser, shows names, cameras, files and tags full of markup as text: nothing
+in them runs or loads.
+"""
 
 import json
 import re
@@ -24,7 +26,8 @@ from tests.serving.tiny_models import HEIGHT, WIDTH, tiny_model
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium to open pages with")
-# Each would do something if it were taken for markup: run, load a file, close an attribute, a script or a comment, or be mathematics.
+# Each would do something if it were taken for markup: run, load a file, close an attribute, a script or a
+# comment, or be mathematics.
 EVILS = (
     "<script>document.title='ran'</script>",
     "<img src=x onerror=\"document.title='ran'\">",
@@ -37,14 +40,18 @@ EVILS = (
     "\u202egnp.exe",
 )
 LOOK = """
-  const bad = [...document.querySelectorAll("iframe, object, embed, link, base, form[action], svg")].map(e => e.outerHTML.slice(0, 80));
+  const bad = [...document.querySelectorAll("iframe, object, embed, link, base, form[action], svg")]
+    .map(e => e.outerHTML.slice(0, 80));
   const loads = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
   const all = [...document.querySelectorAll("*")];
-  const attributes = all.flatMap(e => [...e.attributes].map(a => a.name)).filter(name => name.startsWith("on"));
+  const attributes = all.flatMap(e => [...e.attributes].map(a => a.name))
+    .filter(name => name.startsWith("on"));
   for (const e of all) e.dispatchEvent(new Event("mouseover", {bubbles: false}));
   setTimeout(() => { document.getElementById("probe").textContent = JSON.stringify({
-    title: document.title, bad, loads, attributes, scripts: document.scripts.length, text: document.body.innerText,
-    values: [...document.querySelectorAll("option")].map(o => o.value).join(" "), alts: [...document.images].map(i => i.alt).join(" "),
+    title: document.title, bad, loads, attributes, scripts: document.scripts.length,
+    text: document.body.innerText,
+    values: [...document.querySelectorAll("option")].map(o => o.value).join(" "),
+    alts: [...document.images].map(i => i.alt).join(" "),
     broken: [...document.images].filter(i => !i.naturalWidth).length }); }, 200);
 """
 
@@ -53,10 +60,27 @@ def look(page: Path, folder: Path) -> dict[str, object]:
     """What a browser makes of a page, after all that could run has had the time to."""
     probe = page.with_name("probe.html")
     probe.write_text(
-        page.read_text(encoding="utf-8").replace("</body>", f"<pre id=probe></pre><script>{LOOK}</script></body>"), encoding="utf-8"
+        page.read_text(encoding="utf-8").replace(
+            "</body>", f"<pre id=probe></pre><script>{LOOK}</script></body>"
+        ),
+        encoding="utf-8",
     )
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    command += ["--disable-sync", "--no-first-run", f"--user-data-dir={folder}", "--virtual-time-budget=5000", "--dump-dom", probe.as_uri()]
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ]
+    command += [
+        "--disable-sync",
+        "--no-first-run",
+        f"--user-data-dir={folder}",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+        probe.as_uri(),
+    ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
     assert found is not None
@@ -75,16 +99,27 @@ def squeezed(text: object) -> str:
 
 
 def test_the_report_of_a_job(tmp_path: Path) -> None:
-    """Cameras, too, although a job's cameras cannot have such names: a job folder may be of another program."""
-    rows = [sighting("hall", number, evil, 2.0 * number, 2.0 * number + 1, 0.1) for number, evil in enumerate(EVILS)]
+    """Cameras, too, although a job's cameras cannot have such names: a job folder may be of another
+    program.
+    """
+    rows = [
+        sighting("hall", number, evil, 2.0 * number, 2.0 * number + 1, 0.1)
+        for number, evil in enumerate(EVILS)
+    ]
     rows += [sighting("hall", 9, "unknown", 40, 41, 0.1) | {"nearest": EVILS[0], "runner_up": EVILS[1]}]
-    folder = folder_of(tmp_path / EVILS[1], rows, [f"camera {evil}: video {evil} is cut off" for evil in EVILS])
+    folder = folder_of(
+        tmp_path / EVILS[1], rows, [f"camera {evil}: video {evil} is cut off" for evil in EVILS]
+    )
     table = pq.read_table(folder / "sightings.parquet").to_pylist()
     for row, evil in zip(table, EVILS, strict=False):
         row["camera"], row["crop"] = evil, f"crops/hall-{row['tracklet']:05d}.jpg"
     pq.write_table(pa.Table.from_pylist(table, schema=SIGHTINGS), folder / "sightings.parquet")
     record = json.loads((folder / "job.json").read_text())
-    record["job"] |= {"cameras": [{"id": evil} for evil in EVILS], "detector": {"name": EVILS[1]}, "tracker": {"name": EVILS[2]}}
+    record["job"] |= {
+        "cameras": [{"id": evil} for evil in EVILS],
+        "detector": {"name": EVILS[1]},
+        "tracker": {"name": EVILS[2]},
+    }
     record["job"]["gallery"] = EVILS[0]
     record["model"], record["decision"]["from"] = {"name": EVILS[3], "fingerprint": EVILS[4]}, EVILS[5]
     (folder / "job.json").write_text(json.dumps(record))
@@ -101,7 +136,9 @@ def pictures(folder: Path, names: list[str]) -> list[Path]:
     rng, paths = np.random.default_rng(0), []
     for name in names:
         path = folder / name
-        path.write_bytes(cv2.imencode(".png", rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))[1].tobytes())
+        path.write_bytes(
+            cv2.imencode(".png", rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))[1].tobytes()
+        )
         paths.append(path)
     return paths
 
@@ -113,13 +150,34 @@ def test_the_page_about_the_data(tmp_path: Path) -> None:
     paths = pictures(tmp_path / "images", [f"{name}_{camera}.png" for name in FILES for camera in "12"])
     paths[0].write_bytes(b"no picture")
     splits = ("train", "query", "gallery")
-    records = [Record(path, EVILS[row // 2], EVILS[row % 2], splits[row % 3]) for row, path in enumerate(paths)]
-    policies = {"unreadable": "leave_out", "empty": "leave_out", "not_an_image": "leave_out", "truncated": "leave_out"}
-    kept = ("tiny", "non_rgb", "exif_rotated", "duplicate", "near_duplicate", "split_leak", "identity_conflict")
+    records = [
+        Record(path, EVILS[row // 2], EVILS[row % 2], splits[row % 3]) for row, path in enumerate(paths)
+    ]
+    policies = {
+        "unreadable": "leave_out",
+        "empty": "leave_out",
+        "not_an_image": "leave_out",
+        "truncated": "leave_out",
+    }
+    kept = (
+        "tiny",
+        "non_rgb",
+        "exif_rotated",
+        "duplicate",
+        "near_duplicate",
+        "split_leak",
+        "identity_conflict",
+    )
     more = ("identity_in_train_and_test", "single_image", "single_camera", "one_camera", "no_match")
     done = inspect(records, tmp_path, policies | dict.fromkeys((*kept, *more), "keep"))
     write_catalog(done.rows, tmp_path / "catalog.parquet")
-    write_data_page(tmp_path / "data_report.html", read_catalog(tmp_path / "catalog.parquet"), done.problems, done.images_in, list(EVILS))
+    write_data_page(
+        tmp_path / "data_report.html",
+        read_catalog(tmp_path / "catalog.parquet"),
+        done.problems,
+        done.images_in,
+        list(EVILS),
+    )
     seen = look(tmp_path / "data_report.html", tmp_path / "profile")
     check(seen, "Data report", scripts=0)
     assert f"{FILES[0]}_1.png" in str(seen["text"])
@@ -131,14 +189,22 @@ def test_the_page_about_the_data(tmp_path: Path) -> None:
 def test_the_page_of_an_evaluation(tmp_path: Path) -> None:
     paths = pictures(tmp_path / "images", [f"{name}_{camera}.png" for name in FILES for camera in "12"])
     rows = [
-        {"path": f"images/{path.name}", "identity": EVILS[row // 2], "camera": EVILS[row % 2], "width": WIDTH, "height": HEIGHT}
+        {
+            "path": f"images/{path.name}",
+            "identity": EVILS[row // 2],
+            "camera": EVILS[row % 2],
+            "width": WIDTH,
+            "height": HEIGHT,
+        }
         | {"split": ("query", "gallery")[row % 2], "sha256": str(row)}
         for row, path in enumerate(paths)
     ]
     write_catalog(rows, tmp_path / "catalog.parquet")
     tiny_model(tmp_path / "model", card={"name": EVILS[0]})
     images = choose_images(None, None, tmp_path / "catalog.parquet", None, None)
-    result = run_evaluation(tmp_path / "model", images, rerank=False, bootstrap=5, seed=0, backend="onnxruntime")
+    result = run_evaluation(
+        tmp_path / "model", images, rerank=False, bootstrap=5, seed=0, backend="onnxruntime"
+    )
     write_results(result, tmp_path / "out", seed=0)
     seen = look(tmp_path / "out" / "evaluation.html", tmp_path / "profile")
     check(seen, f"Evaluation of {EVILS[0]}", scripts=0)

@@ -15,5 +15,7 @@ def test_what_serving_needs_is_one_list() -> None:
     assert serving == tomllib.loads(text)["project"]["dependencies"][: len(serving)] and serving
     lines = (ROOT / "requirements" / "serve.in").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == serving
-    pinned = {line.partition("==")[0] for line in (ROOT / "requirements" / "serve.txt").read_text().splitlines()}
+    pinned = {
+        line.partition("==")[0] for line in (ROOT / "requirements" / "serve.txt").read_text().splitlines()
+    }
     assert {re.split("[<>=]", one)[0] for one in serving} <= pinned

@@ -1,4 +1,6 @@
-"""What reaches the screen when libraries complain about a file by themselves: our line and nothing beside it."""
+"""What reaches the screen when libraries complain about a file by themselves: our line and nothing beside
+it.
+"""
 
 import os
 import subprocess
@@ -27,12 +29,21 @@ print(sys.stderr is sys.__stderr__, file=sys.stderr)
 
 def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, env=environment, cwd=cwd, timeout=120)
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        timeout=120,
+    )
 
 
 def test_known_lines_are_left_out_and_all_others_pass() -> None:
     lines = run("-c", FILTERED).stderr.splitlines()
-    assert sorted(lines) == sorted(["from a library that we do not know", "from Python", "from a child", "libpng after", "True"])
+    assert sorted(lines) == sorted(
+        ["from a library that we do not know", "from Python", "from a child", "libpng after", "True"]
+    )
 
 
 def damaged(path: Path) -> None:
@@ -49,7 +60,17 @@ def test_a_command_says_its_own_line_alone(tmp_path: Path, suffix: str) -> None:
     tiny_model(tmp_path / "model")
     plain = run("-c", f"import cv2; cv2.imread({str(tmp_path / f'a{suffix}')!r})").stderr
     done = run(
-        "-m", "pipelines.cli", "gallery", "compare", f"a{suffix}", f"a{suffix}", "--model", "model", "--threshold", "1", cwd=tmp_path
+        "-m",
+        "pipelines.cli",
+        "gallery",
+        "compare",
+        f"a{suffix}",
+        f"a{suffix}",
+        "--model",
+        "model",
+        "--threshold",
+        "1",
+        cwd=tmp_path,
     )
     if suffix != ".tiff":
         assert plain, "the library says something by itself"

@@ -1,4 +1,6 @@
-"""Nothing about who runs this is sent or queued: the libraries' switches are set before the libraries are imported."""
+"""Nothing about who runs this is sent or queued: the libraries' switches are set before the libraries are
+imported.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,9 @@ from tests.serving.tiny_models import tiny_model
 
 ROOT = Path(__file__).parents[1]
 OPEN = "import sys; from serving.runtime import load; load(sys.argv[1], 'onnxruntime', 1)"
-PLAIN = "import sys, onnxruntime, time; onnxruntime.InferenceSession(sys.argv[1] + '/model.onnx'); time.sleep(1)"
+PLAIN = (
+    "import sys, onnxruntime, time; onnxruntime.InferenceSession(sys.argv[1] + '/model.onnx'); time.sleep(1)"
+)
 
 
 def leftovers(folder: Path, code: str) -> list[str]:
@@ -20,7 +24,12 @@ def leftovers(folder: Path, code: str) -> list[str]:
     home.mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code, str(tiny_model(folder / "model"))], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_model(folder / "model"))],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     return [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
 
@@ -33,11 +42,15 @@ def test_onnx_runtime_queues_nothing(tmp_path: Path) -> None:
     assert leftovers(tmp_path / "ours", OPEN) == []
 
 
-@pytest.mark.parametrize("name", ["ORT_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED"])
+@pytest.mark.parametrize(
+    "name", ["ORT_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED"]
+)
 def test_the_switches_are_set_and_can_be_set_otherwise(name: str) -> None:
     code = f"import os, serving.runtime; print(os.environ['{name}'])"
     environment = {key: value for key, value in os.environ.items() if key != name} | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert run.stdout.strip() in ("1", "true", "0")
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment | {name: "mine"})
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment | {name: "mine"}
+    )
     assert run.stdout.strip() == "mine"

@@ -26,19 +26,26 @@ _ACROSS, _WINDOW = 7, 1024
 
 
 def blur_head(image: Image) -> Image:
-    """A copy of an image (H, W, 3) uint8 whose upper `HEAD_SHARE` is sampled at seven places across and smoothed."""
+    """A copy of an image (H, W, 3) uint8 whose upper `HEAD_SHARE` is sampled at seven places across and
+    smoothed.
+    """
     height, width = image.shape[:2]
     rows = max(1, round(HEAD_SHARE * height))
     # Few samples, not a wide filter: a filter can be undone in part, samples that are gone cannot.
     across = min(_ACROSS, width)
-    coarse = cv2.resize(image[:rows], (across, max(1, round(across * rows / width))), interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(
+        image[:rows], (across, max(1, round(across * rows / width))), interpolation=cv2.INTER_AREA
+    )
     result = image.copy()
     result[:rows] = cv2.resize(coarse, (width, rows), interpolation=cv2.INTER_LINEAR)
     return result
 
 
-def store_blurred(rows: Sequence[Row], folder: Path, out: Path, progress: Callable[[int, int], None] | None = None) -> list[Row]:
-    """Write blurred copies of a catalog's images into ``out``, below ``folder``; it is replaced whole, and may be where they come from.
+def store_blurred(
+    rows: Sequence[Row], folder: Path, out: Path, progress: Callable[[int, int], None] | None = None
+) -> list[Row]:
+    """Write blurred copies of a catalog's images into ``out``, below ``folder``; it is replaced whole, and
+    may be where they come from.
 
     Args:
         rows: of a catalog that lies in ``folder``; their images have been checked.
@@ -60,7 +67,10 @@ def store_blurred(rows: Sequence[Row], folder: Path, out: Path, progress: Callab
             data = cv2.imencode(".png", blur_head(read_image(source))[..., ::-1])[1].tobytes()
             name = f"{number:07d}_{readable(source.stem)}.png"
             (temporary / name).write_bytes(data)
-            return row | {"path": (out.relative_to(folder) / name).as_posix(), "sha256": hashlib.sha256(data).hexdigest()}
+            return row | {
+                "path": (out.relative_to(folder) / name).as_posix(),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
 
         result: list[Row] = []
         numbered = list(enumerate(rows))

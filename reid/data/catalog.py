@@ -1,9 +1,10 @@
 """The catalog: a Parquet table with one row per image. Torch-free.
 
-Columns: ``path`` (relative to the catalog's folder, or absolute), ``identity`` and ``camera`` (strings, as the data set writes
-them), ``split`` (train, val, query, gallery), ``width``, ``height`` (pixels, as stored), ``sha256`` (of the file).
-Data sets with video add ``frame`` and ``tracklet``; sets with continuous labels add ``label_vector`` (list of float). Where a file's
-name is not UTF-8, ``path`` shows it in the form of :func:`readable` and the column ``path_bytes`` (binary, null for all others) holds it.
+Columns: ``path`` (relative to the catalog's folder, or absolute), ``identity`` and ``camera`` (strings, as
+the data set writes them), ``split`` (train, val, query, gallery), ``width``, ``height`` (pixels, as stored),
+``sha256`` (of the file). Data sets with video add ``frame`` and ``tracklet``; sets with continuous labels add
+``label_vector`` (list of float). Where a file's name is not UTF-8, ``path`` shows it in the form of
+:func:`readable` and the column ``path_bytes`` (binary, null for all others) holds it.
 """
 
 import hashlib
@@ -22,22 +23,39 @@ from reid.errors import ReidError
 from reid.files import atomic_path
 from reid.parquet import read_parquet
 
-__all__ = ["DISTRACTOR", "JUNK", "SPLITS", "Catalog", "Record", "natural_order", "read_catalog", "readable", "write_catalog"]
+__all__ = [
+    "DISTRACTOR",
+    "JUNK",
+    "SPLITS",
+    "Catalog",
+    "Record",
+    "natural_order",
+    "read_catalog",
+    "readable",
+    "write_catalog",
+]
 
 JUNK, DISTRACTOR = "-1", "0000"
-"""Identities that are no person, in whatever set, by Market-1501's convention: boxes to be left out, and unknown people of the gallery."""
+"""Identities that are no person, in whatever set, by Market-1501's convention: boxes to be left out, and
+unknown people of the gallery.
+"""
 SPLITS = ("train", "val", "query", "gallery")
 _COLUMNS = ("path", "identity", "camera", "split", "width", "height", "sha256")
 
 
 def readable(path: Path | str) -> str:
-    """A path or name as text that any file and screen takes: bytes that are not UTF-8 become ``\\xe9`` and the like."""
+    """A path or name as text that any file and screen takes: bytes that are not UTF-8 become ``\\xe9`` and
+    the like.
+    """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def natural_order(paths: Sequence[Path]) -> npt.NDArray[np.int64]:
     """Places (N,) of paths when they are sorted with numbers by their values: 2 before 10."""
-    keys = [[(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", readable(path))] for path in paths]
+    keys = [
+        [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", readable(path))]
+        for path in paths
+    ]
     places = np.empty(len(paths), np.int64)
     places[sorted(range(len(paths)), key=keys.__getitem__)] = np.arange(len(paths))
     return places
@@ -81,7 +99,9 @@ class Catalog:
         stored = self.table["path"].to_pylist()
         if "path_bytes" in self.table.column_names:
             exact = self.table["path_bytes"].to_pylist()
-            stored = [shown if raw is None else os.fsdecode(raw) for shown, raw in zip(stored, exact, strict=True)]
+            stored = [
+                shown if raw is None else os.fsdecode(raw) for shown, raw in zip(stored, exact, strict=True)
+            ]
         return [Path(os.path.normpath(self.folder / path)) for path in stored]
 
     @property
@@ -96,7 +116,9 @@ class Catalog:
 
     @property
     def order(self) -> npt.NDArray[np.int64]:
-        """Numbers (N,) that rise with time within a camera: frames where every row has one, else places in the order of the names."""
+        """Numbers (N,) that rise with time within a camera: frames where every row has one, else places in
+        the order of the names.
+        """
         frames = self.table["frame"].to_pylist() if "frame" in self.table.column_names else [None]
         return natural_order(self.paths) if None in frames else np.asarray(frames, np.int64)
 
@@ -128,7 +150,9 @@ def write_catalog(rows: Iterable[dict[str, object]], path: Path | str) -> None:
         raise ReidError(f"no image is left for the catalog {path}: check the data folder and its pattern")
     for row in ordered:
         if row["split"] not in SPLITS:
-            raise ReidError(f"image {row['path']}: split is {row['split']!r}, want one of {', '.join(SPLITS)}")
+            raise ReidError(
+                f"image {row['path']}: split is {row['split']!r}, want one of {', '.join(SPLITS)}"
+            )
     storable = [_storable(row) for row in ordered]
     # By itself Arrow takes the columns from the first row alone.
     columns = dict.fromkeys(key for row in storable for key in row)
@@ -153,8 +177,19 @@ def read_catalog(path: Path | str) -> Catalog:
     """
     path = Path(path)
     texts = {name: pa.string() for name in _COLUMNS[:4]} | {"sha256": pa.string()}
-    table = read_parquet(path, "catalog", "run the prepare stage again", broken="is not a Parquet file", columns=_COLUMNS, filled=_COLUMNS)
-    wrong = [name for name, kind in texts.items() if table.schema.field(name).type not in (kind, pa.large_string())]
+    table = read_parquet(
+        path,
+        "catalog",
+        "run the prepare stage again",
+        broken="is not a Parquet file",
+        columns=_COLUMNS,
+        filled=_COLUMNS,
+    )
+    wrong = [
+        name for name, kind in texts.items() if table.schema.field(name).type not in (kind, pa.large_string())
+    ]
     if wrong:
-        raise ReidError(f"catalog {path} holds no text in the column {wrong[0]!r}: run the prepare stage again")
+        raise ReidError(
+            f"catalog {path} holds no text in the column {wrong[0]!r}: run the prepare stage again"
+        )
     return Catalog(table, path.parent.resolve())

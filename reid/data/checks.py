@@ -1,4 +1,6 @@
-"""Every image opened once before it is trusted; what is wrong is listed by name and dealt with by policy, nothing is silently dropped."""
+"""Every image opened once before it is trusted; what is wrong is listed by name and dealt with by policy,
+nothing is silently dropped.
+"""
 
 import os
 import warnings
@@ -25,7 +27,9 @@ _WINDOW = 1024  # images under way at once: memory stays bounded whatever the se
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is left and what was found; ``len(rows)`` and the problems' ``images_out`` sum up to ``images_in``."""
+    """What is left and what was found; ``len(rows)`` and the problems' ``images_out`` sum up to
+    ``images_in``.
+    """
 
     rows: list[Row]
     problems: list[Problem]
@@ -41,12 +45,15 @@ def inspect(
 ) -> Inspection:
     """Open each image, then look at the set as a whole.
 
-    Junk (identity -1) is left out whatever the reader. Distractors (0000) are moved to the gallery: nobody is trained on them.
+    Junk (identity -1) is left out whatever the reader. Distractors (0000) are moved to the gallery: nobody is
+    trained on them.
 
     Args:
         records: what a reader found.
-        folder: where the catalog will lie, absolute; images beside it or below it are stored by relative path.
-        policies: what to do about each kind of `reid.data.findings.KINDS`: ``stop``, ``leave_out`` or ``keep``.
+        folder: where the catalog will lie, absolute; images beside it or below it are stored by relative
+            path.
+        policies: what to do about each kind of `reid.data.findings.KINDS`: ``stop``, ``leave_out`` or
+            ``keep``.
         progress: called with (done, total).
         strays: files that the reader found and made no record of; they count as images found and left out.
 
@@ -66,7 +73,9 @@ def inspect(
         out = found.about_image(record, opened.findings)
         twin = first_of.setdefault(opened.sha256, record) if opened.sha256 and not out else record
         if twin is not record:
-            out = found.about_image(record, [(_twin_kind(twin, record), f"same bytes as {readable(twin.path)}")])
+            out = found.about_image(
+                record, [(_twin_kind(twin, record), f"same bytes as {readable(twin.path)}")]
+            )
         if not out and opened.thumbnail is not None:
             thumbnails[len(rows)] = opened.thumbnail
             rows.append(_row(record, folder, opened))
@@ -91,7 +100,10 @@ class _Findings:
         policy = self.policies[kind]
         if policy == "stop":
             choice = "leave_out" if "leave_out" in KINDS[kind].choices else "keep"
-            raise ReidError(f"{KINDS[kind].title}: {what}: {detail}; correct the data, or set data.policies.{kind} to {choice}")
+            raise ReidError(
+                f"{KINDS[kind].title}: {what}: {detail}; correct the data, or set data.policies.{kind} "
+                f"to {choice}"
+            )
         out = policy == "leave_out"
         self.problems.append(Problem(kind, policy, what, detail, images if out else 0))
         return out
@@ -106,7 +118,11 @@ class _Findings:
 
 def _set_apart(records: Sequence[Record], found: _Findings) -> list[Record]:
     """Without junk, and with the distractors in the gallery or left out."""
-    kept = [record for record in records if record.identity != JUNK or not found.about_image(record, [("junk", "identity -1")])]
+    kept = [
+        record
+        for record in records
+        if record.identity != JUNK or not found.about_image(record, [("junk", "identity -1")])
+    ]
     distractors = sum(record.identity == DISTRACTOR for record in kept)
     if not distractors:
         return kept
@@ -125,12 +141,18 @@ def _opened(records: Sequence[Record]) -> Iterator[tuple[Record, Opened]]:
 
 
 def _row(record: Record, folder: Path, opened: Opened) -> Row:
-    row = asdict(record) | {"path": _stored(record.path, folder), "width": opened.width, "height": opened.height, "sha256": opened.sha256}
+    row = asdict(record) | {
+        "path": _stored(record.path, folder),
+        "width": opened.width,
+        "height": opened.height,
+        "sha256": opened.sha256,
+    }
     return {key: value for key, value in row.items() if value is not None}
 
 
 def _stored(path: Path, folder: Path) -> str:
-    """An image's path as the catalog has it: relative to ``folder`` for what lies beside or below it, so that a project can be cloned.
+    """An image's path as the catalog has it: relative to ``folder`` for what lies beside or below it, so that
+    a project can be cloned.
 
     Links are left as they are: to DVC an image may be a link into its cache.
     """
@@ -148,7 +170,9 @@ def _without(rows: list[Row], left_out: set[int]) -> list[Row]:
     return [row for index, row in enumerate(rows) if index not in left_out] if left_out else rows
 
 
-def _look_alikes(rows: list[Row], records: list[Record], thumbnails: np.ndarray, found: _Findings) -> set[int]:
+def _look_alikes(
+    rows: list[Row], records: list[Record], thumbnails: np.ndarray, found: _Findings
+) -> set[int]:
     left_out = set()
     for earlier, later in near_duplicates(thumbnails):
         one, two = records[earlier], records[later]
@@ -192,7 +216,10 @@ def _lonely_identities(rows: list[Row], found: _Findings) -> set[int]:
         if len(images[identity]) == 1:
             lonely = "single_image"
         if lonely is not None:
-            of = f"in {len(images[identity])} image{'s' * (len(images[identity]) > 1)} from camera {min(cameras[identity])}"
+            of = (
+                f"in {len(images[identity])} image{'s' * (len(images[identity]) > 1)} from camera "
+                f"{min(cameras[identity])}"
+            )
             if found.note(lonely, identity, of, len(images[identity])):
                 left_out.update(images[identity])
     return left_out
@@ -210,6 +237,9 @@ def _queries_without_match(rows: list[Row], found: _Findings) -> set[int]:
             seen[row["identity"]].add(row["camera"])
     queries = [row for row in rows if row["split"] == "query"]
     if queries and not any(seen[row["identity"]] - {row["camera"]} for row in queries):
-        detail = f"nobody among the {len(queries)} queries is in the gallery from another camera, so that figures are within the cameras"
+        detail = (
+            f"nobody among the {len(queries)} queries is in the gallery from another camera, so "
+            "that figures are within the cameras"
+        )
         found.note("no_match", "the whole set", detail, 0)
     return set()

@@ -29,7 +29,8 @@ class Opened:
     Attributes:
         width, height: pixels, upright.
         sha256: of the file's bytes; empty when it cannot be read.
-        findings: (kind, detail) pairs, kinds of `reid.data.findings.KINDS`; the first ends the check where the image cannot be used.
+        findings: (kind, detail) pairs, kinds of `reid.data.findings.KINDS`; the first ends the check where
+            the image cannot be used.
         thumbnail: `THUMBNAIL` uint8, for finding pictures that look alike.
     """
 
@@ -79,7 +80,9 @@ def open_image(path: Path) -> Opened:
 
 
 def _orientation(header: Image.Image) -> tuple[object, str]:
-    """What EXIF says of which way is up, and what is wrong with the EXIF: the picture does not suffer from that."""
+    """What EXIF says of which way is up, and what is wrong with the EXIF: the picture does not suffer from
+    that.
+    """
     try:
         return header.getexif().get(_ORIENTATION), ""
     # Pillow reads EXIF without checks of its own: a damaged one ends in whatever its unpacking raises.
@@ -88,7 +91,9 @@ def _orientation(header: Image.Image) -> tuple[object, str]:
 
 
 def _why_not(data: bytes) -> tuple[str, str]:
-    """Kind and detail of a file that cannot be decoded: cut off where its header is that of an image, else no image."""
+    """Kind and detail of a file that cannot be decoded: cut off where its header is that of an image, else no
+    image.
+    """
     try:
         with Image.open(io.BytesIO(data)) as header:
             kind = header.format or "image"
@@ -104,7 +109,9 @@ def _useless(kind: str, detail: str) -> Opened:
 
 
 def _ends_well(data: bytes, kind: str) -> bool:
-    """Whether the file has its format's last bytes; decoding it a second time tells for sure, and is spared where it has."""
+    """Whether the file has its format's last bytes; decoding it a second time tells for sure, and is spared
+    where it has.
+    """
     if kind in ("JPEG", "MPO"):
         return b"\xff\xd9" in data[-32:]
     if kind == "PNG":

@@ -1,4 +1,6 @@
-"""Pictures that look the same though their bytes differ: compressed again, resized, or saved in another format."""
+"""Pictures that look the same though their bytes differ: compressed again, resized, or saved in another
+format.
+"""
 
 import cv2
 import numpy as np
@@ -13,9 +15,10 @@ _BLOCK = 512
 def near_duplicates(thumbnails: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Find pictures that look like an earlier one.
 
-    Candidates agree in all but `_FLIPPED` of the 64 bits of a difference hash (each pixel against its right neighbour): those share at
-    least one of four 16-bit bands, so only equal bands are compared. Thumbnails then differ by less than `_DIFFERENCE` grey levels on
-    average, which two frames of somebody who walks do not.
+    Candidates agree in all but `_FLIPPED` of the 64 bits of a difference hash (each pixel against its right
+    neighbour): those share at least one of four 16-bit bands, so only equal bands are compared. Thumbnails
+    then differ by less than `_DIFFERENCE` grey levels on average, which two frames of somebody who walks do
+    not.
 
     Args:
         thumbnails: (N, H, W, 3) uint8.
@@ -40,13 +43,22 @@ def _difference_hash(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64
     hashes = np.empty(len(thumbnails), np.uint64)
     weights = np.uint64(1) << np.arange(64, dtype=np.uint64)
     for index, thumbnail in enumerate(thumbnails):
-        grid = cv2.resize(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_LINEAR).astype(np.int16)
+        grid = cv2.resize(
+            cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_LINEAR
+        ).astype(np.int16)
         hashes[index] = weights[(grid[:, 1:] > grid[:, :-1]).ravel()].sum()
     return hashes
 
 
-def _compare(group: npt.NDArray[np.intp], hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint8], first: dict[int, int]) -> None:
-    """All pairs of a group, in blocks so that memory stays bounded; keeps the earliest partner of each picture."""
+def _compare(
+    group: npt.NDArray[np.intp],
+    hashes: npt.NDArray[np.uint64],
+    thumbnails: npt.NDArray[np.uint8],
+    first: dict[int, int],
+) -> None:
+    """All pairs of a group, in blocks so that memory stays bounded; keeps the earliest partner of each
+    picture.
+    """
     for start in range(0, len(group), _BLOCK):
         rows = group[start : start + _BLOCK]
         for other in range(0, start + 1, _BLOCK):

@@ -16,14 +16,17 @@ __all__ = ["HierarchicalSampler", "PKSampler", "draw_images"]
 Indices = npt.NDArray[np.int64]
 
 
-def draw_images(images: Indices, count: int, rng: np.random.Generator, cameras: npt.NDArray[Any] | None = None) -> Indices:
+def draw_images(
+    images: Indices, count: int, rng: np.random.Generator, cameras: npt.NDArray[Any] | None = None
+) -> Indices:
     """Draw ``count`` of an identity's images; all of them before any comes twice.
 
     Args:
         images: (n,) row numbers of the identity's images.
         count: how many to draw; beyond n the rest is drawn with replacement.
         rng: the source of chance.
-        cameras: (n,) camera of each image; given, the draw takes a camera a second time only when every camera had its turn.
+        cameras: (n,) camera of each image; given, the draw takes a camera a second time only when every
+            camera had its turn.
     """
     order = rng.permutation(len(images))
     if cameras is not None:
@@ -56,10 +59,14 @@ class _EpochSampler(Sampler[list[int]]):
 
     def __init__(self, labels: Any, seed: int, rank: int, world_size: int) -> None:
         if not 0 <= rank < world_size:
-            raise UsageError(f"rank {rank} is not one of 0..{world_size - 1}: check rank and world_size of the sampler")
+            raise UsageError(
+                f"rank {rank} is not one of 0..{world_size - 1}: check rank and world_size of the sampler"
+            )
         self.labels = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
         if self.labels.ndim != 1 or not len(self.labels):
-            raise ReidError(f"labels {self.labels.shape} for the sampler: want one label for each of at least one image")
+            raise ReidError(
+                f"labels {self.labels.shape} for the sampler: want one label for each of at least one image"
+            )
         self.identities, index = np.unique(self.labels, return_inverse=True)
         order = np.argsort(index, kind="stable")
         self.images: list[Indices] = np.split(order, np.cumsum(np.bincount(index))[:-1])
@@ -77,17 +84,20 @@ class _EpochSampler(Sampler[list[int]]):
 
 
 class PKSampler(_EpochSampler):
-    """P identities with K images each (Hermans 2017, section 2). One pass visits every identity, over all ranks together.
+    """P identities with K images each (Hermans 2017, section 2). One pass visits every identity, over all
+    ranks together.
 
-    The last incomplete group is filled with other identities. In each step the ranks hold different identities as long as there are enough.
-    With fewer than P identities every batch holds them all, so no identity is ever twice in a batch.
+    The last incomplete group is filled with other identities. In each step the ranks hold different
+    identities as long as there are enough. With fewer than P identities every batch holds them all, so no
+    identity is ever twice in a batch.
 
     Args:
         labels: (N,) identity of each image: any integers or strings.
         p: identities in a batch.
         k: images of each, at least 2; an identity with fewer images repeats some.
         seed: of all draws.
-        cameras: (N,) camera of each image; given, the K images of an identity spread over as many cameras as it has.
+        cameras: (N,) camera of each image; given, the K images of an identity spread over as many cameras as
+            it has.
         rank: of this process.
         world_size: number of processes.
 
@@ -113,7 +123,10 @@ class PKSampler(_EpochSampler):
         self.p, self.k = p, k
         self.cameras = None if cameras is None else np.asarray(cameras)
         if self.cameras is not None and self.cameras.shape != self.labels.shape:
-            raise ReidError(f"cameras {self.cameras.shape} and labels {self.labels.shape} of the sampler differ: want one of each an image")
+            raise ReidError(
+                f"cameras {self.cameras.shape} and labels {self.labels.shape} of the sampler differ: "
+                "want one of each an image"
+            )
 
     def __len__(self) -> int:
         return math.ceil(len(self.identities) / (self.p * self.world_size))
@@ -134,7 +147,8 @@ class PKSampler(_EpochSampler):
         last = order[(len(self) - 1) * group :]
         others = rng.permutation(np.setdiff1d(order, last))
         if missing > len(others):
-            # Too few for different identities on every rank: go round, so that they differ at least inside each batch.
+            # Too few for different identities on every rank: go round, so that they differ at least inside
+            # each batch.
             others = np.resize(order, missing)
         return np.concatenate([order, others[:missing]])
 
@@ -144,11 +158,11 @@ class PKSampler(_EpochSampler):
 
 
 class HierarchicalSampler(_EpochSampler):
-    """Anchor neighbourhoods (Ge 2018, section 4.2): ``classes`` random anchor classes, each with its ``neighbours - 1`` nearest classes at
-    level 0 of the current tree, ``images`` of each.
+    """Anchor neighbourhoods (Ge 2018, section 4.2): ``classes`` random anchor classes, each with its
+    ``neighbours - 1`` nearest classes at level 0 of the current tree, ``images`` of each.
 
-    A class that two neighbourhoods share is taken once, and the next nearest takes its place, so that a batch always holds
-    ``classes * neighbours * images`` images as long as there are that many classes.
+    A class that two neighbourhoods share is taken once, and the next nearest takes its place, so that a batch
+    always holds ``classes * neighbours * images`` images as long as there are that many classes.
 
     Args:
         tree: the class tree; replaced by :meth:`set_tree` when it is rebuilt.
@@ -181,27 +195,44 @@ class HierarchicalSampler(_EpochSampler):
         super().__init__(labels, seed, rank, world_size)
         _positive(classes=classes, neighbours=neighbours, batches=1 if batches is None else batches)
         if images < 2:
-            raise UsageError(f"images of the sampler is {images}: an anchor needs a positive, take at least 2")
+            raise UsageError(
+                f"images of the sampler is {images}: an anchor needs a positive, take at least 2"
+            )
         self.anchors, self.neighbours, self.per_class, self.batches = classes, neighbours, images, batches
         self.set_tree(tree)
 
     def set_tree(self, tree: ClassTree) -> None:
-        """Draw neighbourhoods from ``tree`` from now on. Raises ReidError where it is of other classes than the labels."""
+        """Draw neighbourhoods from ``tree`` from now on. Raises ReidError where it is of other classes than
+        the labels.
+        """
         if not np.array_equal(tree.classes, self.identities):
-            raise ReidError(f"the tree has {len(tree.classes)} classes, the labels {len(self.identities)} others: rebuild it")
+            raise ReidError(
+                f"the tree has {len(tree.classes)} classes, the labels {len(self.identities)} others: "
+                "rebuild it"
+            )
         self.tree = tree
 
     def __len__(self) -> int:
-        return self.batches if self.batches is not None else math.ceil(len(self.identities) / (self.anchors * self.world_size))
+        return (
+            self.batches
+            if self.batches is not None
+            else math.ceil(len(self.identities) / (self.anchors * self.world_size))
+        )
 
     def __iter__(self) -> Iterator[list[int]]:
         shared, rng = self._shared_rng(), self._own_rng()
         for anchors in self._anchors(shared):
             chosen = self._neighbourhoods(anchors)
-            yield [int(image) for class_ in chosen for image in draw_images(self.images[class_], self.per_class, rng)]
+            yield [
+                int(image)
+                for class_ in chosen
+                for image in draw_images(self.images[class_], self.per_class, rng)
+            ]
 
     def _anchors(self, rng: np.random.Generator) -> Iterator[Indices]:
-        """Anchor classes of each batch of this rank; every class comes once before any comes again, but for a batch's own repeats."""
+        """Anchor classes of each batch of this rank; every class comes once before any comes again, but for a
+        batch's own repeats.
+        """
         size = min(self.anchors, len(self.identities))
         pool: Indices = np.empty(0, dtype=np.int64)
         for _ in range(len(self)):

@@ -13,23 +13,27 @@ __all__ = ["choose_test_people", "hold_out_validation", "split_people"]
 
 
 def choose_test_people(identities: Iterable[str], share: float, seed: int) -> set[str]:
-    """Draw the people who are tested on: ``share`` of all, at least two, and at least two are left to train on.
+    """Draw the people who are tested on: ``share`` of all, at least two, and at least two are left to train
+    on.
 
     Raises:
         ReidError: there are fewer than four people.
     """
     people = sorted(set(identities) - {JUNK, DISTRACTOR})
     if len(people) < 4:
-        raise ReidError(f"the data hold {len(people)} people: a split into training and test needs at least 4")
+        raise ReidError(
+            f"the data hold {len(people)} people: a split into training and test needs at least 4"
+        )
     count = min(max(2, round(share * len(people))), len(people) - 2)
     return set(np.random.default_rng([seed, 1]).permutation(people)[:count].tolist())
 
 
 def split_people(records: Sequence[Record], test: Collection[str], query_per_camera: int) -> list[Record]:
-    """Give a data set without an official split one: the images of ``test`` people become query and gallery, the rest trains.
+    """Give a data set without an official split one: the images of ``test`` people become query and gallery,
+    the rest trains.
 
-    Of each test person and camera, ``query_per_camera`` images are queries. Where a camera has no image to spare for both, the
-    person's first camera asks and the others answer.
+    Of each test person and camera, ``query_per_camera`` images are queries. Where a camera has no image to
+    spare for both, the person's first camera asks and the others answer.
     """
     seen: Counter[tuple[str, str]] = Counter()
     per_camera = Counter((record.identity, record.camera) for record in records)
@@ -53,7 +57,9 @@ def split_people(records: Sequence[Record], test: Collection[str], query_per_cam
 
 
 def hold_out_validation(records: Sequence[Record], share: float, seed: int) -> list[Record]:
-    """Move ``share`` of the training people, at least two where there are five or more, to the split ``val``."""
+    """Move ``share`` of the training people, at least two where there are five or more, to the split
+    ``val``.
+    """
     per_person: dict[str, int] = defaultdict(int)
     for record in records:
         if record.split == "train" and record.identity not in (JUNK, DISTRACTOR):

@@ -1,4 +1,6 @@
-"""Images decoded and resized: in blocks for who passes over them once, or once into a memory-mapped array for training."""
+"""Images decoded and resized: in blocks for who passes over them once, or once into a memory-mapped array for
+training.
+"""
 
 import hashlib
 import os
@@ -20,7 +22,9 @@ BLOCK = 512
 """Images of a block: a multiple of the batches that models are fed with, so that blocks change no batch."""
 
 
-def load_images(paths: Sequence[Path], height: int, width: int, progress: Callable[[int, int], None] | None = None) -> Images:
+def load_images(
+    paths: Sequence[Path], height: int, width: int, progress: Callable[[int, int], None] | None = None
+) -> Images:
     """All images as (N, height, width, 3) uint8 RGB, decoded by threads."""
     images = np.empty((len(paths), height, width, 3), np.uint8)
 
@@ -37,7 +41,8 @@ def load_images(paths: Sequence[Path], height: int, width: int, progress: Callab
 def image_blocks(
     paths: Sequence[Path], height: int, width: int, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[int, Images]]:
-    """The images of ``paths`` in order, ``BLOCK`` at a time, as (number of the first, (n, height, width, 3) uint8 RGB).
+    """The images of ``paths`` in order, ``BLOCK`` at a time, as (number of the first, (n, height, width, 3)
+    uint8 RGB).
 
     The next block is decoded while the caller works on this one; no more than these two are held.
     """
@@ -55,20 +60,24 @@ def image_blocks(
                 progress(start + len(images), len(paths))
 
 
-def open_store(catalog: Catalog, height: int, width: int, progress: Callable[[int, int], None] | None = None) -> Images:
+def open_store(
+    catalog: Catalog, height: int, width: int, progress: Callable[[int, int], None] | None = None
+) -> Images:
     """The catalog's images as a read-only memory map, made at first use in ``.cache`` beside the catalog.
 
-    The file's name carries the content hash of exactly these rows in this order, so a changed image or another selection gets
-    another file.
+    The file's name carries the content hash of exactly these rows in this order, so a changed image or
+    another selection gets another file.
     """
     content = hashlib.sha256("".join(catalog.column("sha256")).encode()).hexdigest()
     path = catalog.folder / ".cache" / f"{content[:24]}-{len(catalog)}x{height}x{width}.npy"
     if not path.exists():
-        # Written, not mapped: pages of a map count as memory until they are on the disk, and a disk that fills ends the process.
-        # Of people: their owner's alone.
+        # Written, not mapped: pages of a map count as memory until they are on the disk, and a disk that
+        # fills ends the process. Of people: their owner's alone.
         with atomic_path(path, mode=0o600) as temporary, temporary.open("wb") as stream:
             shape = (len(catalog), height, width, 3)
-            np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            np.lib.format.write_array_header_1_0(
+                stream, {"descr": "|u1", "fortran_order": False, "shape": shape}
+            )
             for _, images in image_blocks(catalog.paths, height, width, progress):
                 stream.write(images.data)
     return np.load(path, mmap_mode="r", allow_pickle=False)

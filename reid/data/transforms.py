@@ -15,7 +15,8 @@ class Augmentation:
     Attributes:
         flip: mirror half of the images.
         pad_crop: shift by up to so many pixels each way, the border repeated.
-        erasing: share of the images that lose a rectangle (Zhong et al. 2020, with the mean after normalisation).
+        erasing: share of the images that lose a rectangle (Zhong et al. 2020, with the mean after
+            normalisation).
         colour_jitter: brightness, contrast and each colour channel vary by up to this share.
     """
 
@@ -62,7 +63,8 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Set a rectangle (2 to 33 % of the area, side ratio 0.3 to 3.3) of a random ``share`` of the images to 0, the mean.
+    """Set a rectangle (2 to 33 % of the area, side ratio 0.3 to 3.3) of a random ``share`` of the images to
+    0, the mean.
 
     Args:
         images: (B, 3, H, W) float32, normalised; changed in place and returned.

@@ -1,4 +1,6 @@
-"""Batches made of chosen triplets, and of an anchor with its neighbourhood by continuous labels. Deterministic as the other samplers."""
+"""Batches made of chosen triplets, and of an anchor with its neighbourhood by continuous labels.
+Deterministic as the other samplers.
+"""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ __all__ = ["DenseSampler", "TripletSampler"]
 class _Ranked(Sampler[list[int]]):
     def __init__(self, seed: int, rank: int, world_size: int, **counts: int) -> None:
         if not 0 <= rank < world_size:
-            raise UsageError(f"rank {rank} is not one of 0..{world_size - 1}: check rank and world_size of the sampler")
+            raise UsageError(
+                f"rank {rank} is not one of 0..{world_size - 1}: check rank and world_size of the sampler"
+            )
         for name, value in counts.items():
             if value < 1:
                 raise UsageError(f"{name} of the sampler is {value}: take at least 1")
@@ -31,18 +35,33 @@ class TripletSampler(_Ranked):
     """Batches of mined triplets: all anchors, then all positives, then all negatives.
 
     Args:
-        anchor, positive, negative: (T,) row numbers of the data set, as :func:`reid.metric.offline_mining.mine_training_set` finds them.
+        anchor, positive, negative: (T,) row numbers of the data set, as
+            :func:`reid.metric.offline_mining.mine_training_set` finds them.
         triplets: in a batch, which then holds three times as many images.
         seed: of the order.
         rank: of this process.
-        world_size: number of processes. All get the same number of batches; the last ones are filled from the start of the order.
+        world_size: number of processes. All get the same number of batches; the last ones are filled from the
+            start of the order.
     """
 
-    def __init__(self, anchor: Any, positive: Any, negative: Any, triplets: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        anchor: Any,
+        positive: Any,
+        negative: Any,
+        triplets: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         super().__init__(seed, rank, world_size, triplets=triplets)
-        self.rows = np.stack([np.asarray(part, dtype=np.int64) for part in (anchor, positive, negative)], axis=1)
+        self.rows = np.stack(
+            [np.asarray(part, dtype=np.int64) for part in (anchor, positive, negative)], axis=1
+        )
         if not len(self.rows):
-            raise ReidError("there is no triplet to sample: every identity has one image, or there is one identity")
+            raise ReidError(
+                "there is no triplet to sample: every identity has one image, or there is one identity"
+            )
         self.triplets = triplets
 
     def __len__(self) -> int:
@@ -57,8 +76,8 @@ class TripletSampler(_Ranked):
 
 
 class DenseSampler(_Ranked):
-    """An anchor, its nearest images by label, and random others: a batch for the log-ratio objective with ``anchors: first`` (Kim 2019,
-    section 3.3). The anchor comes first.
+    """An anchor, its nearest images by label, and random others: a batch for the log-ratio objective with
+    ``anchors: first`` (Kim 2019, section 3.3). The anchor comes first.
 
     Args:
         labels: (N,) or (N, V) continuous labels.
@@ -71,13 +90,29 @@ class DenseSampler(_Ranked):
     """
 
     def __init__(
-        self, labels: Any, neighbours: int, others: int, seed: int = 0, batches: int | None = None, rank: int = 0, world_size: int = 1
+        self,
+        labels: Any,
+        neighbours: int,
+        others: int,
+        seed: int = 0,
+        batches: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        super().__init__(seed, rank, world_size, neighbours=neighbours, others=others, batches=1 if batches is None else batches)
+        super().__init__(
+            seed,
+            rank,
+            world_size,
+            neighbours=neighbours,
+            others=others,
+            batches=1 if batches is None else batches,
+        )
         self.labels: npt.NDArray[np.float64] = np.asarray(labels, dtype=np.float64).reshape(len(labels), -1)
         size = 1 + neighbours + others
         if len(self.labels) < size:
-            raise ReidError(f"{len(self.labels)} images are fewer than a batch of {size}: take fewer neighbours or others")
+            raise ReidError(
+                f"{len(self.labels)} images are fewer than a batch of {size}: take fewer neighbours or others"
+            )
         self.neighbours, self.others = neighbours, others
         self.batches = math.ceil(len(self.labels) / (size * world_size)) if batches is None else batches
 

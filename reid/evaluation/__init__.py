@@ -1,4 +1,6 @@
-"""Evaluation in NumPy alone: ranking, verification, open set, clustering. Torch-free; serving reads it too."""
+"""Evaluation in NumPy alone: ranking, verification, open set, clustering. Torch-free; serving reads it
+too.
+"""
 
 from reid.evaluation.blocks import Distances, distances_between
 from reid.evaluation.bootstrap import Interval, PairedDifference, bootstrap_interval, paired_bootstrap
@@ -19,7 +21,14 @@ from reid.evaluation.policies import POLICIES, person_distances
 from reid.evaluation.ranking import RankingReport, rank_distances, rank_gallery
 from reid.evaluation.rerank import expand_queries, k_reciprocal, rescore_short_list
 from reid.evaluation.shift import CORRUPTIONS, Fall, corrupt, falls
-from reid.evaluation.verification import FoldReport, RocCurve, VerificationReport, roc_curve, verify, verify_folds
+from reid.evaluation.verification import (
+    FoldReport,
+    RocCurve,
+    VerificationReport,
+    roc_curve,
+    verify,
+    verify_folds,
+)
 
 __all__ = [
     "CORRUPTIONS",

@@ -10,7 +10,9 @@ from reid.evaluation.checks import Metric, as_embeddings, for_metric, same_width
 __all__ = ["Distances", "block_height", "distances_between", "ordering", "squared"]
 
 Distances = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
-"""Gives for query rows (B,) the distances (B, G) to the whole gallery. The block is the caller's to change."""
+"""Gives for query rows (B,) the distances (B, G) to the whole gallery. The block is the caller's to
+change.
+"""
 
 _BLOCK_BYTES = 64 * 2**20
 
@@ -20,8 +22,11 @@ def block_height(columns: int) -> int:
     return max(1, _BLOCK_BYTES // (4 * columns))
 
 
-def distances_between(query: npt.ArrayLike, gallery: npt.ArrayLike, metric: Metric = "euclidean") -> Distances:
-    """Euclidean (not squared) or cosine distances (1 - cosine) from query embeddings (Q, D) to gallery embeddings (G, D).
+def distances_between(
+    query: npt.ArrayLike, gallery: npt.ArrayLike, metric: Metric = "euclidean"
+) -> Distances:
+    """Euclidean (not squared) or cosine distances (1 - cosine) from query embeddings (Q, D) to gallery
+    embeddings (G, D).
 
     Raises:
         ReidError: bad embeddings.
@@ -51,7 +56,8 @@ def squared(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> 
 
 
 def ordering(probes: npt.NDArray[np.float32], images: npt.NDArray[np.float32]) -> Distances:
-    """Values that order each row as the Euclidean distance does, at the least cost: half its square less half the probe's norm.
+    """Values that order each row as the Euclidean distance does, at the least cost: half its square less half
+    the probe's norm.
 
     Every call writes over the block of the call before. Equal images have equal values.
     """
@@ -63,7 +69,8 @@ def ordering(probes: npt.NDArray[np.float32], images: npt.NDArray[np.float32]) -
         block = np.matmul(probes[rows], images.T, out=buffer[: len(rows)])
         np.subtract(half_norms, block, out=block)
         if len(copies):
-            # A matrix product may round equal columns differently by where they stand; equal embeddings must tie.
+            # A matrix product may round equal columns differently by where they stand; equal embeddings must
+            # tie.
             block[:, copies] = block[:, originals]
         return block
 

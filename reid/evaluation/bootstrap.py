@@ -1,4 +1,6 @@
-"""How sure a ranking figure is: bootstrap over people, not queries, because the queries of one person are alike."""
+"""How sure a ranking figure is: bootstrap over people, not queries, because the queries of one person are
+alike.
+"""
 
 from dataclasses import dataclass
 
@@ -41,7 +43,13 @@ class PairedDifference:
 
 
 def bootstrap_interval(
-    report: RankingReport, people: Labels, *, figure: str = "mean_ap", confidence: float = 0.95, samples: int = 1000, seed: int = 0
+    report: RankingReport,
+    people: Labels,
+    *,
+    figure: str = "mean_ap",
+    confidence: float = 0.95,
+    samples: int = 1000,
+    seed: int = 0,
 ) -> Interval:
     """The interval of ``figure`` when people are drawn with replacement.
 
@@ -73,7 +81,8 @@ def paired_bootstrap(
     samples: int = 1000,
     seed: int = 0,
 ) -> PairedDifference:
-    """Is the second model really better? The same people are drawn for both; other arguments as for ``bootstrap_interval``.
+    """Is the second model really better? The same people are drawn for both; other arguments as for
+    ``bootstrap_interval``.
 
     Raises:
         ReidError: the reports judge different queries, or as for ``bootstrap_interval``.
@@ -86,14 +95,19 @@ def paired_bootstrap(
     values = second.per_query(figure) - first.per_query(figure)
     draws, count = _draws(values, _people_of(first, people), confidence, samples, seed)
     low, high = np.quantile(draws, _tails(confidence))
-    return PairedDifference(float(values.mean()), float(low), float(high), confidence, float(np.mean(draws > 0)), count)
+    return PairedDifference(
+        float(values.mean()), float(low), float(high), confidence, float(np.mean(draws > 0)), count
+    )
 
 
 def _people_of(report: RankingReport, people: Labels) -> npt.NDArray[np.int64]:
     labels = np.asarray(people)
     queries = report.valid_queries + report.skipped_queries
     if labels.shape != (queries,):
-        raise ReidError(f"people have shape {labels.shape} but {queries} queries were ranked: give the identity of every query")
+        raise ReidError(
+            f"people have shape {labels.shape} but {queries} queries were ranked: give the identity of "
+            "every query"
+        )
     return np.unique(labels[report.query_index], return_inverse=True)[1].astype(np.int64)
 
 
@@ -107,7 +121,9 @@ def _draws(
         raise UsageError(f"{samples} bootstrap samples: want at least 1")
     sums, counts = np.bincount(person, weights=values), np.bincount(person)
     if len(sums) < 2:
-        raise ReidError(f"the valid queries show {len(sums)} person: a confidence interval over people needs at least 2")
+        raise ReidError(
+            f"the valid queries show {len(sums)} person: a confidence interval over people needs at least 2"
+        )
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=samples)
     return (drawn @ sums) / (drawn @ counts), len(sums)

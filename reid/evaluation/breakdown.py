@@ -23,11 +23,18 @@ def camera_breakdown(
     """Rank each camera's queries in each other camera's gallery alone; arguments as for ``rank_gallery``.
 
     Returns:
-        A report for every (query camera, gallery camera) pair, sorted; pairs in which no query has a match are absent.
+        A report for every (query camera, gallery camera) pair, sorted; pairs in which no query has a match
+            are absent.
     """
     probes, images = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    probe_ids, image_ids = as_labels(query_ids, "query ids", len(probes)), as_labels(gallery_ids, "gallery ids", len(images))
-    probe_cams, image_cams = as_labels(query_cams, "query cameras", len(probes)), as_labels(gallery_cams, "gallery cameras", len(images))
+    probe_ids, image_ids = (
+        as_labels(query_ids, "query ids", len(probes)),
+        as_labels(gallery_ids, "gallery ids", len(images)),
+    )
+    probe_cams, image_cams = (
+        as_labels(query_cams, "query cameras", len(probes)),
+        as_labels(gallery_cams, "gallery cameras", len(images)),
+    )
     encode(probe_ids, image_ids, "identities")
     encode(probe_cams, image_cams, "cameras")
     reports = {}
@@ -39,6 +46,13 @@ def camera_breakdown(
             if is_junk(shared).all():
                 continue
             reports[str(ours), str(theirs)] = rank_gallery(
-                probes[rows], probe_ids[rows], probe_cams[rows], images[columns], image_ids[columns], image_cams[columns], metric, ap=ap
+                probes[rows],
+                probe_ids[rows],
+                probe_cams[rows],
+                images[columns],
+                image_ids[columns],
+                image_cams[columns],
+                metric,
+                ap=ap,
             )
     return reports

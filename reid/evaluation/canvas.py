@@ -1,4 +1,6 @@
-"""One look for all pictures: colours told apart by colour-blind readers, few lines, equal bytes for equal data."""
+"""One look for all pictures: colours told apart by colour-blind readers, few lines, equal bytes for equal
+data.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,9 @@ def save(figure: Any, path: Path | str) -> None:
 
     path = Path(path)
     if path.suffix not in _SUFFIXES:
-        raise UsageError(f"picture {path}: suffix {path.suffix!r} is unknown, want one of {', '.join(_SUFFIXES)}")
+        raise UsageError(
+            f"picture {path}: suffix {path.suffix!r} is unknown, want one of {', '.join(_SUFFIXES)}"
+        )
     for axes in figure.axes:
         legend = axes.get_legend()
         if legend is not None:

@@ -1,4 +1,6 @@
-"""What every figure asks of its input before it is computed: finite embeddings, labels of the right length, one kind of label."""
+"""What every figure asks of its input before it is computed: finite embeddings, labels of the right length,
+one kind of label.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -33,13 +35,16 @@ def as_embeddings(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:
     """Return ``values`` as a contiguous float32 matrix (N, D).
 
     Raises:
-        ReidError: it is not a matrix, has no row or no column, or a row holds NaN, infinity or a value too large for float32.
+        ReidError: it is not a matrix, has no row or no column, or a row holds NaN, infinity or a value too
+            large for float32.
     """
     matrix = np.asarray(values)
     if matrix.ndim != 2:
         raise ReidError(f"{name} embeddings have shape {matrix.shape}: want a matrix of one row per image")
     if matrix.shape[0] == 0 or matrix.shape[1] == 0:
-        raise ReidError(f"{name} embeddings are empty (shape {matrix.shape}): there is nothing to compute a figure from")
+        raise ReidError(
+            f"{name} embeddings are empty (shape {matrix.shape}): there is nothing to compute a figure from"
+        )
     if matrix.dtype.kind not in "fiu":
         raise ReidError(f"{name} embeddings have type {matrix.dtype}: want real numbers")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -50,11 +55,16 @@ def as_embeddings(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:
         bad = np.flatnonzero(~usable)
         finite = np.isfinite(single[bad]).all(axis=1)
         what = "NaN or infinity" if not finite.all() else "values too large for float32 distances"
-        raise ReidError(f"{name} embeddings hold {what} in {len(bad)} of {len(single)} rows (first: {bad[0]}): embed these images again")
+        raise ReidError(
+            f"{name} embeddings hold {what} in {len(bad)} of {len(single)} rows (first: {bad[0]}): "
+            "embed these images again"
+        )
     return single
 
 
-def same_width(first: npt.NDArray[np.float32], first_name: str, second: npt.NDArray[np.float32], second_name: str) -> None:
+def same_width(
+    first: npt.NDArray[np.float32], first_name: str, second: npt.NDArray[np.float32], second_name: str
+) -> None:
     """Check that two matrices hold embeddings of one dimension.
 
     Raises:
@@ -62,7 +72,8 @@ def same_width(first: npt.NDArray[np.float32], first_name: str, second: npt.NDAr
     """
     if first.shape[1] != second.shape[1]:
         raise ReidError(
-            f"{first_name} embeddings have {first.shape[1]} dimensions and {second_name} embeddings {second.shape[1]}: "
+            f"{first_name} embeddings have {first.shape[1]} dimensions and {second_name} embeddings "
+            f"{second.shape[1]}: "
             "embed both with the same model"
         )
 
@@ -76,7 +87,10 @@ def row_norms(matrix: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.floa
     norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
     if not norms.all():
         zero = np.flatnonzero(norms == 0)
-        raise ReidError(f"{name} embeddings are all zero in {len(zero)} of {len(matrix)} rows (first: {zero[0]}): they have no direction")
+        raise ReidError(
+            f"{name} embeddings are all zero in {len(zero)} of {len(matrix)} rows (first: {zero[0]}): "
+            "they have no direction"
+        )
     return norms
 
 
@@ -111,7 +125,10 @@ def as_labels(values: Labels, name: str, length: int) -> npt.NDArray[Any]:
     """
     labels = np.asarray(values)
     if labels.ndim != 1 or len(labels) != length:
-        raise ReidError(f"{name} have shape {labels.shape} but there are {length} embeddings: give one label per embedding")
+        raise ReidError(
+            f"{name} have shape {labels.shape} but there are {length} embeddings: give one label per "
+            "embedding"
+        )
     if labels.dtype.kind == "O":
         labels = labels.astype(np.str_)
     if labels.dtype.kind not in "iuU":
@@ -119,7 +136,9 @@ def as_labels(values: Labels, name: str, length: int) -> npt.NDArray[Any]:
     return labels
 
 
-def encode(first: npt.NDArray[Any], second: npt.NDArray[Any], name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def encode(
+    first: npt.NDArray[Any], second: npt.NDArray[Any], name: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Replace labels by small integers that are equal exactly where the labels are.
 
     Raises:

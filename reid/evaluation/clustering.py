@@ -47,16 +47,25 @@ def score_clusters(identities: Labels, clusters: Labels) -> ClusteringReport:
     if not count:
         raise ReidError("there are no images to score clusters on: give at least two of one identity")
     truth, found = as_labels(identities, "identities", count), as_labels(clusters, "clusters", count)
-    true_codes, found_codes = np.unique(truth, return_inverse=True)[1], np.unique(found, return_inverse=True)[1]
+    true_codes, found_codes = (
+        np.unique(truth, return_inverse=True)[1],
+        np.unique(found, return_inverse=True)[1],
+    )
     true_sizes, found_sizes = np.bincount(true_codes), np.bincount(found_codes)
     if true_sizes.max() < 2:
-        raise ReidError(f"each of the {len(truth)} images is alone with its identity: no pair could be put together rightly")
+        raise ReidError(
+            f"each of the {len(truth)} images is alone with its identity: no pair could be put "
+            "together rightly"
+        )
     cells, joint = np.unique(np.stack([true_codes, found_codes]), axis=1, return_counts=True)
     rows, columns = true_sizes[cells[0]], found_sizes[cells[1]]
     right, together, belonging = _pairs(joint), _pairs(found_sizes), _pairs(true_sizes)
-    # With nothing put together nothing was put together wrongly, but no pair was found: precision 0, as F1 then is.
+    # With nothing put together nothing was put together wrongly, but no pair was found: precision 0, as F1
+    # then is.
     precision, recall = right / together if together else 0.0, right / belonging
-    bcubed_precision, bcubed_recall = (float((joint * joint / sizes).sum() / len(truth)) for sizes in (columns, rows))
+    bcubed_precision, bcubed_recall = (
+        float((joint * joint / sizes).sum() / len(truth)) for sizes in (columns, rows)
+    )
     return ClusteringReport(
         nmi=_nmi(joint, rows, columns, true_sizes, found_sizes),
         pairwise_precision=precision,
@@ -72,7 +81,8 @@ def score_clusters(identities: Labels, clusters: Labels) -> ClusteringReport:
 
 
 def cluster_by_threshold(embeddings: npt.ArrayLike, distance: float) -> npt.NDArray[np.int64]:
-    """Group embeddings by average linkage, merging until the mean distance between groups exceeds ``distance``.
+    """Group embeddings by average linkage, merging until the mean distance between groups exceeds
+    ``distance``.
 
     Args:
         embeddings: (N, D); divided by their norm first. N up to 20,000.
@@ -89,7 +99,10 @@ def cluster_by_threshold(embeddings: npt.ArrayLike, distance: float) -> npt.NDAr
         raise UsageError(f"clustering distance {distance}: want 0 or more")
     rows = unit_rows(as_embeddings(embeddings, "image"), "image")
     if len(rows) > _MOST_IMAGES:
-        raise ReidError(f"{len(rows)} images are too many to cluster at once: want at most {_MOST_IMAGES}, such as one row per tracklet")
+        raise ReidError(
+            f"{len(rows)} images are too many to cluster at once: want at most {_MOST_IMAGES}, such as "
+            "one row per tracklet"
+        )
     if len(rows) == 1:
         return np.zeros(1, dtype=np.int64)
     from scipy.cluster import hierarchy

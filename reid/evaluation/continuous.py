@@ -1,4 +1,6 @@
-"""Retrieval by continuous labels, such as poses, where there is no right or wrong identity (Kim 2019, section 4)."""
+"""Retrieval by continuous labels, such as poses, where there is no right or wrong identity (Kim 2019, section
+4).
+"""
 
 from dataclasses import dataclass
 
@@ -17,14 +19,20 @@ class ContinuousReport:
     """Means over the queries for the ``k`` nearest gallery images."""
 
     mean_label_distance: float  # Euclidean, in the labels' unit; smaller is better
-    best_label_distance: float  # the same for the k images whose labels are nearest: no ranking can go below it
+    # the same for the k images whose labels are nearest: no ranking can go below it
+    best_label_distance: float
     ndcg: float  # in 0..1; gain 1 / (1 + label distance), discount log2(1 + rank)
     k: int
     queries: int
 
 
 def score_continuous(
-    query: npt.ArrayLike, query_labels: npt.ArrayLike, gallery: npt.ArrayLike, gallery_labels: npt.ArrayLike, *, k: int = 10
+    query: npt.ArrayLike,
+    query_labels: npt.ArrayLike,
+    gallery: npt.ArrayLike,
+    gallery_labels: npt.ArrayLike,
+    *,
+    k: int = 10,
 ) -> ContinuousReport:
     """How near in label the nearest embeddings are.
 
@@ -41,9 +49,15 @@ def score_continuous(
     """
     probes, images = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
     same_width(probes, "query", images, "gallery")
-    ours, theirs = _labels(query_labels, "query", len(probes)), _labels(gallery_labels, "gallery", len(images))
+    ours, theirs = (
+        _labels(query_labels, "query", len(probes)),
+        _labels(gallery_labels, "gallery", len(images)),
+    )
     if ours.shape[1] != theirs.shape[1]:
-        raise ReidError(f"query labels have {ours.shape[1]} values and gallery labels {theirs.shape[1]}: label both the same way")
+        raise ReidError(
+            f"query labels have {ours.shape[1]} values and gallery labels {theirs.shape[1]}: label "
+            "both the same way"
+        )
     if not 1 <= k <= len(images):
         raise UsageError(f"k={k}: want 1 to {len(images)}, the size of the gallery")
     discount = 1 / np.log2(np.arange(2, k + 2))
@@ -64,10 +78,16 @@ def _labels(values: npt.ArrayLike, name: str, length: int) -> npt.NDArray[np.flo
     labels = np.asarray(values, dtype=np.float64)
     labels = labels[:, None] if labels.ndim == 1 else labels
     if labels.ndim != 2 or len(labels) != length:
-        raise ReidError(f"{name} labels have shape {labels.shape} but there are {length} embeddings: give one label vector per embedding")
+        raise ReidError(
+            f"{name} labels have shape {labels.shape} but there are {length} embeddings: give one "
+            "label vector per embedding"
+        )
     bad = np.flatnonzero(~np.isfinite(labels).all(axis=1))
     if len(bad):
-        raise ReidError(f"{name} labels hold NaN or infinity in {len(bad)} of {length} rows (first: {bad[0]}): correct them")
+        raise ReidError(
+            f"{name} labels hold NaN or infinity in {len(bad)} of {length} rows (first: {bad[0]}): "
+            "correct them"
+        )
     return labels
 
 

@@ -15,7 +15,9 @@ from reid.evaluation.pairs import PairIndex
 __all__ = ["HardPairs", "RankedList", "ShownList", "hardest_pairs", "ranked_lists"]
 
 ShownList = tuple[Path | str, Sequence[tuple[Path | str, bool] | tuple[Path | str, bool, float]]]
-"""A query's image file and what it finds, nearest first: image file, right or wrong, and the distance where it is known."""
+"""A query's image file and what it finds, nearest first: image file, right or wrong, and the distance
+where it is known.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,9 @@ class RankedList:
     def shown(self, query_paths: Sequence[Path | str], gallery_paths: Sequence[Path | str]) -> ShownList:
         """What ``plot_ranked_lists`` draws, given the image files of all query and all gallery rows."""
         results = zip(self.gallery.tolist(), self.right.tolist(), self.distances.tolist(), strict=True)
-        return query_paths[self.query], [(gallery_paths[row], right, distance) for row, right, distance in results]
+        return query_paths[self.query], [
+            (gallery_paths[row], right, distance) for row, right, distance in results
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,8 @@ def ranked_lists(
     *,
     k: int = 10,
 ) -> list[RankedList]:
-    """The ``k`` nearest of each query row in ``rows``, without junk and without the query's identity in its own camera.
+    """The ``k`` nearest of each query row in ``rows``, without junk and without the query's identity in its
+    own camera.
 
     Raises:
         ReidError: labels have different lengths or kinds, or a row is not a query.
@@ -61,8 +66,14 @@ def ranked_lists(
     """
     if k < 1:
         raise UsageError(f"ranked lists of {k} images: want at least 1")
-    own, theirs = as_labels(query_ids, "query ids", np.size(query_ids)), as_labels(gallery_ids, "gallery ids", np.size(gallery_ids))
-    cams = as_labels(query_cams, "query cameras", len(own)), as_labels(gallery_cams, "gallery cameras", len(theirs))
+    own, theirs = (
+        as_labels(query_ids, "query ids", np.size(query_ids)),
+        as_labels(gallery_ids, "gallery ids", np.size(gallery_ids)),
+    )
+    cams = (
+        as_labels(query_cams, "query cameras", len(own)),
+        as_labels(gallery_cams, "gallery cameras", len(theirs)),
+    )
     (ours, images), (our_cams, image_cams) = encode(own, theirs, "identities"), encode(*cams, "cameras")
     wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
     outside = wanted[(wanted < 0) | (wanted >= len(own))]
@@ -79,7 +90,9 @@ def ranked_lists(
     return lists
 
 
-def hardest_pairs(pairs: PairIndex, distances: npt.NDArray[np.float64], same: npt.NDArray[np.bool_], *, count: int = 6) -> HardPairs:
+def hardest_pairs(
+    pairs: PairIndex, distances: npt.NDArray[np.float64], same: npt.NDArray[np.bool_], *, count: int = 6
+) -> HardPairs:
     """The farthest genuine and the nearest impostor pairs, no gallery image twice among either.
 
     Args:
@@ -95,7 +108,9 @@ def hardest_pairs(pairs: PairIndex, distances: npt.NDArray[np.float64], same: np
 
 
 def _distinct(pairs: PairIndex, order: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """The first ``count`` of ``order`` whose query and gallery images are all new: one bad image must not fill the picture."""
+    """The first ``count`` of ``order`` whose query and gallery images are all new: one bad image must not
+    fill the picture.
+    """
     queries: set[int] = set()
     images: set[int] = set()
     chosen: list[int] = []

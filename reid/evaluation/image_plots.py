@@ -1,6 +1,8 @@
-"""Pictures made of pictures: ranked lists, hardest pairs, activation maps. Matplotlib and Pillow are loaded on use.
+"""Pictures made of pictures: ranked lists, hardest pairs, activation maps. Matplotlib and Pillow are loaded
+on use.
 
-Right and wrong are told by a mark and a frame's dash, not by colour alone. Every function returns an alternative text.
+Right and wrong are told by a mark and a frame's dash, not by colour alone. Every function returns an
+alternative text.
 """
 
 from collections.abc import Sequence
@@ -21,10 +23,12 @@ _TICK, _CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
 def plot_ranked_lists(lists: Sequence[ShownList], path: Path | str) -> str:
-    """One line for each query: the query, then what it finds, nearest first, ticked or crossed, with the distance where it is given.
+    """One line for each query: the query, then what it finds, nearest first, ticked or crossed, with the
+    distance where it is given.
 
     Args:
-        lists: for each query its image file and, nearest first, (image file, right or wrong) or (image file, right or wrong, distance);
+        lists: for each query its image file and, nearest first, (image file, right or wrong) or (image file,
+            right or wrong, distance);
             ``RankedList.shown`` gives them.
         path: of the picture.
 
@@ -43,10 +47,15 @@ def plot_ranked_lists(lists: Sequence[ShownList], path: Path | str) -> str:
     save(figure, path)
     flags = [[bool(result[1]) for result in results] for _, results in lists]
     first, hits, shown = sum(any(own[:1]) for own in flags), sum(map(sum, flags)), sum(map(len, flags))
-    return f"Ranked lists of {len(lists)} queries: the nearest image is right for {first}, and {hits} of all {shown} images shown are."
+    return (
+        f"Ranked lists of {len(lists)} queries: the nearest image is right for {first}, and {hits} "
+        f"of all {shown} images shown are."
+    )
 
 
-def plot_hardest_pairs(pairs: HardPairs, query_paths: Sequence[Path | str], gallery_paths: Sequence[Path | str], path: Path | str) -> str:
+def plot_hardest_pairs(
+    pairs: HardPairs, query_paths: Sequence[Path | str], gallery_paths: Sequence[Path | str], path: Path | str
+) -> str:
     """Left the farthest pairs of one person, right the nearest pairs of two people, each with its distance.
 
     Raises:
@@ -71,8 +80,11 @@ def plot_hardest_pairs(pairs: HardPairs, query_paths: Sequence[Path | str], gall
     return f"Hardest pairs: {' and '.join(parts)}."
 
 
-def plot_activation_maps(images: Sequence[npt.NDArray[np.uint8]], maps: Sequence[npt.NDArray[np.float32]], path: Path | str) -> str:
-    """Each image beside itself under its activation map, stretched to the image and scaled to its own maximum.
+def plot_activation_maps(
+    images: Sequence[npt.NDArray[np.uint8]], maps: Sequence[npt.NDArray[np.float32]], path: Path | str
+) -> str:
+    """Each image beside itself under its activation map, stretched to the image and scaled to its own
+    maximum.
 
     Args:
         images: (H, W, 3) uint8 RGB each.
@@ -83,16 +95,23 @@ def plot_activation_maps(images: Sequence[npt.NDArray[np.uint8]], maps: Sequence
         ReidError: there is no image, the counts differ, or a map is not a finite matrix.
     """
     if not len(images) or len(images) != len(maps):
-        raise ReidError(f"{len(images)} images and {len(maps)} activation maps: give one map for each image, and at least one")
+        raise ReidError(
+            f"{len(images)} images and {len(maps)} activation maps: give one map for each image, and "
+            "at least one"
+        )
     columns = min(len(images), 6)
     lines = -(-len(images) // columns)
     figure, cells = _grid(lines, 2 * columns)
     flat = [cell for line in cells for cell in line]
     for number, (image, activation) in enumerate(zip(images, maps, strict=True)):
         if activation.ndim != 2 or not np.isfinite(activation).all():
-            raise ReidError(f"activation map {number} has shape {activation.shape} or is not finite: want a matrix")
+            raise ReidError(
+                f"activation map {number} has shape {activation.shape} or is not finite: want a matrix"
+            )
         padded = _pad(image)
-        stretched = _pad(_stretch(activation / max(float(activation.max()), 1e-12), image.shape[:2]), fill=np.nan)
+        stretched = _pad(
+            _stretch(activation / max(float(activation.max()), 1e-12), image.shape[:2]), fill=np.nan
+        )
         for cell in flat[2 * number : 2 * number + 2]:
             cell.imshow(padded)
         flat[2 * number + 1].imshow(stretched, cmap="inferno", alpha=0.55, vmin=0, vmax=1)

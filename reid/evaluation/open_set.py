@@ -1,8 +1,9 @@
-"""Open set: is the probe anyone we know? Calibrated thresholds and detection-and-identification rates (Phillips 2011).
+"""Open set: is the probe anyone we know? Calibrated thresholds and detection-and-identification rates
+(Phillips 2011).
 
-Every probe is also an impostor: against the gallery from which its own identity is taken out. It is falsely accepted when its
-nearest *person* lies within the threshold, so the rate is one of identification and grows with the gallery: a threshold holds for
-galleries of about the size it was calibrated on.
+Every probe is also an impostor: against the gallery from which its own identity is taken out. It is falsely
+accepted when its nearest *person* lies within the threshold, so the rate is one of identification and grows
+with the gallery: a threshold holds for galleries of about the size it was calibrated on.
 """
 
 from dataclasses import dataclass
@@ -16,16 +17,26 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation.checks import Labels, as_embeddings, as_labels, encode, is_junk, unit_rows
 from reid.evaluation.policies import Policy, person_distance_blocks
 
-__all__ = ["OpenSetCurve", "OpenSetScores", "calibrate_threshold", "detection_identification_rate", "open_set_scores", "pool_tracklets"]
+__all__ = [
+    "OpenSetCurve",
+    "OpenSetScores",
+    "calibrate_threshold",
+    "detection_identification_rate",
+    "open_set_scores",
+    "pool_tracklets",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class OpenSetScores:
-    """The distances that decide, for each probe with at least one other person in its gallery. NaN or infinite nowhere."""
+    """The distances that decide, for each probe with at least one other person in its gallery. NaN or
+    infinite nowhere.
+    """
 
     impostor: npt.NDArray[np.float64]  # (N,) to the nearest other person
     impostor_people: npt.NDArray[np.int64]  # (N,) a code for the probe's identity
-    genuine: npt.NDArray[np.float64]  # (M,) to the nearest person of all, for probes whose identity is in the gallery
+    # (M,) to the nearest person of all, for probes whose identity is in the gallery
+    genuine: npt.NDArray[np.float64]
     genuine_people: npt.NDArray[np.int64]  # (M,) a code for the probe's identity
     named_right: npt.NDArray[np.bool_]  # (M,) whether that nearest person is the probe's own
     people: int  # in the gallery
@@ -44,7 +55,11 @@ class OpenSetCurve:
 
     def at(self, false_accept_rate: float) -> float:
         """The highest identification rate whose false accept rate is at most the one given."""
-        return float(self.identification_rate[np.searchsorted(self.false_accept_rate, false_accept_rate, side="right") - 1])
+        return float(
+            self.identification_rate[
+                np.searchsorted(self.false_accept_rate, false_accept_rate, side="right") - 1
+            ]
+        )
 
 
 def open_set_scores(
@@ -71,23 +86,33 @@ def open_set_scores(
         reference_cams: (N,).
 
     Raises:
-        ReidError: bad embeddings or labels, fewer than two people among the references, or no probe with another person to meet.
+        ReidError: bad embeddings or labels, fewer than two people among the references, or no probe with
+            another person to meet.
         UsageError: cameras are given for one side only, or the policy is unknown.
     """
     probes, references = as_embeddings(probe_emb, "probe"), as_embeddings(reference_emb, "reference")
-    own, theirs = as_labels(probe_ids, "probe ids", len(probes)), as_labels(reference_ids, "reference ids", len(references))
+    own, theirs = (
+        as_labels(probe_ids, "probe ids", len(probes)),
+        as_labels(reference_ids, "reference ids", len(references)),
+    )
     own_codes, their_codes = encode(own, theirs, "identities")
     rows, columns = np.flatnonzero(~is_junk(own)), np.flatnonzero(~is_junk(theirs))
     people = np.unique(their_codes[columns])
     if len(people) < 2:
-        raise ReidError(f"the references show {len(people)} person: an open-set gallery needs at least 2 people")
+        raise ReidError(
+            f"the references show {len(people)} person: an open-set gallery needs at least 2 people"
+        )
     if not len(rows):
         raise ReidError(f"all {len(probes)} probes are junk (identity -1): there is nothing to calibrate on")
     if (probe_cams is None) != (reference_cams is None):
-        raise UsageError("cameras are given for one side only: give probe_cams and reference_cams, or neither")
+        raise UsageError(
+            "cameras are given for one side only: give probe_cams and reference_cams, or neither"
+        )
     to_own, to_other = np.full(len(rows), np.inf), np.full(len(rows), np.inf)
     for part, usable in _meetings(rows, columns, len(probes), len(references), probe_cams, reference_cams):
-        who, blocks = person_distance_blocks(probes[rows[part]], references[usable], their_codes[usable], policy, top_k)
+        who, blocks = person_distance_blocks(
+            probes[rows[part]], references[usable], their_codes[usable], policy, top_k
+        )
         for start, block in blocks:
             these = part[start : start + len(block)]
             to_own[these], to_other[these] = _own_and_other(block, own_codes[rows[these]], who)
@@ -112,11 +137,12 @@ def calibrate_threshold(
 ) -> Threshold:
     """The distance at which unknown probes are accepted no more often than wanted, with a 95 % interval.
 
-    The limit is the quantile of the unknown probes' distances to their nearest person, linear between neighbours, so that at
-    most ``false_accept_rate`` of them lie at or below it. Where the known probes that are named right end well below it, the limit
-    admits strangers for nothing: ``middle`` puts the threshold half way between the last of them within the limit and the limit, which
-    names as many right and accepts no more strangers. Where known and unknown overlap, the two come to the same. The interval comes
-    from drawing the probes' people with replacement; the gallery stays as it is.
+    The limit is the quantile of the unknown probes' distances to their nearest person, linear between
+    neighbours, so that at most ``false_accept_rate`` of them lie at or below it. Where the known probes that
+    are named right end well below it, the limit admits strangers for nothing: ``middle`` puts the threshold
+    half way between the last of them within the limit and the limit, which names as many right and accepts no
+    more strangers. Where known and unknown overlap, the two come to the same. The interval comes from drawing
+    the probes' people with replacement; the gallery stays as it is.
 
     Args:
         probe_emb: (Q, D).
@@ -126,7 +152,8 @@ def calibrate_threshold(
         false_accept_rate: wanted share of unknown probes accepted, above 0 and below 1.
         policy: as in ``person_distances``.
         top_k: as in ``person_distances``.
-        unit: what a row of ``probe_emb`` is, ``image`` or ``tracklet`` (see ``pool_tracklets``); recorded in the result.
+        unit: what a row of ``probe_emb`` is, ``image`` or ``tracklet`` (see ``pool_tracklets``); recorded in
+            the result.
         bootstrap: number of draws; 0 leaves the interval out.
         seed: of the draws.
         probe_cams: as in ``open_set_scores``.
@@ -158,7 +185,9 @@ def calibrate_threshold(
             f"{impostors} impostor probes are too few for a false accept rate of {false_accept_rate:g}: "
             f"want at least {needed}, or calibrate for {1 / impostors:.2g} or more"
         )
-    low, high = _interval(scores, false_accept_rate, placement, bootstrap, seed) if bootstrap else (None, None)
+    low, high = (
+        _interval(scores, false_accept_rate, placement, bootstrap, seed) if bootstrap else (None, None)
+    )
     return Threshold(
         policy=policy,
         unit=unit,  # type: ignore[arg-type]
@@ -172,19 +201,25 @@ def calibrate_threshold(
 
 
 def detection_identification_rate(scores: OpenSetScores) -> OpenSetCurve:
-    """The curve of ``scores``: at every threshold, how many unknown probes are accepted and how many known ones are named right.
+    """The curve of ``scores``: at every threshold, how many unknown probes are accepted and how many known
+    ones are named right.
 
     Raises:
         ReidError: no probe's identity is in the gallery.
     """
     if not len(scores.genuine):
-        raise ReidError(f"none of the {len(scores.impostor)} probes shows a gallery person: an identification rate needs known probes")
+        raise ReidError(
+            f"none of the {len(scores.impostor)} probes shows a gallery person: an identification rate "
+            "needs known probes"
+        )
     right = np.sort(scores.genuine[scores.named_right])
     wrong = np.sort(scores.impostor)
     thresholds = np.unique(np.concatenate([right, wrong]))
     return OpenSetCurve(
         false_accept_rate=np.append(0.0, np.searchsorted(wrong, thresholds, side="right") / len(wrong)),
-        identification_rate=np.append(0.0, np.searchsorted(right, thresholds, side="right") / len(scores.genuine)),
+        identification_rate=np.append(
+            0.0, np.searchsorted(right, thresholds, side="right") / len(scores.genuine)
+        ),
         thresholds=np.append(-np.inf, thresholds),
         known_probes=len(scores.genuine),
         unknown_probes=len(wrong),
@@ -192,7 +227,9 @@ def detection_identification_rate(scores: OpenSetScores) -> OpenSetCurve:
     )
 
 
-def pool_tracklets(embeddings: npt.ArrayLike, tracklets: Labels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def pool_tracklets(
+    embeddings: npt.ArrayLike, tracklets: Labels
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """The mean embedding of every tracklet.
 
     Args:
@@ -200,7 +237,8 @@ def pool_tracklets(embeddings: npt.ArrayLike, tracklets: Labels) -> tuple[npt.ND
         tracklets: (N,) integers or strings.
 
     Returns:
-        means (T, D) float32, L2-normalised, tracklets in sorted order; the row of each tracklet's first image (T,), by which to
+        means (T, D) float32, L2-normalised, tracklets in sorted order; the row of each tracklet's first image
+            (T,), by which to
         take its identity and camera.
 
     Raises:
@@ -225,16 +263,23 @@ def _meetings(
     if probe_cams is None or reference_cams is None:
         return [(np.arange(len(rows)), columns)]
     ours, theirs = encode(
-        as_labels(probe_cams, "probe cameras", probes), as_labels(reference_cams, "reference cameras", references), "cameras"
+        as_labels(probe_cams, "probe cameras", probes),
+        as_labels(reference_cams, "reference cameras", references),
+        "cameras",
     )
-    pairs = [(np.flatnonzero(ours[rows] == camera), columns[theirs[columns] != camera]) for camera in np.unique(ours[rows])]
+    pairs = [
+        (np.flatnonzero(ours[rows] == camera), columns[theirs[columns] != camera])
+        for camera in np.unique(ours[rows])
+    ]
     return [(part, usable) for part, usable in pairs if len(usable)]
 
 
 def _own_and_other(
     distances: npt.NDArray[np.float32], own: npt.NDArray[np.int64], people: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Of each probe (n,) the distance to its own person and to the nearest other, infinite where there is none; ``distances`` is spent."""
+    """Of each probe (n,) the distance to its own person and to the nearest other, infinite where there is
+    none; ``distances`` is spent.
+    """
     column = np.minimum(np.searchsorted(people, own), len(people) - 1)
     row = np.arange(len(own))
     listed = people[column] == own
@@ -243,10 +288,18 @@ def _own_and_other(
     return to_own, distances.min(axis=1)
 
 
-def _scores(to_own: npt.NDArray[np.float64], to_other: npt.NDArray[np.float64], own: npt.NDArray[np.int64], people: int) -> OpenSetScores:
+def _scores(
+    to_own: npt.NDArray[np.float64],
+    to_other: npt.NDArray[np.float64],
+    own: npt.NDArray[np.int64],
+    people: int,
+) -> OpenSetScores:
     impostor, genuine = np.isfinite(to_other), np.isfinite(to_own)
     if not impostor.any():
-        raise ReidError(f"none of the {len(own)} probes meets another person: every reference comes from the probes' own camera")
+        raise ReidError(
+            f"none of the {len(own)} probes meets another person: every reference comes from the "
+            "probes' own camera"
+        )
     return OpenSetScores(
         impostor=to_other[impostor],
         impostor_people=own[impostor],
@@ -265,16 +318,23 @@ def _quantile(scores: npt.NDArray[np.float64], rate: float) -> float:
     return value
 
 
-def _place(impostor: npt.NDArray[np.float64], right: npt.NDArray[np.float64], rate: float, placement: str) -> float:
+def _place(
+    impostor: npt.NDArray[np.float64], right: npt.NDArray[np.float64], rate: float, placement: str
+) -> float:
     limit = _quantile(impostor, rate)
     within = right[right <= limit]
     return limit if placement == "limit" or not len(within) else float((within.max() + limit) / 2)
 
 
-def _interval(scores: OpenSetScores, rate: float, placement: str, draws: int, seed: int) -> tuple[float, float]:
+def _interval(
+    scores: OpenSetScores, rate: float, placement: str, draws: int, seed: int
+) -> tuple[float, float]:
     people, person = np.unique(scores.impostor_people, return_inverse=True)
     if len(people) < 2:
-        raise ReidError(f"the probes show {len(people)} person: a confidence interval over people needs at least 2 (or bootstrap=0)")
+        raise ReidError(
+            f"the probes show {len(people)} person: a confidence interval over people needs at least 2 "
+            "(or bootstrap=0)"
+        )
     rng = np.random.default_rng(seed)
     order = np.argsort(scores.impostor)
     values, owner = scores.impostor[order], person[order]

@@ -1,4 +1,6 @@
-"""The figures and pictures of an evaluation as one HTML file that opens from disk: nothing in it is fetched, everything is escaped."""
+"""The figures and pictures of an evaluation as one HTML file that opens from disk: nothing in it is fetched,
+everything is escaped.
+"""
 
 import base64
 import math
@@ -42,7 +44,9 @@ class Table:
 
 
 class Section(NamedTuple):
-    """A part of the page: a heading, a text, pictures as (PNG, SVG or JPEG file, alternative text), and a table."""
+    """A part of the page: a heading, a text, pictures as (PNG, SVG or JPEG file, alternative text), and a
+    table.
+    """
 
     heading: str
     text: str = ""
@@ -72,7 +76,9 @@ def write_page(
         raise ReidError(f"page {path} has no figure to show: give at least one")
     parts = [Section(*section) for section in sections]
     headings = ["Figures", *(part.heading for part in parts)]
-    contents = "".join(f'<li><a href="#part-{number}">{escape(heading)}</a></li>' for number, heading in enumerate(headings))
+    contents = "".join(
+        f'<li><a href="#part-{number}">{escape(heading)}</a></li>' for number, heading in enumerate(headings)
+    )
     bodies = [_figures(figures), *(_body(part) for part in parts)]
     blocks = [
         f'<section id="part-{number}"><h2>{escape(heading)}</h2>{body}</section>'
@@ -80,7 +86,9 @@ def write_page(
     ]
     template = Template(files("reid.evaluation").joinpath("evaluation.html").read_text(encoding="utf-8"))
     page = template.substitute(
-        title=escape(title), contents=f'<nav aria-label="Contents"><ul>{contents}</ul></nav>', sections="\n".join(blocks)
+        title=escape(title),
+        contents=f'<nav aria-label="Contents"><ul>{contents}</ul></nav>',
+        sections="\n".join(blocks),
     )
     with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
@@ -92,16 +100,21 @@ def _figures(figures: Mapping[str, Figure]) -> str:
         numbers = [value for value in (figure.value, figure.low, figure.high) if value is not None]
         if not all(math.isfinite(value) for value in numbers):
             raise ReidError(
-                f"figure {name!r} is not finite ({figure.value}, {figure.low}, {figure.high}): leave it out or measure it again"
+                f"figure {name!r} is not finite ({figure.value}, {figure.low}, {figure.high}): leave "
+                "it out or measure it again"
             )
         interval = (
-            "" if figure.low is None or figure.high is None else f"{_number(figure.low, figure.unit)} to {_shown(figure.high, figure.unit)}"
+            ""
+            if figure.low is None or figure.high is None
+            else f"{_number(figure.low, figure.unit)} to {_shown(figure.high, figure.unit)}"
         )
         counted = "" if figure.count is None else f"{figure.count:,} {figure.of}".strip()
         rows.append((name, _shown(figure.value, figure.unit), interval, counted))
     head = ("figure", "value", "interval", "measured on")
     told = [column for column in range(len(head)) if column < 2 or any(row[column] for row in rows)]
-    return _table(Table([head[column] for column in told], [[row[column] for column in told] for row in rows]))
+    return _table(
+        Table([head[column] for column in told], [[row[column] for column in told] for row in rows])
+    )
 
 
 def _number(value: float, unit: str) -> str:
@@ -122,13 +135,16 @@ def _picture(path: Path | str, words: str) -> str:
     path = existing(path, "picture")
     media = _MEDIA.get(path.suffix.lower())
     if media is None:
-        raise UsageError(f"picture {path}: suffix {path.suffix!r} is unknown, want one of {', '.join(_MEDIA)}")
+        raise UsageError(
+            f"picture {path}: suffix {path.suffix!r} is unknown, want one of {', '.join(_MEDIA)}"
+        )
     if not words.strip():
         raise ReidError(f"picture {path} has no alternative text: say in words what it shows")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     # A region that scrolls must be reachable by keyboard.
     return (
-        f'<figure><div class="wide" tabindex="0" role="group" aria-label="{escape(path.stem)}"><img src="data:{media};base64,{data}" '
+        f'<figure><div class="wide" tabindex="0" role="group" aria-label="{escape(path.stem)}"><img '
+        f'src="data:{media};base64,{data}" '
         f'alt="{escape(words)}"></div><figcaption aria-hidden="true">{escape(words)}</figcaption></figure>'
     )
 
@@ -138,8 +154,14 @@ def _table(table: Table) -> str:
     rows = []
     for row in table.rows:
         if len(row) != len(table.header):
-            raise ReidError(f"a table row has {len(row)} cells under {len(table.header)} headings ({', '.join(table.header)})")
+            raise ReidError(
+                f"a table row has {len(row)} cells under {len(table.header)} headings "
+                f"({', '.join(table.header)})"
+            )
         name, *cells = row
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>')
+        rows.append(
+            f'<tr><th scope="row">{escape(name)}</th>'
+            f"{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        )
     inside = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<div class="wide" tabindex="0" role="group" aria-label="table">{inside}</div>'

@@ -1,7 +1,8 @@
-"""The learned pair metric g applied to embeddings that are already there: re-scoring a short list, verifying pairs. NumPy, no torch.
+"""The learned pair metric g applied to embeddings that are already there: re-scoring a short list, verifying
+pairs. NumPy, no torch.
 
-g cannot be indexed by nearest-neighbour search, so the distance of the embeddings finds the candidates and g orders them. Trained by
-:class:`reid.models.pair_metric.PairMetric`, which also writes the file.
+g cannot be indexed by nearest-neighbour search, so the distance of the embeddings finds the candidates and g
+orders them. Trained by :class:`reid.models.pair_metric.PairMetric`, which also writes the file.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ _PAIRS = 512  # at a time: some megabytes, which the processor's caches hold
 
 @dataclass(frozen=True, eq=False)
 class PairScorer:
-    """The weights of g, a fully-connected layer on the squared difference and the product of two L2-normalised embeddings (Chen 2017).
+    """The weights of g, a fully-connected layer on the squared difference and the product of two
+    L2-normalised embeddings (Chen 2017).
 
     Attributes:
         difference: (D,) float32.
@@ -36,7 +38,8 @@ class PairScorer:
     bias: float
 
     def paired(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
-        """Dissimilarity in 0..1 of row i of ``x`` (..., D) and row i of ``y`` (..., D), broadcast; below 0.5 is the same person.
+        """Dissimilarity in 0..1 of row i of ``x`` (..., D) and row i of ``y`` (..., D), broadcast; below 0.5
+        is the same person.
 
         Raises:
             ReidError: embeddings of another dimension than the metric's.
@@ -48,7 +51,8 @@ class PairScorer:
         return (0.5 + 0.5 * np.tanh(0.5 * log_odds)).astype(np.float32)
 
     def of_pairs(self, first: Floats, second: Floats, pairs: npt.NDArray[np.int64]) -> Floats:
-        """Dissimilarity (N,) of the rows of ``first`` (Q, D) and ``second`` (G, D) that ``pairs`` (N, 2) names.
+        """Dissimilarity (N,) of the rows of ``first`` (Q, D) and ``second`` (G, D) that ``pairs`` (N, 2)
+        names.
 
         In memory that does not grow with N times D: a million pairs of 1,280 numbers would take 5 GB a side.
 
@@ -72,7 +76,8 @@ class PairScorer:
             candidates: (Q, k) rows of the gallery, as found by the distance of the embeddings.
 
         Returns:
-            Candidates most similar first (Q, k), and their dissimilarity (Q, k). Equal ones keep the order of the list.
+            Candidates most similar first (Q, k), and their dissimilarity (Q, k). Equal ones keep the order of
+                the list.
 
         Raises:
             ReidError: embeddings of another dimension than the metric's.
@@ -87,7 +92,8 @@ class PairScorer:
         rows = np.asarray(x, dtype=np.float32)
         if rows.shape[-1:] != self.difference.shape:
             raise ReidError(
-                f"embeddings {rows.shape} for a pair metric of {len(self.difference)} dimensions: take the model it was trained with"
+                f"embeddings {rows.shape} for a pair metric of {len(self.difference)} dimensions: take "
+                "the model it was trained with"
             )
         return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
@@ -107,5 +113,12 @@ def load_pair_scorer(path: Path | str) -> PairScorer:
     shapes = {name: weight.shape for name, weight in weights.items()}
     dim = shapes.get("difference", ())
     if shapes != {"difference": dim, "product": dim, "bias": ()} or len(dim) != 1:
-        raise ReidError(f"pair metric {path} holds {shapes}, want difference (D,), product (D,) and bias (): save it again")
-    return PairScorer(weights["difference"].astype(np.float32), weights["product"].astype(np.float32), float(weights["bias"]))
+        raise ReidError(
+            f"pair metric {path} holds {shapes}, want difference (D,), product (D,) and bias (): save "
+            "it again"
+        )
+    return PairScorer(
+        weights["difference"].astype(np.float32),
+        weights["product"].astype(np.float32),
+        float(weights["bias"]),
+    )

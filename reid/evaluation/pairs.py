@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
-from reid.evaluation.checks import Labels, Metric, as_embeddings, as_labels, encode, for_metric, is_junk, same_width
+from reid.evaluation.checks import (
+    Labels,
+    Metric,
+    as_embeddings,
+    as_labels,
+    encode,
+    for_metric,
+    is_junk,
+    same_width,
+)
 
 __all__ = ["PairIndex", "draw_pairs", "pair_distances", "squared_distances_of_pairs"]
 
@@ -34,7 +43,8 @@ def draw_pairs(
         gallery_ids: (G,).
         gallery_cams: (G,).
         genuine: at most so many pairs of one identity; all of them where there are fewer, else a random draw.
-        impostors: so many random pairs of two identities, without repeats, or fewer where there are not enough.
+        impostors: so many random pairs of two identities, without repeats, or fewer where there are not
+            enough.
         seed: of the draws.
 
     Returns:
@@ -46,8 +56,14 @@ def draw_pairs(
     """
     if genuine < 1 or impostors < 1:
         raise UsageError(f"{genuine} genuine and {impostors} impostor pairs: want at least 1 of each")
-    own, theirs = as_labels(query_ids, "query ids", np.size(query_ids)), as_labels(gallery_ids, "gallery ids", np.size(gallery_ids))
-    ours = as_labels(query_cams, "query cameras", len(own)), as_labels(gallery_cams, "gallery cameras", len(theirs))
+    own, theirs = (
+        as_labels(query_ids, "query ids", np.size(query_ids)),
+        as_labels(gallery_ids, "gallery ids", np.size(gallery_ids)),
+    )
+    ours = (
+        as_labels(query_cams, "query cameras", len(own)),
+        as_labels(gallery_cams, "gallery cameras", len(theirs)),
+    )
     ids, cams = encode(own, theirs, "identities"), encode(*ours, "cameras")
     rows, columns = np.flatnonzero(~is_junk(own)), np.flatnonzero(~is_junk(theirs))
     rng = np.random.default_rng(seed)
@@ -57,25 +73,38 @@ def draw_pairs(
         if len(hits := columns[(ids[1][columns] == ids[0][row]) & (cams[1][columns] != cams[0][row])])
     ]
     if not matches:
-        raise ReidError(f"no query shares an identity with a gallery image of another camera ({len(rows)} queries, {len(columns)} images)")
+        raise ReidError(
+            f"no query shares an identity with a gallery image of another camera ({len(rows)} queries, "
+            f"{len(columns)} images)"
+        )
     positive = np.concatenate(matches)
     if len(positive) > genuine:
         positive = positive[rng.choice(len(positive), genuine, replace=False)]
-    # Four draws for each wanted pair leave room for repeats, for pairs of one identity and for pairs of one camera.
+    # Four draws for each wanted pair leave room for repeats, for pairs of one identity and for pairs of one
+    # camera.
     everything, count = len(rows) * len(columns), 4 * impostors
-    drawn = rng.permutation(everything if everything <= count else np.unique(rng.integers(everything, size=count)))
+    drawn = rng.permutation(
+        everything if everything <= count else np.unique(rng.integers(everything, size=count))
+    )
     negative = np.stack([rows[drawn // len(columns)], columns[drawn % len(columns)]], axis=1)
-    apart = (ids[0][negative[:, 0]] != ids[1][negative[:, 1]]) & (cams[0][negative[:, 0]] != cams[1][negative[:, 1]])
+    apart = (ids[0][negative[:, 0]] != ids[1][negative[:, 1]]) & (
+        cams[0][negative[:, 0]] != cams[1][negative[:, 1]]
+    )
     negative = negative[apart][:impostors]
     if not len(negative):
-        raise ReidError(f"no two images of different people and cameras among {len(rows)} queries and {len(columns)} gallery images")
+        raise ReidError(
+            f"no two images of different people and cameras among {len(rows)} queries and "
+            f"{len(columns)} gallery images"
+        )
     pairs = np.concatenate([positive, negative]).astype(np.int64)
     same = np.arange(len(pairs)) < len(positive)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     return pairs[order], same[order]
 
 
-def pair_distances(query: npt.ArrayLike, gallery: npt.ArrayLike, pairs: PairIndex, metric: Metric = "euclidean") -> npt.NDArray[np.float64]:
+def pair_distances(
+    query: npt.ArrayLike, gallery: npt.ArrayLike, pairs: PairIndex, metric: Metric = "euclidean"
+) -> npt.NDArray[np.float64]:
     """Distances (N,) of the pairs: Euclidean, not squared, or one less the cosine.
 
     Raises:
@@ -89,8 +118,12 @@ def pair_distances(query: npt.ArrayLike, gallery: npt.ArrayLike, pairs: PairInde
     return squared / 2 if metric == "cosine" else np.sqrt(squared)
 
 
-def squared_distances_of_pairs(first: npt.NDArray[Any], second: npt.NDArray[Any], pairs: PairIndex) -> npt.NDArray[np.float64]:
-    """Squared Euclidean distances (N,) between rows of (Q, D) and of (G, D), unchecked, in memory that does not grow with N times D."""
+def squared_distances_of_pairs(
+    first: npt.NDArray[Any], second: npt.NDArray[Any], pairs: PairIndex
+) -> npt.NDArray[np.float64]:
+    """Squared Euclidean distances (N,) between rows of (Q, D) and of (G, D), unchecked, in memory that does
+    not grow with N times D.
+    """
     squared = np.empty(len(pairs))
     for start in range(0, len(pairs), _STEP):
         part = pairs[start : start + _STEP]

@@ -1,4 +1,6 @@
-"""How far a probe is from a *person*: the policies that combine the references of one identity. Shared with serving."""
+"""How far a probe is from a *person*: the policies that combine the references of one identity. Shared with
+serving.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -31,15 +33,18 @@ def person_distances(
         probes: (Q, D).
         references: (N, D).
         reference_ids: (N,) integers or strings.
-        policy: ``min``, the distance to the nearest reference; ``mean``, the distance to the normalised mean of the person's
-            references; ``top_k``, the mean of the ``top_k`` smallest distances (of all, where a person has fewer references).
+        policy: ``min``, the distance to the nearest reference; ``mean``, the distance to the normalised mean
+            of the person's
+            references; ``top_k``, the mean of the ``top_k`` smallest distances (of all, where a person has
+                fewer references).
         top_k: how many for ``top_k``.
 
     Returns:
         distances (Q, P) float32, Euclidean and not squared, in 0..2; people (P,), sorted.
 
     Raises:
-        ReidError: embeddings are empty, not finite, all zero or of different dimension, labels have another length, or the mean of
+        ReidError: embeddings are empty, not finite, all zero or of different dimension, labels have another
+            length, or the mean of
             a person's references is zero.
         UsageError: the policy is unknown or ``top_k`` is below 1.
     """
@@ -57,10 +62,12 @@ def person_distance_blocks(
     policy: str = "min",
     top_k: int = 3,
 ) -> tuple[npt.NDArray[Any], Iterator[tuple[int, npt.NDArray[np.float32]]]]:
-    """As ``person_distances``, for who needs no table of all probes and all people at once; arguments and errors are the same.
+    """As ``person_distances``, for who needs no table of all probes and all people at once; arguments and
+    errors are the same.
 
     Returns:
-        people (P,), sorted; blocks (number of the first probe, distances (n, P)) in the probes' order, each the caller's to change.
+        people (P,), sorted; blocks (number of the first probe, distances (n, P)) in the probes' order, each
+            the caller's to change.
     """
     if policy not in POLICIES:
         raise UsageError(f"policy {policy!r} is unknown: want one of {', '.join(POLICIES)}")
@@ -73,13 +80,20 @@ def person_distance_blocks(
     order = np.argsort(ids, kind="stable")
     people, starts = np.unique(ids[order], return_index=True)
     if policy == "mean":
-        known = unit_rows(np.add.reduceat(known[order] / norms[order, None], starts, axis=0), "mean reference")
-        norms, order, starts = np.ones(len(people), dtype=np.float32), np.arange(len(people)), np.arange(len(people))
+        known = unit_rows(
+            np.add.reduceat(known[order] / norms[order, None], starts, axis=0), "mean reference"
+        )
+        norms, order, starts = (
+            np.ones(len(people), dtype=np.float32),
+            np.arange(len(people)),
+            np.arange(len(people)),
+        )
     height = block_height(len(known))
 
     def blocks() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         for start in range(0, len(rows), height):
-            # Scaling and sorting a block of products costs less than a normalised, sorted copy of a large gallery.
+            # Scaling and sorting a block of products costs less than a normalised, sorted copy of a large
+            # gallery.
             squared = rows[start : start + height] @ known.T
             squared *= -2 / norms
             squared += 2
@@ -89,7 +103,9 @@ def person_distance_blocks(
     return people, blocks()
 
 
-def _combine(distances: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], policy: str, top_k: int) -> npt.NDArray[np.float32]:
+def _combine(
+    distances: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], policy: str, top_k: int
+) -> npt.NDArray[np.float32]:
     if len(starts) == distances.shape[1]:
         return distances
     if policy == "min":

@@ -1,7 +1,9 @@
-"""Ranking by the Market-1501 protocol (Zheng 2015, section 4): CMC, mAP and mINP, without ever holding the query x gallery matrix.
+"""Ranking by the Market-1501 protocol (Zheng 2015, section 4): CMC, mAP and mINP, without ever holding the
+query x gallery matrix.
 
-Ranks are counted, not sorted: the rank of a match is one plus the number of gallery images before it, so a block of distances is
-read a few times and forgotten. Ties are broken by the gallery's order, as a stable sort of each row would.
+Ranks are counted, not sorted: the rank of a match is one plus the number of gallery images before it, so a
+block of distances is read a few times and forgotten. Ties are broken by the gallery's order, as a stable sort
+of each row would.
 """
 
 from collections.abc import Iterator
@@ -13,7 +15,16 @@ import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.blocks import Distances, block_height, ordering
-from reid.evaluation.checks import Labels, Metric, as_embeddings, as_labels, encode, for_metric, is_junk, same_width
+from reid.evaluation.checks import (
+    Labels,
+    Metric,
+    as_embeddings,
+    as_labels,
+    encode,
+    for_metric,
+    is_junk,
+    same_width,
+)
 
 __all__ = ["AveragePrecision", "RankingReport", "rank_distances", "rank_gallery"]
 
@@ -59,8 +70,19 @@ class RankingReport:
     def summary(self) -> dict[str, float | int | str]:
         """The figures as plain values, ready for a metrics file."""
         ranks = {f"rank{k}": self.rank(k) for k in (1, 5, 10, 20)}
-        counts = {"valid_queries": self.valid_queries, "skipped_queries": self.skipped_queries, "gallery_images": self.gallery_images}
-        return {**ranks, "mean_ap": self.mean_ap, "mean_inp": self.mean_inp, **counts, "ap": self.ap, "metric": self.metric}
+        counts = {
+            "valid_queries": self.valid_queries,
+            "skipped_queries": self.skipped_queries,
+            "gallery_images": self.gallery_images,
+        }
+        return {
+            **ranks,
+            "mean_ap": self.mean_ap,
+            "mean_inp": self.mean_inp,
+            **counts,
+            "ap": self.ap,
+            "metric": self.metric,
+        }
 
 
 def rank_gallery(
@@ -77,8 +99,9 @@ def rank_gallery(
 ) -> RankingReport:
     """Rank the gallery for every query and report CMC, mAP and mINP.
 
-    For each query the gallery images of the same identity *and* camera are left out; identity -1 is junk and left out everywhere;
-    distractors stay. Distances are compared in float32; among equal ones the lower gallery row comes first.
+    For each query the gallery images of the same identity *and* camera are left out; identity -1 is junk and
+    left out everywhere; distractors stay. Distances are compared in float32; among equal ones the lower
+    gallery row comes first.
 
     Args:
         query: embeddings (Q, D).
@@ -88,12 +111,14 @@ def rank_gallery(
         gallery_ids: identities (G,), of the same kind as ``query_ids``.
         gallery_cams: cameras (G,).
         metric: ``euclidean`` (not squared; the square orders the same) or ``cosine``.
-        ap: ``rectangle`` sums precision at each match, as torchreid does; ``trapezoid`` averages it with the precision one rank
+        ap: ``rectangle`` sums precision at each match, as torchreid does; ``trapezoid`` averages it with the
+            precision one rank
             before, as the original Market-1501 code does.
         max_rank: length of the CMC, at most the gallery's size.
 
     Raises:
-        ReidError: embeddings are empty, not finite or of different dimension, labels have another length or kind, or no query has a match.
+        ReidError: embeddings are empty, not finite or of different dimension, labels have another length or
+            kind, or no query has a match.
         UsageError: the metric or the kind of average precision is unknown.
     """
     probes, images = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
@@ -119,7 +144,8 @@ def rank_distances(
     """Rank by any distances that come in blocks of queries: re-ranked ones, or those of a learned metric.
 
     Args:
-        distances: gives for query rows (B,) their float32 distances (B, G) to the whole gallery; smaller is nearer. The block is
+        distances: gives for query rows (B,) their float32 distances (B, G) to the whole gallery; smaller is
+            nearer. The block is
             written over.
         query_ids: as for ``rank_gallery``, and so are the labels that follow.
         query_cams: (Q,).
@@ -130,17 +156,25 @@ def rank_distances(
         max_rank: as for ``rank_gallery``.
 
     Raises:
-        ReidError: labels have another length or kind, no query has a match, or a block has another shape or holds NaN.
+        ReidError: labels have another length or kind, no query has a match, or a block has another shape or
+            holds NaN.
         UsageError: the kind of average precision is unknown.
     """
-    plan = _plan(query_ids, query_cams, gallery_ids, gallery_cams, np.shape(query_ids)[0], np.shape(gallery_ids)[0])
+    plan = _plan(
+        query_ids, query_cams, gallery_ids, gallery_cams, np.shape(query_ids)[0], np.shape(gallery_ids)[0]
+    )
 
     def kept(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         block = distances(rows)
         if block.shape != (len(rows), plan.images):
-            raise ReidError(f"{name} distances have shape {block.shape} for {len(rows)} queries and {plan.images} gallery images")
+            raise ReidError(
+                f"{name} distances have shape {block.shape} for {len(rows)} queries and {plan.images} "
+                "gallery images"
+            )
         if np.isnan(block).any():
-            raise ReidError(f"{name} distances hold {np.isnan(block).sum()} NaN for query rows {rows[0]} to {rows[-1]}")
+            raise ReidError(
+                f"{name} distances hold {np.isnan(block).sum()} NaN for query rows {rows[0]} to {rows[-1]}"
+            )
         return block if len(plan.kept) == plan.images else block[:, plan.kept]
 
     return _report(kept, plan, name, ap, max_rank)
@@ -148,7 +182,9 @@ def rank_distances(
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """Which gallery rows count for a query, and which are left out. Gallery rows are numbered without junk."""
+    """Which gallery rows count for a query, and which are left out. Gallery rows are numbered without
+    junk.
+    """
 
     rows_of: dict[int, npt.NDArray[np.int64]]
     probe_ids: npt.NDArray[np.int64]
@@ -173,15 +209,31 @@ class _Plan:
 _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
-def _plan(query_ids: Labels, query_cams: Labels, gallery_ids: Labels, gallery_cams: Labels, probes: int, images: int) -> _Plan:
-    probe_ids, image_ids = as_labels(query_ids, "query ids", probes), as_labels(gallery_ids, "gallery ids", images)
-    probe_cams, image_cams = as_labels(query_cams, "query cameras", probes), as_labels(gallery_cams, "gallery cameras", images)
-    id_codes, cam_codes = encode(probe_ids, image_ids, "identities"), encode(probe_cams, image_cams, "cameras")
+def _plan(
+    query_ids: Labels, query_cams: Labels, gallery_ids: Labels, gallery_cams: Labels, probes: int, images: int
+) -> _Plan:
+    probe_ids, image_ids = (
+        as_labels(query_ids, "query ids", probes),
+        as_labels(gallery_ids, "gallery ids", images),
+    )
+    probe_cams, image_cams = (
+        as_labels(query_cams, "query cameras", probes),
+        as_labels(gallery_cams, "gallery cameras", images),
+    )
+    id_codes, cam_codes = (
+        encode(probe_ids, image_ids, "identities"),
+        encode(probe_cams, image_cams, "cameras"),
+    )
     kept, wanted = np.flatnonzero(~is_junk(image_ids)), np.flatnonzero(~is_junk(probe_ids))
     if not len(kept) or not len(wanted):
         side = "query" if not len(wanted) else "gallery"
-        raise ReidError(f"no query has a match because the {side} holds only junk (identity -1): check how identities are read")
-    plan = _Plan(_rows_by_code(id_codes[1][kept]), id_codes[0], cam_codes[0], cam_codes[1][kept], wanted, kept, images)
+        raise ReidError(
+            f"no query has a match because the {side} holds only junk (identity -1): check how "
+            "identities are read"
+        )
+    plan = _Plan(
+        _rows_by_code(id_codes[1][kept]), id_codes[0], cam_codes[0], cam_codes[1][kept], wanted, kept, images
+    )
     valid = np.asarray([row for row in wanted.tolist() if len(plan.positives(row))], dtype=np.int64)
     if not len(valid):
         raise ReidError(_why_no_match(probe_ids[wanted], image_ids[kept], probe_cams, image_cams))
@@ -202,7 +254,9 @@ def _report(distances: Distances, plan: _Plan, metric: str, ap: str, max_rank: i
     figures = np.asarray([_figures(ranks, ap) for ranks in _ranks(distances, plan)])
     first = figures[:, 0].astype(np.int64)
     length = min(max_rank, len(plan.kept))
-    cmc = np.cumsum(np.bincount(np.minimum(first, length + 1), minlength=length + 2)[1 : length + 1]) / len(first)
+    cmc = np.cumsum(np.bincount(np.minimum(first, length + 1), minlength=length + 2)[1 : length + 1]) / len(
+        first
+    )
     return RankingReport(
         cmc=cmc,
         mean_ap=float(figures[:, 1].mean()),
@@ -231,7 +285,9 @@ def _ranks(distances: Distances, plan: _Plan) -> Iterator[npt.NDArray[np.int64]]
             yield _ranks_in_row(row, plan.positives(probe), before)
 
 
-def _ranks_in_row(row: npt.NDArray[np.float32], positives: npt.NDArray[np.int64], before: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _ranks_in_row(
+    row: npt.NDArray[np.float32], positives: npt.NDArray[np.int64], before: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
     if len(positives) > _SORT_ABOVE:
         place = np.empty(len(row), dtype=np.int64)
         place[np.argsort(row, kind="stable")] = np.arange(1, len(row) + 1)
@@ -257,18 +313,26 @@ def _figures(ranks: npt.NDArray[np.int64], ap: str) -> tuple[float, float, float
 
 
 def _why_no_match(
-    probe_ids: npt.NDArray[Any], image_ids: npt.NDArray[Any], probe_cams: npt.NDArray[Any], image_cams: npt.NDArray[Any]
+    probe_ids: npt.NDArray[Any],
+    image_ids: npt.NDArray[Any],
+    probe_cams: npt.NDArray[Any],
+    image_cams: npt.NDArray[Any],
 ) -> str:
     cameras = np.unique(np.concatenate([probe_cams, image_cams]))
     shared = np.intersect1d(probe_ids, image_ids)
     if not len(shared):
         return (
-            f"no query has a match because none of the {len(np.unique(probe_ids))} query identities is among the "
+            f"no query has a match because none of the {len(np.unique(probe_ids))} query identities is "
+            "among the "
             f"{len(np.unique(image_ids))} gallery identities: check the split and how identities are written"
         )
     if len(cameras) == 1:
         return (
-            f"no query has a match because every image is from camera {cameras[0]}, and matches must come from another camera: "
+            f"no query has a match because every image is from camera {cameras[0]}, and matches must "
+            "come from another camera: "
             "check how cameras are read"
         )
-    return f"no query has a match because all {len(shared)} shared identities were seen by one camera only: want matches from another"
+    return (
+        f"no query has a match because all {len(shared)} shared identities were seen by one camera "
+        "only: want matches from another"
+    )

@@ -1,4 +1,6 @@
-"""Better ranking after the fact: k-reciprocal re-ranking, query expansion, and re-scoring of a short list. SciPy is loaded on use."""
+"""Better ranking after the fact: k-reciprocal re-ranking, query expansion, and re-scoring of a short list.
+SciPy is loaded on use.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +28,9 @@ def k_reciprocal(
 ) -> Distances:
     """Re-rank by k-reciprocal encoding (Zhong 2017, sections 3.2 to 3.5), for ``rank_distances``.
 
-    As in the authors' code, distances are squared and divided by the largest of their row over query and gallery together. The
-    neighbourhoods are sparse, so memory grows with the number of images times k1 times k2, not with its square.
+    As in the authors' code, distances are squared and divided by the largest of their row over query and
+    gallery together. The neighbourhoods are sparse, so memory grows with the number of images times k1 times
+    k2, not with its square.
 
     Args:
         query: (Q, D).
@@ -38,24 +41,34 @@ def k_reciprocal(
         metric: of the original distance; ``cosine`` means Euclidean between normalised embeddings here.
 
     Returns:
-        Distances from query rows to the gallery, float32. They order a row; they are no distances in any space.
+        Distances from query rows to the gallery, float32. They order a row; they are no distances in any
+            space.
 
     Raises:
         ReidError: bad embeddings, or fewer than k1 + 1 images in all.
         UsageError: k1, k2 or lambda_value is out of range.
     """
     if k1 < 1 or not 1 <= k2 <= k1 + 1 or not 0 <= lambda_value <= 1:
-        raise UsageError(f"k1={k1}, k2={k2}, lambda_value={lambda_value}: want k1 >= 1, 1 <= k2 <= k1 + 1 and lambda_value in 0..1")
+        raise UsageError(
+            f"k1={k1}, k2={k2}, lambda_value={lambda_value}: want k1 >= 1, 1 <= k2 <= k1 + 1 and "
+            "lambda_value in 0..1"
+        )
     first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
     same_width(first, "query", second, "gallery")
     images = np.concatenate([for_metric(first, "query", metric), for_metric(second, "gallery", metric)])
     queries = len(first)
     if len(images) < k1 + 1:
-        raise ReidError(f"{len(images)} images are too few for neighbourhoods of k1={k1}: want at least {k1 + 1}")
+        raise ReidError(
+            f"{len(images)} images are too few for neighbourhoods of k1={k1}: want at least {k1 + 1}"
+        )
     neighbours, farthest = _neighbours(images, k1)
     weights = _encoding(images, neighbours, farthest, k1)
     if k2 > 1:
-        weights = _membership(neighbours[:, :k2], np.ones((len(images), k2), dtype=np.bool_)) @ weights / np.float32(k2)
+        weights = (
+            _membership(neighbours[:, :k2], np.ones((len(images), k2), dtype=np.bool_))
+            @ weights
+            / np.float32(k2)
+        )
     own, columns = weights[:queries].tocsr(), weights[queries:].tocsc()
 
     def distances(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -68,14 +81,17 @@ def k_reciprocal(
     return distances
 
 
-def expand_queries(query: npt.ArrayLike, gallery: npt.ArrayLike, *, neighbours: int = 5, alpha: float = 0.0) -> npt.NDArray[np.float32]:
+def expand_queries(
+    query: npt.ArrayLike, gallery: npt.ArrayLike, *, neighbours: int = 5, alpha: float = 0.0
+) -> npt.NDArray[np.float32]:
     """Replace each query by the mean of itself and its nearest gallery embeddings (Chum 2007), by cosine.
 
     Args:
         query: (Q, D).
         gallery: (G, D); no labels are used.
         neighbours: how many to add, at most G.
-        alpha: weight of a neighbour is its cosine to that power (Radenovic 2018, section 3.4); 0 weighs all alike.
+        alpha: weight of a neighbour is its cosine to that power (Radenovic 2018, section 3.4); 0 weighs all
+            alike.
 
     Returns:
         (Q, D) float32, L2-normalised.
@@ -87,7 +103,9 @@ def expand_queries(query: npt.ArrayLike, gallery: npt.ArrayLike, *, neighbours: 
     first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
     same_width(first, "query", second, "gallery")
     if not 1 <= neighbours <= len(second) or alpha < 0:
-        raise UsageError(f"neighbours={neighbours}, alpha={alpha}: want 1 to {len(second)} neighbours and alpha >= 0")
+        raise UsageError(
+            f"neighbours={neighbours}, alpha={alpha}: want 1 to {len(second)} neighbours and alpha >= 0"
+        )
     first, second = unit_rows(first, "query"), unit_rows(second, "gallery")
     expanded = np.empty_like(first)
     height = block_height(len(second))
@@ -101,9 +119,13 @@ def expand_queries(query: npt.ArrayLike, gallery: npt.ArrayLike, *, neighbours: 
 
 
 def rescore_short_list(
-    distances: Distances, score: Callable[[int, npt.NDArray[np.int64]], npt.NDArray[Any]], *, length: int = 100
+    distances: Distances,
+    score: Callable[[int, npt.NDArray[np.int64]], npt.NDArray[Any]],
+    *,
+    length: int = 100,
 ) -> Distances:
-    """Order the nearest images of each query by a learned metric, which cannot be searched itself (Chen 2017), and leave the rest behind.
+    """Order the nearest images of each query by a learned metric, which cannot be searched itself (Chen
+    2017), and leave the rest behind.
 
     Args:
         distances: what finds the short list, not negative.
@@ -128,15 +150,21 @@ def rescore_short_list(
         for line, row, columns in zip(block, rows.tolist(), np.sort(nearest, axis=1), strict=True):
             scores = np.asarray(score(row, columns), dtype=np.float32)
             if scores.shape != columns.shape or not ((scores >= 0) & (scores <= 1)).all():
-                raise ReidError(f"the learned metric gives query row {row} scores of shape {scores.shape} or outside 0..1")
+                raise ReidError(
+                    f"the learned metric gives query row {row} scores of shape {scores.shape} or outside 0..1"
+                )
             line[columns] = scores
         return block
 
     return rescored
 
 
-def _neighbours(images: npt.NDArray[np.float32], k1: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The k1 + 1 nearest of every image (N, k1 + 1), itself among them, and its largest squared distance (N,)."""
+def _neighbours(
+    images: npt.NDArray[np.float32], k1: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The k1 + 1 nearest of every image (N, k1 + 1), itself among them, and its largest squared distance
+    (N,).
+    """
     nearest = np.empty((len(images), k1 + 1), dtype=np.int64)
     farthest = np.empty(len(images), dtype=np.float32)
     height = block_height(len(images))
@@ -153,7 +181,12 @@ def _neighbours(images: npt.NDArray[np.float32], k1: int) -> tuple[npt.NDArray[n
     return nearest, farthest
 
 
-def _encoding(images: npt.NDArray[np.float32], neighbours: npt.NDArray[np.int64], farthest: npt.NDArray[np.float32], k1: int) -> Any:
+def _encoding(
+    images: npt.NDArray[np.float32],
+    neighbours: npt.NDArray[np.int64],
+    farthest: npt.NDArray[np.float32],
+    k1: int,
+) -> Any:
     """The weighted k-reciprocal neighbourhoods as a sparse matrix (N, N) whose rows sum to 1."""
     from scipy import sparse
 
@@ -164,7 +197,9 @@ def _encoding(images: npt.NDArray[np.float32], neighbours: npt.NDArray[np.int64]
     sizes = np.asarray(narrow.sum(axis=1)).ravel()
     trusted = overlap.data > np.float32(2 / 3) * sizes[overlap.col]
     chosen = sparse.csr_matrix(
-        (overlap.data[trusted] > 0, (overlap.row[trusted], overlap.col[trusted])), shape=overlap.shape, dtype=np.float32
+        (overlap.data[trusted] > 0, (overlap.row[trusted], overlap.col[trusted])),
+        shape=overlap.shape,
+        dtype=np.float32,
     )
     expanded = (wide + chosen @ narrow).tocoo()
     values = np.empty(expanded.nnz, dtype=np.float32)
@@ -194,11 +229,15 @@ def _membership(columns: npt.NDArray[np.int64], members: npt.NDArray[np.bool_]) 
     from scipy import sparse
 
     rows = np.nonzero(members)[0]
-    return sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns[members])), shape=(len(columns), len(columns)))
+    return sparse.csr_matrix(
+        (np.ones(len(rows), dtype=np.float32), (rows, columns[members])), shape=(len(columns), len(columns))
+    )
 
 
 def _jaccard(own: Any, columns: Any, row: int) -> npt.NDArray[np.float32]:
-    """Jaccard distances (G,) of one query's neighbourhood to those of the gallery (Zhong 2017, equation 10)."""
+    """Jaccard distances (G,) of one query's neighbourhood to those of the gallery (Zhong 2017, equation
+    10).
+    """
     begin, end = own.indptr[row], own.indptr[row + 1]
     shared, weight = own.indices[begin:end], own.data[begin:end]
     starts, lengths = columns.indptr[shared], np.diff(columns.indptr)[shared]

@@ -1,6 +1,8 @@
-"""What is left of a model under worse pictures: corruptions of images, and how far each figure falls. Pillow is loaded on use.
+"""What is left of a model under worse pictures: corruptions of images, and how far each figure falls. Pillow
+is loaded on use.
 
-Kinds and five severities follow Hendrycks 2019 in spirit; sizes are relative to the image, so that crops of any resolution suffer alike.
+Kinds and five severities follow Hendrycks 2019 in spirit; sizes are relative to the image, so that crops of
+any resolution suffer alike.
 """
 
 import io
@@ -32,7 +34,9 @@ class Fall:
         return self.clean - self.shifted
 
 
-def corrupt(images: npt.ArrayLike, name: str, severity: int, *, seed: int = 0, first: int = 0) -> npt.NDArray[np.uint8]:
+def corrupt(
+    images: npt.ArrayLike, name: str, severity: int, *, seed: int = 0, first: int = 0
+) -> npt.NDArray[np.uint8]:
     """Spoil images in one way.
 
     Args:
@@ -75,11 +79,14 @@ def falls(
     for name, report in shifted.items():
         if not np.array_equal(report.query_index, clean.query_index):
             raise ReidError(
-                f"shift {name} judges {report.valid_queries} queries and the clean run {clean.valid_queries}: rank the same ones"
+                f"shift {name} judges {report.valid_queries} queries and the clean run "
+                f"{clean.valid_queries}: rank the same ones"
             )
     before = {figure: float(clean.per_query(figure).mean()) for figure in figures}
     return {
-        name: {figure: Fall(value, float(report.per_query(figure).mean())) for figure, value in before.items()}
+        name: {
+            figure: Fall(value, float(report.per_query(figure).mean())) for figure, value in before.items()
+        }
         for name, report in shifted.items()
     }
 
@@ -127,7 +134,9 @@ def _low_resolution(image: Image, level: int, _rng: np.random.Generator) -> Imag
 
     share = (0.5, 0.35, 0.25, 0.18, 0.12)[level]
     height, width = image.shape[:2]
-    small = Pillow.fromarray(image).resize((max(1, round(width * share)), max(1, round(height * share))), Pillow.Resampling.BOX)
+    small = Pillow.fromarray(image).resize(
+        (max(1, round(width * share)), max(1, round(height * share))), Pillow.Resampling.BOX
+    )
     return np.asarray(small.resize((width, height), Pillow.Resampling.BILINEAR))
 
 

@@ -1,7 +1,7 @@
 """Verification: are two images one person? ROC, TAR at FAR, EER, and accuracy by folds.
 
-A pair is accepted when its distance is at or below the threshold. *Positive* means the same person throughout: TAR is the share of
-genuine pairs accepted, FAR the share of impostor pairs accepted.
+A pair is accepted when its distance is at or below the threshold. *Positive* means the same person
+throughout: TAR is the share of genuine pairs accepted, FAR the share of impostor pairs accepted.
 """
 
 from collections.abc import Sequence
@@ -37,18 +37,28 @@ class VerificationReport:
     tar_at_far: dict[float, float]  # highest TAR among operating points whose FAR is at most the key
     genuine_pairs: int
     impostor_pairs: int
-    accuracy: float  # at ``threshold``, both chosen and measured on these pairs; ``verify_folds`` keeps them apart
+    # at ``threshold``, both chosen and measured on these pairs; ``verify_folds`` keeps them apart
+    accuracy: float
     threshold: float
 
     def is_supported(self, far: float) -> bool:
-        """Whether at least ten impostor pairs would be falsely accepted at ``far``, without which TAR at FAR says little."""
+        """Whether at least ten impostor pairs would be falsely accepted at ``far``, without which TAR at FAR
+        says little.
+        """
         return far * self.impostor_pairs >= 10
 
     def summary(self) -> dict[str, float | int]:
         """The figures as plain values, ready for a metrics file."""
         tars = {f"tar_at_far_{far:g}": tar for far, tar in self.tar_at_far.items()}
         counts = {"genuine_pairs": self.genuine_pairs, "impostor_pairs": self.impostor_pairs}
-        return {"eer": self.eer, "auc": self.auc, "accuracy": self.accuracy, "threshold": self.threshold, **tars, **counts}
+        return {
+            "eer": self.eer,
+            "auc": self.auc,
+            "accuracy": self.accuracy,
+            "threshold": self.threshold,
+            **tars,
+            **counts,
+        }
 
 
 @dataclass(frozen=True)
@@ -79,16 +89,20 @@ def roc_curve(distances: npt.ArrayLike, same: npt.ArrayLike) -> RocCurve:
     )
 
 
-def verify(distances: npt.ArrayLike, same: npt.ArrayLike, *, fars: Sequence[float] = FARS) -> VerificationReport:
+def verify(
+    distances: npt.ArrayLike, same: npt.ArrayLike, *, fars: Sequence[float] = FARS
+) -> VerificationReport:
     """Judge pairs by their distances.
 
     Args:
-        distances: (N,) one distance a pair; a threshold found here holds for the distance given, squared or not.
+        distances: (N,) one distance a pair; a threshold found here holds for the distance given, squared or
+            not.
         same: (N,) true where the pair is one person.
         fars: false accept rates at which to report TAR.
 
     Raises:
-        ReidError: there are no pairs, lengths differ, a distance is not finite, or there are no genuine or no impostor pairs.
+        ReidError: there are no pairs, lengths differ, a distance is not finite, or there are no genuine or no
+            impostor pairs.
         UsageError: a wanted rate is not between 0 and 1.
     """
     for far in fars:
@@ -126,7 +140,8 @@ def verify_folds(
     Args:
         distances: (N,).
         same: (N,) true where the pair is one person.
-        folds: the fold of each pair (N,), as LFW prescribes them with no person in two folds, or a number of folds to deal
+        folds: the fold of each pair (N,), as LFW prescribes them with no person in two folds, or a number of
+            folds to deal
             genuine and impostor pairs into at random.
         wanted_far: the false accept rate of VAL.
         seed: of the random folds.
@@ -137,7 +152,9 @@ def verify_folds(
     values, genuine = _pairs(distances, same)
     fold_of = _deal(genuine, folds, seed) if isinstance(folds, int) else np.asarray(folds)
     if fold_of.shape != values.shape:
-        raise ReidError(f"folds have shape {fold_of.shape} but there are {len(values)} pairs: give one fold per pair")
+        raise ReidError(
+            f"folds have shape {fold_of.shape} but there are {len(values)} pairs: give one fold per pair"
+        )
     names = np.unique(fold_of)
     if len(names) < 2:
         raise ReidError(f"{len(names)} fold leaves nothing to choose the threshold on: want at least 2")
@@ -146,7 +163,10 @@ def verify_folds(
         held_out = fold_of == name
         inside, outside = genuine[held_out], genuine[~held_out]
         if inside.all() or not inside.any() or outside.all() or not outside.any():
-            raise ReidError(f"fold {name} or its complement lacks genuine or impostor pairs: use fewer folds or more pairs")
+            raise ReidError(
+                f"fold {name} or its complement lacks genuine or impostor pairs: use fewer folds or "
+                "more pairs"
+            )
         chosen = verify(values[~held_out], outside, fars=(wanted_far,))
         accepted = values[held_out] <= chosen.threshold
         val_threshold = chosen.roc.thresholds[_last_within(chosen.roc, wanted_far)]
@@ -164,26 +184,39 @@ def verify_folds(
     )
 
 
-def _pairs(distances: npt.ArrayLike, same: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _pairs(
+    distances: npt.ArrayLike, same: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     values, genuine = np.asarray(distances, dtype=np.float64), np.asarray(same)
     if values.ndim != 1 or values.shape != genuine.shape:
-        raise ReidError(f"distances have shape {values.shape} and same has shape {genuine.shape}: give one of each per pair")
+        raise ReidError(
+            f"distances have shape {values.shape} and same has shape {genuine.shape}: give one of each "
+            "per pair"
+        )
     if not len(values):
         raise ReidError("there are no pairs to verify: give at least one genuine and one impostor pair")
     if genuine.dtype.kind not in "biu" or not np.isin(genuine, (0, 1)).all():
         raise ReidError(f"same has type {genuine.dtype}: want true or false per pair")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        raise ReidError(f"{len(bad)} of {len(values)} distances are NaN or infinite (first: pair {bad[0]}): compute them again")
+        raise ReidError(
+            f"{len(bad)} of {len(values)} distances are NaN or infinite (first: pair {bad[0]}): "
+            "compute them again"
+        )
     flags = genuine.astype(np.bool_)
     if flags.all() or not flags.any():
         missing = "impostor" if flags.all() else "genuine"
-        raise ReidError(f"all {len(flags)} pairs are {'genuine' if flags.all() else 'impostor'}: verification needs {missing} pairs too")
+        raise ReidError(
+            f"all {len(flags)} pairs are {'genuine' if flags.all() else 'impostor'}: verification "
+            f"needs {missing} pairs too"
+        )
     return values, flags
 
 
 def _equal_error(roc: RocCurve) -> tuple[float, float]:
-    """Where FAR equals 1 - TAR on the line between the two operating points around it, and the threshold there."""
+    """Where FAR equals 1 - TAR on the line between the two operating points around it, and the threshold
+    there.
+    """
     surplus = roc.far + roc.tar - 1
     after = int(np.argmax(surplus >= 0))
     before = after - 1
@@ -213,7 +246,8 @@ def _deal(genuine: npt.NDArray[np.bool_], folds: int, seed: int) -> npt.NDArray[
         rows = rng.permutation(np.flatnonzero(kind))
         if len(rows) < folds:
             raise ReidError(
-                f"{len(rows)} {'genuine' if kind is genuine else 'impostor'} pairs cannot fill {folds} folds: use fewer folds or more pairs"
+                f"{len(rows)} {'genuine' if kind is genuine else 'impostor'} pairs cannot fill {folds} "
+                "folds: use fewer folds or more pairs"
             )
         fold_of[rows] = np.arange(len(rows)) % folds
     return fold_of

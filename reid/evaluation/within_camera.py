@@ -1,7 +1,9 @@
-"""Where nobody is seen by two cameras: earlier images of a person against later ones of the same camera. NumPy, no torch.
+"""Where nobody is seen by two cameras: earlier images of a person against later ones of the same camera.
+NumPy, no torch.
 
-Two images of a burst are nearly the same picture, and finding one by the other says nothing. So a person's images are put in order of time
-(or of their numbers), those between the earlier and the later ones are left out, and the two parts count as two cameras for every figure.
+Two images of a burst are nearly the same picture, and finding one by the other says nothing. So a person's
+images are put in order of time (or of their numbers), those between the earlier and the later ones are left
+out, and the two parts count as two cameras for every figure.
 """
 
 from collections import defaultdict
@@ -15,7 +17,8 @@ from reid.evaluation.checks import is_junk
 __all__ = ["WITHIN_CAMERA", "Views", "gallery_apart", "seen_by_two", "views"]
 
 WITHIN_CAMERA = (
-    "nobody is seen by two cameras: figures are within the camera, each person's earlier images against the later "
+    "nobody is seen by two cameras: figures are within the camera, each person's earlier images "
+    "against the later "
     "ones, neighbours in time left out"
 )
 
@@ -40,10 +43,12 @@ def seen_by_two(identities: Strings, cameras: Strings) -> bool:
 
 
 def views(identities: Strings, cameras: Strings, order: Rows) -> Views:
-    """All images by their cameras where somebody is seen by two; elsewhere each person's earlier and later images.
+    """All images by their cameras where somebody is seen by two; elsewhere each person's earlier and later
+    images.
 
-    Of n images in order the ``neighbours(n)`` in the middle are left out; what comes before and after counts as seen by two
-    cameras. Who has two images alone, which are neighbours, has no match, unless nobody has more.
+    Of n images in order the ``neighbours(n)`` in the middle are left out; what comes before and after counts
+    as seen by two cameras. Who has two images alone, which are neighbours, has no match, unless nobody has
+    more.
 
     Args:
         identities: (N,).
@@ -68,12 +73,19 @@ def views(identities: Strings, cameras: Strings, order: Rows) -> Views:
 
 
 def neighbours(images: int) -> int:
-    """How many images on either side of one count as its neighbours, of so many of one person in one camera: an eighth, at least one."""
+    """How many images on either side of one count as its neighbours, of so many of one person in one camera:
+    an eighth, at least one.
+    """
     return max(1, images // 8)
 
 
 def gallery_apart(
-    query_ids: Strings, query_cams: Strings, query_order: Rows, gallery_ids: Strings, gallery_cams: Strings, gallery_order: Rows
+    query_ids: Strings,
+    query_cams: Strings,
+    query_order: Rows,
+    gallery_ids: Strings,
+    gallery_cams: Strings,
+    gallery_order: Rows,
 ) -> Rows:
     """Rows of the gallery that are no neighbours of a query of their person in their camera.
 

@@ -1,4 +1,6 @@
-"""The model directory: one trained model as ONNX files, TensorRT engines and a card, each file checked against the model itself."""
+"""The model directory: one trained model as ONNX files, TensorRT engines and a card, each file checked
+against the model itself.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,17 +44,21 @@ def export_model(
     thresholds: Sequence[Threshold] = (),
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Write a model directory, whole or not at all, and measure every file in it with every CPU runtime that is installed.
+    """Write a model directory, whole or not at all, and measure every file in it with every CPU runtime that
+    is installed.
 
     Args:
         checkpoint: of ``reid.models.embedder.save_model``.
         out: the directory; one that is there is replaced.
-        crops: held-out people for the parity check, uint8 ``(N, height, width, 3)``, RGB, of the model's input size.
+        crops: held-out people for the parity check, uint8 ``(N, height, width, 3)``, RGB, of the model's
+            input size.
         crop_names: N names for messages; row numbers when empty.
         people: validation people to measure rank-1 and mAP on; None leaves that check out.
-        calibration: training people, like ``crops``: int8 is calibrated on them, and layers of fp16 and int8 chosen.
+        calibration: training people, like ``crops``: int8 is calibrated on them, and layers of fp16 and int8
+            chosen.
         precisions: keys of ``FILES``; fp32 is always written.
-        required: precisions that must hold, fp32 always among them. Another one that strays or cannot be made is left out of the
+        required: precisions that must hold, fp32 always among them. Another one that strays or cannot be made
+            is left out of the
             directory, and the reason stands in the card and in what is returned.
         engines: the TensorRT module to build an engine with from every ONNX file, or None for no engine.
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
@@ -61,9 +67,12 @@ def export_model(
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
 
     Returns:
-        For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held against, layers left in
-        float32 and their share of the multiply-adds, and by runtime cosines, rank-1 and mAP; ``left_out``, reasons by precision;
-        ``engines``, by precision: path, bytes, key, or a note why there is none; ``self_test``, lowest cosines by precision.
+        For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held
+            against, layers left in
+        float32 and their share of the multiply-adds, and by runtime cosines, rank-1 and mAP; ``left_out``,
+            reasons by precision;
+        ``engines``, by precision: path, bytes, key, or a note why there is none; ``self_test``, lowest
+            cosines by precision.
 
     Raises:
         UsageError: the checkpoint is missing, or a precision, limit or key is unknown or missing.
@@ -73,10 +82,18 @@ def export_model(
     _check_arguments(precisions, required, limits, provenance, calibration)
     model, spec = load_model(checkpoint)
     _check_crops(crops, spec)
-    gate = Gate(model, crops, list(crop_names) or [f"crop {row}" for row in range(len(crops))], people, limits)
+    gate = Gate(
+        model, crops, list(crop_names) or [f"crop {row}" for row in range(len(crops))], people, limits
+    )
     input_spec = InputSpec(height=spec.height, width=spec.width)
     fingerprint = fingerprint_of(checkpoint, input_spec)
-    report: dict[str, Any] = {"fingerprint": fingerprint, "trained": gate.trained, "files": {}, "engines": {}, "left_out": {}}
+    report: dict[str, Any] = {
+        "fingerprint": fingerprint,
+        "trained": gate.trained,
+        "files": {},
+        "engines": {},
+        "left_out": {},
+    }
     files: dict[str, ModelFile] = {}
     with atomic_directory(out) as folder:
         fp32 = folder / FILES["fp32"]
@@ -108,12 +125,16 @@ def export_model(
                 "runtimes": measured,
             }
             try:
-                report["engines"][precision] = _engine(path, engines, dict(engine_options or {}), files, precision)
+                report["engines"][precision] = _engine(
+                    path, engines, dict(engine_options or {}), files, precision
+                )
             except ReidError as error:
                 if precision in ("fp32", *required):
                     raise
                 report["engines"][precision] = {"note": f"no engine: {error}"}
-        self_test = add_self_test(model, spec, folder, {role: folder / FILES[role] for role in report["files"]})
+        self_test = add_self_test(
+            model, spec, folder, {role: folder / FILES[role] for role in report["files"]}
+        )
         report["self_test"] = self_test.lowest
         card = ModelCard(
             dim=model.dim,
@@ -132,7 +153,9 @@ def export_model(
 
 
 def fingerprint_of(checkpoint: Path | str, input_spec: InputSpec) -> str:
-    """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach them."""
+    """Identity of an embedding space, 32 hexadecimal digits: of the weights' bytes and of how pixels reach
+    them.
+    """
     return fingerprint_for(sha256_of(checkpoint), input_spec)
 
 
@@ -145,9 +168,16 @@ class _Made:
 
 
 def _converted(
-    precision: str, fp32: Path, path: Path, calibration: npt.NDArray[np.uint8] | None, gate: Gate, limits: Limits
+    precision: str,
+    fp32: Path,
+    path: Path,
+    calibration: npt.NDArray[np.uint8] | None,
+    gate: Gate,
+    limits: Limits,
 ) -> tuple[_Made, dict[str, dict[str, Any]]]:
-    """Layers are chosen on training crops: where that was not enough for the gate, they are chosen again for half the loss."""
+    """Layers are chosen on training crops: where that was not enough for the gate, they are chosen again for
+    half the loss.
+    """
     conversion = CONVERSIONS[precision](fp32, calibration)  # type: ignore[arg-type]  # without crops it was refused before
     limit, kept, refused = limits.cosine[precision], None, None
     for attempt in range(_ATTEMPTS):
@@ -172,7 +202,13 @@ def _metadata(spec: ModelSpec, fingerprint: str) -> dict[str, str]:
     }
 
 
-def _engine(onnx_path: Path, module: Module | None, options: dict[str, Any], files: dict[str, ModelFile], precision: str) -> dict[str, Any]:
+def _engine(
+    onnx_path: Path,
+    module: Module | None,
+    options: dict[str, Any],
+    files: dict[str, ModelFile],
+    precision: str,
+) -> dict[str, Any]:
     if module is None:
         return {"note": "no engine was asked for"}
     if not installed(module):
@@ -200,7 +236,10 @@ def _check_arguments(
 ) -> None:
     for precision in required:
         if precision not in precisions:
-            raise UsageError(f"required names {precision!r}, which is not among the precisions {', '.join(precisions)}: add it to them")
+            raise UsageError(
+                f"required names {precision!r}, which is not among the precisions "
+                f"{', '.join(precisions)}: add it to them"
+            )
     for precision in precisions:
         if precision not in FILES:
             raise UsageError(f"precision {precision!r} is unknown: choose from {', '.join(FILES)}")
@@ -208,7 +247,8 @@ def _check_arguments(
             raise UsageError(f"limits lack {precision!r}: give the least cosine that {precision} may have")
         if precision in CONVERSIONS and calibration is None:
             raise UsageError(
-                f"{precision} is made with training crops, and none are given: give calibration images, or leave {precision} out"
+                f"{precision} is made with training crops, and none are given: give calibration "
+                f"images, or leave {precision} out"
             )
     for key in provenance:
         if key not in PROVENANCE:
@@ -217,6 +257,9 @@ def _check_arguments(
 
 def _check_crops(crops: npt.NDArray[np.uint8], spec: ModelSpec) -> None:
     if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (spec.height, spec.width, 3):
-        raise ReidError(f"crops are {crops.dtype} {crops.shape}: the model wants uint8 (N, {spec.height}, {spec.width}, 3)")
+        raise ReidError(
+            f"crops are {crops.dtype} {crops.shape}: the model wants uint8 (N, {spec.height}, "
+            f"{spec.width}, 3)"
+        )
     if len(crops) == 0:
         raise ReidError("there is no crop to check parity on: give held-out crops")

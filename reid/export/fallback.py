@@ -14,7 +14,9 @@ _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 @dataclass(frozen=True)
 class Fallback:
-    """``kept`` are the layers left in float32; ``parity`` is what that gave on the crops it was chosen with."""
+    """``kept`` are the layers left in float32; ``parity`` is what that gave on the crops it was chosen
+    with.
+    """
 
     kept: tuple[str, ...]
     parity: ParityReport
@@ -23,7 +25,8 @@ class Fallback:
 def leading(layers: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool]) -> Fallback:
     """Keep the first layers, more of them until it is enough.
 
-    For float16: rounding hurts where small inputs meet large weights, and folding BatchNorm makes such weights in the first layers.
+    For float16: rounding hurts where small inputs meet large weights, and folding BatchNorm makes such
+    weights in the first layers.
 
     Args:
         layers: convolutions in the graph's order.
@@ -68,7 +71,11 @@ def most_sensitive(
 
 
 def _first_enough(
-    order: Sequence[str], attempt: Attempt, enough: Callable[[ParityReport], bool], whole: ParityReport, most: int
+    order: Sequence[str],
+    attempt: Attempt,
+    enough: Callable[[ParityReport], bool],
+    whole: ParityReport,
+    most: int,
 ) -> Fallback:
     best = Fallback((), whole)
     for count in _COUNTS:

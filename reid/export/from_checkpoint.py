@@ -1,4 +1,6 @@
-"""A model directory from somebody else's checkpoint: the network as its publisher uses it, through the same export, gate and self-test."""
+"""A model directory from somebody else's checkpoint: the network as its publisher uses it, through the same
+export, gate and self-test.
+"""
 
 import dataclasses
 import tempfile
@@ -34,7 +36,10 @@ def architecture_named(name: str) -> str:
         return found[0]
     if found:
         raise UsageError(f"architecture {name!r} is one of several libraries: choose {' or '.join(found)}")
-    raise UsageError(f"architecture {name!r} is unknown: choose one of {', '.join(key.partition(':')[2] for key in PUBLISHED)}")
+    raise UsageError(
+        f"architecture {name!r} is unknown: choose one of "
+        f"{', '.join(key.partition(':')[2] for key in PUBLISHED)}"
+    )
 
 
 def input_size(architecture: str, height: int | None = None, width: int | None = None) -> tuple[int, int]:
@@ -63,8 +68,10 @@ def export_checkpoint(
         out: the directory; one that is there is replaced.
         height: of the input in pixels; the publisher's where None.
         width: likewise.
-        images: pictures of people like those that will be embedded, uint8 ``(N, height, width, 3)``, RGB. With them fp16 and int8 are
-            made: every second one calibrates, the others hold the files against the network. Without them fp32 alone is made and
+        images: pictures of people like those that will be embedded, uint8 ``(N, height, width, 3)``, RGB.
+            With them fp16 and int8 are
+            made: every second one calibrates, the others hold the files against the network. Without them
+                fp32 alone is made and
             held against the network on rendered people.
         image_names: N names for messages.
         name: for the card; the file's where empty.
@@ -75,11 +82,14 @@ def export_checkpoint(
 
     Raises:
         UsageError: the name is unknown or the file is missing.
-        ReidError: the file is damaged, unsafe or of another network, or the export strays from it; nothing is written then.
+        ReidError: the file is damaged, unsafe or of another network, or the export strays from it; nothing is
+            written then.
     """
     backbone = architecture_named(architecture)
     height, width = input_size(backbone, height, width)
-    spec = ModelSpec(backbone=backbone, weights=str(checkpoint), height=height, width=width, neck_feature="before_bn")
+    spec = ModelSpec(
+        backbone=backbone, weights=str(checkpoint), height=height, width=width, neck_feature="before_bn"
+    )
     model = build_model(spec).eval()
     calibration, names = None, list(image_names)
     if images is None:

@@ -1,4 +1,6 @@
-"""The gate that every exported file passes: the trained model's answers against those of each installed runtime."""
+"""The gate that every exported file passes: the trained model's answers against those of each installed
+runtime.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reid.export.parity import Accuracy, People, check_accuracy, check_parity, measure_accuracy, measure_parity
+from reid.export.parity import (
+    Accuracy,
+    People,
+    check_accuracy,
+    check_parity,
+    measure_accuracy,
+    measure_parity,
+)
 from reid.export.precisions import GATED_BY
 from reid.export.runners import installed_runners
 from reid.models.embedder import EmbeddingModel
@@ -44,7 +53,12 @@ class Gate:
     """
 
     def __init__(
-        self, model: EmbeddingModel, crops: npt.NDArray[np.uint8], names: Sequence[str], people: People | None, limits: Limits
+        self,
+        model: EmbeddingModel,
+        crops: npt.NDArray[np.uint8],
+        names: Sequence[str],
+        people: People | None,
+        limits: Limits,
     ) -> None:
         self._crops = crops
         self._names = names

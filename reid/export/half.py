@@ -16,16 +16,18 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def convert_fp16(source: Path | str, path: Path | str, kept: Collection[str] = ()) -> None:
-    """Write a float32 file of ``export_onnx`` with float16 weights and activations between its first and last convolution.
+    """Write a float32 file of ``export_onnx`` with float16 weights and activations between its first and last
+    convolution.
 
-    Input and output keep their types. Pixel scaling, pooling, the neck and the L2 norm stay in float32: they cost nothing, and sums
-    of squares over a thousand channels overflow half precision. The graph is typed throughout, as TensorRT's strongly typed
-    networks and ONNX Runtime's CPU kernels both want it.
+    Input and output keep their types. Pixel scaling, pooling, the neck and the L2 norm stay in float32: they
+    cost nothing, and sums of squares over a thousand channels overflow half precision. The graph is typed
+    throughout, as TensorRT's strongly typed networks and ONNX Runtime's CPU kernels both want it.
 
     Args:
         source: the float32 file.
         path: where to write, whole or not at all.
-        kept: names of convolutions to leave in float32; what lies before the last of them stays in float32 with it.
+        kept: names of convolutions to leave in float32; what lies before the last of them stays in float32
+            with it.
 
     Raises:
         UsageError: the source does not exist.
@@ -48,10 +50,14 @@ def _up_to_last(graph: onnx.GraphProto, kept: Collection[str]) -> frozenset[str]
     return frozenset(names[: last + 1])
 
 
-def _converted(graph: onnx.GraphProto, halved: frozenset[str], source: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _converted(
+    graph: onnx.GraphProto, halved: frozenset[str], source: str
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Copies of the nodes, with casts where precisions meet, and the float16 weights."""
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
-    floats = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    floats = {
+        value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
     born_half = {name for node in graph.node if node.name in halved for name in node.output}
     small: dict[str, onnx.TensorProto] = {}
     cast: dict[str, str] = {}
@@ -67,7 +73,9 @@ def _converted(graph: onnx.GraphProto, halved: frozenset[str], source: str) -> t
                 if name not in cast:
                     cast[name] = f"{name}_{'fp16' if half else 'fp32'}"
                     target = TensorProto.FLOAT16 if half else TensorProto.FLOAT
-                    nodes.append(helper.make_node("Cast", [name], [cast[name]], name=f"cast_{cast[name]}", to=target))
+                    nodes.append(
+                        helper.make_node("Cast", [name], [cast[name]], name=f"cast_{cast[name]}", to=target)
+                    )
                 node.input[index] = cast[name]
         nodes.append(node)
     return nodes, list(small.values())
@@ -75,7 +83,13 @@ def _converted(graph: onnx.GraphProto, halved: frozenset[str], source: str) -> t
 
 def _half(tensor: onnx.TensorProto, source: str) -> onnx.TensorProto:
     values = numpy_helper.to_array(tensor)
-    # A scalar may be the bound of a Clip, where the largest number means "no bound"; a weight that large is a broken model.
+    # A scalar may be the bound of a Clip, where the largest number means "no bound"; a weight that large is a
+    # broken model.
     if values.ndim and np.abs(values).max(initial=0) > _LARGEST:
-        raise ReidError(f"{source}: {tensor.name} holds {np.abs(values).max():.3g}, beyond float16: leave fp16 out of the precisions")
-    return numpy_helper.from_array(np.clip(values, -_LARGEST, _LARGEST).astype(np.float16), f"{tensor.name}_fp16")
+        raise ReidError(
+            f"{source}: {tensor.name} holds {np.abs(values).max():.3g}, beyond float16: leave fp16 out "
+            "of the precisions"
+        )
+    return numpy_helper.from_array(
+        np.clip(values, -_LARGEST, _LARGEST).astype(np.float16), f"{tensor.name}_fp16"
+    )

@@ -1,4 +1,6 @@
-"""A trained model as one ONNX file: uint8 RGB images in, L2-normalised embeddings out, with all preprocessing but the resize inside."""
+"""A trained model as one ONNX file: uint8 RGB images in, L2-normalised embeddings out, with all preprocessing
+but the resize inside.
+"""
 
 import copy
 import logging
@@ -18,7 +20,16 @@ from reid.errors import ReidError
 from reid.files import atomic_path, existing
 from reid.models.embedder import EmbeddingModel, ModelSpec, normalise
 
-__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "convolutions", "export_onnx", "read_onnx", "trunk_nodes", "write_onnx"]
+__all__ = [
+    "INPUT_NAME",
+    "OPSET",
+    "OUTPUT_NAME",
+    "convolutions",
+    "export_onnx",
+    "read_onnx",
+    "trunk_nodes",
+    "write_onnx",
+]
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"
@@ -36,11 +47,13 @@ class _Graph(nn.Module):
         return self.model.embed(normalise(images))
 
 
-def export_onnx(model: EmbeddingModel, spec: ModelSpec, path: Path | str, metadata: Mapping[str, str]) -> None:
+def export_onnx(
+    model: EmbeddingModel, spec: ModelSpec, path: Path | str, metadata: Mapping[str, str]
+) -> None:
     """Write ``model`` as a float32 ONNX file; equal weights give equal bytes.
 
-    The graph takes ``images``, uint8 ``(N, height, width, 3)`` in RGB order with N free, and gives ``embeddings``, float32 ``(N, D)``
-    of length one. BatchNorm is folded into the convolutions before it.
+    The graph takes ``images``, uint8 ``(N, height, width, 3)`` in RGB order with N free, and gives
+    ``embeddings``, float32 ``(N, D)`` of length one. BatchNorm is folded into the convolutions before it.
 
     Args:
         model: any mode and device; it is copied, not changed.
@@ -67,7 +80,9 @@ def export_onnx(model: EmbeddingModel, spec: ModelSpec, path: Path | str, metada
                 verbose=False,
             )
     except Exception as error:  # the exporter passes on whatever any operator's conversion raises
-        raise ReidError(f"backbone {spec.backbone} cannot be exported to ONNX: {' '.join(str(error).split())[:400]}") from error
+        raise ReidError(
+            f"backbone {spec.backbone} cannot be exported to ONNX: {' '.join(str(error).split())[:400]}"
+        ) from error
     if program is None:
         raise ReidError(f"backbone {spec.backbone} cannot be exported to ONNX: the exporter gave no program")
     proto = program.model_proto
@@ -82,12 +97,15 @@ class _GlobalPooling(nn.Module):
 
 
 def _simplified(model: EmbeddingModel) -> EmbeddingModel:
-    """Fold BatchNorm and spell out global pooling before tracing: the exporter takes longer and leaves gathers."""
+    """Fold BatchNorm and spell out global pooling before tracing: the exporter takes longer and leaves
+    gathers.
+    """
     for module in list(model.backbone.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
                 setattr(module, name, _GlobalPooling())
-    # A network whose forward asks for its input's size cannot be traced: there the runtimes fold BatchNorm when they load the file.
+    # A network whose forward asks for its input's size cannot be traced: there the runtimes fold BatchNorm
+    # when they load the file.
     with suppress(TraceError, TypeError):
         model.backbone = fuse(model.backbone, inplace=True)
     return model
@@ -102,7 +120,9 @@ def write_onnx(proto: onnx.ModelProto, path: Path | str) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ReidError(f"ONNX graph for {Path(path).name} is not valid: {' '.join(str(error).split())[:400]}") from error
+        raise ReidError(
+            f"ONNX graph for {Path(path).name} is not valid: {' '.join(str(error).split())[:400]}"
+        ) from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
 
@@ -129,7 +149,9 @@ def convolutions(proto: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def trunk_nodes(proto: onnx.ModelProto) -> frozenset[str]:
-    """Names of the nodes from the first convolution to the last: what lower precision pays for, and what can bear it."""
+    """Names of the nodes from the first convolution to the last: what lower precision pays for, and what can
+    bear it.
+    """
     behind: set[str] = set()  # tensors that a convolution has a part in
     ahead: set[str] = set()  # tensors that have a part in a convolution
     nodes = proto.graph.node
@@ -146,7 +168,9 @@ def _extend(reached: set[str], node: onnx.NodeProto, come_from: Iterable[str], g
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:
-    """Remove the exporter's notes on Python stack frames: they name paths of this machine and make equal graphs differ."""
+    """Remove the exporter's notes on Python stack frames: they name paths of this machine and make equal
+    graphs differ.
+    """
     graph = proto.graph
     del proto.metadata_props[:]
     del graph.metadata_props[:]

@@ -1,4 +1,6 @@
-"""The parity gate: an exported file must give the answers of the trained model, image by image and ranking by ranking."""
+"""The parity gate: an exported file must give the answers of the trained model, image by image and ranking by
+ranking.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +12,15 @@ import numpy.typing as npt
 from reid.errors import ReidError
 from reid.evaluation import rank_gallery
 
-__all__ = ["Accuracy", "ParityReport", "People", "check_accuracy", "check_parity", "measure_accuracy", "measure_parity"]
+__all__ = [
+    "Accuracy",
+    "ParityReport",
+    "People",
+    "check_accuracy",
+    "check_parity",
+    "measure_accuracy",
+    "measure_parity",
+]
 
 _WORST = 5
 _WAY_OUT = "leave the precision out, or change its limit"
@@ -19,7 +29,9 @@ Embeddings = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Cosines between two runs of the same images. ``worst`` holds the images of lowest cosine, lowest first."""
+    """Cosines between two runs of the same images. ``worst`` holds the images of lowest cosine, lowest
+    first.
+    """
 
     images: int
     lowest: float
@@ -62,7 +74,8 @@ def measure_parity(reference: Embeddings, candidate: Embeddings, names: Sequence
     """
     if reference.shape != candidate.shape or reference.ndim != 2 or len(names) != len(reference):
         raise ReidError(
-            f"parity: embeddings are {reference.shape} and {candidate.shape} for {len(names)} names: want the same (N, D) twice"
+            f"parity: embeddings are {reference.shape} and {candidate.shape} for {len(names)} names: "
+            "want the same (N, D) twice"
         )
     if len(reference) == 0:
         raise ReidError("parity: there is no image to compare on: give held-out crops")
@@ -75,7 +88,11 @@ def measure_parity(reference: Embeddings, candidate: Embeddings, names: Sequence
     order = np.argsort(cosine, kind="stable")[:_WORST]
     worst = tuple((str(names[i]), float(cosine[i])) for i in order)
     return ParityReport(
-        images=len(cosine), lowest=float(cosine.min()), median=float(np.median(cosine)), mean=float(cosine.mean()), worst=worst
+        images=len(cosine),
+        lowest=float(cosine.min()),
+        median=float(np.median(cosine)),
+        mean=float(cosine.mean()),
+        worst=worst,
     )
 
 
@@ -94,7 +111,9 @@ def check_parity(report: ParityReport, limit: float, file: str, *, statistic: st
     value = {"lowest": report.lowest, "mean": report.mean}[statistic]
     if value < limit:
         figures = f"{statistic} cosine {value:.5f}, limit {limit}"
-        raise ReidError(f"{file} strays from the trained model: {figures}; {_worst(report, limit)}: {_WAY_OUT}")
+        raise ReidError(
+            f"{file} strays from the trained model: {figures}; {_worst(report, limit)}: {_WAY_OUT}"
+        )
 
 
 def measure_accuracy(embeddings: Embeddings, people: People) -> Accuracy:
@@ -108,7 +127,9 @@ def measure_accuracy(embeddings: Embeddings, people: People) -> Accuracy:
     return Accuracy(rank1=float(report.cmc[0]), mean_ap=float(report.mean_ap))
 
 
-def check_accuracy(reference: Accuracy, candidate: Accuracy, most: float, file: str, parity: ParityReport) -> None:
+def check_accuracy(
+    reference: Accuracy, candidate: Accuracy, most: float, file: str, parity: ParityReport
+) -> None:
     """Refuse a file that ranks worse than the trained model.
 
     Args:
@@ -124,8 +145,13 @@ def check_accuracy(reference: Accuracy, candidate: Accuracy, most: float, file: 
     fall = reference.mean_ap - candidate.mean_ap
     if fall > most:
         figures = f"mAP {reference.mean_ap:.4f} falls by {fall:.4f}, limit {most}"
-        raise ReidError(f"{file} ranks worse than the trained model: {figures}; {_worst(parity, 2.0)}: {_WAY_OUT}")
+        raise ReidError(
+            f"{file} ranks worse than the trained model: {figures}; {_worst(parity, 2.0)}: {_WAY_OUT}"
+        )
 
 
 def _worst(report: ParityReport, below: float) -> str:
-    return f"worst images: {', '.join(f'{name} {cosine:.5f}' for name, cosine in report.worst if cosine < below)}"
+    return (
+        "worst images: "
+        f"{', '.join(f'{name} {cosine:.5f}' for name, cosine in report.worst if cosine < below)}"
+    )

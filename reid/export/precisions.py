@@ -1,4 +1,6 @@
-"""One ONNX file a precision, each made from the float32 file, with as few layers left in float32 as its goal allows."""
+"""One ONNX file a precision, each made from the float32 file, with as few layers left in float32 as its goal
+allows.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,11 +21,13 @@ __all__ = ["CONVERSIONS", "FILES", "GATED_BY", "Conversion", "Fp16Conversion", "
 Images = npt.NDArray[np.uint8]
 FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 
-# What a limit is held against. Behind the neck an embedding is what sets a person apart from the mean of all, and where that is
-# little, int8 turns it far. So int8 answers for its mean cosine, for a lower limit on its lowest one, and for mAP.
+# What a limit is held against. Behind the neck an embedding is what sets a person apart from the mean of all,
+# and where that is little, int8 turns it far. So int8 answers for its mean cosine, for a lower limit on its
+# lowest one, and for mAP.
 GATED_BY = {"fp32": "lowest", "fp16": "lowest", "int8": "mean"}
 
-# Layers are chosen on training crops and the file is judged on others, so the goal lies this share of the way from the limit to 1.
+# Layers are chosen on training crops and the file is judged on others, so the goal lies this share of the way
+# from the limit to 1.
 _FP16_RESERVE = 0.75
 _INT8_RESERVE = 0.1
 _TUNING_IMAGES = 32
@@ -39,7 +43,9 @@ class Conversion(Protocol):
         ...
 
     def float32_share(self, kept: Sequence[str]) -> float | None:
-        """The share of the multiply-adds that float32 calculates when these layers are kept; None where it was not counted."""
+        """The share of the multiply-adds that float32 calculates when these layers are kept; None where it
+        was not counted.
+        """
         ...
 
 
@@ -56,7 +62,9 @@ class _Tuned:
         self,
         path: Path,
         convert: Callable[[Sequence[str]], None],
-        strategy: Callable[[Sequence[str], Callable[[Sequence[str]], ParityReport], Callable[[ParityReport], bool]], Fallback],
+        strategy: Callable[
+            [Sequence[str], Callable[[Sequence[str]], ParityReport], Callable[[ParityReport], bool]], Fallback
+        ],
         enough: Callable[[ParityReport], bool],
     ) -> Fallback:
         written: list[tuple[str, ...]] = []
@@ -87,18 +95,27 @@ class Fp16Conversion(_Tuned):
     def write(self, path: Path, limit: float) -> Fallback:
         """See ``Conversion.write``."""
         goal = _between(limit, _FP16_RESERVE)
-        return self.best(path, lambda kept: convert_fp16(self._source, path, kept), leading, lambda parity: parity.lowest >= goal)
+        return self.best(
+            path,
+            lambda kept: convert_fp16(self._source, path, kept),
+            leading,
+            lambda parity: parity.lowest >= goal,
+        )
 
     def float32_share(self, kept: Sequence[str]) -> None:
-        """Not counted: no CPU runtime calculates faster in float16, so that layers in float32 cost nothing."""
+        """Not counted: no CPU runtime calculates faster in float16, so that layers in float32 cost
+        nothing.
+        """
 
 
 class Int8Conversion(_Tuned):
-    """Int8; the most sensitive layers stay in float32 where the limit, of the mean, wants it: a tenth of the multiply-adds at most.
+    """Int8; the most sensitive layers stay in float32 where the limit, of the mean, wants it: a tenth of the
+    multiply-adds at most.
 
     Args:
         source: the float32 ONNX file.
-        images: training crops, uint8 ``(N, height, width, 3)``: three of four to solve the layers on, the rest to choose layers with.
+        images: training crops, uint8 ``(N, height, width, 3)``: three of four to solve the layers on, the
+            rest to choose layers with.
 
     Raises:
         ReidError: there is no image.
@@ -115,19 +132,29 @@ class Int8Conversion(_Tuned):
         goal = _between(limit, _INT8_RESERVE)
 
         def strategy(
-            layers: Sequence[str], attempt: Callable[[Sequence[str]], ParityReport], enough: Callable[[ParityReport], bool]
+            layers: Sequence[str],
+            attempt: Callable[[Sequence[str]], ParityReport],
+            enough: Callable[[ParityReport], bool],
         ) -> Fallback:
-            return most_sensitive(layers, attempt, enough, lambda kept: self.float32_share(kept) <= FLOAT32_SHARE)
+            return most_sensitive(
+                layers, attempt, enough, lambda kept: self.float32_share(kept) <= FLOAT32_SHARE
+            )
 
-        # The median, not the mean that the gate asks for: among few tuning crops one odd image would have half of the layers kept back.
-        return self.best(path, lambda kept: self._file.write(path, kept), strategy, lambda parity: parity.median >= goal)
+        # The median, not the mean that the gate asks for: among few tuning crops one odd image would have
+        # half of the layers kept back.
+        return self.best(
+            path, lambda kept: self._file.write(path, kept), strategy, lambda parity: parity.median >= goal
+        )
 
     def float32_share(self, kept: Sequence[str]) -> float:
         """See ``Conversion.float32_share``."""
         return self._file.float32_share(kept)
 
 
-CONVERSIONS: dict[str, Callable[[Path, Images], Conversion]] = {"fp16": Fp16Conversion, "int8": Int8Conversion}
+CONVERSIONS: dict[str, Callable[[Path, Images], Conversion]] = {
+    "fp16": Fp16Conversion,
+    "int8": Int8Conversion,
+}
 
 
 def _spread(images: Images, most: int) -> Images:

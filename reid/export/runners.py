@@ -37,7 +37,9 @@ def embed_onnxruntime(path: Path | str, images: Images, batch: int = _BATCH) -> 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(str(existing(path, "ONNX file")), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(existing(path, "ONNX file")), options, providers=["CPUExecutionProvider"]
+        )
         name = session.get_inputs()[0].name
         return _in_batches(lambda part: session.run(None, {name: part})[0], images, batch)
     except ReidError:
@@ -47,12 +49,16 @@ def embed_onnxruntime(path: Path | str, images: Images, batch: int = _BATCH) -> 
 
 
 def embed_openvino(path: Path | str, images: Images, batch: int = _BATCH) -> npt.NDArray[np.float32]:
-    """Embed with OpenVINO on the CPU, in float32 where the file does not say otherwise; see ``embed_onnxruntime``."""
+    """Embed with OpenVINO on the CPU, in float32 where the file does not say otherwise; see
+    ``embed_onnxruntime``.
+    """
     import openvino
 
     try:
         # Without the hint OpenVINO computes in bfloat16 on processors that have it, whatever the file says.
-        model = openvino.Core().compile_model(existing(path, "ONNX file"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = openvino.Core().compile_model(
+            existing(path, "ONNX file"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
         return _in_batches(lambda part: model(part)[0].copy(), images, batch)
     except RuntimeError as error:
         raise _failed(path, "OpenVINO", error) from error
@@ -72,4 +78,6 @@ def _in_batches(run: Callable[[Images], Any], images: Images, batch: int) -> npt
 
 
 def _failed(path: Path | str, runtime: str, error: Exception) -> ReidError:
-    return ReidError(f"{path} does not run in {runtime}: {' '.join(str(error).split())[:400]}: export the model again")
+    return ReidError(
+        f"{path} does not run in {runtime}: {' '.join(str(error).split())[:400]}: export the model again"
+    )

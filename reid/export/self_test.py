@@ -1,4 +1,6 @@
-"""The self-test that an export writes: rendered people, made from a seed, and what the trained model says of them."""
+"""The self-test that an export writes: rendered people, made from a seed, and what the trained model says of
+them.
+"""
 
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from reid.self_test import SELF_TEST_NAME, SelfTest, write_self_test
 __all__ = ["add_self_test"]
 
 
-def add_self_test(model: EmbeddingModel, spec: ModelSpec, folder: Path, files: dict[str, Path]) -> SelfTestRecord:
+def add_self_test(
+    model: EmbeddingModel, spec: ModelSpec, folder: Path, files: dict[str, Path]
+) -> SelfTestRecord:
     """Write the self-test into a model directory and measure every file on it.
 
     Args:
@@ -32,5 +36,8 @@ def add_self_test(model: EmbeddingModel, spec: ModelSpec, folder: Path, files: d
     path = folder / SELF_TEST_NAME
     write_self_test(test, path)
     runners = installed_runners().values()
-    lowest = {precision: min(float(test.cosines(run(file, images)).min()) for run in runners) for precision, file in files.items()}
+    lowest = {
+        precision: min(float(test.cosines(run(file, images)).min()) for run in runners)
+        for precision, file in files.items()
+    }
     return SelfTestRecord(path=path.name, sha256=sha256_of(path), lowest=lowest)

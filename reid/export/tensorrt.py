@@ -1,4 +1,6 @@
-"""TensorRT engines from ONNX files, through ``tensorrt`` (on the GPU itself) or ``tensorrt_rtx`` (ahead of time, no GPU needed)."""
+"""TensorRT engines from ONNX files, through ``tensorrt`` (on the GPU itself) or ``tensorrt_rtx`` (ahead of
+time, no GPU needed).
+"""
 
 import functools
 import hashlib
@@ -37,11 +39,15 @@ def import_tensorrt(module: Module) -> ModuleType:
         ReidError: it is not installed, or does not load.
     """
     if module not in get_args(Module):
-        raise UsageError(f"TensorRT module {module!r} is unknown: choose one of {', '.join(get_args(Module))}")
+        raise UsageError(
+            f"TensorRT module {module!r} is unknown: choose one of {', '.join(get_args(Module))}"
+        )
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
-        raise ReidError(f"{module} cannot be imported ({error}): install the extra [{_EXTRA[module]}]") from error
+        raise ReidError(
+            f"{module} cannot be imported ({error}): install the extra [{_EXTRA[module]}]"
+        ) from error
 
 
 def build_engine(
@@ -55,28 +61,32 @@ def build_engine(
     optimization_level: int = 3,
     timing_cache: Path | None = None,
 ) -> EngineStamp:
-    """Build an engine and write it with its stamp beside it; an engine that is there already with the same key is kept.
+    """Build an engine and write it with its stamp beside it; an engine that is there already with the same
+    key is kept.
 
     Args:
         onnx_path: its one input has the batch as its only free axis. The precision is the file's own.
         plan_path: where to write; the stamp goes to ``stamp_path(plan_path)``.
         profile: images a batch: least, best, most.
         module: which TensorRT.
-        targets: compute capabilities to build for. ``tensorrt_rtx`` needs them and no GPU; ``tensorrt`` builds for the GPU here.
+        targets: compute capabilities to build for. ``tensorrt_rtx`` needs them and no GPU; ``tensorrt``
+            builds for the GPU here.
         workspace_mib: scratch memory that a kernel may use, in MiB.
         optimization_level: 0..5, the builder's effort.
         timing_cache: a file of kernel timings to start from and to add to; ``tensorrt_rtx`` keeps none.
 
     Raises:
         UsageError: the ONNX file is missing, or an argument makes no sense.
-        ReidError: the module is missing, there is no GPU where one is needed, or the builder refuses: its own log lines follow.
+        ReidError: the module is missing, there is no GPU where one is needed, or the builder refuses: its own
+            log lines follow.
     """
     model = read_onnx(onnx_path)
     trt = import_tensorrt(module)
     gpu = current_gpu() if module == "tensorrt" else None
     if module == "tensorrt" and gpu is None:
         raise ReidError(
-            "tensorrt builds on the GPU that the engine is for, and there is none here: use tensorrt_rtx or build on that machine"
+            "tensorrt builds on the GPU that the engine is for, and there is none here: use "
+            "tensorrt_rtx or build on that machine"
         )
     content = Path(onnx_path).read_bytes()
     stamp = EngineStamp(
@@ -136,7 +146,8 @@ def serialise_engine(
 
     Raises:
         UsageError: a target is unknown to the module.
-        ReidError: a step is refused. TensorRT raises nothing itself: it returns None, -1 or False and writes why to its log.
+        ReidError: a step is refused. TensorRT raises nothing itself: it returns None, -1 or False and writes
+            why to its log.
     """
     log = _log(trt)
     log.lines.clear()
@@ -179,7 +190,10 @@ def _set_targets(trt: ModuleType, config: Any, targets: Sequence[str], log: Any,
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
         if target not in known:
-            raise UsageError(f"target {target} is unknown to {trt.__name__} {trt.__version__}: choose from {', '.join(known)}")
+            raise UsageError(
+                f"target {target} is unknown to {trt.__name__} {trt.__version__}: choose from "
+                f"{', '.join(known)}"
+            )
         if not config.set_compute_capability(trt.ComputeCapability.__members__[target], index):
             raise _refused(log, name, f"set the target {target}")
 
@@ -190,14 +204,19 @@ def _add_profile(builder: Any, config: Any, shapes: ProfileShapes, log: Any, nam
         try:
             profile.set_shape(input_name, tuple(least), tuple(best), tuple(most))
         except (RuntimeError, ValueError) as error:
-            raise ReidError(f"{name}: the profile {least}, {best}, {most} of {input_name} is refused: {_one_line(str(error))}") from error
+            raise ReidError(
+                f"{name}: the profile {least}, {best}, {most} of {input_name} is refused: "
+                f"{_one_line(str(error))}"
+            ) from error
     if config.add_optimization_profile(profile) < 0:
         raise _refused(log, name, f"accept the profile {dict(shapes)}")
 
 
 @functools.cache
 def _log(trt: ModuleType) -> Any:
-    """The process's logger, which keeps warnings and errors in ``lines``: TensorRT ignores any but the first that it is given."""
+    """The process's logger, which keeps warnings and errors in ``lines``: TensorRT ignores any but the first
+    that it is given.
+    """
 
     class Log(trt.ILogger):  # type: ignore[name-defined]  # the base class is known only once the module is
         def __init__(self) -> None:
@@ -218,7 +237,9 @@ def _refused(log: Any, name: str, step: str) -> ReidError:
 
 def _parser_errors(parser: Any) -> str:
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    parts = [f"node {error.node_name()!r} ({error.node_operator()}): {_one_line(error.desc())}" for error in errors]
+    parts = [
+        f"node {error.node_name()!r} ({error.node_operator()}): {_one_line(error.desc())}" for error in errors
+    ]
     return "; ".join(parts)[:900] or "no reason was given"
 
 

@@ -16,7 +16,13 @@ from reid.losses.log_ratio import LogRatioLoss
 from reid.losses.output import LossOutput
 from reid.losses.quadruplet import QuadrupletLoss
 from reid.losses.softmax import SoftmaxLoss
-from reid.losses.triplet import BatchAllLoss, BatchHardLoss, BatchSemiHardLoss, DistanceWeightedLoss, EasyPositiveLoss
+from reid.losses.triplet import (
+    BatchAllLoss,
+    BatchHardLoss,
+    BatchSemiHardLoss,
+    DistanceWeightedLoss,
+    EasyPositiveLoss,
+)
 
 __all__ = ["LOSSES", "CombinedLoss", "CombinedOutput", "LossOutput", "build_loss", "loss_options"]
 
@@ -43,7 +49,8 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
 
 
 def loss_options(name: str) -> tuple[str, ...]:
-    """Names of the options that :func:`build_loss` takes for ``name``, so that a caller can offer ``num_classes`` to those that want it.
+    """Names of the options that :func:`build_loss` takes for ``name``, so that a caller can offer
+    ``num_classes`` to those that want it.
 
     Raises:
         UsageError: an unknown name.
@@ -57,7 +64,8 @@ def build_loss(name: str, **options: Any) -> nn.Module:
     """Build the objective ``name``; the options are the arguments of its class.
 
     Raises:
-        UsageError: an unknown name, an unknown option, or one that is missing; the message names it and the known ones.
+        UsageError: an unknown name, an unknown option, or one that is missing; the message names it and the
+            known ones.
     """
     known = loss_options(name)
     listed = ", ".join(known)

@@ -12,9 +12,9 @@ __all__ = ["CenterLoss"]
 class CenterLoss(nn.Module):
     """``CE + lambda / 2 mean |x_i - c_(y_i)|^2`` (Wen, Zhang, Li and Qiao 2016, equations 2 to 5).
 
-    The centres are no parameters of the optimiser. After each training batch they move by ``center_lr`` times the paper's own step, the
-    mean difference with one added to the count, so neither the learning rate nor lambda touches their speed, and lambda = 0 is plain
-    classification with centres that still follow.
+    The centres are no parameters of the optimiser. After each training batch they move by ``center_lr`` times
+    the paper's own step, the mean difference with one added to the count, so neither the learning rate nor
+    lambda touches their speed, and lambda = 0 is plain classification with centres that still follow.
 
     Args:
         num_classes: training identities; labels are 0..num_classes-1.
@@ -42,7 +42,9 @@ class CenterLoss(nn.Module):
         self.register_buffer("centers", torch.zeros(num_classes, embedding_dim))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and class indices (B,). Raises ReidError for embeddings not finite and labels out of range."""
+        """Value for embeddings (B, D) and class indices (B,). Raises ReidError for embeddings not finite and
+        labels out of range.
+        """
         embeddings, labels = checked(embeddings, labels)
         labels = checked_classes(labels, self.num_classes)
         difference = embeddings - self.centers.to(embeddings.dtype)[labels]

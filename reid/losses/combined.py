@@ -20,7 +20,8 @@ class CombinedOutput(NamedTuple):
 
 
 class CombinedLoss(nn.Module):
-    """A weighted sum of objectives: triplet + softmax + centre is the recipe of the strong baseline (Luo 2019).
+    """A weighted sum of objectives: triplet + softmax + centre is the recipe of the strong baseline (Luo
+    2019).
 
     Args:
         terms: by name, the weight and the objective.
@@ -37,7 +38,8 @@ class CombinedLoss(nn.Module):
         self.terms = nn.ModuleDict({name: term for name, (_, term) in terms.items()})
 
     def forward(self, embeddings: Tensor | Mapping[str, Tensor], labels: Tensor) -> CombinedOutput:
-        """Sum for embeddings (B, D) and labels (B,). With a BN-neck the terms take different features: pass those by the terms' names.
+        """Sum for embeddings (B, D) and labels (B,). With a BN-neck the terms take different features: pass
+        those by the terms' names.
 
         Raises:
             UsageError: features are given by name and a term has none.
@@ -46,7 +48,10 @@ class CombinedLoss(nn.Module):
         if not isinstance(embeddings, Tensor):
             missing = [name for name in self.terms if name not in embeddings]
             if missing:
-                raise UsageError(f"the term {missing[0]!r} of the combined objective has no features: pass them under its name")
+                raise UsageError(
+                    f"the term {missing[0]!r} of the combined objective has no features: pass them "
+                    "under its name"
+                )
         outputs: dict[str, LossOutput] = {}
         for name, term in self.terms.items():
             outputs[name] = term(embeddings if isinstance(embeddings, Tensor) else embeddings[name], labels)

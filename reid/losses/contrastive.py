@@ -14,11 +14,12 @@ __all__ = ["ContrastiveLoss"]
 
 
 class ContrastiveLoss(nn.Module):
-    """Pulls equal pairs together and pushes different ones beyond the margin (Hadsell, Chopra and LeCun 2006, equation 4).
+    """Pulls equal pairs together and pushes different ones beyond the margin (Hadsell, Chopra and LeCun 2006,
+    equation 4).
 
-    With d the Euclidean distance, an equal and a different pair cost, by form:
-    ``distance`` d and ``[margin - d]+``; ``squared`` d^2 and ``[margin - d^2]+``; ``hadsell`` d^2 / 2 and ``[margin - d]+^2 / 2``.
-    The value is the mean over equal pairs plus the mean over different pairs.
+    With d the Euclidean distance, an equal and a different pair cost, by form: ``distance`` d and ``[margin -
+    d]+``; ``squared`` d^2 and ``[margin - d^2]+``; ``hadsell`` d^2 / 2 and ``[margin - d]+^2 / 2``. The value
+    is the mean over equal pairs plus the mean over different pairs.
 
     Args:
         margin: in the units of the form.
@@ -36,7 +37,9 @@ class ContrastiveLoss(nn.Module):
     ) -> None:
         super().__init__()
         if form not in ("distance", "squared", "hadsell"):
-            raise UsageError(f"form of the contrastive objective is {form!r}: take distance, squared or hadsell")
+            raise UsageError(
+                f"form of the contrastive objective is {form!r}: take distance, squared or hadsell"
+            )
         if average not in ("active", "all"):
             raise UsageError(f"average of the contrastive objective is {average!r}: take active or all")
         self.margin, self.form, self.average, self.normalise = margin, form, average, normalise
@@ -44,12 +47,16 @@ class ContrastiveLoss(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
         embeddings, labels = checked(embeddings, labels)
-        matrix = pairwise_distances(unit_rows(embeddings) if self.normalise else embeddings, squared=self.form == "squared")
+        matrix = pairwise_distances(
+            unit_rows(embeddings) if self.normalise else embeddings, squared=self.form == "squared"
+        )
         groups = Groups.of(labels)
         same = groups.same(matrix.dtype)
         equal, different = same.clone().fill_diagonal_(0), 1 - same
         short = F.relu(self.margin - matrix)
-        pull, push = (0.5 * matrix.square(), 0.5 * short.square()) if self.form == "hadsell" else (matrix, short)
+        pull, push = (
+            (0.5 * matrix.square(), 0.5 * short.square()) if self.form == "hadsell" else (matrix, short)
+        )
         value = self._mean(pull, equal) + self._mean(push, different)
         active = (matrix.detach() > 0).mul(equal).sum() + (short.detach() > 0).mul(different).sum()
         pairs = len(labels) * (len(labels) - 1)

@@ -10,8 +10,12 @@ from reid.metric import mining
 __all__ = ["hardest_quadruplets"]
 
 
-def hardest_quadruplets(matrix: Tensor, labels: Tensor, first: Tensor, second: Tensor) -> tuple[HingeSum, HingeSum]:
-    """The hardest triplet of each anchor, and its positive pair against the nearest pair of two other identities."""
+def hardest_quadruplets(
+    matrix: Tensor, labels: Tensor, first: Tensor, second: Tensor
+) -> tuple[HingeSum, HingeSum]:
+    """The hardest triplet of each anchor, and its positive pair against the nearest pair of two other
+    identities.
+    """
     triplets = mining.batch_hard(matrix, labels)
     near = matrix[triplets.anchor, triplets.positive]
     near_gap = near - matrix[triplets.anchor, triplets.negative] + first
@@ -28,7 +32,9 @@ def _hinge_of(gap: Tensor, matrix: Tensor) -> HingeSum:
 
 
 def _nearest_foreign_pairs(matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row the nearest pair of two other identities, as two (B,) of row numbers; -1 where there is none."""
+    """For each row the nearest pair of two other identities, as two (B,) of row numbers; -1 where there is
+    none.
+    """
     distances = matrix.masked_fill(labels[:, None] == labels[None, :], torch.inf)
     left, right = _nearest_pair(distances)
     every_left, every_right = torch.full_like(labels, left), torch.full_like(labels, right)

@@ -1,4 +1,6 @@
-"""Hierarchical triplet loss: the margin of a triplet comes from the class tree (Ge, Huang, Dong and Scott 2018)."""
+"""Hierarchical triplet loss: the margin of a triplet comes from the class tree (Ge, Huang, Dong and Scott
+2018).
+"""
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +16,12 @@ __all__ = ["HierarchicalLoss"]
 
 
 class HierarchicalLoss(nn.Module):
-    """``1 / (2 Z) sum [d(a, p) - d(a, n) + alpha_z]+`` over all Z triplets of the batch (Ge 2018, equations 5 and 6).
+    """``1 / (2 Z) sum [d(a, p) - d(a, n) + alpha_z]+`` over all Z triplets of the batch (Ge 2018, equations 5
+    and 6).
 
-    ``alpha_z = beta + d_H(y_a, y_n) - s_(y_a)``: H the level at which the two classes merge, d_H its threshold, s the mean distance inside
-    the anchor's class. Embeddings are L2-normalised here; labels are class indices of the tree.
+    ``alpha_z = beta + d_H(y_a, y_n) - s_(y_a)``: H the level at which the two classes merge, d_H its
+    threshold, s the mean distance inside the anchor's class. Embeddings are L2-normalised here; labels are
+    class indices of the tree.
 
     Args:
         tree: the class tree; may be set later, and anew every epoch, by :meth:`set_tree`.
@@ -32,7 +36,8 @@ class HierarchicalLoss(nn.Module):
         super().__init__()
         self.beta, self.squared = beta, squared
         self.tree: ClassTree | None = None
-        self.register_buffer("margins", torch.zeros(0, 0, dtype=torch.float64), persistent=False)  # (C, C): anchor class, negative class
+        # (C, C): anchor class, negative class
+        self.register_buffer("margins", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
         self.register_buffer("levels", torch.zeros(0, 0, dtype=torch.int64), persistent=False)
         if tree is not None:
             self.set_tree(tree)
@@ -45,20 +50,27 @@ class HierarchicalLoss(nn.Module):
         self.levels = torch.as_tensor(tree.merge_levels).to(self.levels)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and class indices (B,). Raises UsageError without a tree, ReidError for a bad batch."""
+        """Value for embeddings (B, D) and class indices (B,). Raises UsageError without a tree, ReidError for
+        a bad batch.
+        """
         if self.tree is None:
-            raise UsageError("the hierarchical objective has no class tree: pass tree= or call set_tree before the first step")
+            raise UsageError(
+                "the hierarchical objective has no class tree: pass tree= or call set_tree before the "
+                "first step"
+            )
         embeddings, labels = checked(embeddings, labels)
         labels = checked_classes(labels, len(self.tree.classes))
         matrix = squared_distances(unit_rows(embeddings))
         if not self.squared:
             matrix = safe_sqrt(matrix)
         groups = Groups.of(labels)
-        # One row and column a class first: the few there are make the large matrix of margins cheap to lay out.
+        # One row and column a class first: the few there are make the large matrix of margins cheap to lay
+        # out.
         present = labels[groups.members[:, 0]]
         margins = self.margins[present][:, present]
         columns = margins.T.to(matrix.dtype).index_select(0, groups.group).T.contiguous()
-        laid_out = columns.index_select(0, groups.group)  # rows alone are gathered, several times as fast as columns
+        # rows alone are gathered, several times as fast as columns
+        laid_out = columns.index_select(0, groups.group)
         hinge = triplet_hinge(matrix, laid_out, groups)
         extras = _in_force(margins, self.levels[present][:, present])
         terms = max(1, hinge.terms)
@@ -67,12 +79,16 @@ class HierarchicalLoss(nn.Module):
 
 
 def _in_force(margins: Tensor, levels: Tensor) -> dict[str, Tensor]:
-    """Margins in force and levels in use, over the ordered pairs of different classes of a batch; both (P, P)."""
+    """Margins in force and levels in use, over the ordered pairs of different classes of a batch; both (P,
+    P).
+    """
     size = len(margins)
     if size < 2:
         return {}
     # Without its first entry, the flat matrix has the diagonal in the last column of rows one longer.
-    used, merged = (matrix.flatten()[1:].view(size - 1, size + 1)[:, :-1].float() for matrix in (margins, levels))
+    used, merged = (
+        matrix.flatten()[1:].view(size - 1, size + 1)[:, :-1].float() for matrix in (margins, levels)
+    )
     return {
         "margin_mean": used.mean(),
         "margin_min": used.amin(),

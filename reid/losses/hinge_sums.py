@@ -1,8 +1,9 @@
-"""Hinges summed over all triplets and all quadruplets of a batch, without a tensor that holds one entry for each.
+"""Hinges summed over all triplets and all quadruplets of a batch, without a tensor that holds one entry for
+each.
 
-The gradient of a sum of hinges ``[near - far + margin]+`` is two counts: how many negatives lie within reach of each positive distance, and
-how many positives reach each negative one. With them the sum itself is linear in the distances, so B^2 memory serves B^3 triplets and B^4
-quadruplets.
+The gradient of a sum of hinges ``[near - far + margin]+`` is two counts: how many negatives lie within reach
+of each positive distance, and how many positives reach each negative one. With them the sum itself is linear
+in the distances, so B^2 memory serves B^3 triplets and B^4 quadruplets.
 """
 
 from typing import Any, NamedTuple
@@ -31,10 +32,14 @@ class HingeSum(NamedTuple):
 
 
 class _Linear(torch.autograd.Function):
-    """Passes ``total`` on, with the gradients that were found along with it: ``slope`` (B, B), and for a 0-d margin ``active``."""
+    """Passes ``total`` on, with the gradients that were found along with it: ``slope`` (B, B), and for a 0-d
+    margin ``active``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, margin: Tensor | float, total: Tensor, slope: Tensor, active: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, matrix: Tensor, margin: Tensor | float, total: Tensor, slope: Tensor, active: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(slope, active)
         return total.clone()
 
@@ -56,34 +61,50 @@ def triplet_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups) -> Hin
     return _hinge_sum(matrix, margin, *sloped_hinge(matrix, margin, groups), groups.triplets)
 
 
-def sloped_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups) -> tuple[Tensor | float, Tensor, Tensor | float]:
-    """Of :func:`triplet_hinge` the sum, its slope (B, B) and the number of positive hinges, without a gradient."""
+def sloped_hinge(
+    matrix: Tensor, margin: Tensor | float, groups: Groups
+) -> tuple[Tensor | float, Tensor, Tensor | float]:
+    """Of :func:`triplet_hinge` the sum, its slope (B, B) and the number of positive hinges, without a
+    gradient.
+    """
     if matrix.device.type != "cpu":
         return _triplets_by_tensors(matrix, margin, groups)
     slope = torch.empty(matrix.shape, dtype=matrix.dtype)
     single = not isinstance(margin, Tensor) or not margin.ndim
     distances = array_of(matrix)
-    near, less = (distances, number_like(matrix, margin).item()) if single else (array_of(matrix - margin), 0.0)
+    near, less = (
+        (distances, number_like(matrix, margin).item()) if single else (array_of(matrix - margin), 0.0)
+    )
     total, active = triplet_sums(distances, near, less, *groups.arrays, slope.numpy())
     return total, slope, active
 
 
 @torch.no_grad()
-def _triplets_by_tensors(matrix: Tensor, margin: Tensor | float, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
+def _triplets_by_tensors(
+    matrix: Tensor, margin: Tensor | float, groups: Groups
+) -> tuple[Tensor, Tensor, Tensor]:
     partner, usable = groups.partners()
     centre = matrix.mean()
     values = (matrix - margin).add_(groups.same(matrix.dtype), alpha=_OUT_OF_REACH)
     positives = matrix.gather(1, partner)
-    number, pushes = count_exceeding(positives.masked_fill(~usable, -torch.inf), values, torch.arange(len(values), device=values.device))
+    number, pushes = count_exceeding(
+        positives.masked_fill(~usable, -torch.inf), values, torch.arange(len(values), device=values.device)
+    )
     total, active = _inner(pushes, positives - centre) - _inner(number, values - centre), pushes.sum()
     return total, number.neg_().scatter_add_(1, partner, pushes), active
 
 
 @torch.no_grad()
 def sloped_softplus(matrix: Tensor, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of ``softplus(matrix(a, p) - matrix(a, n))`` over all triplets, its slope (B, B), and how often p is beyond n."""
+    """Sum of ``softplus(matrix(a, p) - matrix(a, n))`` over all triplets, its slope (B, B), and how often p
+    is beyond n.
+    """
     partner, usable = groups.partners()
-    positives, counted, different = matrix.gather(1, partner), usable.to(matrix.dtype), 1 - groups.same(matrix.dtype)
+    positives, counted, different = (
+        matrix.gather(1, partner),
+        usable.to(matrix.dtype),
+        1 - groups.same(matrix.dtype),
+    )
     slope, total, wrong = torch.zeros_like(matrix), matrix.new_zeros(()), matrix.new_zeros(())
     pushes = torch.empty_like(positives)
     for slot in range(partner.shape[1]):
@@ -98,7 +119,8 @@ def sloped_softplus(matrix: Tensor, groups: Groups) -> tuple[Tensor, Tensor, Ten
 
 
 def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups) -> HingeSum:
-    """Sum of ``[matrix(i, j) - matrix(l, k) + margin]+`` over all pairs i < j of one identity and l < k of two others.
+    """Sum of ``[matrix(i, j) - matrix(l, k) + margin]+`` over all pairs i < j of one identity and l < k of
+    two others.
 
     As :func:`triplet_hinge`; ``matrix`` must be symmetric and ``margin`` 0-d.
     """
@@ -106,13 +128,20 @@ def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups) -> HingeSum
 
 
 def _hinge_sum(
-    matrix: Tensor, margin: Tensor | float, total: Tensor | float, slope: Tensor, active: Tensor | float, terms: int
+    matrix: Tensor,
+    margin: Tensor | float,
+    total: Tensor | float,
+    slope: Tensor,
+    active: Tensor | float,
+    terms: int,
 ) -> HingeSum:
     active = number_like(matrix, active)
     return HingeSum(_Linear.apply(matrix, margin, number_like(matrix, total), slope, active), active, terms)
 
 
-def _sloped_quadruplets(matrix: Tensor, margin: Tensor, groups: Groups) -> tuple[Tensor | float, Tensor, Tensor | float]:
+def _sloped_quadruplets(
+    matrix: Tensor, margin: Tensor, groups: Groups
+) -> tuple[Tensor | float, Tensor, Tensor | float]:
     if matrix.device.type != "cpu":
         return _quadruplets_by_tensors(matrix, margin, groups)
     slope = torch.empty(matrix.shape, dtype=matrix.dtype)
@@ -127,8 +156,9 @@ def _quadruplets_by_tensors(matrix: Tensor, margin: Tensor, groups: Groups) -> t
     values = matrix.add(groups.same(matrix.dtype), alpha=_OUT_OF_REACH)
     positives = matrix.flatten()[place] + margin
     thresholds = positives.masked_fill(~usable, -torch.inf)
-    # Every negative pair stands in the matrix twice. One that shares the identity of the positive pair makes a triplet, not a
-    # quadruplet: take those of either identity out again, at (l, k) those of l and at (k, l) those of k.
+    # Every negative pair stands in the matrix twice. One that shares the identity of the positive pair makes
+    # a triplet, not a quadruplet: take those of either identity out again, at (l, k) those of l and at (k, l)
+    # those of k.
     number, pushes = count_exceeding(thresholds.view(1, -1), values, torch.zeros_like(groups.group))
     number_own, pushes_own = count_exceeding(thresholds, values, groups.group)
     slope, pushes = number_own - number / 2, pushes.view_as(pushes_own) / 2 - pushes_own
@@ -141,10 +171,14 @@ def _quadruplets_by_tensors(matrix: Tensor, margin: Tensor, groups: Groups) -> t
 
 
 def _positive_pairs(groups: Groups) -> tuple[Tensor, Tensor]:
-    """Places in the flattened (B, B) matrix of every pair of one group (P, pairs), and which of them are real."""
+    """Places in the flattened (B, B) matrix of every pair of one group (P, pairs), and which of them are
+    real.
+    """
     width = groups.members.shape[1]
     first, second = torch.triu_indices(width, width, 1, device=groups.members.device)
-    return groups.members[:, first] * len(groups.group) + groups.members[:, second], second < groups.sizes[:, None]
+    return groups.members[:, first] * len(groups.group) + groups.members[:, second], second < groups.sizes[
+        :, None
+    ]
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

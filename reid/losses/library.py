@@ -10,18 +10,32 @@ from torch import Tensor, nn
 from reid.losses.output import LossOutput, checked, checked_classes, pair_means, zero_of
 from reid.metric.distances import full_precision
 
-__all__ = ["PairLoss", "ProxyLoss", "arcface", "circle", "cosface", "multi_similarity", "proxy_anchor", "proxy_nca", "sphereface"]
+__all__ = [
+    "PairLoss",
+    "ProxyLoss",
+    "arcface",
+    "circle",
+    "cosface",
+    "multi_similarity",
+    "proxy_anchor",
+    "proxy_nca",
+    "sphereface",
+]
 
 
 class ProxyLoss(nn.Module):
-    """An objective with a weight vector or proxy for every class; ``active_fraction`` is the share of the batch not classified right."""
+    """An objective with a weight vector or proxy for every class; ``active_fraction`` is the share of the
+    batch not classified right.
+    """
 
     def __init__(self, inner: nn.Module, num_classes: int, nearest_is_least: bool = False) -> None:
         super().__init__()
         self.inner, self.num_classes, self.nearest_is_least = inner, num_classes, nearest_is_least
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and class indices (B,). Raises ReidError for embeddings not finite and labels out of range."""
+        """Value for embeddings (B, D) and class indices (B,). Raises ReidError for embeddings not finite and
+        labels out of range.
+        """
         embeddings, labels = checked(embeddings, labels)
         labels = checked_classes(labels, self.num_classes)
         with full_precision(embeddings):
@@ -33,7 +47,9 @@ class ProxyLoss(nn.Module):
 
 
 class PairLoss(nn.Module):
-    """An objective with one cost for every anchor, from its pairs in the batch; ``active_fraction`` is the share that is not zero."""
+    """An objective with one cost for every anchor, from its pairs in the batch; ``active_fraction`` is the
+    share that is not zero.
+    """
 
     def __init__(self, inner: nn.Module, average_active: bool) -> None:
         super().__init__()
@@ -54,7 +70,9 @@ class PairLoss(nn.Module):
 
 def arcface(num_classes: int, embedding_dim: int, margin_deg: float = 28.6, scale: float = 64.0) -> ProxyLoss:
     """Additive angular margin (Deng 2019); the margin in degrees."""
-    return ProxyLoss(losses.ArcFaceLoss(num_classes, embedding_dim, margin=margin_deg, scale=scale), num_classes)
+    return ProxyLoss(
+        losses.ArcFaceLoss(num_classes, embedding_dim, margin=margin_deg, scale=scale), num_classes
+    )
 
 
 def cosface(num_classes: int, embedding_dim: int, margin: float = 0.35, scale: float = 64.0) -> ProxyLoss:
@@ -64,24 +82,37 @@ def cosface(num_classes: int, embedding_dim: int, margin: float = 0.35, scale: f
 
 def sphereface(num_classes: int, embedding_dim: int, margin: int = 4, scale: float = 1.0) -> ProxyLoss:
     """Multiplicative angular margin (Liu 2017); the margin is a whole number."""
-    return ProxyLoss(losses.SphereFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale), num_classes)
+    return ProxyLoss(
+        losses.SphereFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale), num_classes
+    )
 
 
 def proxy_nca(num_classes: int, embedding_dim: int, scale: float = 8.0) -> ProxyLoss:
     """One proxy a class, softmax over their squared distances times ``scale`` (Movshovitz-Attias 2017)."""
-    return ProxyLoss(losses.ProxyNCALoss(num_classes, embedding_dim, softmax_scale=scale), num_classes, nearest_is_least=True)
+    return ProxyLoss(
+        losses.ProxyNCALoss(num_classes, embedding_dim, softmax_scale=scale),
+        num_classes,
+        nearest_is_least=True,
+    )
 
 
 def proxy_anchor(num_classes: int, embedding_dim: int, margin: float = 0.1, alpha: float = 32.0) -> ProxyLoss:
     """Every proxy an anchor against the whole batch (Kim 2020)."""
-    return ProxyLoss(losses.ProxyAnchorLoss(num_classes, embedding_dim, margin=margin, alpha=alpha), num_classes)
+    return ProxyLoss(
+        losses.ProxyAnchorLoss(num_classes, embedding_dim, margin=margin, alpha=alpha), num_classes
+    )
 
 
 def multi_similarity(alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> PairLoss:
     """General pair weighting (Wang 2019), mean over all anchors."""
-    return PairLoss(losses.MultiSimilarityLoss(alpha=alpha, beta=beta, base=base, reducer=DoNothingReducer()), average_active=False)
+    return PairLoss(
+        losses.MultiSimilarityLoss(alpha=alpha, beta=beta, base=base, reducer=DoNothingReducer()),
+        average_active=False,
+    )
 
 
 def circle(margin: float = 0.25, gamma: float = 128.0) -> PairLoss:
-    """Circle loss on pairs (Sun 2020) with the paper's values for person re-identification, mean over the anchors that cost something."""
+    """Circle loss on pairs (Sun 2020) with the paper's values for person re-identification, mean over the
+    anchors that cost something.
+    """
     return PairLoss(losses.CircleLoss(m=margin, gamma=gamma, reducer=DoNothingReducer()), average_active=True)

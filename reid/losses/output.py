@@ -19,10 +19,11 @@ __all__ = ["LossOutput", "checked", "checked_classes", "mean_over", "pair_means"
 class LossOutput(NamedTuple):
     """The value of an objective on one batch, with what is worth logging beside it.
 
-    All fields are 0-d float tensors; only ``value`` carries a gradient. ``active_fraction`` is the share of the valid terms (anchors,
-    triplets, pairs, samples) that still push. ``mean_positive`` and ``mean_negative`` are the mean distances of all pairs of the batch
-    with equal and with different labels, in the objective's own metric; 0 where there is no such pair. ``extras`` holds what is particular
-    to the objective: margins in force, levels of the tree in use.
+    All fields are 0-d float tensors; only ``value`` carries a gradient. ``active_fraction`` is the share of
+    the valid terms (anchors, triplets, pairs, samples) that still push. ``mean_positive`` and
+    ``mean_negative`` are the mean distances of all pairs of the batch with equal and with different labels,
+    in the objective's own metric; 0 where there is no such pair. ``extras`` holds what is particular to the
+    objective: margins in force, levels of the tree in use.
     """
 
     value: Tensor
@@ -36,7 +37,8 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the embeddings in float32 or wider and the labels on the same device.
 
     Raises:
-        ReidError: the shapes do not fit, the batch is empty, or an embedding is not finite; the message names the rows of the batch.
+        ReidError: the shapes do not fit, the batch is empty, or an embedding is not finite; the message names
+            the rows of the batch.
     """
     if embeddings.ndim != 2 or labels.ndim == 0 or labels.shape[0] != embeddings.shape[0]:
         shapes = f"embeddings {tuple(embeddings.shape)} and labels {tuple(labels.shape)}"
@@ -45,7 +47,9 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise ReidError("the batch is empty: an objective takes at least one row; check the sampler")
     # One sum is cheap and not finite whenever an element is; only then is it worth looking for the rows.
     embeddings = widen(embeddings)
-    if not math.isfinite(sum_of(array_of(embeddings)) if embeddings.device.type == "cpu" else float(embeddings.detach().sum())):
+    if not math.isfinite(
+        sum_of(array_of(embeddings)) if embeddings.device.type == "cpu" else float(embeddings.detach().sum())
+    ):
         rows = (~torch.isfinite(embeddings.detach()).all(1)).nonzero().flatten().tolist()
         if rows:
             shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
@@ -64,7 +68,9 @@ def checked_classes(labels: Tensor, num_classes: int) -> Tensor:
     """
     if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= num_classes):
         bad = next(int(label) for label in labels if not 0 <= int(label) < num_classes)
-        raise ReidError(f"label {bad} is no class index of 0..{num_classes - 1}: number the identities from 0")
+        raise ReidError(
+            f"label {bad} is no class index of 0..{num_classes - 1}: number the identities from 0"
+        )
     return labels.long()
 
 
@@ -85,7 +91,9 @@ def pair_means(embeddings: Tensor, labels: Tensor, *, squared: bool = False) -> 
 
 
 def split_means(matrix: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
-    """Mean entry of a (B, B) matrix of zero diagonal over the pairs with the same label, and over the others; 0 where there are none."""
+    """Mean entry of a (B, B) matrix of zero diagonal over the pairs with the same label, and over the others;
+    0 where there are none.
+    """
     positive, negative = max(1, groups.positive_pairs), max(1, groups.negative_pairs)
     if matrix.device.type == "cpu" and not matrix.requires_grad:
         inside, outside = pair_sums(array_of(matrix), *groups.arrays[:2])

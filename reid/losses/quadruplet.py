@@ -17,19 +17,25 @@ __all__ = ["QuadrupletLoss"]
 
 
 class QuadrupletLoss(nn.Module):
-    """``[g(i,j)^2 - g(i,k)^2 + a1]+`` over triplets plus ``[g(i,j)^2 - g(l,k)^2 + a2]+`` over quadruplets (Chen 2017, equations 4 to 8).
+    """``[g(i,j)^2 - g(i,k)^2 + a1]+`` over triplets plus ``[g(i,j)^2 - g(l,k)^2 + a2]+`` over quadruplets
+    (Chen 2017, equations 4 to 8).
 
-    y_i = y_j, and i, k, l are of three identities. Each of the two terms is a mean. With the learned metric the classification loss of
-    the pairs, which trains the metric, is added.
+    y_i = y_j, and i, k, l are of three identities. Each of the two terms is a mean. With the learned metric
+    the classification loss of the pairs, which trains the metric, is added.
 
     Args:
-        metric: ``learned`` takes g from a :class:`PairMetric`, in 0..1; ``euclidean`` takes the Euclidean distance for g.
-        adaptive: margins ``w (mu_n - mu_p)`` from the batch, w = 1 and 0.5, never below 0, in place of the fixed ones.
+        metric: ``learned`` takes g from a :class:`PairMetric`, in 0..1; ``euclidean`` takes the Euclidean
+            distance for g.
+        adaptive: margins ``w (mu_n - mu_p)`` from the batch, w = 1 and 0.5, never below 0, in place of the
+            fixed ones.
         margins: a1 and a2 when fixed, and during the warm-up, in units of g squared.
         warmup_steps: training steps on the fixed margins before they adapt.
-        detach_margin: keep the gradient out of the means. When it flows and every triplet is active, the first term nearly cancels.
-        selection: ``margin`` averages over the hinges that the margin selects, those above zero (MargOHNM); ``all`` over every hinge;
-            ``hardest`` takes the hardest positive, the nearest negative and the nearest foreign pair of each anchor.
+        detach_margin: keep the gradient out of the means. When it flows and every triplet is active, the
+            first term nearly cancels.
+        selection: ``margin`` averages over the hinges that the margin selects, those above zero (MargOHNM);
+            ``all`` over every hinge;
+            ``hardest`` takes the hardest positive, the nearest negative and the nearest foreign pair of each
+                anchor.
         pair_weight: of the pair classification loss; only with the learned metric.
         quadruplet_weight: of the second term; 0 leaves a triplet loss.
         normalise: L2-normalise the embeddings of the Euclidean metric (the learned one always does).
@@ -55,17 +61,31 @@ class QuadrupletLoss(nn.Module):
         if metric not in ("learned", "euclidean"):
             raise UsageError(f"metric of the quadruplet objective is {metric!r}: take learned or euclidean")
         if selection not in ("margin", "all", "hardest"):
-            raise UsageError(f"selection of the quadruplet objective is {selection!r}: take margin, all or hardest")
+            raise UsageError(
+                f"selection of the quadruplet objective is {selection!r}: take margin, all or hardest"
+            )
         if metric == "learned" and embedding_dim is None:
-            raise UsageError("the learned metric of the quadruplet objective needs embedding_dim: pass it, or take metric: euclidean")
-        self.pair_metric = PairMetric(embedding_dim) if metric == "learned" and embedding_dim is not None else None
-        self.adaptive, self.margins, self.warmup_steps, self.detach_margin = adaptive, margins, warmup_steps, detach_margin
+            raise UsageError(
+                "the learned metric of the quadruplet objective needs embedding_dim: pass it, or take "
+                "metric: euclidean"
+            )
+        self.pair_metric = (
+            PairMetric(embedding_dim) if metric == "learned" and embedding_dim is not None else None
+        )
+        self.adaptive, self.margins, self.warmup_steps, self.detach_margin = (
+            adaptive,
+            margins,
+            warmup_steps,
+            detach_margin,
+        )
         self.selection, self.normalise = selection, normalise
         self.pair_weight, self.quadruplet_weight = pair_weight, quadruplet_weight
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and labels (B,). In training each call is a step of the warm-up. Raises ReidError."""
+        """Value for embeddings (B, D) and labels (B,). In training each call is a step of the warm-up. Raises
+        ReidError.
+        """
         embeddings, labels = checked(embeddings, labels)
         matrix, pair_loss = self._measure(embeddings, labels)
         groups = mining.Groups.of(labels)
@@ -87,9 +107,13 @@ class QuadrupletLoss(nn.Module):
         return LossOutput(value, active, means[0].detach(), means[1].detach(), details)
 
     def _measure(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """g squared of all pairs (B, B) with zero diagonal, and the loss that trains g; 0 where g is the Euclidean distance."""
+        """g squared of all pairs (B, B) with zero diagonal, and the loss that trains g; 0 where g is the
+        Euclidean distance.
+        """
         if self.pair_metric is None:
-            return squared_distances(unit_rows(embeddings) if self.normalise else embeddings), embeddings.new_zeros(())
+            return squared_distances(
+                unit_rows(embeddings) if self.normalise else embeddings
+            ), embeddings.new_zeros(())
         logits = self.pair_metric.logits(embeddings)
         g_squared = logits.sigmoid().square()
         # The learned g of a row with itself is not zero, and would else be taken for a distance.
@@ -103,4 +127,6 @@ class QuadrupletLoss(nn.Module):
         return gap, 0.5 * gap
 
     def _mean(self, hinge: HingeSum) -> Tensor:
-        return hinge.total / (hinge.active.clamp_min(1) if self.selection == "margin" else max(1, hinge.terms))
+        return hinge.total / (
+            hinge.active.clamp_min(1) if self.selection == "margin" else max(1, hinge.terms)
+        )

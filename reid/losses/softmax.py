@@ -11,7 +11,8 @@ __all__ = ["SoftmaxLoss"]
 
 
 class SoftmaxLoss(nn.Module):
-    """Cross-entropy of a bias-free linear classifier, with label smoothing; the embedding is the layer before it.
+    """Cross-entropy of a bias-free linear classifier, with label smoothing; the embedding is the layer before
+    it.
 
     ``active_fraction`` is the share of the batch that is not classified right.
 
@@ -28,7 +29,9 @@ class SoftmaxLoss(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.001)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and class indices (B,). Raises ReidError for embeddings not finite and labels out of range."""
+        """Value for embeddings (B, D) and class indices (B,). Raises ReidError for embeddings not finite and
+        labels out of range.
+        """
         embeddings, labels = checked(embeddings, labels)
         labels = checked_classes(labels, self.num_classes)
         with full_precision(embeddings):

@@ -18,7 +18,9 @@ __all__ = ["BatchAllLoss", "BatchHardLoss", "BatchSemiHardLoss", "DistanceWeight
 class _MarginLoss(nn.Module):
     """What the losses of this family are told: margin, soft margin, squared, normalise."""
 
-    def __init__(self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False) -> None:
+    def __init__(
+        self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False
+    ) -> None:
         super().__init__()
         self.margin, self.soft_margin, self.squared, self.normalise = margin, soft_margin, squared, normalise
 
@@ -37,11 +39,13 @@ class _MarginLoss(nn.Module):
 
 
 class BatchHardLoss(_MarginLoss):
-    """``[margin + max_p d(a, p) - min_n d(a, n)]+``, mean over the anchors that have both (Hermans, Beyer and Leibe 2017, equation 5).
+    """``[margin + max_p d(a, p) - min_n d(a, n)]+``, mean over the anchors that have both (Hermans, Beyer and
+    Leibe 2017, equation 5).
 
     Args:
         margin: of the hinge, in units of the distance (of its square with ``squared``).
-        soft_margin: ``softplus`` of the difference in place of the hinge; the margin is then not used, and a triplet counts as active
+        soft_margin: ``softplus`` of the difference in place of the hinge; the margin is then not used, and a
+            triplet counts as active
             where the positive is farther than the negative.
         squared: squared Euclidean distances in place of Euclidean ones.
         normalise: L2-normalise the embeddings first.
@@ -52,20 +56,25 @@ class BatchHardLoss(_MarginLoss):
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings.detach(), squared=self.squared)
         triplets = mining.batch_hard(matrix, labels)
-        # Only the chosen pairs carry a gradient; their distances are taken anew, from differences, without the cancellation of the matrix.
-        # Indexing adds its gradients up by atomic additions, in another order each time; index_select in one order.
+        # Only the chosen pairs carry a gradient; their distances are taken anew, from differences, without
+        # the cancellation of the matrix. Indexing adds its gradients up by atomic additions, in another order
+        # each time; index_select in one order.
         anchors = embeddings.index_select(0, triplets.anchor)
         reach = paired_distances(anchors, embeddings.index_select(0, triplets.positive), squared=self.squared)
-        gap = reach - paired_distances(anchors, embeddings.index_select(0, triplets.negative), squared=self.squared)
+        gap = reach - paired_distances(
+            anchors, embeddings.index_select(0, triplets.negative), squared=self.squared
+        )
         return self.reduced(gap, embeddings, _means(matrix, labels))
 
 
 class BatchAllLoss(_MarginLoss):
-    """``[margin + d(a, p) - d(a, n)]+`` over all triplets of the batch (Hermans 2017, equation 6), in B^2 memory.
+    """``[margin + d(a, p) - d(a, n)]+`` over all triplets of the batch (Hermans 2017, equation 6), in B^2
+    memory.
 
     Args:
         margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
-        average: over the triplets that still cost something (``active``, what the paper calls non-zero), or over ``all``. The soft margin
+        average: over the triplets that still cost something (``active``, what the paper calls non-zero), or
+            over ``all``. The soft margin
             costs always something.
     """
 
@@ -98,12 +107,15 @@ class BatchAllLoss(_MarginLoss):
             number = max(active, 1) if self.average == "active" and not self.soft_margin else everything
             return total / number, slope.div_(number), active / everything, *split_means(matrix, groups)
 
-        value, active, positive, negative = function_of_distances(embeddings, mean_hinge, squared=self.squared)
+        value, active, positive, negative = function_of_distances(
+            embeddings, mean_hinge, squared=self.squared
+        )
         return LossOutput(value, active, positive, negative)
 
 
 class BatchSemiHardLoss(_MarginLoss):
-    """For every positive pair the nearest negative beyond the positive (Schroff 2015), mean over the pairs that have one.
+    """For every positive pair the nearest negative beyond the positive (Schroff 2015), mean over the pairs
+    that have one.
 
     Args:
         margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
@@ -114,7 +126,9 @@ class BatchSemiHardLoss(_MarginLoss):
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings, squared=self.squared)
         anchor, positive, negative = mining.semi_hard(matrix.detach(), labels)
-        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels))
+        return self.reduced(
+            matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
+        )
 
 
 class EasyPositiveLoss(_MarginLoss):
@@ -129,11 +143,14 @@ class EasyPositiveLoss(_MarginLoss):
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings, squared=self.squared)
         anchor, positive, negative = mining.easy_positive(matrix.detach(), labels)
-        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels))
+        return self.reduced(
+            matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
+        )
 
 
 class DistanceWeightedLoss(_MarginLoss):
-    """For every positive pair a negative drawn evenly over its distance (Wu 2017), on the unit sphere; draws from torch's own generator.
+    """For every positive pair a negative drawn evenly over its distance (Wu 2017), on the unit sphere; draws
+    from torch's own generator.
 
     Args:
         margin, soft_margin, squared: as of :class:`BatchHardLoss`.
@@ -148,7 +165,9 @@ class DistanceWeightedLoss(_MarginLoss):
         distances = pairwise_distances(embeddings)
         anchor, positive, negative = mining.distance_weighted(distances.detach(), labels, embeddings.shape[1])
         matrix = distances.square() if self.squared else distances
-        return self.reduced(matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels))
+        return self.reduced(
+            matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
+        )
 
 
 def _means(matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """The hierarchy of classes of the hierarchical triplet objective (Ge 2018, section 4.1). Torch-free.
 
-Embeddings lie on the unit sphere and distances are squared Euclidean, at most 4. The mean distance of two classes needs only their means,
-so a tree over C classes costs O(N D + C^2 D) and never holds an N x N matrix.
+Embeddings lie on the unit sphere and distances are squared Euclidean, at most 4. The mean distance of two
+classes needs only their means, so a tree over C classes costs O(N D + C^2 D) and never holds an N x N matrix.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,8 @@ class ClassTree:
         classes: (C,) int64, the sorted unique labels.
         counts: (C,) int64, images per class.
         means: (C, D) float64, mean of the L2-normalised embeddings of each class.
-        intra_class: (C,) float64, mean squared distance of two images of the class; for a class of one image, the mean of the others.
+        intra_class: (C,) float64, mean squared distance of two images of the class; for a class of one image,
+            the mean of the others.
         thresholds: (L + 1,) float64, ``d_l = l (4 - d_0) / L + d_0`` with d_0 the mean intra-class distance.
         linkage: (C - 1, 4) float64, average linkage as ``scipy.cluster.hierarchy`` writes it.
     """
@@ -47,7 +48,8 @@ class ClassTree:
 
     @classmethod
     def from_embeddings(cls, embeddings: Any, labels: Any, levels: int = 16) -> "ClassTree":
-        """Build the tree from embeddings (N, D) and integer labels (N,), NumPy or torch; embeddings are L2-normalised here.
+        """Build the tree from embeddings (N, D) and integer labels (N,), NumPy or torch; embeddings are
+        L2-normalised here.
 
         Raises:
             UsageError: ``levels`` is less than 1.
@@ -57,7 +59,10 @@ class ClassTree:
             raise UsageError(f"levels is {levels}: a class tree has at least 1")
         embeddings, labels = _as_array(embeddings), _as_array(labels)
         if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
-            raise ReidError(f"embeddings {embeddings.shape} and labels {labels.shape}: a class tree takes (N, D) and (N,) with N > 0")
+            raise ReidError(
+                f"embeddings {embeddings.shape} and labels {labels.shape}: a class tree takes (N, D) "
+                "and (N,) with N > 0"
+            )
         classes, index, counts = np.unique(labels.astype(np.int64), return_inverse=True, return_counts=True)
         means = _class_means(embeddings, index, counts)
         intra = _intra_class(means, counts)
@@ -77,7 +82,9 @@ class ClassTree:
 
     @cached_property
     def class_distances(self) -> npt.NDArray[np.float64]:
-        """(C, C) mean squared distance of the images of one class to those of another; zero on the diagonal."""
+        """(C, C) mean squared distance of the images of one class to those of another; zero on the
+        diagonal.
+        """
         return _distances(self.means)
 
     @cached_property
@@ -90,7 +97,9 @@ class ClassTree:
         return squareform(np.minimum(level, self.levels)).astype(np.int64)
 
     def merge_level(self, p: Any, q: Any) -> Any:
-        """Level 0..L at which classes ``p`` and ``q`` (indices) merge: an int for two ints, else an array or tensor of their broadcast."""
+        """Level 0..L at which classes ``p`` and ``q`` (indices) merge: an int for two ints, else an array or
+        tensor of their broadcast.
+        """
         level = self.merge_levels[_as_array(p), _as_array(q)]
         for given in (p, q):
             if hasattr(given, "new_tensor"):
@@ -98,20 +107,26 @@ class ClassTree:
         return int(level) if np.ndim(level) == 0 else level
 
     def nearest(self, class_: int, m: int) -> npt.NDArray[np.int64]:
-        """The ``m`` other classes nearest to ``class_`` at level 0, nearest first; fewer where there are fewer. All are indices."""
+        """The ``m`` other classes nearest to ``class_`` at level 0, nearest first; fewer where there are
+        fewer. All are indices.
+        """
         distances = self.class_distances[class_].copy()
         distances[class_] = np.inf
         order = np.argsort(distances, kind="stable")
         return order[: min(m, len(self.classes) - 1)].astype(np.int64)
 
     def plot(self, path: Path | str) -> None:
-        """Draw the dendrogram with the level thresholds to a PNG; leaves are named while there is room for 60 of them.
+        """Draw the dendrogram with the level thresholds to a PNG; leaves are named while there is room for 60
+        of them.
 
         Raises:
             ReidError: there is a single class, which has no dendrogram.
         """
         if len(self.classes) < 2:
-            raise ReidError(f"class tree of the single class {self.classes[0]} has no dendrogram: build it from two classes or more")
+            raise ReidError(
+                f"class tree of the single class {self.classes[0]} has no dendrogram: build it from "
+                "two classes or more"
+            )
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from scipy.cluster.hierarchy import dendrogram
@@ -119,11 +134,19 @@ class ClassTree:
         figure = Figure(figsize=(12, 6), layout="constrained")
         axes = figure.add_subplot()
         named = len(self.classes) <= 60
-        dendrogram(self.linkage, ax=axes, labels=self.classes if named else None, no_labels=not named, color_threshold=0)
+        dendrogram(
+            self.linkage,
+            ax=axes,
+            labels=self.classes if named else None,
+            no_labels=not named,
+            color_threshold=0,
+        )
         for threshold in self.thresholds[self.thresholds <= 1.2 * self.linkage[-1, 2]]:
             axes.axhline(float(threshold), linewidth=0.5, linestyle=":", color="tab:red")
         axes.set_ylabel("mean squared distance")
-        axes.set_title(f"{len(self.classes)} classes, {self.levels} levels from d_0 = {self.thresholds[0]:.3f} (dotted)")
+        axes.set_title(
+            f"{len(self.classes)} classes, {self.levels} levels from d_0 = {self.thresholds[0]:.3f} (dotted)"
+        )
         with atomic_path(path) as temporary:
             FigureCanvasAgg(figure).print_png(str(temporary))
 
@@ -153,17 +176,27 @@ def _as_array(values: Any) -> npt.NDArray[Any]:
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
-def _class_means(embeddings: npt.NDArray[Any], index: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _class_means(
+    embeddings: npt.NDArray[Any], index: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
     sums = np.zeros((len(counts), embeddings.shape[1]))
     for start in range(0, len(embeddings), _BLOCK):
         rows = embeddings[start : start + _BLOCK].astype(np.float64)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         if not np.isfinite(norms).all():
             bad = start + int(np.flatnonzero(~np.isfinite(norms))[0])
-            raise ReidError(f"embedding {bad} is NaN or infinite: a class tree needs finite embeddings; look at the model and that image")
+            raise ReidError(
+                f"embedding {bad} is NaN or infinite: a class tree needs finite embeddings; look at "
+                "the model and that image"
+            )
         rows /= np.maximum(norms, 1e-12)
         columns = np.arange(len(rows))
-        sums += csr_matrix((np.ones(len(rows)), (index[start : start + _BLOCK], columns)), shape=(len(counts), len(rows))) @ rows
+        sums += (
+            csr_matrix(
+                (np.ones(len(rows)), (index[start : start + _BLOCK], columns)), shape=(len(counts), len(rows))
+            )
+            @ rows
+        )
     return sums / counts[:, None]
 
 

@@ -1,7 +1,7 @@
 """Distances between embeddings, exact enough to train on.
 
-Everything here is computed in float32 or wider whatever autocast says, and has a finite gradient everywhere: that of a
-distance at zero is zero.
+Everything here is computed in float32 or wider whatever autocast says, and has a finite gradient everywhere:
+that of a distance at zero is zero.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,7 +55,11 @@ def array_of(matrix: Tensor) -> npt.NDArray[Any]:
 
 def number_like(matrix: Tensor, value: Tensor | float) -> Tensor:
     """A number as a 0-d tensor of a matrix's dtype and device; a tensor stays what it is."""
-    return value if isinstance(value, Tensor) else torch.scalar_tensor(value, dtype=matrix.dtype, device=matrix.device)
+    return (
+        value
+        if isinstance(value, Tensor)
+        else torch.scalar_tensor(value, dtype=matrix.dtype, device=matrix.device)
+    )
 
 
 def _inverse(root: Tensor) -> Tensor:
@@ -100,7 +104,9 @@ class _UnitRows(torch.autograd.Function):
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """L2-normalise the rows of ``x`` (N, D), at least in float32. A row without length stays zero and has a gradient of zero."""
+    """L2-normalise the rows of ``x`` (N, D), at least in float32. A row without length stays zero and has a
+    gradient of zero.
+    """
     with full_precision(x):
         return _UnitRows.apply(widen(x))
 
@@ -125,14 +131,18 @@ def _from_products_by_tensors(products: Tensor, squared: bool) -> Tensor:
 
 
 def _pulled(x: Tensor, slope: Tensor, root: Tensor | None, scale: Tensor | float = 1.0) -> Tensor:
-    """Gradient for ``x`` (N, D) of a value with that ``slope`` (N, N) for its distances ``root`` (their squares where None).
+    """Gradient for ``x`` (N, D) of a value with that ``slope`` (N, N) for its distances ``root`` (their
+    squares where None).
 
-    It is ``sum_j (s_ij + s_ji) (x_i - x_j) / root_ij``, and twice as much without the root: one product with the sums on the diagonal.
+    It is ``sum_j (s_ij + s_ji) (x_i - x_j) / root_ij``, and twice as much without the root: one product with
+    the sums on the diagonal.
     """
     if x.device.type != "cpu":
         return _pull_by_tensors(slope * scale, root) @ x
     weights = torch.empty(slope.shape, dtype=slope.dtype)
-    pull_weights(array_of(slope), array_of(slope[:0] if root is None else root), float(scale), weights.numpy())
+    pull_weights(
+        array_of(slope), array_of(slope[:0] if root is None else root), float(scale), weights.numpy()
+    )
     return weights @ x
 
 
@@ -144,7 +154,9 @@ def _pull_by_tensors(slope: Tensor, root: Tensor | None) -> Tensor:
 
 
 class _SelfDistances(torch.autograd.Function):
-    """All distances inside one set. The matrix is symmetric, so one product serves the backward pass where autograd takes two."""
+    """All distances inside one set. The matrix is symmetric, so one product serves the backward pass where
+    autograd takes two.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
@@ -178,11 +190,13 @@ class _OfDistances(torch.autograd.Function):
 
 
 def function_of_distances(x: Tensor, rule: Rule, *, squared: bool = False) -> tuple[Tensor, ...]:
-    """A value made of the distances inside ``x`` (N, D) whose slope is found along with it, at less than half the cost of two steps.
+    """A value made of the distances inside ``x`` (N, D) whose slope is found along with it, at less than half
+    the cost of two steps.
 
     Args:
         x: (N, D).
-        rule: takes the matrix (N, N) of :func:`pairwise_distances`; returns the 0-d value, its slope (N, N) for each entry, and anything
+        rule: takes the matrix (N, N) of :func:`pairwise_distances`; returns the 0-d value, its slope (N, N)
+            for each entry, and anything
             else that is worth returning. It must not keep or change the matrix.
         squared: squared distances.
 
@@ -201,7 +215,8 @@ def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
 
 
 def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
-    """Euclidean distances, or their squares, of every row of ``x`` (N, D) to every row of ``y`` (M, D), or of ``x`` to itself.
+    """Euclidean distances, or their squares, of every row of ``x`` (N, D) to every row of ``y`` (M, D), or of
+    ``x`` to itself.
 
     Returns:
         (N, M), at least float32. The diagonal of a set with itself is exactly zero.
@@ -217,7 +232,9 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = Fa
 
 
 def paired_distances(x: Tensor, y: Tensor, *, squared: bool = False) -> Tensor:
-    """Euclidean distances (N,), or their squares, of row i of ``x`` (N, D) to row i of ``y`` (N, D), from the difference itself."""
+    """Euclidean distances (N,), or their squares, of row i of ``x`` (N, D) to row i of ``y`` (N, D), from the
+    difference itself.
+    """
     with full_precision(x):
         difference = widen(x) - widen(y)
         total = (difference * difference).sum(1)

@@ -1,8 +1,8 @@
 """Choosing triplets inside a batch from its distance matrix.
 
-All functions take distances (B, B), labels (B,) of any integer values, and give row numbers; an anchor is never its own positive, and
-anchors without a positive or without a negative are left out. Nothing here carries a gradient. For a whole training set see
-:mod:`reid.metric.offline_mining`.
+All functions take distances (B, B), labels (B,) of any integer values, and give row numbers; an anchor is
+never its own positive, and anchors without a positive or without a negative are left out. Nothing here
+carries a gradient. For a whole training set see :mod:`reid.metric.offline_mining`.
 """
 
 from dataclasses import dataclass
@@ -85,10 +85,16 @@ class Groups:
         """(B, B): 1 where two rows have the same label, the diagonal included, and 0 elsewhere."""
         group = self.group.to(dtype)
         # Comparing floats into floats vectorises; the bool matrix and its conversion take ten times as long.
-        return torch.eq(group[:, None], group[None, :], out=torch.empty(len(group), len(group), dtype=dtype, device=group.device))
+        return torch.eq(
+            group[:, None],
+            group[None, :],
+            out=torch.empty(len(group), len(group), dtype=dtype, device=group.device),
+        )
 
     def partners(self) -> tuple[Tensor, Tensor]:
-        """For each row the rows of its group (B, K), and which of them are real and not the row itself (B, K)."""
+        """For each row the rows of its group (B, K), and which of them are real and not the row itself (B,
+        K).
+        """
         partner = self.members[self.group]
         another = partner != torch.arange(len(partner), device=partner.device)[:, None]
         return partner, another if min(self.counts) == max(self.counts) else another & self.valid[self.group]
@@ -106,7 +112,9 @@ def negative_mask(labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
-    """The farthest positive and the nearest negative of every anchor that has both (Hermans 2017, section 2)."""
+    """The farthest positive and the nearest negative of every anchor that has both (Hermans 2017, section
+    2).
+    """
     same = labels[:, None] == labels[None, :]
     # Distances are never negative, so -1 marks what is no candidate.
     farthest, positive = torch.where(same, distances, -1.0).fill_diagonal_(-1.0).max(1)
@@ -117,7 +125,9 @@ def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
 
 @torch.no_grad()
 def easy_positive(distances: Tensor, labels: Tensor) -> Triplets:
-    """The nearest positive and the nearest negative of every anchor that has both (Xuan 2020, section 3.2)."""
+    """The nearest positive and the nearest negative of every anchor that has both (Xuan 2020, section
+    3.2).
+    """
     positives, negatives = positive_mask(labels), negative_mask(labels)
     nearest_positive, positive = distances.masked_fill(~positives, torch.inf).min(1)
     nearest, negative = distances.masked_fill(~negatives, torch.inf).min(1)
@@ -127,7 +137,8 @@ def easy_positive(distances: Tensor, labels: Tensor) -> Triplets:
 
 @torch.no_grad()
 def semi_hard(distances: Tensor, labels: Tensor) -> Triplets:
-    """For every positive pair the nearest negative that is farther than the positive (Schroff 2015, section 3.2).
+    """For every positive pair the nearest negative that is farther than the positive (Schroff 2015, section
+    3.2).
 
     A pair whose positive is farther than every negative has no semi-hard negative and is left out.
     """
@@ -154,7 +165,8 @@ def distance_weighted(
     nearest: float = 0.5,
     farthest: float = 1.4,
 ) -> Triplets:
-    """For every positive pair a negative drawn with weight 1 / q(d), q the density of distances on the unit sphere (Wu 2017, section 4.1).
+    """For every positive pair a negative drawn with weight 1 / q(d), q the density of distances on the unit
+    sphere (Wu 2017, section 4.1).
 
     Args:
         distances: (B, B) Euclidean, of L2-normalised embeddings.
@@ -170,7 +182,8 @@ def distance_weighted(
     within = negatives & (distances < farthest)
     log_weight = log_weight.masked_fill(~within, -torch.inf)
     weight = (log_weight - log_weight.amax(1, keepdim=True).nan_to_num(neginf=0)).exp()
-    # An anchor with nothing within reach takes any negative; the last term keeps rows without any drawable, they are dropped below.
+    # An anchor with nothing within reach takes any negative; the last term keeps rows without any drawable,
+    # they are dropped below.
     weight = torch.where(within.any(1, keepdim=True), weight, negatives.double())
     some = negatives.any(1)
     weight[~some] = 1
@@ -192,7 +205,8 @@ def dense_triplets(label_distances: Tensor) -> Triplets:
     """All triplets (a, i, j) of row a with i nearer than j by label (Kim 2019, section 3.3).
 
     Args:
-        label_distances: (A, B) distances of the labels of A anchors, the first rows of the batch, to those of the whole batch.
+        label_distances: (A, B) distances of the labels of A anchors, the first rows of the batch, to those of
+            the whole batch.
     """
     count, size = label_distances.shape
     rows = torch.arange(size, device=label_distances.device)

@@ -1,4 +1,6 @@
-"""Hard and semi-hard triplets of a whole training set, by blocks: embed everything, choose, train on the choice, repeat later."""
+"""Hard and semi-hard triplets of a whole training set, by blocks: embed everything, choose, train on the
+choice, repeat later.
+"""
 
 from typing import Literal
 
@@ -23,8 +25,9 @@ def mine_training_set(
 ) -> Triplets:
     """One triplet for every image that has a positive and a fitting negative.
 
-    ``hard`` takes the farthest image of the same label and the nearest of another (Hermans 2017 calls this offline hard mining);
-    ``semi_hard`` draws a positive and takes the nearest negative beyond it (Schroff 2015, section 3.2).
+    ``hard`` takes the farthest image of the same label and the nearest of another (Hermans 2017 calls this
+    offline hard mining); ``semi_hard`` draws a positive and takes the nearest negative beyond it (Schroff
+    2015, section 3.2).
 
     Args:
         embeddings: (N, D), compared by Euclidean distance.
@@ -42,7 +45,10 @@ def mine_training_set(
     if block < 1:
         raise UsageError(f"block of the offline mining is {block}: take at least 1")
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-        raise ReidError(f"embeddings {tuple(embeddings.shape)} and labels {tuple(labels.shape)}: mining takes (N, D) and (N,)")
+        raise ReidError(
+            f"embeddings {tuple(embeddings.shape)} and labels {tuple(labels.shape)}: mining takes (N, "
+            "D) and (N,)"
+        )
     with full_precision(embeddings):
         reach, positive = _positives(embeddings, labels, rule, generator, block)
         floor = reach if rule == "semi_hard" else torch.full_like(reach, -torch.inf)
@@ -51,9 +57,13 @@ def mine_training_set(
     return Triplets(anchor, positive[anchor], negative[anchor])
 
 
-def _positives(embeddings: Tensor, labels: Tensor, rule: str, generator: torch.Generator | None, block: int) -> tuple[Tensor, Tensor]:
+def _positives(
+    embeddings: Tensor, labels: Tensor, rule: str, generator: torch.Generator | None, block: int
+) -> tuple[Tensor, Tensor]:
     """Distance to the chosen positive of each row, and its row number; -1 where the row is alone."""
-    reach = torch.zeros(len(labels), dtype=torch.promote_types(embeddings.dtype, torch.float32), device=embeddings.device)
+    reach = torch.zeros(
+        len(labels), dtype=torch.promote_types(embeddings.dtype, torch.float32), device=embeddings.device
+    )
     positive = torch.full_like(labels, -1, dtype=torch.int64)
     order = labels.argsort(stable=True)
     for rows in order.split(labels[order].unique_consecutive(return_counts=True)[1].tolist()):
@@ -66,7 +76,9 @@ def _positives(embeddings: Tensor, labels: Tensor, rule: str, generator: torch.G
             else:
                 place = torch.randint(len(rows) - 1, (len(part),), generator=generator, device=rows.device)
                 place += place >= part  # skip the row itself
-                reach[mine] = torch.linalg.vector_norm((embeddings[mine] - embeddings[rows[place]]).to(reach.dtype), dim=1)
+                reach[mine] = torch.linalg.vector_norm(
+                    (embeddings[mine] - embeddings[rows[place]]).to(reach.dtype), dim=1
+                )
             positive[mine] = rows[place]
     return reach, positive
 
@@ -75,7 +87,9 @@ def _farthest(embeddings: Tensor, mine: Tensor, rows: Tensor, block: int) -> tup
     best, place = None, torch.zeros_like(mine)
     for start in range(0, len(rows), block):
         other = rows[start : start + block]
-        distance = pairwise_distances(embeddings[mine], embeddings[other]).masked_fill_(mine[:, None] == other, -1)
+        distance = pairwise_distances(embeddings[mine], embeddings[other]).masked_fill_(
+            mine[:, None] == other, -1
+        )
         value, column = distance.max(1)
         better = value > (-1 if best is None else best)
         place = torch.where(better, start + column, place)

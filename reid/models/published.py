@@ -1,4 +1,6 @@
-"""Whole networks as their library publishes and uses them: with the head that its own feature extractor embeds with."""
+"""Whole networks as their library publishes and uses them: with the head that its own feature extractor
+embeds with.
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -30,7 +32,8 @@ class Published:
     head: tuple[str, ...] = ("classifier",)
 
 
-# Without torchreid's PCB, which does not run in today's torch: it asks for a view of maps that are not laid out for one.
+# Without torchreid's PCB, which does not run in today's torch: it asks for a view of maps that are not laid
+# out for one.
 _PLAIN = (
     *("osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25", "osnet_ibn_x1_0"),
     *("osnet_ain_x1_0", "osnet_ain_x0_75", "osnet_ain_x0_5", "osnet_ain_x0_25"),
@@ -50,7 +53,8 @@ PUBLISHED: dict[str, Published] = {
 
 
 class PublishedNetwork(nn.Module):
-    """A library's network in the place of a trunk: its own embedding (B, D) as maps (B, D, 1, 1), which pooling leaves as they are.
+    """A library's network in the place of a trunk: its own embedding (B, D) as maps (B, D, 1, 1), which
+    pooling leaves as they are.
 
     Args:
         net: gives embeddings in evaluation mode, and something else, to train on, in training mode.
@@ -78,7 +82,8 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
         name: a key of ``PUBLISHED``.
         height: of the input it will have, in pixels; some networks take one size alone.
         width: likewise.
-        weights: ``none`` (random), or the path of a checkpoint (see ``reid.models.weights_file``), with a classifier of any size.
+        weights: ``none`` (random), or the path of a checkpoint (see ``reid.models.weights_file``), with a
+            classifier of any size.
 
     Returns:
         The network, and D of its embeddings.
@@ -90,7 +95,10 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
     if name not in PUBLISHED:
         raise UsageError(f"architecture {name!r} is unknown: choose one of {', '.join(PUBLISHED)}")
     if weights == "imagenet":
-        raise UsageError(f"architecture {name} has no weights of its own here: give those that its publisher trained as a file")
+        raise UsageError(
+            f"architecture {name} has no weights of its own here: give those that its publisher "
+            "trained as a file"
+        )
     network = PublishedNetwork(_net(name)).eval()
     if weights != "none":
         _load(network.net, name, weights)
@@ -101,7 +109,8 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
         own = PUBLISHED[name]
         reason = " ".join(str(error).split())[:200]
         raise ReidError(
-            f"architecture {name} takes no images of {height}x{width} ({reason}): its publisher uses {own.height}x{own.width}"
+            f"architecture {name} takes no images of {height}x{width} ({reason}): its publisher uses "
+            f"{own.height}x{own.width}"
         ) from error
     return network, channels
 
@@ -113,7 +122,8 @@ def _load(net: nn.Module, name: str, weights: str) -> None:
     except ReidError as error:
         fitting = fitting_architectures(given)
         raise ReidError(f"{error}; they fit {' and '.join(fitting)}" if fitting else str(error)) from error
-    # What embedding does not use was left as the library drew it: equal checkpoints are to be equal models, with one fingerprint.
+    # What embedding does not use was left as the library drew it: equal checkpoints are to be equal models,
+    # with one fingerprint.
     with torch.no_grad():
         for key, parameter in net.named_parameters():
             if key.startswith(PUBLISHED[name].head):
@@ -129,12 +139,15 @@ def _fits(name: str, given: Mapping[str, Tensor]) -> bool:
     with torch.device("meta"):  # shapes without memory
         wanted = _net(name).state_dict()
     head = PUBLISHED[name].head
-    return not describe_difference(*({key: value for key, value in side.items() if not key.startswith(head)} for side in (wanted, given)))
+    return not describe_difference(
+        *({key: value for key, value in side.items() if not key.startswith(head)} for side in (wanted, given))
+    )
 
 
 def _net(name: str) -> nn.Module:
     with warnings.catch_warnings():
-        # It loads TensorBoard, and says at every import that its compiled evaluation, unused here, is missing.
+        # It loads TensorBoard, and says at every import that its compiled evaluation, unused here, is
+        # missing.
         warnings.filterwarnings("ignore", message="Cython evaluation")
         from torchreid.reid.models import build_model
 

@@ -11,10 +11,12 @@ __all__ = ["AveragedWeights"]
 
 
 class AveragedWeights(nn.Module):
-    """Exponential moving average of a model's weights and running statistics (Tarvainen and Valpola 2017, section 3).
+    """Exponential moving average of a model's weights and running statistics (Tarvainen and Valpola 2017,
+    section 3).
 
-    It forgets faster in the beginning, since a short training must not end near its start. The two lists of tensors are made once:
-    torch's own ``AveragedModel`` sorts them anew for every step, which takes six times as long as the averaging.
+    It forgets faster in the beginning, since a short training must not end near its start. The two lists of
+    tensors are made once: torch's own ``AveragedModel`` sorts them anew for every step, which takes six times
+    as long as the averaging.
 
     Args:
         model: what to follow; its tensors must stay the same objects.

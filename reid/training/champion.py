@@ -1,4 +1,6 @@
-"""The registered model with the alias ``champion``: replaced only by a model that is better on the same validation people."""
+"""The registered model with the alias ``champion``: replaced only by a model that is better on the same
+validation people.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +9,25 @@ from typing import Any
 from reid.training.packaging import WEIGHTS
 from reid.training.tracking import Tracker, is_absent
 
-__all__ = ["ALIAS", "Verdict", "Version", "fetch_weights", "judge_challenger", "present_champion", "promote", "version_of"]
+__all__ = [
+    "ALIAS",
+    "Verdict",
+    "Version",
+    "fetch_weights",
+    "judge_challenger",
+    "present_champion",
+    "promote",
+    "version_of",
+]
 
 ALIAS = "champion"
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a registered model; ``tags`` hold its validation figures and ``validation_hash``, the people they are of."""
+    """A version of a registered model; ``tags`` hold its validation figures and ``validation_hash``, the
+    people they are of.
+    """
 
     number: str
     run_id: str
@@ -34,7 +47,9 @@ class Verdict:
     reason: str
 
 
-def judge_challenger(name: str, figure: float, champion: str | None, champion_figure: float | None, key: str) -> Verdict:
+def judge_challenger(
+    name: str, figure: float, champion: str | None, champion_figure: float | None, key: str
+) -> Verdict:
     """Strictly better wins; a tie leaves the champion.
 
     Args:
@@ -47,11 +62,21 @@ def judge_challenger(name: str, figure: float, champion: str | None, champion_fi
     if champion is None:
         return Verdict(True, f"{name} is the first champion ({key} {figure:.4f})")
     if champion_figure is None:
-        return Verdict(True, f"{name} replaces champion version {champion}, whose weights cannot be read any more ({key} {figure:.4f})")
+        return Verdict(
+            True,
+            (
+                f"{name} replaces champion version {champion}, whose weights cannot be read any more "
+                f"({key} {figure:.4f})"
+            ),
+        )
     better = figure > champion_figure
     words = "beats" if better else "does not beat"
     return Verdict(
-        better, f"{name} {words} champion version {champion} on the same people ({key} {figure:.4f} against {champion_figure:.4f})"
+        better,
+        (
+            f"{name} {words} champion version {champion} on the same people ({key} {figure:.4f} against "
+            f"{champion_figure:.4f})"
+        ),
     )
 
 
@@ -95,4 +120,6 @@ def fetch_weights(tracker: Tracker, version: Version, folder: Path) -> Path | No
 
 
 def _version(found: Any) -> Version:
-    return Version(str(found.version), str(found.run_id), {key: str(value) for key, value in found.tags.items()})
+    return Version(
+        str(found.version), str(found.run_id), {key: str(value) for key, value in found.tags.items()}
+    )

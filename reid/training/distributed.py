@@ -1,7 +1,9 @@
-"""One training over several workers: each holds the whole network, computes a part of each batch, and mines in all of it.
+"""One training over several workers: each holds the whole network, computes a part of each batch, and mines
+in all of it.
 
-The workers' embeddings are gathered with their gradient, so that every worker computes the same loss of the same global batch; batch
-statistics are those of the global batch, too. Two workers therefore do what one would do with the joined batch, but for rounding.
+The workers' embeddings are gathered with their gradient, so that every worker computes the same loss of the
+same global batch; batch statistics are those of the global batch, too. Two workers therefore do what one
+would do with the joined batch, but for rounding.
 """
 
 from collections.abc import Iterable
@@ -41,7 +43,9 @@ class Ranks:
         return rows if self.size == 1 else _Gather.apply(rows, self, count)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up what the workers' parts of the batch contributed, in place; for parameters that saw the own part alone."""
+        """Add up what the workers' parts of the batch contributed, in place; for parameters that saw the own
+        part alone.
+        """
         if self.size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -65,7 +69,9 @@ ALONE = Ranks()
 
 
 class _Gather(torch.autograd.Function):
-    """Forward: the rows of all workers. Backward: since every worker has the whole loss, its own slice is the whole gradient."""
+    """Forward: the rows of all workers. Backward: since every worker has the whole loss, its own slice is the
+    whole gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ranks: Ranks, count: int) -> Tensor:
@@ -100,7 +106,9 @@ class _Sum(torch.autograd.Function):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation by the mean and variance of all workers' rows; torch's own SyncBatchNorm refuses to run on a CPU."""
+    """Batch normalisation by the mean and variance of all workers' rows; torch's own SyncBatchNorm refuses to
+    run on a CPU.
+    """
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise (B, C, h, w); in evaluation mode like its parent."""
@@ -129,12 +137,20 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_statistics(module: nn.Module) -> None:
-    """Replace every BatchNorm2d below ``module`` by :class:`GlobalBatchNorm2d` with the same tensors, in place."""
+    """Replace every BatchNorm2d below ``module`` by :class:`GlobalBatchNorm2d` with the same tensors, in
+    place.
+    """
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
-            own = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+            own = GlobalBatchNorm2d(
+                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+            )
             own.weight, own.bias = child.weight, child.bias
-            own.running_mean, own.running_var, own.num_batches_tracked = child.running_mean, child.running_var, child.num_batches_tracked
+            own.running_mean, own.running_var, own.num_batches_tracked = (
+                child.running_mean,
+                child.running_var,
+                child.num_batches_tracked,
+            )
             setattr(module, name, own)
         else:
             share_batch_statistics(child)

@@ -16,9 +16,11 @@ _ASK_EVERY_S = 2.0
 
 
 class Listener(Callback):
-    """Passes the results of trials on to ``Listener.heard``, and the steps in between, from the files in ``sweep``, to ``stepped``.
+    """Passes the results of trials on to ``Listener.heard``, and the steps in between, from the files in
+    ``sweep``, to ``stepped``.
 
-    Ray pickles callbacks with a sweep's state and brings them back with ``Tuner.restore``; so this one holds nothing of its own.
+    Ray pickles callbacks with a sweep's state and brings them back with ``Tuner.restore``; so this one holds
+    nothing of its own.
     """
 
     heard: ClassVar[Callable[[str, dict[str, Any]], None] | None] = None
@@ -26,14 +28,20 @@ class Listener(Callback):
     sweep: ClassVar[Path | None] = None
     asked: ClassVar[float] = 0.0
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
         """Called by Ray Tune."""
         if Listener.heard is not None:
             Listener.heard(str(trial), result)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Called by Ray Tune several times a second."""
-        if Listener.stepped is None or Listener.sweep is None or time.monotonic() - Listener.asked < _ASK_EVERY_S:
+        if (
+            Listener.stepped is None
+            or Listener.sweep is None
+            or time.monotonic() - Listener.asked < _ASK_EVERY_S
+        ):
             return
         Listener.asked = time.monotonic()
         for trial in trials:

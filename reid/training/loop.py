@@ -1,4 +1,6 @@
-"""The training loop: batches from the store, one optimiser, averaged weights, validation on people held out."""
+"""The training loop: batches from the store, one optimiser, averaged weights, validation on people held
+out.
+"""
 
 import math
 import time
@@ -38,7 +40,9 @@ __all__ = ["Epoch", "HierarchicalPlan", "TrainingData", "train", "validate"]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Decoded images and what is known of them; the validation people are disjoint from the training people."""
+    """Decoded images and what is known of them; the validation people are disjoint from the training
+    people.
+    """
 
     images: npt.NDArray[np.uint8]  # (N, H, W, 3) RGB
     labels: npt.NDArray[np.int64]  # (N,) 0..C-1
@@ -67,7 +71,9 @@ class _Batches(Protocol):
 
 @dataclass(frozen=True)
 class HierarchicalPlan:
-    """How the class tree is rebuilt each epoch and sampled: ``levels`` L and ``neighbours`` m of Ge 2018, section 4."""
+    """How the class tree is rebuilt each epoch and sampled: ``levels`` L and ``neighbours`` m of Ge 2018,
+    section 4.
+    """
 
     levels: int
     neighbours: int
@@ -88,8 +94,9 @@ def train(
 ) -> tuple[EmbeddingModel, ClassTree | None]:
     """Train ``model`` and ``objective`` in place.
 
-    Each epoch depends only on its number, the seed and the state at its start, so a run continued from ``checkpoint`` ends with
-    the very weights of an uninterrupted one (unless ``settings.max_seconds`` makes the clock decide).
+    Each epoch depends only on its number, the seed and the state at its start, so a run continued from
+    ``checkpoint`` ends with the very weights of an uninterrupted one (unless ``settings.max_seconds`` makes
+    the clock decide).
 
     Args:
         model: the network.
@@ -99,17 +106,20 @@ def train(
         seed: of sampling and augmentation.
         hierarchy: draw hierarchical batches and rebuild the class tree each epoch; None draws PK batches.
         checkpoint: written after each epoch and continued from where it exists.
-        on_epoch: called after each epoch, with the validation figures of the averaged weights; a continued run tells the epoch of
+        on_epoch: called after each epoch, with the validation figures of the averaged weights; a continued
+            run tells the epoch of
             its checkpoint once more.
         on_step: called after each step with (step, steps).
-        ranks: the place among several workers that train together; all call this with equal arguments, and the first writes the
+        ranks: the place among several workers that train together; all call this with equal arguments, and
+            the first writes the
             checkpoint, which the others must be able to read.
 
     Returns:
         The model with averaged weights, in evaluation mode, and the last class tree where there is one.
 
     Raises:
-        ReidError: the loss is not finite (the message names the images of the batch), memory is short (it says which batch to try), or
+        ReidError: the loss is not finite (the message names the images of the batch), memory is short (it
+            says which batch to try), or
             the checkpoint cannot be written (the one before is left whole).
     """
     torch.manual_seed(seed)
@@ -118,7 +128,10 @@ def train(
     model.to(memory_format=layout(settings.channels_last))
     parameters = [*model.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(
-        [p for p in parameters if p.requires_grad], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        [p for p in parameters if p.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     forward = training_pass(model.train(), half_precision(settings.precision))
     averaged = AveragedWeights(model, settings.ema)
@@ -134,15 +147,32 @@ def train(
         epoch = int(position["epoch"])
         sampler: _Batches = _pk_sampler(data, settings, seed)
         if hierarchy is not None:
-            tree = ClassTree.from_embeddings(extract_features(model, data.images), data.labels, levels=hierarchy.levels)
+            tree = ClassTree.from_embeddings(
+                extract_features(model, data.images), data.labels, levels=hierarchy.levels
+            )
             objective.terms["hierarchical"].set_tree(tree)  # type: ignore[operator]
             sampler = _hierarchical_sampler(tree, data, settings, hierarchy, seed)
         with memory_advice(settings.identities, settings.images), pass_over_old_objects():
-            figures = _run_epoch(model, forward, objective, averaged, optimizer, sampler, data, settings, position, seed, on_step, ranks)
+            figures = _run_epoch(
+                model,
+                forward,
+                objective,
+                averaged,
+                optimizer,
+                sampler,
+                data,
+                settings,
+                position,
+                seed,
+                on_step,
+                ranks,
+            )
         seconds = ranks.agree(time.perf_counter() - started)
         position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
         figures["images_per_second"] = figures.pop("images") / seconds
-        figures |= validate(averaged.module, data.val_images, data.val_identities, data.val_cameras, data.val_order)
+        figures |= validate(
+            averaged.module, data.val_images, data.val_identities, data.val_cameras, data.val_order
+        )
         if checkpoint is not None and ranks.is_first:
             save_checkpoint(checkpoint, states, optimizer, position | {"figures": figures})
         if on_epoch is not None:
@@ -150,7 +180,9 @@ def train(
     result = averaged.module
     result.eval()
     if hierarchy is not None:
-        tree = ClassTree.from_embeddings(extract_features(result, data.images), data.labels, levels=hierarchy.levels)
+        tree = ClassTree.from_embeddings(
+            extract_features(result, data.images), data.labels, levels=hierarchy.levels
+        )
     return result, tree
 
 
@@ -161,7 +193,8 @@ def validate(
     cameras: npt.NDArray[np.str_],
     order: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
-    """Cross-camera mAP, rank-1 and mINP among people held out, every image asking all others; empty where nobody has a match.
+    """Cross-camera mAP, rank-1 and mINP among people held out, every image asking all others; empty where
+    nobody has a match.
 
     Where nobody is seen by two cameras, within the camera: see :mod:`reid.evaluation.within_camera`.
 
@@ -177,7 +210,11 @@ def validate(
         return {}
     everyone = (embed_images(model, images)[ranked.rows], identities[ranked.rows], ranked.cameras)
     report = rank_gallery(*everyone, *everyone)
-    return {"val_mean_ap": float(report.mean_ap), "val_rank1": float(report.cmc[0]), "val_mean_inp": float(report.mean_inp)}
+    return {
+        "val_mean_ap": float(report.mean_ap),
+        "val_rank1": float(report.cmc[0]),
+        "val_mean_inp": float(report.mean_inp),
+    }
 
 
 def _finished(position: dict[str, Any], settings: TrainParams) -> bool:
@@ -196,12 +233,19 @@ def _hierarchical_sampler(
 ) -> HierarchicalSampler:
     neighbours = min(hierarchy.neighbours, settings.identities)
     return HierarchicalSampler(
-        tree, data.labels, classes=max(1, settings.identities // neighbours), neighbours=neighbours, images=settings.images, seed=seed
+        tree,
+        data.labels,
+        classes=max(1, settings.identities // neighbours),
+        neighbours=neighbours,
+        images=settings.images,
+        seed=seed,
     )
 
 
 def _passes(sampler: _Batches, epoch: int) -> Iterator[list[int]]:
-    """Batches without end: pass after pass, each numbered from the epoch alone so that an epoch can be run again."""
+    """Batches without end: pass after pass, each numbered from the epoch alone so that an epoch can be run
+    again.
+    """
     number = epoch << 16
     while True:
         sampler.set_epoch(number)
@@ -235,32 +279,47 @@ def _run_epoch(
     started, count, images = time.perf_counter(), 0, 0
     for batch in _passes(sampler, epoch):
         elapsed = position["elapsed"] + ranks.agree(time.perf_counter() - started)
-        progress = elapsed / settings.max_seconds if settings.max_seconds else position["step"] / settings.steps
+        progress = (
+            elapsed / settings.max_seconds if settings.max_seconds else position["step"] / settings.steps
+        )
         if count == settings.epoch_steps or progress >= 1:
             break
         rates = SCHEDULES[settings.schedule](progress, settings.warmup_share)
         for group in optimizer.param_groups:
             group["lr"], group["betas"] = settings.learning_rate * rates.factor, (rates.beta1, 0.999)
-        if position["step"] <= settings.freeze_steps and settings.freeze_steps:  # past them there is nothing left to switch
+        if (
+            position["step"] <= settings.freeze_steps and settings.freeze_steps
+        ):  # past them there is nothing left to switch
             freeze(model.backbone, position["step"] < settings.freeze_steps)
         pixels = augment(torch.from_numpy(data.images[np.asarray(batch)]), how, generator)
         pixels = erase(normalise(pixels), settings.erasing, generator)
-        # Every worker draws the whole batch's augmentation, so that the batch is the same whatever the number of workers.
+        # Every worker draws the whole batch's augmentation, so that the batch is the same whatever the number
+        # of workers.
         own = pixels[ranks.part(len(batch))].to(device, memory_format=layout(settings.channels_last))
         features = forward(own)
         features = ranks.gather(features.float(), len(batch))
         labels = torch.from_numpy(data.labels[np.asarray(batch)]).to(device)
-        # The losses refuse embeddings that are not finite; asked first, so that the message can name the files.
-        output = objective(features_by_term(objective, features, model.neck(features)), labels) if torch.isfinite(features).all() else None
+        # The losses refuse embeddings that are not finite; asked first, so that the message can name the
+        # files.
+        output = (
+            objective(features_by_term(objective, features, model.neck(features)), labels)
+            if torch.isfinite(features).all()
+            else None
+        )
         if output is None or not torch.isfinite(output.value):
             names = ", ".join(readable(data.paths[index]) for index in batch)
             what = "the embeddings are" if output is None else "the loss is"
-            raise ReidError(f"{what} not finite at step {position['step']}: lower train.learning_rate; the batch held {names}")
+            raise ReidError(
+                f"{what} not finite at step {position['step']}: lower train.learning_rate; the batch "
+                f"held {names}"
+            )
         optimizer.zero_grad(set_to_none=True)
         output.value.backward()
         ranks.sum_gradients(trunk_parameters)
         if settings.gradient_clip:
-            torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], settings.gradient_clip)
+            torch.nn.utils.clip_grad_norm_(
+                [p for group in optimizer.param_groups for p in group["params"]], settings.gradient_clip
+            )
         optimizer.step()
         averaged.update()
         count, images = count + 1, images + len(batch)

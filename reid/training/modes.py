@@ -29,7 +29,8 @@ def half_precision(precision: str) -> bool:
         return precision == "bfloat16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    # A limit set on oneDNN, which torch calculates with, counts as the processor's own: bfloat16 would be emulated, ten times slower.
+    # A limit set on oneDNN, which torch calculates with, counts as the processor's own: bfloat16 would be
+    # emulated, ten times slower.
     if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16:
         return False
     able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
@@ -37,7 +38,9 @@ def half_precision(precision: str) -> bool:
 
 
 def training_pass(model: EmbeddingModel, half: bool) -> Callable[[Tensor], Tensor]:
-    """How the features of a batch are calculated while ``model``, which is in training mode, trains where it is."""
+    """How the features of a batch are calculated while ``model``, which is in training mode, trains where it
+    is.
+    """
     device = next(model.parameters()).device
     trunk = CpuTrunk(model.backbone) if device.type == "cpu" else model.backbone
 

@@ -1,4 +1,6 @@
-"""What is minimised: a metric loss before the BN-neck plus classification after it (Luo et al. 2019, section 3.5)."""
+"""What is minimised: a metric loss before the BN-neck plus classification after it (Luo et al. 2019, section
+3.5).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,21 +31,31 @@ def build_objective(
     sizes = {"num_classes": num_classes, "embedding_dim": embedding_dim}
 
     def build(term: str, own: Mapping[str, Any]) -> nn.Module:
-        return build_loss(term, **{key: value for key, value in sizes.items() if key in loss_options(term)}, **own)
+        return build_loss(
+            term, **{key: value for key, value in sizes.items() if key in loss_options(term)}, **own
+        )
 
     wanted: dict[str, tuple[float, Mapping[str, Any]]] = {
         name: (triplet_weight, options),
         "softmax": (softmax_weight, {"label_smoothing": label_smoothing}),
         "center": (center_weight, {}),
     }
-    return CombinedLoss({term: (weight, build(term, own)) for term, (weight, own) in wanted.items() if weight})
+    return CombinedLoss(
+        {term: (weight, build(term, own)) for term, (weight, own) in wanted.items() if weight}
+    )
 
 
 def features_by_term(objective: CombinedLoss, features: Tensor, necked: Tensor) -> dict[str, Tensor]:
-    """Which features (B, D) each term sees: classifiers and a learned metric those after the BN-neck, other metric losses those before it.
+    """Which features (B, D) each term sees: classifiers and a learned metric those after the BN-neck, other
+    metric losses those before it.
 
-    A learned metric judges the directions of embeddings, and is later asked about those after the neck. Before it no feature is negative:
-    two people there are far apart in direction only where they share no feature, which fits the people trained on and no others.
+    A learned metric judges the directions of embeddings, and is later asked about those after the neck.
+    Before it no feature is negative: two people there are far apart in direction only where they share no
+    feature, which fits the people trained on and no others.
     """
-    after = {term for term, loss in objective.terms.items() if term == "softmax" or getattr(loss, "pair_metric", None) is not None}
+    after = {
+        term
+        for term, loss in objective.terms.items()
+        if term == "softmax" or getattr(loss, "pair_metric", None) is not None
+    }
     return {term: necked if term in after else features for term in objective.terms}

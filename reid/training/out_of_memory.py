@@ -10,11 +10,18 @@ from reid.errors import ReidError
 __all__ = ["advice", "memory_advice", "smaller_batch"]
 
 # What torch's CPU allocator and oneDNN raise; neither has a type of its own.
-_CPU_MESSAGES = ("can't allocate memory", "not enough memory", "std::bad_alloc", "could not create a memory object")
+_CPU_MESSAGES = (
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "could not create a memory object",
+)
 
 
 def smaller_batch(identities: int, images: int) -> tuple[int, int] | None:
-    """The next P x K to try: half of the identities while at least 4 are left for mining, then half of the images; None at the end."""
+    """The next P x K to try: half of the identities while at least 4 are left for mining, then half of the
+    images; None at the end.
+    """
     if identities >= 8:
         return identities // 2, images
     if images >= 4:
@@ -41,7 +48,9 @@ def memory_advice(identities: int, images: int) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in _CPU_MESSAGES)
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+            words in str(error) for words in _CPU_MESSAGES
+        )
         if not known:
             raise
         batch = f"P x K = {identities} x {images} = {identities * images} images"

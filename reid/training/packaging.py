@@ -1,4 +1,6 @@
-"""A trained model as a folder that ``mlflow.pyfunc`` loads: weights, signature, an input example, and code instead of pickles."""
+"""A trained model as a folder that ``mlflow.pyfunc`` loads: weights, signature, an input example, and code
+instead of pickles.
+"""
 
 import importlib.metadata
 import shutil

@@ -11,12 +11,17 @@ __all__ = ["fit_pair_metric"]
 
 
 def fit_pair_metric(
-    metric: PairMetric, embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *, seed: int, steps: int = 300
+    metric: PairMetric,
+    embeddings: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    *,
+    seed: int,
+    steps: int = 300,
 ) -> None:
     """Train ``metric`` alone, in place, by classifying pairs of fixed embeddings (Chen 2017, section 3.2).
 
-    The quadruplet loss trains g on embeddings that still move, by the neck's statistics of each batch and before the weights are averaged;
-    so g takes some last steps on what it will be asked about.
+    The quadruplet loss trains g on embeddings that still move, by the neck's statistics of each batch and
+    before the weights are averaged; so g takes some last steps on what it will be asked about.
 
     Args:
         metric: g, as the training left it.

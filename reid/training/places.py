@@ -1,4 +1,6 @@
-"""Where a project's MLflow store lies: also from an experiment's temporary folder, and after the project was moved or copied."""
+"""Where a project's MLflow store lies: also from an experiment's temporary folder, and after the project was
+moved or copied.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ _PLACES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Tables and columns of MLflow's database that hold addresses of artifacts; those that a version of it lacks are passed over."""
+"""Tables and columns of MLflow's database that hold addresses of artifacts; those that a version of it
+lacks are passed over.
+"""
 
 
 class StoreError(ReidError):
@@ -26,9 +30,11 @@ class StoreError(ReidError):
 
 
 def project_root() -> Path:
-    """The folder that relative places mean: the present one, or the project itself where DVC runs an experiment in a copy of it.
+    """The folder that relative places mean: the present one, or the project itself where DVC runs an
+    experiment in a copy of it.
 
-    ``dvc exp run --temp`` and ``--queue`` work in ``.dvc/tmp/exps`` and remove it: what they log there would be lost.
+    ``dvc exp run --temp`` and ``--queue`` work in ``.dvc/tmp/exps`` and remove it: what they log there would
+    be lost.
     """
     here = Path.cwd()
     for start in range(len(here.parts) - len(_EXPERIMENTS)):
@@ -46,11 +52,15 @@ def in_project(place: str | Path) -> Path:
     try:
         return (project_root() / place).resolve()
     except RuntimeError as error:
-        raise UsageError(f"{place} is a link that leads to itself: remove it or name another place") from error
+        raise UsageError(
+            f"{place} is a link that leads to itself: remove it or name another place"
+        ) from error
 
 
 def absolute_uri(uri: str) -> str:
-    """A tracking URI that means the same from every working directory: relative SQLite paths become absolute."""
+    """A tracking URI that means the same from every working directory: relative SQLite paths become
+    absolute.
+    """
     if uri.startswith(_SQLITE) and not uri.startswith(f"{_SQLITE}/"):
         return _SQLITE + str(in_project(uri.removeprefix(_SQLITE)))
     return uri
@@ -62,9 +72,11 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def relocate(uri: str) -> list[tuple[str, str]]:
-    """Correct the addresses of artifacts in a SQLite store whose project was moved or copied; returns (old, new) of each folder.
+    """Correct the addresses of artifacts in a SQLite store whose project was moved or copied; returns (old,
+    new) of each folder.
 
-    Addresses below a folder ``mlruns`` that is not the one beside the database come to mean that one. All others stay.
+    Addresses below a folder ``mlruns`` that is not the one beside the database come to mean that one. All
+    others stay.
 
     Raises:
         UsageError: the store is no SQLite file, or there is none.
@@ -81,7 +93,14 @@ def relocate(uri: str) -> list[tuple[str, str]]:
         there = {table: _columns(db, table) for table, _ in _PLACES}
         found = db.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
         # Its experiments' names or numbers may stand below it.
-        old = sorted({place[: place.index("/mlruns") + len("/mlruns")] for (place,) in found if place and _is_runs(place)} - {new})
+        old = sorted(
+            {
+                place[: place.index("/mlruns") + len("/mlruns")]
+                for (place,) in found
+                if place and _is_runs(place)
+            }
+            - {new}
+        )
         for one in old:
             for table, column in _PLACES:
                 if column in there[table]:
@@ -99,5 +118,8 @@ def _columns(db: sqlite3.Connection, table: str) -> Sequence[str]:
 
 def _replace(db: sqlite3.Connection, table: str, column: str, old: str, new: str) -> None:
     # Names of _PLACES and of nobody else.
-    statement = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?"  # noqa: S608
+    statement = (
+        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608
+        f"WHERE {column} = ? OR substr({column}, 1, ?) = ?"
+    )
     db.execute(statement, (new, len(old) + 1, old, len(old) + 1, f"{old}/"))

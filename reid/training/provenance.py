@@ -11,7 +11,9 @@ _NAMED = ("torch", "numpy", "ray", "mlflow", "opencv-python")
 
 
 def provenance() -> dict[str, str]:
-    """The git commit, whether the work tree differs from it (``unknown`` outside a repository), and the versions that matter most."""
+    """The git commit, whether the work tree differs from it (``unknown`` outside a repository), and the
+    versions that matter most.
+    """
 
     def git(*arguments: str) -> str | None:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
@@ -21,13 +23,18 @@ def provenance() -> dict[str, str]:
         commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except FileNotFoundError:  # a container without git
         commit = changes = None
-    facts = {"git_commit": commit or "unknown", "git_dirty": "unknown" if changes is None else str(bool(changes)).lower()}
+    facts = {
+        "git_commit": commit or "unknown",
+        "git_dirty": "unknown" if changes is None else str(bool(changes)).lower(),
+    }
     facts |= {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     return facts | {f"version.{name}": _version(name) for name in _NAMED}
 
 
 def installed_packages() -> str:
-    """Every installed distribution as ``name==version``, a line each, sorted: what ``pip install -r`` takes."""
+    """Every installed distribution as ``name==version``, a line each, sorted: what ``pip install -r``
+    takes.
+    """
     found = {(one.metadata["Name"] or "").lower(): one.version for one in importlib.metadata.distributions()}
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
 

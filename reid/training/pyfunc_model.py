@@ -8,7 +8,9 @@ import numpy.typing as npt
 
 
 class PersonEmbedder(mlflow.pyfunc.PythonModel):
-    """Images (N, H, W, 3) uint8 RGB of the size in the signature to L2-normalised embeddings (N, D) float32."""
+    """Images (N, H, W, 3) uint8 RGB of the size in the signature to L2-normalised embeddings (N, D)
+    float32.
+    """
 
     def load_context(self, context: Any) -> None:
         """Read the weights."""

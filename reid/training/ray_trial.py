@@ -13,20 +13,32 @@ from reid.training.tracking import Tracker
 __all__ = ["RUN_FILE", "STEP_FILE", "run_trial"]
 
 RUN_FILE = "mlflow_run"
-"""In the trial's folder: the name of its run, so that a second try, or a sweep that goes on, goes on in the same run."""
+"""In the trial's folder: the name of its run, so that a second try, or a sweep that goes on, goes on in
+the same run.
+"""
 
 STEP_FILE = "step.json"
-"""In the trial's folder: the step that it is at, for whoever shows the progress; Ray itself hears of whole epochs only."""
+"""In the trial's folder: the step that it is at, for whoever shows the progress; Ray itself hears of whole
+epochs only.
+"""
 _STEP_EVERY_S = 2.0
 
 
 def run_trial(
-    config: dict[str, Any], *, params: dict[str, Any], objective: str, catalog: str, start: str | None, parent: str, sweep: str
+    config: dict[str, Any],
+    *,
+    params: dict[str, Any],
+    objective: str,
+    catalog: str,
+    start: str | None,
+    parent: str,
+    sweep: str,
 ) -> None:
-    """Train with ``config``, dotted keys of params.yaml, in place of the values in ``params``; all paths are absolute.
+    """Train with ``config``, dotted keys of params.yaml, in place of the values in ``params``; all paths are
+    absolute.
 
-    The trial's folder is one of ``sweep``: Ray's own working directory for it lies on the node, is lost with it, and reaches the storage
-    by copies now and then.
+    The trial's folder is one of ``sweep``: Ray's own working directory for it lies on the node, is lost with
+    it, and reaches the storage by copies now and then.
     """
     import ray
     from ray import tune
@@ -52,7 +64,9 @@ def run_trial(
         "folder": str(folder), "run": run,
     }  # fmt: skip
     try:
-        if (folder / "summary.json").exists():  # a driver that was killed had not yet heard that this trial had ended
+        if (
+            folder / "summary.json"
+        ).exists():  # a driver that was killed had not yet heard that this trial had ended
             tune.report(read_json(folder / "history.json", "training history")[-1])
         elif tuned.train.workers > 1:
             _train_together(tuned, work)
@@ -119,11 +133,15 @@ def _train_together(params: Params, work: dict[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    resources: dict[str, float] = {"CPU": threads_of(params)} | ({"GPU": params.tune.gpus} if params.tune.gpus else {})
+    resources: dict[str, float] = {"CPU": threads_of(params)} | (
+        {"GPU": params.tune.gpus} if params.tune.gpus else {}
+    )
     TorchTrainer(
         _train_with_ray,
         train_loop_config=work,
-        scaling_config=ScalingConfig(num_workers=params.train.workers, use_gpu=params.tune.gpus > 0, resources_per_worker=resources),
+        scaling_config=ScalingConfig(
+            num_workers=params.train.workers, use_gpu=params.tune.gpus > 0, resources_per_worker=resources
+        ),
         torch_config=TorchConfig(backend="nccl" if params.tune.gpus >= 1 else "gloo"),
         run_config=RunConfig(name="workers", storage_path=work["folder"], callbacks=[TuneReportCallback()]),
     ).fit()

@@ -1,4 +1,6 @@
-"""The local record of a run: what MLflow is to be told, line by line in a file, so that a server that is down loses nothing."""
+"""The local record of a run: what MLflow is to be told, line by line in a file, so that a server that is down
+loses nothing.
+"""
 
 import fcntl
 import json
@@ -20,7 +22,9 @@ _MOST_PARAMS = 100  # in one request, by MLflow's REST API
 
 
 class RunRecord:
-    """The events of one run in ``folder``, which is named like the run and gone once MLflow knows everything about a finished run."""
+    """The events of one run in ``folder``, which is named like the run and gone once MLflow knows everything
+    about a finished run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,10 +35,14 @@ class RunRecord:
         """Add an event."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._events.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"do": do, "time": int(time.time() * 1000), **what}, ensure_ascii=False) + "\n")
+            stream.write(
+                json.dumps({"do": do, "time": int(time.time() * 1000), **what}, ensure_ascii=False) + "\n"
+            )
 
     def keep(self, path: Path) -> str:
-        """Copy a folder's content or a file into the record, so that it may change before it is delivered; returns the copy's name."""
+        """Copy a folder's content or a file into the record, so that it may change before it is delivered;
+        returns the copy's name.
+        """
         name = f"files-{time.time_ns()}"
         if path.is_dir():
             shutil.copytree(path, self.folder / name)
@@ -87,7 +95,8 @@ def find_run(client: Any, experiment_id: str, record: str) -> str | None:
 
 
 def deliver(client: Any, experiment_id: str, record: RunRecord) -> None:
-    """Tell MLflow what it does not know yet; where that fails, what was told is marked and the rest waits for the next time.
+    """Tell MLflow what it does not know yet; where that fails, what was told is marked and the rest waits for
+    the next time.
 
     Raises:
         Exception: whatever the client raises.
@@ -98,8 +107,8 @@ def deliver(client: Any, experiment_id: str, record: RunRecord) -> None:
         state, events = record.state, record.events()
         done = int(state["events"])
         opens = bool(events) and events[0]["do"] == "start"
-        # A record that was removed and written to again, as by a trial's second try, has lost its state; one that a later stage writes
-        # may be named by MLflow's own id.
+        # A record that was removed and written to again, as by a trial's second try, has lost its state; one
+        # that a later stage writes may be named by MLflow's own id.
         run_id = state["run_id"] or find_run(client, experiment_id, record.folder.name)
         run_id = run_id or (None if opens else record.folder.name)
         for number, event in enumerate(events[done:], done + 1):
@@ -159,4 +168,10 @@ def _finish(client: Any, run_id: str, event: Mapping[str, Any], _folder: Path) -
     client.set_terminated(run_id, event["status"], event["time"])
 
 
-_HANDLERS = {"metrics": _metrics, "artifacts": _artifacts, "tag": _tag, "register": _register, "finish": _finish}
+_HANDLERS = {
+    "metrics": _metrics,
+    "artifacts": _artifacts,
+    "tag": _tag,
+    "register": _register,
+    "finish": _finish,
+}

@@ -1,4 +1,6 @@
-"""What a sweep asks of Ray, against what Ray has: Ray itself would wait for ever for a processor that does not exist."""
+"""What a sweep asks of Ray, against what Ray has: Ray itself would wait for ever for a processor that does
+not exist.
+"""
 
 from reid.config import Params
 from reid.errors import UsageError
@@ -7,7 +9,9 @@ __all__ = ["check_resources", "threads_of"]
 
 
 def threads_of(params: Params) -> int:
-    """Processors that a worker asks of Ray: its threads, or as many as the largest node has where these are more."""
+    """Processors that a worker asks of Ray: its threads, or as many as the largest node has where these are
+    more.
+    """
     return max(1, min(params.train.threads, int(_largest("CPU"))))
 
 
@@ -23,12 +27,18 @@ def check_resources(params: Params) -> None:
     # How many workers of that size find room, node by node: a worker lies on one.
     room = sum(int(node.get("CPU", 0) // threads) for node in _nodes())
     if workers > room:
-        raise UsageError(f"train.workers is {workers} of {threads} processors each: Ray has room for {room}; lower it or train.threads")
+        raise UsageError(
+            f"train.workers is {workers} of {threads} processors each: Ray has room for {room}; lower "
+            "it or train.threads"
+        )
     if gpus:
         room = sum(int(node.get("GPU", 0) // gpus) for node in _nodes())
         if workers > room:
             there = sum(node.get("GPU", 0) for node in _nodes())
-            raise UsageError(f"tune.gpus is {gpus:g} for each of {workers} workers: Ray has {there:g}; lower it, or set 0 to train without")
+            raise UsageError(
+                f"tune.gpus is {gpus:g} for each of {workers} workers: Ray has {there:g}; lower it, or "
+                "set 0 to train without"
+            )
 
 
 def _nodes() -> list[dict[str, float]]:

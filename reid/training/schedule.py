@@ -24,7 +24,8 @@ def cosine(progress: float, warmup: float) -> Rates:
 
 
 def one_cycle(progress: float, warmup: float) -> Rates:
-    """One cycle (Smith 2018): half a cosine from 1/25 up to 1 over the share ``warmup``, half a cosine down to 1/250,000.
+    """One cycle (Smith 2018): half a cosine from 1/25 up to 1 over the share ``warmup``, half a cosine down
+    to 1/250,000.
 
     The momentum goes the other way, 0.95 to 0.85 and back.
     """

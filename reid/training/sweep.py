@@ -1,4 +1,6 @@
-"""A training under Ray Tune: one trial or a search, retried, continued after a kill, every trial an MLflow child run."""
+"""A training under Ray Tune: one trial or a search, retried, continued after a kill, every trial an MLflow
+child run.
+"""
 
 import hashlib
 import json
@@ -23,7 +25,9 @@ __all__ = ["SweepResult", "best_trial", "forget", "search_space", "start_ray", "
 
 @dataclass(frozen=True)
 class SweepResult:
-    """The best trial's folder and last figures, and for every trial that failed for good its name and the reason."""
+    """The best trial's folder and last figures, and for every trial that failed for good its name and the
+    reason.
+    """
 
     folder: Path
     figures: Mapping[str, Any]
@@ -46,12 +50,15 @@ def search_space(space: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
         name, arguments = next(iter(distribution.items())) if len(distribution) == 1 else ("", [])
         if name not in _DISTRIBUTIONS:
             raise UsageError(
-                f"tune.space.{key}: want exactly one of {', '.join(_DISTRIBUTIONS)}, not {', '.join(distribution) or 'nothing'}"
+                f"tune.space.{key}: want exactly one of {', '.join(_DISTRIBUTIONS)}, not "
+                f"{', '.join(distribution) or 'nothing'}"
             )
         if name == "choice":
             result[key] = tune.choice(arguments)
         elif len(arguments) != _DISTRIBUTIONS[name]:
-            raise UsageError(f"tune.space.{key}.{name}: want {_DISTRIBUTIONS[name]} values, not {len(arguments)}")
+            raise UsageError(
+                f"tune.space.{key}.{name}: want {_DISTRIBUTIONS[name]} values, not {len(arguments)}"
+            )
         else:
             result[key] = getattr(tune, name)(*arguments)
     return result
@@ -69,8 +76,15 @@ def start_ray() -> None:
         leave_room_for_sockets()
         address = os.environ.get("RAY_ADDRESS")
         local = {} if address else {"include_dashboard": False}
-        # "local": left to itself, Ray joins whatever cluster was last started here, and waits without end where that one is dead.
-        ray.init(address=address or "local", logging_level="ERROR", log_to_driver=False, configure_logging=False, **local)
+        # "local": left to itself, Ray joins whatever cluster was last started here, and waits without end
+        # where that one is dead.
+        ray.init(
+            address=address or "local",
+            logging_level="ERROR",
+            log_to_driver=False,
+            configure_logging=False,
+            **local,
+        )
 
 
 def best_trial(
@@ -85,9 +99,10 @@ def best_trial(
 ) -> SweepResult:
     """Run ``params.tune.trials`` trials of an objective and return the best.
 
-    A sweep that was killed is continued, its trials from their last checkpoints: its folder is named by a hash of everything that
-    decides its result. With several trials ASHA stops the weak ones early and Optuna proposes the next. A trial that fails is tried
-    ``params.tune.retries`` times more; the sweep goes on without those that fail for good, and their MLflow runs say why.
+    A sweep that was killed is continued, its trials from their last checkpoints: its folder is named by a
+    hash of everything that decides its result. With several trials ASHA stops the weak ones early and Optuna
+    proposes the next. A trial that fails is tried ``params.tune.retries`` times more; the sweep goes on
+    without those that fail for good, and their MLflow runs say why.
 
     Args:
         params: all parameters.
@@ -111,9 +126,13 @@ def best_trial(
         results = _tuner(params, objective, catalog, start, parent).fit()
     finally:
         Listener.heard = Listener.stepped = Listener.sweep = None
-    failures = {Path(result.path).name: _reason(result, params) for result in results if result.error is not None}
+    failures = {
+        Path(result.path).name: _reason(result, params) for result in results if result.error is not None
+    }
     _close_failed(params, results, failures)
-    finished = [r for r in results if r.error is None and r.metrics and (Path(r.path) / "model.safetensors").exists()]
+    finished = [
+        r for r in results if r.error is None and r.metrics and (Path(r.path) / "model.safetensors").exists()
+    ]
     if not finished:
         reason = next(iter(failures.values()), "no trial wrote a model")
         raise ReidError(f"every trial of {objective} failed: {reason}")
@@ -151,18 +170,26 @@ def _tuner(params: Params, objective: str, catalog: Path, start: Path | None, pa
         verbose=0,
     )
     return tune.Tuner(
-        trainable, param_space=search_space(params.tune.space), tune_config=_tune_config(params, objective), run_config=run_config
+        trainable,
+        param_space=search_space(params.tune.space),
+        tune_config=_tune_config(params, objective),
+        run_config=run_config,
     )
 
 
 def _from_anywhere(params: Params) -> Params:
     """Addresses that mean the same in the working directory of a trial, which is another one."""
     tracking = params.tracking
-    return with_values(params, {"tracking.uri": absolute_uri(tracking.uri), "tracking.records": str(in_project(tracking.records))})
+    return with_values(
+        params,
+        {"tracking.uri": absolute_uri(tracking.uri), "tracking.records": str(in_project(tracking.records))},
+    )
 
 
 def _resources(params: Params) -> dict[str, float]:
-    """Of a trial; one of several workers leaves the processors to these, and asks for a byte because Ray refuses to ask for nothing."""
+    """Of a trial; one of several workers leaves the processors to these, and asks for a byte because Ray
+    refuses to ask for nothing.
+    """
     if params.train.workers > 1:
         return {"cpu": 0, "memory": 1}
     return {"cpu": threads_of(params)} | ({"gpu": params.tune.gpus} if params.tune.gpus else {})
@@ -175,22 +202,34 @@ def _tune_config(params: Params, objective: str) -> Any:
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its news of each proposal would break the progress bar
+    # its news of each proposal would break the progress bar
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     tuned = params.tune
     goal = {"metric": f"val_{tuned.metric}", "mode": "max"}
-    # One more than there are: ASHA stops a trial at max_t, and the last epoch is followed by writing the model.
+    # One more than there are: ASHA stops a trial at max_t, and the last epoch is followed by writing the
+    # model.
     trained = settings_of(params, objective)
     epochs = max(tuned.grace_epochs, -(-trained.steps // trained.epoch_steps)) + 1
     # By the epoch, not by Ray's count of reports: a continued trial tells its last epoch twice.
-    asha = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=tuned.grace_epochs, **goal) if tuned.trials > 1 else None
-    search = ConcurrencyLimiter(OptunaSearch(seed=params.seed, **goal), tuned.concurrent) if tuned.space else None
+    asha = (
+        ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=tuned.grace_epochs, **goal)
+        if tuned.trials > 1
+        else None
+    )
+    search = (
+        ConcurrencyLimiter(OptunaSearch(seed=params.seed, **goal), tuned.concurrent) if tuned.space else None
+    )
     concurrent = None if search else tuned.concurrent
-    return tune.TuneConfig(num_samples=tuned.trials, max_concurrent_trials=concurrent, search_alg=search, scheduler=asha)
+    return tune.TuneConfig(
+        num_samples=tuned.trials, max_concurrent_trials=concurrent, search_alg=search, scheduler=asha
+    )
 
 
 def forget(params: Params, folder: Path) -> None:
-    """Remove a finished sweep's folder, given the folder of one of its trials; anything outside ``tune.storage`` is left alone."""
+    """Remove a finished sweep's folder, given the folder of one of its trials; anything outside
+    ``tune.storage`` is left alone.
+    """
     storage = Path(params.tune.storage).resolve()
     if folder.resolve().is_relative_to(storage):
         shutil.rmtree(folder.resolve().parent)

@@ -1,4 +1,6 @@
-"""MLflow: what was run, on what, with which result. Runs are named by explicit ids: trials of Ray Tune inherit nothing."""
+"""MLflow: what was run, on what, with which result. Runs are named by explicit ids: trials of Ray Tune
+inherit nothing.
+"""
 
 import math
 import os
@@ -24,19 +26,23 @@ _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 
 
 def is_absent(error: Exception) -> bool:
-    """Whether MLflow's error says that it has no such thing: a run, a version, an alias that points nowhere."""
+    """Whether MLflow's error says that it has no such thing: a run, a version, an alias that points
+    nowhere.
+    """
     return getattr(error, "error_code", "") in _ABSENT
 
 
 class Tracker:
     """One MLflow experiment, reached by client calls only (no global active run).
 
-    Everything is first written to a local record and then told to MLflow. Where MLflow cannot be reached, nothing is raised: ``problem``
-    says why, and the record waits for :meth:`deliver`. Runs are named by their records; :meth:`run_id` gives MLflow's own id.
+    Everything is first written to a local record and then told to MLflow. Where MLflow cannot be reached,
+    nothing is raised: ``problem`` says why, and the record waits for :meth:`deliver`. Runs are named by their
+    records; :meth:`run_id` gives MLflow's own id.
 
     Args:
         uri: tracking URI; see :func:`absolute_uri`.
-        experiment: its name; made where it does not exist, with artifacts in ``mlruns`` of the present directory for SQLite.
+        experiment: its name; made where it does not exist, with artifacts in ``mlruns`` of the present
+            directory for SQLite.
         records: folder of the local records.
 
     Raises:
@@ -44,7 +50,8 @@ class Tracker:
     """
 
     def __init__(self, uri: str, experiment: str, records: Path | str) -> None:
-        # MLflow's own patience with a dead server, seven tries with growing pauses, would stop the training for minutes.
+        # MLflow's own patience with a dead server, seven tries with growing pauses, would stop the training
+        # for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         import mlflow
@@ -55,13 +62,30 @@ class Tracker:
         self.uri, self.experiment, self.records = absolute_uri(uri), experiment, in_project(records)
         self.shown = redacted(self.uri)  # for messages
         self.problem: str | None = None
-        self.errors = (StoreError, mlflow.exceptions.MlflowException, SQLAlchemyError, RequestException, OSError)
+        self.errors = (
+            StoreError,
+            mlflow.exceptions.MlflowException,
+            SQLAlchemyError,
+            RequestException,
+            OSError,
+        )
         self._experiment_id: str | None = None
         self._not_before = 0.0
         self._make_client = lambda: MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         self._client: Any = None
-        if self.uri.partition(":")[0] not in ("sqlite", "http", "https", "file", "postgresql", "mysql", "mssql", "databricks"):
-            raise UsageError(f"tracking.uri is {redacted(uri)!r}: want e.g. sqlite:///mlflow.db or http://127.0.0.1:5000")
+        if self.uri.partition(":")[0] not in (
+            "sqlite",
+            "http",
+            "https",
+            "file",
+            "postgresql",
+            "mysql",
+            "mssql",
+            "databricks",
+        ):
+            raise UsageError(
+                f"tracking.uri is {redacted(uri)!r}: want e.g. sqlite:///mlflow.db or http://127.0.0.1:5000"
+            )
 
     @classmethod
     def of(cls, tracking: TrackingParams) -> "Tracker":
@@ -81,26 +105,40 @@ class Tracker:
             found = self.client.get_experiment_by_name(self.experiment)
             if found is None:
                 local = in_project("mlruns").as_uri() if self.uri.startswith("sqlite") else None
-                self._experiment_id = str(self.client.create_experiment(self.experiment, artifact_location=local))
+                self._experiment_id = str(
+                    self.client.create_experiment(self.experiment, artifact_location=local)
+                )
             else:
                 self._check(found)
                 self._experiment_id = str(found.experiment_id)
         return self._experiment_id
 
     def _check(self, experiment: Any) -> None:
-        """Refuse an experiment that cannot be written to, or whose artifacts would go into another copy of the project."""
+        """Refuse an experiment that cannot be written to, or whose artifacts would go into another copy of
+        the project.
+        """
         if experiment.lifecycle_stage == "deleted":
             raise StoreError(
                 f"experiment {self.experiment!r} was deleted in MLflow: bring it back with "
-                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or give tracking.experiment another name"
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or give "
+                "tracking.experiment another name"
             )
         database, place = sqlite_file(self.uri), str(experiment.artifact_location)
         if database is None or database.parent != in_project("."):
             return  # a server, or a store that several projects share, keeps its artifacts where it likes
-        if place.startswith("file:") and place.endswith("/mlruns") and place != (database.parent / "mlruns").as_uri():
-            raise StoreError(f"the artifacts of {database} are at {place}, from where the project was moved: run `reid runs relocate`")
+        if (
+            place.startswith("file:")
+            and place.endswith("/mlruns")
+            and place != (database.parent / "mlruns").as_uri()
+        ):
+            raise StoreError(
+                f"the artifacts of {database} are at {place}, from where the project was moved: run "
+                "`reid runs relocate`"
+            )
 
-    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None) -> str:
+    def start(
+        self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+    ) -> str:
         """Open a run and return its name; ``parent`` makes it a child."""
         run = uuid.uuid4().hex
         written = {key: str(value)[:500] for key, value in params.items()}
@@ -113,7 +151,9 @@ class Tracker:
         self._tell(run, "metrics", step=step, values=values)
 
     def artifacts(self, run: str, path: Path, name: str) -> None:
-        """Copy a folder's content, or a file, into the folder ``name`` of the run's artifacts; ``run`` may be MLflow's own id here."""
+        """Copy a folder's content, or a file, into the folder ``name`` of the run's artifacts; ``run`` may be
+        MLflow's own id here.
+        """
         self._tell(run, "artifacts", folder=self._record(run).keep(path), name=name)
 
     def tag(self, run: str, key: str, value: str) -> None:
@@ -121,7 +161,9 @@ class Tracker:
         self._tell(run, "tag", key=key, value=value)
 
     def register(self, run: str, artifact: str, model: str, tags: Mapping[str, str]) -> None:
-        """Make an artifact folder of a run a new version of a registered model; the run's tag ``registered_version`` tells its number."""
+        """Make an artifact folder of a run a new version of a registered model; the run's tag
+        ``registered_version`` tells its number.
+        """
         self._tell(run, "register", artifact=artifact, model=model, tags=dict(tags))
 
     def finish(self, run: str, status: str = "FINISHED") -> None:
@@ -138,7 +180,9 @@ class Tracker:
             return None
 
     def deliver(self) -> list[str]:
-        """Tell MLflow what all records hold, earlier commands' included; returns the names of those that still wait."""
+        """Tell MLflow what all records hold, earlier commands' included; returns the names of those that
+        still wait.
+        """
         self._not_before = 0.0
         for folder in sorted(self.records.glob("*/")):
             self._try(RunRecord(folder))

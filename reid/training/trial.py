@@ -1,4 +1,6 @@
-"""One training from a catalog to a folder with the model: what a trial of a sweep does, and what a plain call does."""
+"""One training from a catalog to a folder with the model: what a trial of a sweep does, and what a plain call
+does.
+"""
 
 import time
 from collections.abc import Callable
@@ -32,8 +34,12 @@ def model_spec(params: Params) -> ModelSpec:
     return ModelSpec(**params.model.model_dump())
 
 
-def objective_of(params: Params, name: str, num_classes: int, embedding_dim: int) -> tuple[CombinedLoss, HierarchicalPlan | None]:
-    """What params.yaml asks ``name`` to minimise, and for ``hierarchical`` how its class tree is rebuilt and sampled."""
+def objective_of(
+    params: Params, name: str, num_classes: int, embedding_dim: int
+) -> tuple[CombinedLoss, HierarchicalPlan | None]:
+    """What params.yaml asks ``name`` to minimise, and for ``hierarchical`` how its class tree is rebuilt and
+    sampled.
+    """
     own = params.objectives[name]  # type: ignore[index]
     objective = build_objective(
         name,
@@ -48,7 +54,9 @@ def objective_of(params: Params, name: str, num_classes: int, embedding_dim: int
     return objective, HierarchicalPlan(own.tree_levels, own.neighbours) if name == "hierarchical" else None
 
 
-def load_training_data(catalog: Path, height: int, width: int, progress: Callable[[int, int], None] | None = None) -> TrainingData:
+def load_training_data(
+    catalog: Path, height: int, width: int, progress: Callable[[int, int], None] | None = None
+) -> TrainingData:
     """Open the decoded training and validation images of a catalog, decoding them at first use.
 
     Raises:
@@ -85,9 +93,10 @@ def run_training(
 ) -> dict[str, float]:
     """Train ``objective_name`` and write the model into the existing folder ``out``.
 
-    Writes ``model.safetensors``, ``objective.safetensors`` (the losses' own parameters), ``history.json``, ``summary.json``, for
-    ``hierarchical`` ``tree.npz``, and with a learned metric ``pair_metric.safetensors``.
-    ``checkpoint.safetensors`` is kept while training and continued from where it exists.
+    Writes ``model.safetensors``, ``objective.safetensors`` (the losses' own parameters), ``history.json``,
+    ``summary.json``, for ``hierarchical`` ``tree.npz``, and with a learned metric
+    ``pair_metric.safetensors``. ``checkpoint.safetensors`` is kept while training and continued from where it
+    exists.
 
     Args:
         params: all parameters.
@@ -104,7 +113,10 @@ def run_training(
     """
     settings = settings_of(params, objective_name)
     if settings.identities < settings.workers:
-        raise UsageError(f"train.workers is {settings.workers}: want at most train.identities ({settings.identities}), a person for each")
+        raise UsageError(
+            f"train.workers is {settings.workers}: want at most train.identities "
+            f"({settings.identities}), a person for each"
+        )
     torch.set_num_threads(min(settings.threads, processors()))
     keep_freed_memory()
     torch.manual_seed(params.seed)
@@ -151,7 +163,11 @@ def run_training(
         temporary.write_bytes(save(own_state))
     if tree is not None:
         tree.save(out / "tree.npz")
-    metric = getattr(objective.terms[objective_name], "pair_metric", None) if objective_name in objective.terms else None
+    metric = (
+        getattr(objective.terms[objective_name], "pair_metric", None)
+        if objective_name in objective.terms
+        else None
+    )
     if metric is not None:
         fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=params.seed)
         metric.save(out / "pair_metric.safetensors")

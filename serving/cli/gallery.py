@@ -1,4 +1,6 @@
-"""The commands ``reid gallery ...`` and ``reid embed``. Heavy imports are inside them, so that ``--help`` is fast."""
+"""The commands ``reid gallery ...`` and ``reid embed``. Heavy imports are inside them, so that ``--help`` is
+fast.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -34,11 +36,18 @@ gallery_app = typer.Typer(help="Known people: enroll, look at, correct, remove."
 @gallery_app.command()
 def enroll(
     gallery: GalleryPath,
-    source: Annotated[Path, typer.Argument(help="Folder of images, folder with one folder a person, or catalog (.parquet).")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of images, folder with one folder a person, or catalog (.parquet).")
+    ],
     model: Model,
-    pattern: Annotated[str | None, typer.Option(help="Regular expression with the group identity; default ^(?P<identity>[^_]+)_")] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression with the group identity; default ^(?P<identity>[^_]+)_"),
+    ] = None,
     split: Annotated[str, typer.Option(help="Rows of a catalog: train, val, query or gallery.")] = "gallery",
-    retain_days: Annotated[int | None, typer.Option(min=1, help="From now on, keep references for so many days.")] = None,
+    retain_days: Annotated[
+        int | None, typer.Option(min=1, help="From now on, keep references for so many days.")
+    ] = None,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
@@ -62,7 +71,9 @@ def enroll(
     ):
         if retain_days is not None:
             opened.set_retention(retain_days)
-        report = enroll_samples(opened, embedder, found.samples, lookalike_distance=near, threads=threads, on_progress=advance)
+        report = enroll_samples(
+            opened, embedder, found.samples, lookalike_distance=near, threads=threads, on_progress=advance
+        )
     count = sum(report.enrolled.values())
     value = {
         "enrolled": report.enrolled,
@@ -74,7 +85,11 @@ def enroll(
         "warnings": list(report.warnings),
         "version": report.version,
     }
-    say(as_json, value, f"{count} references of {len(report.enrolled)} people enrolled, {report.already} were there before")
+    say(
+        as_json,
+        value,
+        f"{count} references of {len(report.enrolled)} people enrolled, {report.already} were there before",
+    )
     complain([*report.warnings, *(one.reason for one in report.unreadable)])
     complain(found.notes)
     complain(f"{readable(path)}: its name tells no person, left out" for path in found.skipped)
@@ -89,7 +104,16 @@ def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
         people, version, days = opened.people(), opened.version, opened.retain_days
         model = opened.fingerprint
     if as_json:
-        say(True, {"version": version, "model": model, "retain_days": days, "people": [asdict(person) for person in people]}, "")
+        say(
+            True,
+            {
+                "version": version,
+                "model": model,
+                "retain_days": days,
+                "people": [asdict(person) for person in people],
+            },
+            "",
+        )
         return
     rows = [(one.identity, one.references, ", ".join(one.cameras), day(one.last_taken_at)) for one in people]
     table(("identity", "references", "cameras", "newest"), rows)
@@ -115,7 +139,11 @@ def verify(gallery: GalleryPath, as_json: AsJson = False) -> None:
     with administer(gallery, read_only=True) as opened:
         report = opened.verify()
     sound = "all is well" if not report.problems else f"{len(report.problems)} problems"
-    say(as_json, asdict(report), f"{report.people} people, {report.references} references, version {report.version}: {sound}")
+    say(
+        as_json,
+        asdict(report),
+        f"{report.people} people, {report.references} references, version {report.version}: {sound}",
+    )
     complain(report.problems)
     if report.problems:
         raise typer.Exit(1)
@@ -129,7 +157,10 @@ def audit(gallery: GalleryPath, as_json: AsJson = False) -> None:
     if as_json:
         say(True, {"entries": [asdict(entry) for entry in entries]}, "")
         return
-    table(("when", "who", "action", "identity", "detail"), [(day(e.at), e.who, e.action, e.identity, e.detail) for e in entries])
+    table(
+        ("when", "who", "action", "identity", "detail"),
+        [(day(e.at), e.who, e.action, e.identity, e.detail) for e in entries],
+    )
 
 
 def embed(

@@ -23,10 +23,17 @@ from serving.cli.shared import show as say
 
 __all__ = ["encrypt", "export", "forget", "import_", "index", "key", "models", "reembed", "switch"]
 
-Fingerprint = Annotated[str, typer.Argument(help="A model's fingerprint, as `reid gallery models` prints it.", metavar="FINGERPRINT")]
+Fingerprint = Annotated[
+    str,
+    typer.Argument(help="A model's fingerprint, as `reid gallery models` prints it.", metavar="FINGERPRINT"),
+]
 
 
-def export(gallery: GalleryPath, output: Annotated[Path, typer.Argument(help="A .parquet file.")], as_json: AsJson = False) -> None:
+def export(
+    gallery: GalleryPath,
+    output: Annotated[Path, typer.Argument(help="A .parquet file.")],
+    as_json: AsJson = False,
+) -> None:
     """Write all references to Parquet, readable by its owner alone and never encrypted."""
     with administer(gallery) as opened:
         count = opened.export(output)
@@ -34,9 +41,13 @@ def export(gallery: GalleryPath, output: Annotated[Path, typer.Argument(help="A 
 
 
 def import_(
-    gallery: GalleryPath, source: Annotated[Path, typer.Argument(help="What `reid gallery export` wrote.")], as_json: AsJson = False
+    gallery: GalleryPath,
+    source: Annotated[Path, typer.Argument(help="What `reid gallery export` wrote.")],
+    as_json: AsJson = False,
 ) -> None:
-    """Enroll what an export holds; the gallery is made when it is not there. What is inside already is left out."""
+    """Enroll what an export holds; the gallery is made when it is not there. What is inside already is left
+    out.
+    """
     from serving.gallery import Gallery, key_from_environment
 
     with nothing_left(gallery), Gallery.open(gallery, None, key=key_from_environment()) as opened:
@@ -52,7 +63,10 @@ def models(gallery: GalleryPath, as_json: AsJson = False) -> None:
     if as_json:
         say(True, {"models": [asdict(one) for one in found]}, "")
         return
-    rows = [(one.fingerprint, "searched" if one.active else "", one.dim or "", one.references, one.missing) for one in found]
+    rows = [
+        (one.fingerprint, "searched" if one.active else "", one.dim or "", one.references, one.missing)
+        for one in found
+    ]
     table(("fingerprint", "", "dim", "references", "missing"), rows)
 
 
@@ -61,10 +75,14 @@ def reembed(
     model: Model,
     backend: Backend = "auto",
     threads: Threads = None,
-    switch: Annotated[bool, typer.Option("--switch", help="Search with the new model once nothing is missing.")] = False,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="Search with the new model once nothing is missing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Embed all references anew with another model, from their images; a killed run goes on where it stopped."""
+    """Embed all references anew with another model, from their images; a killed run goes on where it
+    stopped.
+    """
     from serving.runtime import load
 
     embedder = load(model, backend, threads)
@@ -82,7 +100,14 @@ def reembed(
         "switched": switched,
         "version": version,
     }
-    say(as_json, value, f"{done.embedded} references embedded, {done.missing} missing{', searched from now on' if switched else ''}")
+    say(
+        as_json,
+        value,
+        (
+            f"{done.embedded} references embedded, {done.missing} "
+            f"missing{', searched from now on' if switched else ''}"
+        ),
+    )
     complain(one.reason for one in done.unreadable)
     if done.missing:
         raise typer.Exit(INCOMPLETE)
@@ -91,42 +116,72 @@ def reembed(
 def switch(
     gallery: GalleryPath,
     fingerprint: Fingerprint,
-    leave_behind: Annotated[bool, typer.Option("--leave-behind", help="Even if references have no embedding of that model.")] = False,
+    leave_behind: Annotated[
+        bool, typer.Option("--leave-behind", help="Even if references have no embedding of that model.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search with another model from now on; the embeddings of the one before stay until `forget`."""
     with administer(gallery) as opened:
         opened.switch_model(fingerprint, leave_behind=leave_behind)
-        say(as_json, {"fingerprint": fingerprint, "version": opened.version}, f"searched with model {fingerprint} from now on")
+        say(
+            as_json,
+            {"fingerprint": fingerprint, "version": opened.version},
+            f"searched with model {fingerprint} from now on",
+        )
 
 
 def forget(gallery: GalleryPath, fingerprint: Fingerprint, as_json: AsJson = False) -> None:
     """Erase the embeddings of a model that is no longer searched."""
     with administer(gallery) as opened:
         purged = opened.forget_model(fingerprint)
-        say(as_json, {"fingerprint": fingerprint, "purged": purged, "version": opened.version}, f"model {fingerprint} is forgotten")
+        say(
+            as_json,
+            {"fingerprint": fingerprint, "purged": purged, "version": opened.version},
+            f"model {fingerprint} is forgotten",
+        )
     if not purged:
-        complain(["another process has the gallery open, so bytes remain in its file: they go with the next remove or expire"])
+        complain(
+            [
+                (
+                    "another process has the gallery open, so bytes remain in its file: they go with the "
+                    "next remove or expire"
+                )
+            ]
+        )
 
 
 def index(
     gallery: GalleryPath,
-    kind: Annotated[str, typer.Argument(help="ivf (fast), fp16 or pq (small), or none to drop it.", metavar="KIND")],
+    kind: Annotated[
+        str, typer.Argument(help="ivf (fast), fp16 or pq (small), or none to drop it.", metavar="KIND")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Build a compact search index, and say how much it misses."""
     with administer(gallery) as opened:
         if kind == "none":
             dropped = opened.remove_index()
-            say(as_json, {"dropped": dropped, "version": opened.version}, "the index is dropped" if dropped else "there was no index")
+            say(
+                as_json,
+                {"dropped": dropped, "version": opened.version},
+                "the index is dropped" if dropped else "there was no index",
+            )
             return
         built = opened.build_index(kind)
-    text = f"{built.kind} index of {built.references} references, {built.bytes / 1e6:.1f} MB, finds {built.recall:.2%} of the 10 nearest"
+    text = (
+        f"{built.kind} index of {built.references} references, {built.bytes / 1e6:.1f} MB, finds "
+        f"{built.recall:.2%} of the 10 nearest"
+    )
     say(as_json, asdict(built), text)
 
 
-def encrypt(gallery: GalleryPath, output: Annotated[Path, typer.Argument(help="A new file.")], as_json: AsJson = False) -> None:
-    """Write an encrypted copy; the key comes from the file that REID_GALLERY_KEY_FILE names, or from REID_GALLERY_KEY."""
+def encrypt(
+    gallery: GalleryPath, output: Annotated[Path, typer.Argument(help="A new file.")], as_json: AsJson = False
+) -> None:
+    """Write an encrypted copy; the key comes from the file that REID_GALLERY_KEY_FILE names, or from
+    REID_GALLERY_KEY.
+    """
     from reid.errors import UsageError
     from serving.gallery import KEY_FILE, Gallery, key_from_environment
 
@@ -134,7 +189,11 @@ def encrypt(gallery: GalleryPath, output: Annotated[Path, typer.Argument(help="A
     if found is None:
         raise UsageError(f"there is no key: make one with `reid gallery key FILE` and set {KEY_FILE}=FILE")
     Gallery.encrypt(gallery, output, found)
-    say(as_json, {"path": str(output)}, f"encrypted copy written to {output}; delete {gallery} when it is no longer needed")
+    say(
+        as_json,
+        {"path": str(output)},
+        f"encrypted copy written to {output}; delete {gallery} when it is no longer needed",
+    )
 
 
 def key(output: Annotated[Path, typer.Argument(help="A new file.")], as_json: AsJson = False) -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.shared import INCOMPLETE, AsJson, Backend, GalleryPath, Model, Threads, complain, finite, table
+from serving.cli.shared import (
+    INCOMPLETE,
+    AsJson,
+    Backend,
+    GalleryPath,
+    Model,
+    Threads,
+    complain,
+    finite,
+    table,
+)
 from serving.cli.shared import show as say
 
 if TYPE_CHECKING:
@@ -18,11 +28,21 @@ __all__ = ["compare", "identify"]
 
 Threshold = Annotated[
     float | None,
-    typer.Option(min=0, max=2, callback=finite, help="Largest distance that is accepted; the model's calibrated one if not given."),
+    typer.Option(
+        min=0,
+        max=2,
+        callback=finite,
+        help="Largest distance that is accepted; the model's calibrated one if not given.",
+    ),
 ]
 RatioTest = Annotated[
     float,
-    typer.Option(min=0.01, max=1, callback=finite, help="A name needs to be nearer than this share of the runner-up's distance; 1: off."),
+    typer.Option(
+        min=0.01,
+        max=1,
+        callback=finite,
+        help="A name needs to be nearer than this share of the runner-up's distance; 1: off.",
+    ),
 ]
 
 
@@ -30,18 +50,30 @@ def identify(
     gallery: GalleryPath,
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     model: Model,
-    policy: Annotated[str, typer.Option(help="How a person's references are combined: min, mean or top_k.")] = "min",
+    policy: Annotated[
+        str, typer.Option(help="How a person's references are combined: min, mean or top_k.")
+    ] = "min",
     top_k: Annotated[int, typer.Option(min=1, help="How many references top_k takes.")] = 3,
     threshold: Threshold = None,
-    tracklet: Annotated[bool, typer.Option("--tracklet", help="All images show one person: pool them, weighted by their quality.")] = False,
+    tracklet: Annotated[
+        bool,
+        typer.Option("--tracklet", help="All images show one person: pool them, weighted by their quality."),
+    ] = False,
     ratio_test: RatioTest = 0.95,
-    rescore: Annotated[bool, typer.Option("--rescore", help="Let the model's learned metric decide between those near enough.")] = False,
-    compact: Annotated[bool, typer.Option("--compact", help="Search through the index that `reid gallery index` built.")] = False,
+    rescore: Annotated[
+        bool,
+        typer.Option("--rescore", help="Let the model's learned metric decide between those near enough."),
+    ] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Search through the index that `reid gallery index` built.")
+    ] = False,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Who is this: name each image, or say unknown, with the distance to the nearest person and to the second."""
+    """Who is this: name each image, or say unknown, with the distance to the nearest person and to the
+    second.
+    """
     from reid.errors import UsageError
     from serving.embedding.table import collect_images
     from serving.gallery import Gallery, key_from_environment
@@ -50,15 +82,23 @@ def identify(
     from serving.runtime import load
 
     if compact and (policy != "min" or rescore):
-        raise UsageError("--compact looks at nearest references alone: use it with policy min and without --rescore")
+        raise UsageError(
+            "--compact looks at nearest references alone: use it with policy min and without --rescore"
+        )
     embedder = load(model, backend, threads)
-    limit = calibrated_threshold(embedder.card, policy, "tracklet" if tracklet else "image", top_k) if threshold is None else threshold
+    limit = (
+        calibrated_threshold(embedder.card, policy, "tracklet" if tracklet else "image", top_k)
+        if threshold is None
+        else threshold
+    )
     found = _embed(embedder, collect_images(images, lambda line: complain([line])), threads)
     names = [str(path) for path in found.paths]
     probes = found.embeddings
     if tracklet:
         names, probes = [f"{len(names)} images"], _pooled(found)
-    with Gallery.open(gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True) as opened:
+    with Gallery.open(
+        gallery, embedder.fingerprint, create=False, key=key_from_environment(), read_only=True
+    ) as opened:
         version = opened.version
         if compact:
             found_people = [decide(near, limit) for near in opened.compact_index().search(probes, 2)]
@@ -71,7 +111,13 @@ def identify(
     # As in a camera job: the learned metric has decided between those who are nearly as near.
     decided = found_people if rescore else drop_near_ties(found_people, ratio_test)
     matches = [{"image": name} | _plain(asdict(one)) for name, one in zip(names, decided, strict=True)]
-    value = {"version": version, "policy": policy, "threshold": limit, "ratio_test": ratio_test, "matches": matches}
+    value = {
+        "version": version,
+        "policy": policy,
+        "threshold": limit,
+        "ratio_test": ratio_test,
+        "matches": matches,
+    }
     if as_json:
         say(True, value | {"unreadable": [str(one.path) for one in found.unreadable]}, "")
     else:
@@ -102,7 +148,14 @@ def compare(
 
         raise ReidError(found.unreadable[0].reason)
     pair = verify_pair(found.embeddings[0], found.embeddings[1], limit)
-    say(as_json, asdict(pair), f"{'the same person' if pair.same else 'different people'}: distance {pair.distance:.3f}, limit {limit:.3f}")
+    say(
+        as_json,
+        asdict(pair),
+        (
+            f"{'the same person' if pair.same else 'different people'}: distance {pair.distance:.3f}, "
+            f"limit {limit:.3f}"
+        ),
+    )
 
 
 def _embed(embedder: "Embedder", paths: list[Path], threads: int | None) -> "FileEmbeddings":
@@ -111,7 +164,9 @@ def _embed(embedder: "Embedder", paths: list[Path], threads: int | None) -> "Fil
 
     found = embed_files(embedder, paths, threads=threads)
     if not found.paths:
-        raise ReidError(f"not one of {len(paths)} images can be read; the first: {found.unreadable[0].reason}")
+        raise ReidError(
+            f"not one of {len(paths)} images can be read; the first: {found.unreadable[0].reason}"
+        )
     return found
 
 
@@ -133,7 +188,9 @@ def _pooled(found: "FileEmbeddings") -> Any:
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinity: nobody is at distance null."""
-    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()
+    }
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:

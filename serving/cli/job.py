@@ -1,4 +1,6 @@
-"""The commands ``match``, ``score``, ``report`` and ``crops``. Heavy imports are inside them, so that ``--help`` is fast."""
+"""The commands ``match``, ``score``, ``report`` and ``crops``. Heavy imports are inside them, so that
+``--help`` is fast.
+"""
 
 import json
 import signal
@@ -21,26 +23,55 @@ def match(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A job file; or, with --model, a video, a quoted pattern or a URL for each camera.", metavar="JOB.yaml|VIDEO..."
+            help="A job file; or, with --model, a video, a quoted pattern or a URL for each camera.",
+            metavar="JOB.yaml|VIDEO...",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Output folder; appears whole when the job is done.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output folder; appears whole when the job is done.")
+    ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Of videos: the model directory.")] = None,
-    gallery: Annotated[Path | None, typer.Option("--gallery", help="Of videos: known people; without it everybody is unknown.")] = None,
-    detector: Annotated[str | None, typer.Option("--detector", help="Of videos: a detector's file; motion if not given.")] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option("--gallery", help="Of videos: known people; without it everybody is unknown."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option("--detector", help="Of videos: a detector's file; motion if not given.")
+    ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=2, callback=finite, help="Of videos: the largest distance of one person; the model's if not given."),
+        typer.Option(
+            min=0,
+            max=2,
+            callback=finite,
+            help="Of videos: the largest distance of one person; the model's if not given.",
+        ),
     ] = None,
-    init: Annotated[bool, typer.Option("--init", help="Write a commented job file (job.yaml, or the name given) and stop.")] = False,
+    init: Annotated[
+        bool,
+        typer.Option("--init", help="Write a commented job file (job.yaml, or the name given) and stop."),
+    ] = False,
     segment_s: Annotated[
-        float, typer.Option(help="Seconds of footage worked through and stored at a time.", min=5.0, max=86_400.0, callback=finite)
+        float,
+        typer.Option(
+            help="Seconds of footage worked through and stored at a time.",
+            min=5.0,
+            max=86_400.0,
+            callback=finite,
+        ),
     ] = 60.0,
     workers: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=1024)] = 1,
-    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that shares the work; local starts one here.")] = None,
-    metrics: Annotated[Path | None, typer.Option(help="A file kept up to date in Prometheus' text format.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster that shares the work; local starts one here.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="A file kept up to date in Prometheus' text format.")
+    ] = None,
     json_lines: Annotated[
-        bool, typer.Option("--json-lines", help="Progress as JSON lines on standard error instead of bars or lines.")
+        bool,
+        typer.Option(
+            "--json-lines", help="Progress as JSON lines on standard error instead of bars or lines."
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -48,7 +79,10 @@ def match(
     from serving.cli.job_file import asked_job, write_job_file, write_template
 
     if init:
-        typer.echo(f"job file: {write_template(sources or [])}: name your cameras and model in it, then reid match it --out DIR")
+        typer.echo(
+            f"job file: {write_template(sources or [])}: name your cameras and model in it, then reid "
+            "match it --out DIR"
+        )
         return
     if out is None:
         raise UsageError("name the output folder with --out DIR")
@@ -73,7 +107,9 @@ def match(
             stack.enter_context(ended_when_stuck(checked.stall_s))
             result = run_job(checked, out, Together(tell), execution)
     except StopRequested as error:
-        raise StoppedError("stopped: what is finished is kept; the same command goes on from there") from error
+        raise StoppedError(
+            "stopped: what is finished is kept; the same command goes on from there"
+        ) from error
     if model is not None:
         write_job_file(checked, out)
     counts = result.summary["counts"]
@@ -81,7 +117,10 @@ def match(
         typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")
         return
     typer.echo(
-        f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in {counts['frames']} frames"
+        (
+            f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in "
+            f"{counts['frames']} frames"
+        )
         if counts["sightings"]
         else f"nobody was seen in {counts['frames']} frames"
     )
@@ -106,9 +145,17 @@ class StoppedError(ReidError):
 
 def score(
     folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
-    truth: Annotated[list[str], typer.Option("--truth", help="MOTChallenge truth; camera=FILE when the job has several cameras.")],
-    frames: Annotated[str | None, typer.Option(help="Score only these frames, as FIRST-LAST; those of the job where not given.")] = None,
-    people: Annotated[Path | None, typer.Option(help="Who truth ids are, where they are of tracks: lines 'id,person'.")] = None,
+    truth: Annotated[
+        list[str],
+        typer.Option("--truth", help="MOTChallenge truth; camera=FILE when the job has several cameras."),
+    ],
+    frames: Annotated[
+        str | None,
+        typer.Option(help="Score only these frames, as FIRST-LAST; those of the job where not given."),
+    ] = None,
+    people: Annotated[
+        Path | None, typer.Option(help="Who truth ids are, where they are of tracks: lines 'id,person'.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a job's output with truth; writes score.json into the folder."""
@@ -125,14 +172,23 @@ def score(
     if as_json:
         typer.echo(json.dumps(value, sort_keys=True))
         return
-    for name, row in [*value["cameras"].items(), *([("all", value["total"])] if len(value["cameras"]) > 1 else [])]:
-        typer.echo(f"{name}: HOTA {row['hota']:.3f}, IDF1 {row['idf1']:.3f}, MOTA {row['mota']:.3f}; {_names_in_words(row)}")
+    for name, row in [
+        *value["cameras"].items(),
+        *([("all", value["total"])] if len(value["cameras"]) > 1 else []),
+    ]:
+        typer.echo(
+            f"{name}: HOTA {row['hota']:.3f}, IDF1 {row['idf1']:.3f}, MOTA {row['mota']:.3f}; "
+            f"{_names_in_words(row)}"
+        )
 
 
 def _names_in_words(row: dict[str, Any]) -> str:
     counts = row["naming"]
     if not counts["named"]:  # a share of those rightly called unknown would read as a share of right names
-        return f"nobody is named: {counts['right']} sightings of people not enrolled, {counts['unknown']} of enrolled ones"
+        return (
+            f"nobody is named: {counts['right']} sightings of people not enrolled, "
+            f"{counts['unknown']} of enrolled ones"
+        )
     shares = [f"{row[key]:.3f}" for key in ("named_right", "named_wrong", "named_unknown")]
     return f"sightings named rightly {shares[0]}, wrongly {shares[1]}, unknown {shares[2]}"
 

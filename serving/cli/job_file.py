@@ -1,4 +1,6 @@
-"""From what ``reid match`` was given to a job: a job file, or videos and a model; and job files written for people to go on with."""
+"""From what ``reid match`` was given to a job: a job file, or videos and a model; and job files written for
+people to go on with.
+"""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +18,21 @@ __all__ = ["asked_job", "write_job_file", "write_template"]
 
 _VIDEOS = frozenset(
     (
-        *(".avi", ".flv", ".h264", ".264", ".h265", ".265", ".hevc", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
+        *(
+            ".avi",
+            ".flv",
+            ".h264",
+            ".264",
+            ".h265",
+            ".265",
+            ".hevc",
+            ".m4v",
+            ".mjpeg",
+            ".mjpg",
+            ".mkv",
+            ".mov",
+            ".mp4",
+        ),
         *(".mpeg", ".mpg", ".mts", ".m2ts", ".ts", ".webm", ".wmv"),
     )
 )
@@ -33,14 +49,14 @@ cameras:
     # frames: [1, 5000]            # first and last frame; all of them when left out
     # region: [[0, 200], [640, 200], [640, 480], [0, 480]]   # pixels; who stands outside does not count
     # frame_rate: 25               # of files without times (raw H.264)
-    # file_starts: auto            # when each file was begun: auto, name, metadata, none, or a pattern as cam_%Y%m%d_%H%M%S
+    # file_starts: auto           # when each file was begun: auto, name, metadata, none, or cam_%Y%m%d_%H%M%S
     # reconnect_s: 120             # a stream that stays away longer has ended
     # detections: entrance.txt     # boxes in MOTChallenge form, for the detector mot
   # - {id: hall, source: hall.mp4}
 
 model: model                       # a model directory: of `reid models import` or `dvc repro export`
 # gallery: people.db               # known people, of `reid gallery enroll`; left out, everybody is unknown
-# threshold: 0.9                   # largest distance of one person; left out, the model's, set by `reid calibrate`
+# threshold: 0.9                   # largest distance of one person; left out, that of `reid calibrate`
 
 # detector:
 #   name: motion                   # motion (fixed cameras, no weights), yolox, mot
@@ -49,10 +65,11 @@ model: model                       # a model directory: of `reid models import` 
 #   nms_iou: 0.6
 #   min_height: 24                 # pixels; smaller people cannot be recognised
 #   min_width: 8
-# tracker: {name: botsort, max_gap_s: 0.5, min_frames: 5, min_iou: null, activation: 0.6, high_confidence: 0.6}
+# tracker: {name: botsort, max_gap_s: 0.5, min_frames: 5, min_iou: null, activation: 0.6,
+#           high_confidence: 0.6}
 # crops: {per_tracklet: 8, max_height: 256}
 # link: {enabled: true, max_gap_s: 4.0, same_distance: null}   # joins what is one person in one camera
-# travel:                          # nobody is taken for one seen in another camera sooner than this; wants start_time
+# travel:                          # nobody is in another camera sooner than this; wants start_time
 #   - {between: [entrance, hall], at_least_s: 20}
 # earlier: []                      # output folders of earlier jobs, whose unknown people keep their names
 # policy: min                      # over a person's references: min, mean, top_k
@@ -69,7 +86,13 @@ model: model                       # a model directory: of `reid models import` 
 """
 
 
-def asked_job(sources: Sequence[str], model: Path | None, gallery: Path | None, detector: str | None, threshold: float | None) -> Job:
+def asked_job(
+    sources: Sequence[str],
+    model: Path | None,
+    gallery: Path | None,
+    detector: str | None,
+    threshold: float | None,
+) -> Job:
     """The job that a command line asks for.
 
     Args:
@@ -83,7 +106,9 @@ def asked_job(sources: Sequence[str], model: Path | None, gallery: Path | None, 
         UsageError: nothing is named, job file and options are mixed, or the job is wrong; see ``load_job``.
     """
     if not sources:
-        raise UsageError("name a job file, or videos with --model DIR; reid match --init writes a job file to begin with")
+        raise UsageError(
+            "name a job file, or videos with --model DIR; reid match --init writes a job file to begin with"
+        )
     files = [one for one in sources if not _is_footage(one)]
     if model is None:
         if len(sources) > 1 or not files:
@@ -94,7 +119,9 @@ def asked_job(sources: Sequence[str], model: Path | None, gallery: Path | None, 
         return load_job(sources[0])
     job_files = [one for one in files if Path(one).suffix.lower() in (".yaml", ".yml")]
     if job_files:
-        raise UsageError(f"job file {job_files[0]} says its model itself: leave --model out, or name videos alone")
+        raise UsageError(
+            f"job file {job_files[0]} says its model itself: leave --model out, or name videos alone"
+        )
     raw: dict[str, Any] = {"cameras": _cameras(sources), "model": str(model)}
     if gallery is not None:
         raw["gallery"] = str(gallery)
@@ -133,7 +160,8 @@ def write_job_file(job: Job, out: Path) -> Path:
     path = out / _JOB_FILE
     with atomic_path(path, mode=0o600) as temporary:
         temporary.write_text(
-            "# What `reid match` ran; `reid match --init` shows all that can be said.\n" + yaml.safe_dump(changed, sort_keys=False)
+            "# What `reid match` ran; `reid match --init` shows all that can be said.\n"
+            + yaml.safe_dump(changed, sort_keys=False)
         )
     return path
 

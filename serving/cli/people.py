@@ -23,7 +23,9 @@ def remove(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> Non
 
 def expire(
     gallery: GalleryPath,
-    now: Annotated[str | None, typer.Option(help="As if it were this moment, ISO 8601; UTC without a zone.")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="As if it were this moment, ISO 8601; UTC without a zone.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take out references older than the gallery's retention time."""
@@ -48,7 +50,11 @@ def rename(
     """Give a person another name."""
     with administer(gallery) as opened:
         opened.rename(identity, new_name)
-        say(as_json, {"identity": new_name, "was": identity, "version": opened.version}, f"{identity} is now {new_name}")
+        say(
+            as_json,
+            {"identity": new_name, "was": identity, "version": opened.version},
+            f"{identity} is now {new_name}",
+        )
 
 
 def merge(
@@ -60,7 +66,11 @@ def merge(
     """Two names are one person: give the first one's references to the second."""
     with administer(gallery) as opened:
         opened.merge(identity, into)
-        say(as_json, {"identity": into, "was": identity, "version": opened.version}, f"{identity} is now part of {into}")
+        say(
+            as_json,
+            {"identity": into, "was": identity, "version": opened.version},
+            f"{identity} is now part of {into}",
+        )
 
 
 def retention(
@@ -84,20 +94,30 @@ def split(
     gallery: GalleryPath,
     identity: Name,
     into: Annotated[str, typer.Argument(metavar="INTO", help="The new person's name.")],
-    reference: Annotated[list[int], typer.Option("--reference", help="Id of a reference that goes, as `reid gallery show` prints it.")],
+    reference: Annotated[
+        list[int],
+        typer.Option("--reference", help="Id of a reference that goes, as `reid gallery show` prints it."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """One name is two people: give some references to a new person."""
     with administer(gallery) as opened:
         opened.split(identity, reference, into)
-        value = {"identity": into, "was": identity, "references": len(set(reference)), "version": opened.version}
+        value = {
+            "identity": into,
+            "was": identity,
+            "references": len(set(reference)),
+            "version": opened.version,
+        }
     say(as_json, value, f"{len(set(reference))} references of {identity} are now {into}")
 
 
 def promote(
     gallery: GalleryPath,
     job: Annotated[Path, typer.Argument(help="The output folder of a finished job.", metavar="DIR")],
-    who: Annotated[str, typer.Argument(help="unknown-NUMBER, or CAMERA:TRACKLET for one sighting.", metavar="WHO")],
+    who: Annotated[
+        str, typer.Argument(help="unknown-NUMBER, or CAMERA:TRACKLET for one sighting.", metavar="WHO")
+    ],
     identity: Name,
     as_json: AsJson = False,
 ) -> None:
@@ -118,4 +138,11 @@ def _report_removal(removal: "Removal", as_json: bool) -> None:
     names = ", ".join(removal.removed)
     say(as_json, asdict(removal), f"{count} references removed{f' ({names})' if names else ''}")
     if not removal.purged:
-        complain(["another process has the gallery open, so bytes remain in its file: they go with the next remove or expire"])
+        complain(
+            [
+                (
+                    "another process has the gallery open, so bytes remain in its file: they go with the "
+                    "next remove or expire"
+                )
+            ]
+        )

@@ -1,4 +1,6 @@
-"""What the commands of a gallery share: their arguments, and how they show what came out. Heavy imports are inside."""
+"""What the commands of a gallery share: their arguments, and how they show what came out. Heavy imports are
+inside.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,7 +77,9 @@ def nothing_left(path: Path) -> Iterator[None]:
 
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, or a line now and then where that is no terminal; yields what to call with (done, all)."""
+    """A progress bar on standard error, or a line now and then where that is no terminal; yields what to call
+    with (done, all).
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

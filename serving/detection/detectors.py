@@ -1,8 +1,10 @@
-"""Where people are in a frame. One call for all detectors: ``detector.detect(frames) -> list[sv.Detections]``.
+"""Where people are in a frame. One call for all detectors: ``detector.detect(frames) ->
+list[sv.Detections]``.
 
-``motion`` needs no weights: background subtraction for fixed cameras. ``yolox`` runs an ONNX file of the YOLOX layout
-(Ge et al. 2021, "YOLOX: Exceeding YOLO Series in 2021", section 2.1: anchor-free, decoupled head). ``mot`` reads a MOTChallenge
-detection file made elsewhere. Boxes are ``xyxy`` in pixels of the frame, clipped to it; confidences are in 0..1.
+``motion`` needs no weights: background subtraction for fixed cameras. ``yolox`` runs an ONNX file of the
+YOLOX layout (Ge et al. 2021, "YOLOX: Exceeding YOLO Series in 2021", section 2.1: anchor-free, decoupled
+head). ``mot`` reads a MOTChallenge detection file made elsewhere. Boxes are ``xyxy`` in pixels of the frame,
+clipped to it; confidences are in 0..1.
 """
 
 import threading
@@ -24,16 +26,26 @@ from serving.mot import read_mot
 from serving.spec import Camera, DetectorSpec
 from serving.video import Frame
 
-__all__ = ["DETECTORS", "Detector", "MotDetector", "MotionDetector", "YoloxDetector", "build_detector", "inside"]
+__all__ = [
+    "DETECTORS",
+    "Detector",
+    "MotDetector",
+    "MotionDetector",
+    "YoloxDetector",
+    "build_detector",
+    "inside",
+]
 
 Boxes = npt.NDArray[np.float32]
 PERSON = 0
 
 
 class Detector(Protocol):
-    """``warm_up`` is how many frames a detector must have seen before its answers hold (0 when it has no memory).
+    """``warm_up`` is how many frames a detector must have seen before its answers hold (0 when it has no
+    memory).
 
-    ``at_once`` calls of :meth:`detect` may run side by side, in threads; it is 1 for a detector with a memory.
+    ``at_once`` calls of :meth:`detect` may run side by side, in threads; it is 1 for a detector with a
+    memory.
     """
 
     warm_up: int
@@ -56,13 +68,14 @@ def build_detector(spec: DetectorSpec, camera: Camera, threads: int | None = Non
 
 
 class YoloxDetector:
-    """A YOLOX ONNX file: letterboxed BGR 0..255 in, raw ``(1, anchors, 5 + classes)`` out. Sizes are read from the model.
+    """A YOLOX ONNX file: letterboxed BGR 0..255 in, raw ``(1, anchors, 5 + classes)`` out. Sizes are read
+    from the model.
 
-    Most footage is wider than it is high, and a third of a square input would be padding: the network is run on the smallest input that
-    holds the picture, unless its file is made for one size alone.
+    Most footage is wider than it is high, and a third of a square input would be padding: the network is run
+    on the smallest input that holds the picture, unless its file is made for one size alone.
 
-    ``threads`` is how many one inference uses (all processors where None), ``at_once`` how many run side by side. Without ``fit`` the
-    input always is of the file's own size.
+    ``threads`` is how many one inference uses (all processors where None), ``at_once`` how many run side by
+    side. Without ``fit`` the input always is of the file's own size.
     """
 
     warm_up = 0
@@ -88,16 +101,27 @@ class YoloxDetector:
         try:
             session = self._open(str(self.model))
         except Exception as error:
-            raise ReidError(f"detector model {model} cannot be loaded: it is not an ONNX file this runtime reads") from error
+            raise ReidError(
+                f"detector model {model} cannot be loaded: it is not an ONNX file this runtime reads"
+            ) from error
         self.confidence, self.nms_iou, self.min_size = confidence, nms_iou, min_size
         self.at_once, self.fit = at_once, fit
         entry = session.get_inputs()[0]
-        if len(entry.shape) != 4 or entry.shape[1] != 3 or not all(isinstance(side, int) for side in entry.shape[2:]):
-            raise ReidError(f"detector model {model} takes {entry.shape}, want (1, 3, height, width) of the YOLOX layout")
+        if (
+            len(entry.shape) != 4
+            or entry.shape[1] != 3
+            or not all(isinstance(side, int) for side in entry.shape[2:])
+        ):
+            raise ReidError(
+                f"detector model {model} takes {entry.shape}, want (1, 3, height, width) of the YOLOX layout"
+            )
         self._whole = _Network(session, entry.shape[2], entry.shape[3], self.strides)
         shape = session.get_outputs()[0].shape
         if len(shape) != 3 or shape[1] != len(self._whole.grid):
-            raise ReidError(f"detector model {model} answers {shape}, want (1, {len(self._whole.grid)}, 5 + classes) of the YOLOX layout")
+            raise ReidError(
+                f"detector model {model} answers {shape}, want (1, {len(self._whole.grid)}, 5 + "
+                "classes) of the YOLOX layout"
+            )
         self._networks = {(self._whole.height, self._whole.width): self._whole}
         self._lock = threading.Lock()
 
@@ -156,7 +180,10 @@ class YoloxDetector:
 
         model = onnx.load(self.model)
         entry = next(one for one in model.graph.input if one.name == self._whole.input)
-        entry.type.tensor_type.shape.dim[2].dim_value, entry.type.tensor_type.shape.dim[3].dim_value = height, width
+        entry.type.tensor_type.shape.dim[2].dim_value, entry.type.tensor_type.shape.dim[3].dim_value = (
+            height,
+            width,
+        )
         model.graph.output[0].type.tensor_type.shape.dim[1].Clear()
         del model.graph.value_info[:]
         try:
@@ -181,12 +208,16 @@ class _Network:
 
 
 class MotDetector:
-    """Detections from a MOTChallenge file: ``frame, id, x, y, w, h, confidence, ...`` with frames counted from 1."""
+    """Detections from a MOTChallenge file: ``frame, id, x, y, w, h, confidence, ...`` with frames counted
+    from 1.
+    """
 
     warm_up = 0
     at_once = 1
 
-    def __init__(self, path: Path | str, confidence: float = 0.0, min_size: tuple[int, int] = (8, 24)) -> None:
+    def __init__(
+        self, path: Path | str, confidence: float = 0.0, min_size: tuple[int, int] = (8, 24)
+    ) -> None:
         table = read_mot(path)
         keep = table.confidence >= confidence
         self._by_frame = table.select(keep).by_frame()
@@ -205,10 +236,13 @@ class MotDetector:
 
 
 def letterbox(image: npt.NDArray[np.uint8], height: int, width: int, scale: float) -> npt.NDArray[np.float32]:
-    """Scale an image into the top left corner of a grey (114) canvas: (H, W, 3) uint8 to (1, 3, height, width) float32 0..255."""
+    """Scale an image into the top left corner of a grey (114) canvas: (H, W, 3) uint8 to (1, 3, height,
+    width) float32 0..255.
+    """
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     blob = np.full((1, 3, height, width), 114, np.float32)
-    # Planes of bytes first, widened while they are copied: less than half the time of doing it pixel by pixel.
+    # Planes of bytes first, widened while they are copied: less than half the time of doing it pixel by
+    # pixel.
     for channel, plane in enumerate(cv2.split(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))):
         blob[0, channel, : size[1], : size[0]] = plane
     return blob
@@ -231,14 +265,24 @@ def _yolox(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:
     if spec.model is None:
         raise UsageError("detector.model is missing: the detector 'yolox' wants an ONNX file")
     confidence, least = 0.1 if spec.confidence is None else spec.confidence, (spec.min_width, spec.min_height)
-    # Frames side by side with a thread each use the processors better than one frame with all of them, whose threads wait for each other.
-    return YoloxDetector(spec.model, confidence, spec.nms_iou, least, threads=1, at_once=threads or processors())
+    # Frames side by side with a thread each use the processors better than one frame with all of them, whose
+    # threads wait for each other.
+    return YoloxDetector(
+        spec.model, confidence, spec.nms_iou, least, threads=1, at_once=threads or processors()
+    )
 
 
 def _mot(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:
     if camera.detections is None:
-        raise UsageError(f"camera {camera.id}: key 'detections' is missing: the detector 'mot' wants a MOTChallenge file for each camera")
+        raise UsageError(
+            f"camera {camera.id}: key 'detections' is missing: the detector 'mot' wants a MOTChallenge "
+            "file for each camera"
+        )
     return MotDetector(camera.detections, spec.confidence or 0.0, (spec.min_width, spec.min_height))
 
 
-DETECTORS: dict[str, Callable[[DetectorSpec, Camera, int | None], Any]] = {"motion": _motion, "yolox": _yolox, "mot": _mot}
+DETECTORS: dict[str, Callable[[DetectorSpec, Camera, int | None], Any]] = {
+    "motion": _motion,
+    "yolox": _yolox,
+    "mot": _mot,
+}

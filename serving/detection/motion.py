@@ -16,16 +16,21 @@ __all__ = ["MotionDetector", "join_fragments", "split_wide"]
 Mask = npt.NDArray[np.uint8]
 _UPRIGHT = 1.5  # height to width above which a blob may be a whole person
 _WIDE = 0.6  # width to height above which a blob may be several people side by side
-_ASIDE, _REACH = 0.005, 0.15  # of the picture's height: how far aside, above and below grey clothes what is sure may lie
+# of the picture's height: how far aside, above and below grey clothes what is sure may lie
+_ASIDE, _REACH = (
+    0.005,
+    0.15,
+)
 _PERSON = 0.42  # width to height of one standing person
 
 
 class MotionDetector:
     """Background subtraction by a mixture of Gaussians for each pixel (Zivkovic 2004), without shadows.
 
-    Fragments of one person (head, legs) are joined when they lie above one another, blobs of several people side by side are
-    cut between them. Works on a picture at most ``work_height`` high, so its cost does not grow with the camera's resolution.
-    A frame of which more than half has changed holds no detection: the light was switched or the camera was moved.
+    Fragments of one person (head, legs) are joined when they lie above one another, blobs of several people
+    side by side are cut between them. Works on a picture at most ``work_height`` high, so its cost does not
+    grow with the camera's resolution. A frame of which more than half has changed holds no detection: the
+    light was switched or the camera was moved.
     """
 
     warm_up = 100
@@ -33,7 +38,9 @@ class MotionDetector:
 
     def __init__(self, min_size: tuple[int, int] = (8, 24), work_height: int = 480) -> None:
         self.min_size, self.work_height = min_size, work_height
-        self._background = cv2.createBackgroundSubtractorMOG2(history=1000, varThreshold=36, detectShadows=True)
+        self._background = cv2.createBackgroundSubtractorMOG2(
+            history=1000, varThreshold=36, detectShadows=True
+        )
         self._seen = 0
 
     def detect(self, frames: Sequence[Frame]) -> list[sv.Detections]:
@@ -44,20 +51,24 @@ class MotionDetector:
         height, width = image.shape[:2]
         scale = min(1.0, self.work_height / height)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        changed = self._background.apply(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image)
+        changed = self._background.apply(
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        )
         self._seen += 1
         mask = people_mask(changed)
         if self._seen == 1 or np.count_nonzero(mask) > 0.5 * mask.size:
             return sv.Detections.empty()
-        boxes = np.concatenate([split_wide(mask, box) for box in _blobs(mask)] or [np.zeros((0, 4), np.float32)])
+        boxes = np.concatenate(
+            [split_wide(mask, box) for box in _blobs(mask)] or [np.zeros((0, 4), np.float32)]
+        )
         return make_detections(boxes / scale, np.ones(len(boxes), np.float32), width, height, self.min_size)
 
 
 def people_mask(changed: Mask) -> Mask:
     """Where people are, 1, in a picture (H, W) of unchanged 0, shadow 127 and changed 255.
 
-    Grey clothes look like a shadow: what does so belongs to a person when there is something of the person above and below it.
-    A cast shadow has nothing below.
+    Grey clothes look like a shadow: what does so belongs to a person when there is something of the person
+    above and below it. A cast shadow has nothing below.
     """
     sure: Mask = (changed == 255).astype(np.uint8)
     wide = cv2.dilate(sure, np.ones((1, 2 * max(1, round(_ASIDE * len(sure))) + 1), np.uint8))
@@ -72,8 +83,9 @@ def people_mask(changed: Mask) -> Mask:
 def join_fragments(boxes: Boxes, reach: float) -> Boxes:
     """Replace boxes (N, 4) xyxy of parts of one person by the box around them.
 
-    Two boxes belong together when they share at least half of the narrower one's width, at most ``reach`` pixels lie between
-    them vertically, and they are not two upright boxes of about one height, which are two people; belonging is transitive.
+    Two boxes belong together when they share at least half of the narrower one's width, at most ``reach``
+    pixels lie between them vertically, and they are not two upright boxes of about one height, which are two
+    people; belonging is transitive.
     """
     if len(boxes) < 2:
         return boxes
@@ -97,8 +109,8 @@ def join_fragments(boxes: Boxes, reach: float) -> Boxes:
 def split_wide(mask: Mask, box: Boxes) -> Boxes:
     """Cut the blob in ``box`` (4,) xyxy of a mask (H, W) of 0 and 1 into people side by side: (N, 4), N >= 1.
 
-    A cut is made near where it would be if all were of one width, in the column with least foreground, when there is clearly
-    less of it than on both sides.
+    A cut is made near where it would be if all were of one width, in the column with least foreground, when
+    there is clearly less of it than on both sides.
     """
     x0, y0, x1, y1 = (int(value) for value in box)
     width, height = x1 - x0, y1 - y0

@@ -17,13 +17,18 @@ _GROUP = 4  # frames of one call, so that handing them over costs little
 
 
 def detect_in_order(
-    frames: Iterator[Frame], detector: Detector, region: Sequence[tuple[float, float]], most: int, seconds: dict[str, float]
+    frames: Iterator[Frame],
+    detector: Detector,
+    region: Sequence[tuple[float, float]],
+    most: int,
+    seconds: dict[str, float],
 ) -> Iterator[tuple[list[Frame], list[sv.Detections]]]:
-    """Groups of frames with their detections inside ``region``, in order, worked out by threads ahead of who takes them.
+    """Groups of frames with their detections inside ``region``, in order, worked out by threads ahead of who
+    takes them.
 
-    As many groups are in work as the detector takes ``at_once``. Besides the group that was taken, at most ``most`` frames are held,
-    and never fewer than two. ``seconds`` is charged with ``detection`` (the threads' time, shared among them) and with
-    ``waiting_for_frames``.
+    As many groups are in work as the detector takes ``at_once``. Besides the group that was taken, at most
+    ``most`` frames are held, and never fewer than two. ``seconds`` is charged with ``detection`` (the
+    threads' time, shared among them) and with ``waiting_for_frames``.
     """
     at_once = max(1, min(detector.at_once, most // 2))
     depth = 2 * at_once
@@ -38,7 +43,9 @@ def detect_in_order(
         while True:
             begin = time.perf_counter()
             group = list(islice(frames, size))
-            seconds["waiting_for_frames"] = seconds.get("waiting_for_frames", 0.0) + time.perf_counter() - begin
+            seconds["waiting_for_frames"] = (
+                seconds.get("waiting_for_frames", 0.0) + time.perf_counter() - begin
+            )
             if not group:
                 return
             yield group

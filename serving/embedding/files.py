@@ -54,7 +54,8 @@ def embed_files(
     Args:
         embedder: from :func:`serving.runtime.load`.
         paths: image files.
-        threads: that decode, resize and call the model, which lets ``embedder.at_once`` of them in; one per processor where None.
+        threads: that decode, resize and call the model, which lets ``embedder.at_once`` of them in; one per
+            processor where None.
         on_progress: called with (done, all) after every batch.
 
     Raises:
@@ -73,14 +74,19 @@ def embed_files(
                 unreadable.append(Unreadable(path, str(error)))
             else:
                 index.append(position)
-        embeddings = embedder.run(embedder.prepare(images)) if images else np.empty((0, embedder.dim), np.float32)
+        embeddings = (
+            embedder.run(embedder.prepare(images)) if images else np.empty((0, embedder.dim), np.float32)
+        )
         return _Chunk(embeddings, index, unreadable)
 
     threads = threads or processors()
     embeddings = np.empty((len(paths), embedder.dim), np.float32)
     kept: list[int] = []
     lost: list[Unreadable] = []
-    parts = (range(start, min(len(paths), start + embedder.batch)) for start in range(0, len(paths), embedder.batch))
+    parts = (
+        range(start, min(len(paths), start + embedder.batch))
+        for start in range(0, len(paths), embedder.batch)
+    )
     with ThreadPoolExecutor(threads) as pool:
         for chunk in map_ordered(pool, embed, parts, depth=2 * threads):
             embeddings[len(kept) : len(kept) + len(chunk.index)] = chunk.embeddings
@@ -88,4 +94,6 @@ def embed_files(
             lost += chunk.unreadable
             if on_progress is not None:
                 on_progress(len(kept) + len(lost), len(paths))
-    return FileEmbeddings(embeddings[: len(kept)].copy(), tuple(paths[i] for i in kept), np.asarray(kept, np.int64), tuple(lost))
+    return FileEmbeddings(
+        embeddings[: len(kept)].copy(), tuple(paths[i] for i in kept), np.asarray(kept, np.int64), tuple(lost)
+    )

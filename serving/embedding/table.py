@@ -42,7 +42,8 @@ class EmbeddingFile:
 
 
 def collect_images(arguments: Sequence[Path], tell: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """Image files from files and folders, in the order given, each once; folders are searched to the bottom as `reid.data` does.
+    """Image files from files and folders, in the order given, each once; folders are searched to the bottom
+    as `reid.data` does.
 
     ``tell`` is called with a line on what a system or a download left there.
 
@@ -61,7 +62,9 @@ def collect_images(arguments: Sequence[Path], tell: Callable[[str], None] = lamb
         if (line := content.by_system()) is not None:
             tell(line)
     if not found:
-        raise UsageError(f"{', '.join(map(str, arguments))}: no image inside, name image files or folders of images")
+        raise UsageError(
+            f"{', '.join(map(str, arguments))}: no image inside, name image files or folders of images"
+        )
     return list(found)
 
 
@@ -76,8 +79,8 @@ def embed_to_file(
 ) -> EmbeddingFile:
     """Write ``path`` and ``embedding`` of every readable image to Parquet; only the owner can read it.
 
-    Parts lie in ``<output>.parts`` until all are done. A later call with the same images (path, size, time of change) and model takes
-    over what is there; any other call begins anew.
+    Parts lie in ``<output>.parts`` until all are done. A later call with the same images (path, size, time of
+    change) and model takes over what is there; any other call begins anew.
 
     Raises:
         ReidError: not one image can be read, the model fails, or a file's name is not UTF-8.
@@ -88,7 +91,11 @@ def embed_to_file(
             f"{len(foreign)} of {len(paths)} file names are not UTF-8, the first: {readable(foreign[0])}; "
             "a Parquet file cannot hold them: rename them, e.g. with convmv -f latin1 -t utf8"
         )
-    given, output = Path(output), Path(output).absolute()  # a relative one might begin with ~, which pyarrow takes for somebody's home
+    # a relative one might begin with ~, which pyarrow takes for somebody's home
+    given, output = (
+        Path(output),
+        Path(output).absolute(),
+    )
     if not output.name or output.is_dir():
         raise UsageError(f"output {output} is a folder: name a file ending in .parquet")
     refuse_other(output, "output")
@@ -99,7 +106,9 @@ def embed_to_file(
         raise os_problem(error, output) from error
     _begin(folder, _plan_key(embedder, paths, part_images))
     try:
-        return replace(_embed_parts(embedder, paths, output, folder, threads, on_progress, part_images), path=given)
+        return replace(
+            _embed_parts(embedder, paths, output, folder, threads, on_progress, part_images), path=given
+        )
     except BaseException:
         if not any(folder.glob("*.parquet")):  # there is nothing to go on with
             shutil.rmtree(folder, ignore_errors=True)
@@ -125,11 +134,17 @@ def _embed_parts(
             resumed += len(chunk)
         else:
             with atomic_path(part, mode=0o600) as temporary:
-                pq.write_table(_part(embedder, chunk, threads, _shifted(on_progress, start, len(paths))), temporary)
+                pq.write_table(
+                    _part(embedder, chunk, threads, _shifted(on_progress, start, len(paths))), temporary
+                )
         if on_progress is not None:
             on_progress(start + len(chunk), len(paths))
         parts.append(part)
-    facts = {"fingerprint": embedder.fingerprint, "model": embedder.card.name, "precision": embedder.precision}
+    facts = {
+        "fingerprint": embedder.fingerprint,
+        "model": embedder.card.name,
+        "precision": embedder.precision,
+    }
     try:
         rows, unreadable = _join(parts, output, facts, embedder.dim)
     except NothingReadableError:
@@ -140,7 +155,9 @@ def _embed_parts(
 
 
 def _plan_key(embedder: Embedder, paths: Sequence[Path], part_images: int) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {embedder.fingerprint} {embedder.backend} {embedder.precision} {part_images}\n".encode())
+    digest = hashlib.sha256(
+        f"{_FORMAT} {embedder.fingerprint} {embedder.backend} {embedder.precision} {part_images}\n".encode()
+    )
     for path in paths:
         facts = path.stat() if path.exists() else None
         digest.update(f"{path}\0{facts and (facts.st_size, facts.st_mtime_ns)}\n".encode())
@@ -164,21 +181,32 @@ def _begin(folder: Path, key: str) -> None:
     write_json(plan, {"key": key})
 
 
-def _shifted(on_progress: Callable[[int, int], None] | None, start: int, total: int) -> Callable[[int, int], None] | None:
+def _shifted(
+    on_progress: Callable[[int, int], None] | None, start: int, total: int
+) -> Callable[[int, int], None] | None:
     return None if on_progress is None else lambda done, _: on_progress(start + done, total)
 
 
-def _part(embedder: Embedder, paths: Sequence[Path], threads: int | None, on_progress: Callable[[int, int], None] | None) -> pa.Table:
+def _part(
+    embedder: Embedder,
+    paths: Sequence[Path],
+    threads: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> pa.Table:
     """The readable images' embeddings; what could not be read stands in the schema's metadata."""
     result = embed_files(embedder, paths, threads=threads, on_progress=on_progress)
     kind = pa.list_(pa.float32(), embedder.dim)
     values = pa.FixedSizeListArray.from_arrays(pa.array(result.embeddings.ravel()), type=kind)
-    table = pa.table({"path": pa.array([str(path) for path in result.paths], pa.string()), "embedding": values})
+    table = pa.table(
+        {"path": pa.array([str(path) for path in result.paths], pa.string()), "embedding": values}
+    )
     lost = [(str(one.path), one.reason) for one in result.unreadable]
     return table.replace_schema_metadata({_UNREADABLE: json.dumps(lost)})
 
 
-def _join(parts: Sequence[Path], output: Path, facts: dict[str, str], dim: int) -> tuple[int, tuple[Unreadable, ...]]:
+def _join(
+    parts: Sequence[Path], output: Path, facts: dict[str, str], dim: int
+) -> tuple[int, tuple[Unreadable, ...]]:
     schema = pa.schema([("path", pa.string()), ("embedding", pa.list_(pa.float32(), dim))], metadata=facts)
     rows = 0
     unreadable: list[Unreadable] = []
@@ -186,9 +214,14 @@ def _join(parts: Sequence[Path], output: Path, facts: dict[str, str], dim: int) 
         with pq.ParquetWriter(temporary, schema) as writer:
             for part in parts:
                 table = pq.read_table(part)
-                unreadable += [Unreadable(Path(path), reason) for path, reason in json.loads(table.schema.metadata[_UNREADABLE.encode()])]
+                unreadable += [
+                    Unreadable(Path(path), reason)
+                    for path, reason in json.loads(table.schema.metadata[_UNREADABLE.encode()])
+                ]
                 rows += table.num_rows
                 writer.write_table(table.replace_schema_metadata(facts))
         if not rows:
-            raise NothingReadableError(f"not one of {len(unreadable)} images can be read; the first: {unreadable[0].reason}")
+            raise NothingReadableError(
+                f"not one of {len(unreadable)} images can be read; the first: {unreadable[0].reason}"
+            )
     return rows, tuple(unreadable)

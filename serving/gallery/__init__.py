@@ -1,7 +1,7 @@
 """Known people and their reference embeddings in one SQLite file.
 
-:class:`Gallery` has every operation on the file. What loads pyarrow or OpenCV is not imported here: opening a gallery must stay fast.
-Module ``enrollment`` goes from folders and catalogs of images to a gallery.
+:class:`Gallery` has every operation on the file. What loads pyarrow or OpenCV is not imported here: opening a
+gallery must stay fast. Module ``enrollment`` goes from folders and catalogs of images to a gallery.
 """
 
 from serving.gallery.checks import UNKNOWN, check_embeddings, check_name

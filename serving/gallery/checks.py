@@ -10,14 +10,24 @@ import numpy.typing as npt
 
 from reid.errors import ReidError
 
-__all__ = ["MOST_DAYS", "UNKNOWN", "check_dim", "check_embeddings", "check_name", "digest", "reference_rows", "seconds"]
+__all__ = [
+    "MOST_DAYS",
+    "UNKNOWN",
+    "check_dim",
+    "check_embeddings",
+    "check_name",
+    "digest",
+    "reference_rows",
+    "seconds",
+]
 
 UNKNOWN = "unknown"  # what matching answers for nobody
 MAX_NAME = 200
 MOST_DAYS = 36_500  # of retention: a hundred years
 _NORM_TOLERANCE = 1e-3
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line and paragraph separators
-_DIRECTIONS = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # make a name look like another
+# make a name look like another
+_DIRECTIONS = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def check_name(identity: str) -> str:
@@ -36,7 +46,9 @@ def check_name(identity: str) -> str:
     if identity != identity.strip():
         raise ReidError(f"identity {shown} begins or ends with a space: remove it")
     if identity.casefold() == UNKNOWN:
-        raise ReidError(f"identity {shown} is what matching calls everybody it does not know: choose another name")
+        raise ReidError(
+            f"identity {shown} is what matching calls everybody it does not know: choose another name"
+        )
     return unicodedata.normalize("NFC", identity)
 
 
@@ -56,7 +68,9 @@ def check_embeddings(embeddings: npt.ArrayLike, dim: int | None) -> npt.NDArray[
         raise ReidError(f"embedding in row {bad[0]} holds NaN or infinity: embed that image again")
     bad = np.flatnonzero(np.abs(norms - 1) > _NORM_TOLERANCE)
     if bad.size:
-        raise ReidError(f"embedding in row {bad[0]} has norm {norms[bad[0]]:.4g}: want L2-normalised rows of norm 1")
+        raise ReidError(
+            f"embedding in row {bad[0]} has norm {norms[bad[0]]:.4g}: want L2-normalised rows of norm 1"
+        )
     return matrix
 
 
@@ -72,7 +86,10 @@ def check_dim(matrix: npt.NDArray[np.float32], dim: int | None) -> None:
         ReidError: it is another one.
     """
     if dim is not None and matrix.shape[1] != dim:
-        raise ReidError(f"embeddings have {matrix.shape[1]} numbers a row but the gallery's have {dim}: use the gallery's own model")
+        raise ReidError(
+            f"embeddings have {matrix.shape[1]} numbers a row but the gallery's have {dim}: use the "
+            "gallery's own model"
+        )
 
 
 def _per_row(value: object, count: int, name: str) -> list[object]:
@@ -96,7 +113,8 @@ def reference_rows(
     """Rows for the database: taken_at, enrolled_at, quality, source, camera, sha256, embedding.
 
     Raises:
-        ReidError: there is no embedding, a list has another length, a time is no time, or a quality is not in 0..1.
+        ReidError: there is no embedding, a list has another length, a time is no time, or a quality is not in
+            0..1.
     """
     count = len(matrix)
     if not count:
@@ -106,7 +124,9 @@ def reference_rows(
     sources = [str(value) for value in _per_row(source, count, "source")]
     cameras = [str(value) for value in _per_row(camera, count, "camera")]
     blobs = [row.tobytes() for row in matrix]
-    return [(taken[i], now, weights[i], sources[i], cameras[i], digest(blobs[i]), blobs[i]) for i in range(count)]
+    return [
+        (taken[i], now, weights[i], sources[i], cameras[i], digest(blobs[i]), blobs[i]) for i in range(count)
+    ]
 
 
 def _share(value: object) -> float:

@@ -1,4 +1,6 @@
-"""References that cannot be right: the same picture twice, or a person who looks like somebody else already enrolled."""
+"""References that cannot be right: the same picture twice, or a person who looks like somebody else already
+enrolled.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,12 +33,16 @@ class Conflict:
 
 
 def find_conflicts(
-    gallery: "Gallery", identities: Sequence[str], embeddings: npt.ArrayLike, sources: Sequence[str], near: float | None
+    gallery: "Gallery",
+    identities: Sequence[str],
+    embeddings: npt.ArrayLike,
+    sources: Sequence[str],
+    near: float | None,
 ) -> list[Conflict]:
     """What speaks against new references that are not enrolled yet.
 
-    A duplicate has the embedding of another reference of the same name. A contradiction has that of somebody else, or lies within
-    ``near`` of somebody else and not nearer to its own person.
+    A duplicate has the embedding of another reference of the same name. A contradiction has that of somebody
+    else, or lies within ``near`` of somebody else and not nearer to its own person.
 
     Args:
         gallery: opened with the embeddings' model.
@@ -53,7 +59,9 @@ def find_conflicts(
     if not len(matrix):
         return []
     names, codes = np.unique(np.asarray(identities, np.str_), return_inverse=True)
-    beside = ReferenceIndex(0, np.arange(1, len(matrix) + 1), matrix, codes.astype(np.int64), dict(enumerate(names.tolist())))
+    beside = ReferenceIndex(
+        0, np.arange(1, len(matrix) + 1), matrix, codes.astype(np.int64), dict(enumerate(names.tolist()))
+    )
     seen: set[tuple[str, bytes]] = set()
     found = []
     for identity, row, source, before, new in zip(
@@ -82,12 +90,21 @@ def describe(conflicts: Sequence[Conflict], identities: Sequence[str], known: fr
     """
     counts = Counter(identities)
     lines = []
-    for (kind, identity, other), count in Counter((one.kind, one.identity, one.other) for one in conflicts).items():
+    for (kind, identity, other), count in Counter(
+        (one.kind, one.identity, one.other) for one in conflicts
+    ).items():
         of = f"{count} of {counts[identity]} images"
         if kind == "duplicate":
-            lines.append(f"{identity!r}: {of} are the same picture as another of the same name: one of each is enough")
+            lines.append(
+                f"{identity!r}: {of} are the same picture as another of the same name: one of each is enough"
+            )
         elif identity in known:
-            lines.append(f"{identity!r} looks like {other!r} ({of}): move them with `reid gallery split` if they show somebody else")
-        elif 2 * count >= counts[identity] or any(one.distance <= _SAME_PICTURE for one in conflicts if one.identity == identity):
+            lines.append(
+                f"{identity!r} looks like {other!r} ({of}): move them with `reid gallery split` if "
+                "they show somebody else"
+            )
+        elif 2 * count >= counts[identity] or any(
+            one.distance <= _SAME_PICTURE for one in conflicts if one.identity == identity
+        ):
             lines.append(f"{identity!r} looks like {other!r} ({of}): merge the two if they are one person")
     return lines

@@ -14,7 +14,16 @@ from reid.errors import ReidError, UsageError
 from reid.files import is_there
 from reid.system_errors import os_problem
 
-__all__ = ["APPLICATION_ID", "FORMAT", "PAGE_SIZE", "DamagedError", "check_private", "connect", "database_errors", "driver"]
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT",
+    "PAGE_SIZE",
+    "DamagedError",
+    "check_private",
+    "connect",
+    "database_errors",
+    "driver",
+]
 
 FORMAT = 2
 APPLICATION_ID = 0x52654944  # "ReID" in the file's header: tells a gallery from any other SQLite file
@@ -41,7 +50,9 @@ def driver(key: bytes | None) -> Any:
     try:
         return import_module(_CIPHER)
     except ImportError as error:
-        raise UsageError("an encrypted gallery needs the package sqlcipher3: install it with `pip install sqlcipher3`") from error
+        raise UsageError(
+            "an encrypted gallery needs the package sqlcipher3: install it with `pip install sqlcipher3`"
+        ) from error
 
 
 def check_private(file: Path, what: str) -> None:
@@ -52,20 +63,26 @@ def check_private(file: Path, what: str) -> None:
     """
     mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0
     if mode & 0o077:
-        raise ReidError(f"{what} {file} must be private and others may read it (mode {mode:04o}): run chmod 600 {file}")
+        raise ReidError(
+            f"{what} {file} must be private and others may read it (mode {mode:04o}): run chmod 600 {file}"
+        )
 
 
 def connect(path: Path, key: bytes | None = None, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a gallery's database; transactions are begun and ended by hand.
 
-    ``read_only``: nothing in the file is changed. So is a file opened that cannot be written, or whose folder cannot.
+    ``read_only``: nothing in the file is changed. So is a file opened that cannot be written, or whose folder
+    cannot.
 
     Raises:
         UsageError: there is no file, or SQLCipher is not installed.
-        ReidError: others may read the file, it is no gallery, damaged, of another format, or not encrypted with this key.
+        ReidError: others may read the file, it is no gallery, damaged, of another format, or not encrypted
+            with this key.
     """
     if not is_there(path, "gallery"):
-        raise UsageError(f"gallery {path} does not exist: check the path, or make it with `reid gallery enroll`")
+        raise UsageError(
+            f"gallery {path} does not exist: check the path, or make it with `reid gallery enroll`"
+        )
     if not path.is_file():
         raise UsageError(f"gallery {path} is not a file: name the gallery's database file")
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
@@ -91,7 +108,9 @@ def _can_be_written(path: Path) -> bool:
 
 
 def _address(path: Path) -> str:
-    """SQLite's name for the file. Where it cannot keep its log beside it, it is told that nobody writes: nobody has the log open."""
+    """SQLite's name for the file. Where it cannot keep its log beside it, it is told that nobody writes:
+    nobody has the log open.
+    """
     address = path.resolve().as_uri()
     if _can_be_written(path):
         return f"{address}?mode=rw"
@@ -110,7 +129,8 @@ def _check_key(path: Path, key: bytes | None) -> None:
         raise ReidError(f"gallery {path} is not encrypted although a key is given: {way_out}")
     if key is None and header != _PLAIN:
         raise ReidError(
-            f"{path} is not a gallery, or is damaged or encrypted: check the path, restore a copy, or set REID_GALLERY_KEY_FILE"
+            f"{path} is not a gallery, or is damaged or encrypted: check the path, restore a copy, or "
+            "set REID_GALLERY_KEY_FILE"
         )
 
 
@@ -119,7 +139,10 @@ def _check_content(path: Path, db: sqlite3.Connection, read_only: bool) -> None:
         raise ReidError(f"{path} is a SQLite database but not a gallery: check the path")
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found != FORMAT:
-        raise ReidError(f"gallery {path} has format {found}, this program reads {FORMAT}: use the version of it that made the gallery")
+        raise ReidError(
+            f"gallery {path} has format {found}, this program reads {FORMAT}: use the version of it "
+            "that made the gallery"
+        )
     # FULL: what enroll has acknowledged survives a power cut. MEMORY: no embedding gets into temporary files.
     for pragma in (
         "query_only = ON" if read_only else "journal_mode = WAL",
@@ -144,7 +167,9 @@ def _check_content(path: Path, db: sqlite3.Connection, read_only: bool) -> None:
 
 def _is_database_error(error: Exception) -> bool:
     cipher = sys.modules.get(_CIPHER)
-    return isinstance(error, sqlite3.DatabaseError) or (cipher is not None and isinstance(error, cipher.DatabaseError))
+    return isinstance(error, sqlite3.DatabaseError) or (
+        cipher is not None and isinstance(error, cipher.DatabaseError)
+    )
 
 
 @contextmanager
@@ -154,7 +179,11 @@ def database_errors(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, UnicodeDecodeError | OverflowError):
-            fault = "text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else "a number that is out of range"
+            fault = (
+                "text that is not UTF-8"
+                if isinstance(error, UnicodeDecodeError)
+                else "a number that is out of range"
+            )
             raise ReidError(f"gallery {path} is damaged, it holds {fault}: restore a copy") from error
         if not _is_database_error(error):
             raise
@@ -163,14 +192,21 @@ def database_errors(path: Path) -> Iterator[None]:
             raise ReidError(f"gallery {path} is damaged, {text}: restore a copy") from error
         reasons = {
             "locked": "is being written by another process: wait for it to finish and try again",
-            "not a database": "is not a gallery, is damaged, or has another key: check path and key, or restore a copy",
+            "not a database": "is not a gallery, is damaged, or has another key: "
+            "check path and key, or restore a copy",
             "malformed": "is damaged: restore a copy",
             "no such": "is damaged: restore a copy",  # table, column
             "decode to UTF-8": "is damaged, it holds text that is not UTF-8: restore a copy",
-            "disk I/O": "cannot be read or written, the disk fails or is full: free some space, or restore a copy elsewhere",
+            "disk I/O": (
+                "cannot be read or written, the disk fails or is full: free some space, or restore a copy "
+                "elsewhere"
+            ),
             "full": "cannot grow, the disk is full: free some space; nothing was changed",
             "readonly": "cannot be written: check the permissions of the file and its folder",
             "unable to open": "cannot be opened: check the permissions of the file and its folder",
         }
-        reason = next((reason for key, reason in reasons.items() if key in text), f"fails ({text}): run `reid gallery verify {path}`")
+        reason = next(
+            (reason for key, reason in reasons.items() if key in text),
+            f"fails ({text}): run `reid gallery verify {path}`",
+        )
         raise ReidError(f"gallery {path} {reason}") from error

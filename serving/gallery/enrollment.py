@@ -31,7 +31,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What a source holds. ``skipped`` are images whose name tells no person, ``notes`` say what else was left out."""
+    """What a source holds. ``skipped`` are images whose name tells no person, ``notes`` say what else was
+    left out.
+    """
 
     samples: tuple[Sample, ...]
     skipped: tuple[Path, ...] = ()
@@ -51,15 +53,19 @@ class EnrollReport:
 
 
 def find_samples(source: Path | str, pattern: str | None = None, split: str = "gallery") -> Samples:
-    """The images of a source and whom they show, sorted by person; folders are read as `reid.data` reads them.
+    """The images of a source and whom they show, sorted by person; folders are read as `reid.data` reads
+    them.
 
-    Linked folders are followed, files of systems and downloads passed over. Junk (-1) and distractors (0000) are no people that anybody
-    knows: they are left out.
+    Linked folders are followed, files of systems and downloads passed over. Junk (-1) and distractors (0000)
+    are no people that anybody knows: they are left out.
 
     Args:
-        source: a catalog (``.parquet``), a folder of images whose names tell the person, or a folder with one folder a person.
-        pattern: regular expression with the group ``identity`` and, where names tell it, ``camera``; matched against the path below
-            the folder. None takes the text before the first underscore, or the folder's name where each person has one.
+        source: a catalog (``.parquet``), a folder of images whose names tell the person, or a folder with one
+            folder a person.
+        pattern: regular expression with the group ``identity`` and, where names tell it, ``camera``; matched
+            against the path below
+            the folder. None takes the text before the first underscore, or the folder's name where each
+                person has one.
         split: the rows of a catalog.
 
     Raises:
@@ -70,7 +76,9 @@ def find_samples(source: Path | str, pattern: str | None = None, split: str = "g
     if source.suffix == ".parquet":
         found = _from_catalog(source, split)
     elif not source.is_dir():
-        raise UsageError(f"source {source} is a file: name a folder of images or a catalog ending in .parquet")
+        raise UsageError(
+            f"source {source} is a file: name a folder of images or a catalog ending in .parquet"
+        )
     else:
         found = _from_folder(source, pattern)
     known = [sample for sample in found.samples if sample.identity not in _NOBODY]
@@ -85,7 +93,11 @@ def find_samples(source: Path | str, pattern: str | None = None, split: str = "g
 
 def _nobody(samples: Sequence[Sample]) -> list[str]:
     counts = {identity: sum(sample.identity == identity for sample in samples) for identity in _NOBODY}
-    return [f"{n:,} image{'s' * (n > 1)} left out: identity {one} is {_NOBODY[one]}" for one, n in counts.items() if n]
+    return [
+        f"{n:,} image{'s' * (n > 1)} left out: identity {one} is {_NOBODY[one]}"
+        for one, n in counts.items()
+        if n
+    ]
 
 
 def _from_catalog(path: Path, split: str) -> Samples:
@@ -102,9 +114,13 @@ def _from_folder(folder: Path, pattern: str | None) -> Samples:
     files, by_system = content.images, content.by_system()
     notes = () if by_system is None else (by_system,)
     if not files:
-        raise ReidError(f"folder {folder} holds no image: want files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ReidError(
+            f"folder {folder} holds no image: want files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     if pattern is None and all(path.parent != folder for path in files):
-        return Samples(tuple(Sample(path, _shown(path, folder).partition("/")[0]) for path in files), notes=notes)
+        return Samples(
+            tuple(Sample(path, _shown(path, folder).partition("/")[0]) for path in files), notes=notes
+        )
     compiled = compile_pattern(pattern or DEFAULT_PATTERN)
     samples, skipped = [], []
     for path in files:
@@ -116,7 +132,10 @@ def _from_folder(folder: Path, pattern: str | None) -> Samples:
             skipped.append(path)
     if not samples:
         first = readable(files[0].name)
-        raise ReidError(f"no image in {folder} matches {compiled.pattern!r} (the first is {first}): give another --pattern")
+        raise ReidError(
+            f"no image in {folder} matches {compiled.pattern!r} (the first is {first}): give another "
+            "--pattern"
+        )
     return Samples(tuple(samples), tuple(skipped), notes)
 
 
@@ -134,13 +153,15 @@ def enroll_samples(
     threads: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EnrollReport:
-    """Embed images and enroll them, one transaction a person; what is there already (person and file name) is left out.
+    """Embed images and enroll them, one transaction a person; what is there already (person and file name) is
+    left out.
 
     Args:
         gallery: opened with the embedder's fingerprint.
         embedder: from :func:`serving.runtime.load`.
         samples: from :func:`find_samples`.
-        lookalike_distance: up to which two are taken for one person when new references are compared with those of others; None:
+        lookalike_distance: up to which two are taken for one person when new references are compared with
+            those of others; None:
             only the same picture is pointed out.
         threads: of :func:`serving.embedding.embed_files`.
         on_progress: called with (done, all) images.
@@ -148,20 +169,45 @@ def enroll_samples(
     Raises:
         ReidError: not one image can be read, or the gallery cannot be written.
     """
-    known = {person.identity: {reference.source for reference in gallery.show(person.identity)} for person in gallery.people()}
-    fresh = [sample for sample in samples if readable(sample.path) not in known.get(check_name(sample.identity), ())]
-    result = embed_files(embedder, [sample.path for sample in fresh], threads=threads, on_progress=on_progress)
+    known = {
+        person.identity: {reference.source for reference in gallery.show(person.identity)}
+        for person in gallery.people()
+    }
+    fresh = [
+        sample
+        for sample in samples
+        if readable(sample.path) not in known.get(check_name(sample.identity), ())
+    ]
+    result = embed_files(
+        embedder, [sample.path for sample in fresh], threads=threads, on_progress=on_progress
+    )
     if fresh and not result.paths:
-        raise ReidError(f"not one of {len(fresh)} images can be read; the first: {result.unreadable[0].reason}")
+        raise ReidError(
+            f"not one of {len(fresh)} images can be read; the first: {result.unreadable[0].reason}"
+        )
     rows: dict[str, list[int]] = {}
     for row, position in enumerate(result.index):
         rows.setdefault(check_name(fresh[int(position)].identity), []).append(row)
     embedded = [fresh[int(position)] for position in result.index]
     names = [check_name(one.identity) for one in embedded]
-    conflicts = find_conflicts(gallery, names, result.embeddings, [readable(one.path) for one in embedded], lookalike_distance)
+    conflicts = find_conflicts(
+        gallery, names, result.embeddings, [readable(one.path) for one in embedded], lookalike_distance
+    )
     for identity, own in rows.items():
         mine = [embedded[row] for row in own]
-        gallery.enroll(identity, result.embeddings[own], source=[readable(one.path) for one in mine], camera=[one.camera for one in mine])
+        gallery.enroll(
+            identity,
+            result.embeddings[own],
+            source=[readable(one.path) for one in mine],
+            camera=[one.camera for one in mine],
+        )
     counts = {identity: len(own) for identity, own in rows.items()}
     warnings = describe(conflicts, names, frozenset(known))
-    return EnrollReport(counts, len(samples) - len(fresh), result.unreadable, tuple(conflicts), tuple(warnings), gallery.version)
+    return EnrollReport(
+        counts,
+        len(samples) - len(fresh),
+        result.unreadable,
+        tuple(conflicts),
+        tuple(warnings),
+        gallery.version,
+    )

@@ -1,7 +1,9 @@
-"""The gallery: known people and their reference embeddings in one SQLite file. Every operation on it is a method here.
+"""The gallery: known people and their reference embeddings in one SQLite file. Every operation on it is a
+method here.
 
-Every change is one transaction that also raises ``version`` by one and adds to the audit log. Any number of processes may read
-while one writes; each answer comes from one version. Search runs on arrays in memory that are read anew when ``version`` has changed.
+Every change is one transaction that also raises ``version`` by one and adds to the audit log. Any number of
+processes may read while one writes; each answer comes from one version. Search runs on arrays in memory that
+are read anew when ``version`` has changed.
 """
 
 import getpass
@@ -36,7 +38,9 @@ __all__ = ["Gallery", "Removal", "user_name"]
 
 
 def user_name() -> str:
-    """Who works here: the login name, or ``uid 4242`` where the system knows none, as in a container that runs as a number."""
+    """Who works here: the login name, or ``uid 4242`` where the system knows none, as in a container that
+    runs as a number.
+    """
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # Python 3.13 made an OSError of it
@@ -46,7 +50,15 @@ def user_name() -> str:
 class Gallery:
     """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
 
-    def __init__(self, path: Path, fingerprint: str | None, dim: int | None, who: str, key: bytes | None, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: str | None,
+        dim: int | None,
+        who: str,
+        key: bytes | None,
+        read_only: bool = False,
+    ) -> None:
         self.path = path
         self._model = fingerprint
         self._dim = dim
@@ -72,17 +84,21 @@ class Gallery:
 
         Args:
             path: the database file.
-            fingerprint: of the model whose embeddings are enrolled and searched; None for work that touches no embedding.
+            fingerprint: of the model whose embeddings are enrolled and searched; None for work that touches
+                no embedding.
             dim: length of an embedding; None takes it from the gallery, or from the first enrolment.
-            create: what to do when the file is not there: True makes it, False refuses, None makes it at the first enrolment and
+            create: what to do when the file is not there: True makes it, False refuses, None makes it at the
+                first enrolment and
                 refuses everything else until then.
             who: named in the audit log; :func:`user_name` where None.
-            read_only: to be searched and looked at, nothing in the file is changed. A file that cannot be written is opened so anyway.
+            read_only: to be searched and looked at, nothing in the file is changed. A file that cannot be
+                written is opened so anyway.
             key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery.key_from_environment`.
 
         Raises:
             UsageError: the file does not exist and is not to be made.
-            ReidError: the file is readable by others, is no gallery, has another key, or was made by another model.
+            ReidError: the file is readable by others, is no gallery, has another key, or was made by another
+                model.
         """
         gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only)
         if create:
@@ -99,7 +115,8 @@ class Gallery:
             try:
                 with store.reading() as db:
                     self.check_model(db)
-                store.purge()  # a removal that was killed after its acknowledgement and before its bytes were gone
+                # a removal that was killed after its acknowledgement and before its bytes were gone
+                store.purge()
             except BaseException:
                 store.close()
                 raise
@@ -108,7 +125,10 @@ class Gallery:
 
     def _create(self) -> None:
         if not self._model:
-            raise UsageError(f"gallery {self.path} was opened without a model: open it with the fingerprint of the embeddings' model")
+            raise UsageError(
+                f"gallery {self.path} was opened without a model: open it with the fingerprint of the "
+                "embeddings' model"
+            )
         self.ensure_exists(self._model, self._dim)
 
     def ensure_exists(self, fingerprint: str, dim: int | None) -> None:
@@ -120,15 +140,23 @@ class Gallery:
         """Refuse to compare embeddings of different models.
 
         Raises:
-            ReidError: the gallery's embeddings are of another model or dimension than those it was opened for.
+            ReidError: the gallery's embeddings are of another model or dimension than those it was opened
+                for.
         """
         dim = self._dim
         made_by, its_dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
         if self._model not in (None, made_by):
-            way_out = "use that model, embed the gallery anew with `reid gallery reembed`, or enroll a new one"
-            raise ReidError(f"gallery {self.path} holds embeddings of model {made_by}, not of {self._model}: {way_out}")
+            way_out = (
+                "use that model, embed the gallery anew with `reid gallery reembed`, or enroll a new one"
+            )
+            raise ReidError(
+                f"gallery {self.path} holds embeddings of model {made_by}, not of {self._model}: {way_out}"
+            )
         if None not in (dim, its_dim) and dim != its_dim:
-            raise ReidError(f"gallery {self.path} holds embeddings of {its_dim} numbers, not of {dim}: use the gallery's own model")
+            raise ReidError(
+                f"gallery {self.path} holds embeddings of {its_dim} numbers, not of {dim}: use the "
+                "gallery's own model"
+            )
 
     def close(self) -> None:
         """Close the database."""
@@ -138,7 +166,9 @@ class Gallery:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -160,7 +190,9 @@ class Gallery:
             return self.store.meta(db, "retain_days")
 
     def set_retention(self, days: int | None) -> None:
-        """Keep references for so many days (None: for ever); what is older goes when :meth:`expire` is called."""
+        """Keep references for so many days (None: for ever); what is older goes when :meth:`expire` is
+        called.
+        """
         if days is not None and not 1 <= days <= MOST_DAYS:
             raise UsageError(f"retention of {days} days: want 1 to {MOST_DAYS}, or none")
         with self.store.writing() as change:
@@ -168,7 +200,13 @@ class Gallery:
             change.log("retention", "", "no end" if days is None else f"{days} days")
 
     def enroll(
-        self, identity: str, embeddings: npt.ArrayLike, source: object = "", camera: object = "", time: object = None, quality: object = 1.0
+        self,
+        identity: str,
+        embeddings: npt.ArrayLike,
+        source: object = "",
+        camera: object = "",
+        time: object = None,
+        quality: object = 1.0,
     ) -> int:
         """Add references of a person, all or none.
 
@@ -184,9 +222,12 @@ class Gallery:
             The gallery's version with these references inside.
 
         Raises:
-            ReidError: the name, an embedding or another value is wrong, or the database cannot be written; nothing is changed then.
+            ReidError: the name, an embedding or another value is wrong, or the database cannot be written;
+                nothing is changed then.
         """
-        return self._insert(NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality))
+        return self._insert(
+            NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality)
+        )
 
     def enroll_batch(
         self,
@@ -197,8 +238,12 @@ class Gallery:
         time: object = None,
         quality: object = 1.0,
     ) -> int:
-        """Add references of many people in one transaction; like :meth:`enroll`, with the name of each row's person (N,)."""
-        return self._insert(NewReferences.checked(tuple(identities), embeddings, self._dim, source, camera, time, quality))
+        """Add references of many people in one transaction; like :meth:`enroll`, with the name of each row's
+        person (N,).
+        """
+        return self._insert(
+            NewReferences.checked(tuple(identities), embeddings, self._dim, source, camera, time, quality)
+        )
 
     def _insert(self, new: NewReferences) -> int:
         self._create()
@@ -208,7 +253,8 @@ class Gallery:
         return change.version
 
     def search(self, embeddings: npt.ArrayLike, k: int = 10) -> list[list[tuple[str, float]]]:
-        """The ``k`` nearest different people of each query, nearest first, with the Euclidean distance of their nearest reference.
+        """The ``k`` nearest different people of each query, nearest first, with the Euclidean distance of
+        their nearest reference.
 
         Raises:
             ReidError: a query is not finite, not of norm 1, or of another dimension.
@@ -224,7 +270,9 @@ class Gallery:
         return index.embeddings, index.identities
 
     def index(self) -> ReferenceIndex:
-        """The references of the newest version, as arrays. Reads only what is new where nothing but enrolments happened since."""
+        """The references of the newest version, as arrays. Reads only what is new where nothing but
+        enrolments happened since.
+        """
         with self.store.reading() as db:
             return self.index_in(db)
 
@@ -235,7 +283,11 @@ class Gallery:
         if before is None or before.version != version:
             self.check_model(db)
             dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
-            keep = before if before is not None and len(before.embeddings) and before.version >= rewritten else None
+            keep = (
+                before
+                if before is not None and len(before.embeddings) and before.version >= rewritten
+                else None
+            )
             before = self._index = reading.read_index(db, version, dim, keep)
         return before
 
@@ -278,12 +330,14 @@ class Gallery:
         """One name is two people: give some references, by their ids, to a new person ``into``.
 
         Raises:
-            ReidError: nobody has the name, somebody has the new one, a reference is not this person's, or none would stay or leave.
+            ReidError: nobody has the name, somebody has the new one, a reference is not this person's, or
+                none would stay or leave.
         """
         people.split(self.store, identity, references, into)
 
     def remove(self, identity: str) -> Removal:
-        """Take a person and all references out; afterwards the embeddings' bytes are in no file of the gallery.
+        """Take a person and all references out; afterwards the embeddings' bytes are in no file of the
+        gallery.
 
         Raises:
             ReidError: nobody has that name.
@@ -301,18 +355,25 @@ class Gallery:
         return people.expire(self.store, clock.time() if now is None else seconds(now, "now"))
 
     def export(self, path: Path | str) -> int:
-        """Write all references to a Parquet file that only its owner can read, never encrypted; returns how many."""
-        from serving.gallery.transfer import export_references  # pyarrow costs half of the time that opening a gallery takes
+        """Write all references to a Parquet file that only its owner can read, never encrypted; returns how
+        many.
+        """
+        # pyarrow costs half of the time that opening a gallery takes
+        from serving.gallery.transfer import (
+            export_references,
+        )
 
         return export_references(self, Path(path))
 
     def import_from(self, path: Path | str) -> tuple[int, int]:
-        """Enroll everything that an export holds, in one change, and say how many were added and how many were there already.
+        """Enroll everything that an export holds, in one change, and say how many were added and how many
+        were there already.
 
         A gallery that was not there is made, with the export's retention.
 
         Raises:
-            ReidError: the export is of another model, is damaged, or holds a wrong value; nothing is changed then.
+            ReidError: the export is of another model, is damaged, or holds a wrong value; nothing is changed
+                then.
         """
         from serving.gallery.transfer import import_references
 
@@ -333,7 +394,9 @@ class Gallery:
     def find_conflicts(
         self, identities: Sequence[str], embeddings: npt.ArrayLike, sources: Sequence[str], near: float | None
     ) -> list[Conflict]:
-        """What speaks against new references (N,) that are not enrolled yet: see :func:`serving.gallery.conflicts.find_conflicts`."""
+        """What speaks against new references (N,) that are not enrolled yet: see
+        :func:`serving.gallery.conflicts.find_conflicts`.
+        """
         return find_conflicts(self, identities, embeddings, sources, near)
 
     def models(self) -> "list[GalleryModel]":
@@ -342,10 +405,14 @@ class Gallery:
 
         return models_of(self)
 
-    def reembed(self, embedder: "Embedder", on_progress: Callable[[int, int], None] | None = None) -> "Reembedding":
-        """Embed every reference's image anew with another model; a run that was killed goes on where it stopped.
+    def reembed(
+        self, embedder: "Embedder", on_progress: Callable[[int, int], None] | None = None
+    ) -> "Reembedding":
+        """Embed every reference's image anew with another model; a run that was killed goes on where it
+        stopped.
 
-        Nothing is searched with the new embeddings before :meth:`switch_model`. ``on_progress`` is called with (done, all) images.
+        Nothing is searched with the new embeddings before :meth:`switch_model`. ``on_progress`` is called
+        with (done, all) images.
 
         Raises:
             ReidError: a third model would be inside, or the model fails.
@@ -355,21 +422,25 @@ class Gallery:
         return reembed(self, embedder, on_progress)
 
     def switch_model(self, fingerprint: str, *, leave_behind: bool = False) -> None:
-        """Search with another model from now on, in one moment; the embeddings of the one before stay until they are forgotten.
+        """Search with another model from now on, in one moment; the embeddings of the one before stay until
+        they are forgotten.
 
         Args:
             fingerprint: of the model to use.
-            leave_behind: switch although references are without an embedding of that model; they are not searched then.
+            leave_behind: switch although references are without an embedding of that model; they are not
+                searched then.
 
         Raises:
-            ReidError: the gallery does not know the model, or references are missing and are not to be left behind.
+            ReidError: the gallery does not know the model, or references are missing and are not to be left
+                behind.
         """
         from serving.gallery.models import switch_model
 
         switch_model(self, fingerprint, leave_behind=leave_behind)
 
     def forget_model(self, fingerprint: str) -> bool:
-        """Erase the embeddings of a model that is not searched, and people who have no other; returns whether all bytes are gone.
+        """Erase the embeddings of a model that is not searched, and people who have no other; returns whether
+        all bytes are gone.
 
         Raises:
             ReidError: the model is the one that is searched, or the gallery does not know it.
@@ -379,8 +450,13 @@ class Gallery:
         return forget_model(self, fingerprint)
 
     def build_index(self, kind: str) -> "BuiltIndex":
-        """Build a compact search index and store it in the file: see :func:`serving.gallery.index.compact.build_index`."""
-        from serving.gallery.index.compact import build_index  # compact needs this module's class at its calls only
+        """Build a compact search index and store it in the file: see
+        :func:`serving.gallery.index.compact.build_index`.
+        """
+        # compact needs this module's class at its calls only
+        from serving.gallery.index.compact import (
+            build_index,
+        )
 
         return build_index(self, kind)
 

@@ -1,4 +1,6 @@
-"""The key of an encrypted gallery: from a file or the environment, never from params, job files or command lines, never logged."""
+"""The key of an encrypted gallery: from a file or the environment, never from params, job files or command
+lines, never logged.
+"""
 
 import os
 import secrets
@@ -19,8 +21,8 @@ _BYTES = 32
 def key_from_environment(environment: Mapping[str, str] | None = None) -> bytes | None:
     """The 32 bytes that the environment names, or None where it names none and galleries are not encrypted.
 
-    ``REID_GALLERY_KEY_FILE`` names a file that only its owner may read, ``REID_GALLERY_KEY`` is the key itself; both are 64
-    hexadecimal digits.
+    ``REID_GALLERY_KEY_FILE`` names a file that only its owner may read, ``REID_GALLERY_KEY`` is the key
+    itself; both are 64 hexadecimal digits.
 
     Raises:
         UsageError: both are set, or the file does not exist.
@@ -37,7 +39,9 @@ def key_from_environment(environment: Mapping[str, str] | None = None) -> bytes 
     try:
         return _parse(path.read_text(encoding="ascii").strip(), f"key file {path}")
     except (OSError, UnicodeDecodeError) as error:
-        raise ReidError(f"key file {path} cannot be read as text: make one with `reid gallery key FILE`") from error
+        raise ReidError(
+            f"key file {path} cannot be read as text: make one with `reid gallery key FILE`"
+        ) from error
 
 
 def _parse(text: str, where: str) -> bytes:
@@ -47,7 +51,9 @@ def _parse(text: str, where: str) -> bytes:
         key = b""
     if len(key) != _BYTES:
         # Without `from`: the error of fromhex shows a part of the key.
-        raise ReidError(f"{where} is no key: want {2 * _BYTES} hexadecimal digits, as `reid gallery key FILE` makes them") from None
+        raise ReidError(
+            f"{where} is no key: want {2 * _BYTES} hexadecimal digits, as `reid gallery key FILE` makes them"
+        ) from None
     return key
 
 
@@ -58,6 +64,8 @@ def write_key(path: Path) -> None:
         UsageError: the file exists; overwriting a key would lose every gallery encrypted with it.
     """
     if path.exists():
-        raise UsageError(f"{path} exists: name a new file, overwriting a key loses the galleries encrypted with it")
+        raise UsageError(
+            f"{path} exists: name a new file, overwriting a key loses the galleries encrypted with it"
+        )
     with atomic_path(path, mode=0o600) as temporary:
         temporary.write_text(f"{secrets.token_hex(_BYTES)}\n", encoding="ascii")

@@ -1,6 +1,7 @@
 """What happens to people after their enrolment: another name, two that are one, one that is two, and leaving.
 
-Every function is one change of a gallery, described at the method of :class:`serving.gallery.Gallery` that has its name.
+Every function is one change of a gallery, described at the method of :class:`serving.gallery.Gallery` that
+has its name.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,11 @@ def split(store: Store, identity: str, references: Sequence[int], into: str) -> 
         ).fetchall()
         theirs = {key for key, _ in pairs}
         if not wanted or wanted - theirs:
-            wrong = f"has no reference {min(wanted - theirs)}" if wanted else "keeps all references: none was named"
+            wrong = (
+                f"has no reference {min(wanted - theirs)}"
+                if wanted
+                else "keeps all references: none was named"
+            )
             raise ReidError(f"{identity!r} {wrong}: see `reid gallery show {store.path} '{identity}'`")
         if wanted == theirs:
             raise ReidError(f"all references of {identity!r} would leave: rename the person, or name fewer")
@@ -71,7 +76,9 @@ def remove(store: Store, identity: str) -> Removal:
     with store.writing() as change:
         person, identity = store.person(change.db, identity)
         # Of a reference embedded by two models, one row names the other as its twin.
-        count = change.db.execute("SELECT count(*) FROM refs WHERE person_id = ? AND twin IS NULL", (person,)).fetchone()[0]
+        count = change.db.execute(
+            "SELECT count(*) FROM refs WHERE person_id = ? AND twin IS NULL", (person,)
+        ).fetchone()[0]
         change.db.execute("DELETE FROM people WHERE id = ?", (person,))
         change.rewrites = change.leaves_bytes = True
         change.log("remove", identity, f"{count} references")

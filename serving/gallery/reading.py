@@ -1,4 +1,6 @@
-"""Questions to a gallery's database: who is in it, what is stored of them, and is every row what it should be."""
+"""Questions to a gallery's database: who is in it, what is stored of them, and is every row what it should
+be.
+"""
 
 import json
 import sqlite3
@@ -70,7 +72,9 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was taken out. ``purged`` is False while another process still keeps the old bytes in the file's log."""
+    """What was taken out. ``purged`` is False while another process still keeps the old bytes in the file's
+    log.
+    """
 
     removed: dict[str, int]  # references taken from each person
     purged: bool
@@ -89,8 +93,10 @@ class VerifyReport:
 def people(db: sqlite3.Connection) -> list[Person]:
     """Everybody, by name."""
     rows = db.execute(
-        "SELECT p.name, count(r.id), json_group_array(DISTINCT r.camera), p.enrolled_at, min(r.taken_at), max(r.taken_at) "
-        "FROM people p JOIN refs r ON r.person_id = p.id JOIN models m ON m.id = r.model_id AND m.active = 1 GROUP BY p.id ORDER BY p.name"
+        "SELECT p.name, count(r.id), json_group_array(DISTINCT r.camera), p.enrolled_at, "
+        "min(r.taken_at), max(r.taken_at) "
+        "FROM people p JOIN refs r ON r.person_id = p.id JOIN models m ON m.id = r.model_id AND "
+        "m.active = 1 GROUP BY p.id ORDER BY p.name"
     )
     return [Person(name, count, _cameras(cameras), *times) for name, count, cameras, *times in rows]
 
@@ -111,11 +117,18 @@ def references_of(db: sqlite3.Connection, person: int) -> list[Reference]:
 
 def audit_log(db: sqlite3.Connection) -> list[AuditEntry]:
     """All that was done, oldest first."""
-    return [AuditEntry(*row) for row in db.execute("SELECT at, who, action, identity, detail, version FROM audit ORDER BY id")]
+    return [
+        AuditEntry(*row)
+        for row in db.execute("SELECT at, who, action, identity, detail, version FROM audit ORDER BY id")
+    ]
 
 
-def read_index(db: sqlite3.Connection, version: int, dim: int | None, before: ReferenceIndex | None) -> ReferenceIndex:
-    """The references of the active model as arrays; those of ``before`` are taken over and only newer ones read."""
+def read_index(
+    db: sqlite3.Connection, version: int, dim: int | None, before: ReferenceIndex | None
+) -> ReferenceIndex:
+    """The references of the active model as arrays; those of ``before`` are taken over and only newer ones
+    read.
+    """
     last = before.last_id if before else 0
     where = "FROM refs WHERE id > ? AND model_id = (SELECT id FROM models WHERE active = 1)"
     count = db.execute(f"SELECT count(*) {where}", (last,)).fetchone()[0]
@@ -139,7 +152,9 @@ def read_index(db: sqlite3.Connection, version: int, dim: int | None, before: Re
     names: dict[int, str] = dict(db.execute("SELECT id, name FROM people"))
     nobodys = np.setdiff1d(owners, np.fromiter(names, np.int64, len(names)))
     if len(nobodys) or (len(keys) and not 0 < int(keys.max()) < _LARGEST_ID):
-        raise DamagedError("a reference is nobody's" if len(nobodys) else "its references have impossible ids")
+        raise DamagedError(
+            "a reference is nobody's" if len(nobodys) else "its references have impossible ids"
+        )
     for array in (embeddings, keys, owners):
         array.flags.writeable = False
     return ReferenceIndex(version, keys, embeddings, owners, names, norm_error)
@@ -158,9 +173,14 @@ def rows_of(ids: Sequence[int], blobs: Sequence[bytes], dim: int) -> npt.NDArray
 
 
 def older_than(db: sqlite3.Connection, moment: float) -> dict[str, int]:
-    """How many references of each person were taken before ``moment``; one that two models embedded counts once."""
+    """How many references of each person were taken before ``moment``; one that two models embedded counts
+    once.
+    """
     rows = db.execute(
-        "SELECT p.name, count(*) FROM refs r JOIN people p ON p.id = r.person_id WHERE r.taken_at < ? AND r.twin IS NULL GROUP BY p.id",
+        (
+            "SELECT p.name, count(*) FROM refs r JOIN people p ON p.id = r.person_id WHERE r.taken_at < ? "
+            "AND r.twin IS NULL GROUP BY p.id"
+        ),
         (moment,),
     )
     return dict(rows.fetchall())
@@ -170,7 +190,8 @@ def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
     """Check the database's structure and the length, norm and hash of every embedding."""
     problems = [row[0] for row in db.execute("PRAGMA integrity_check(10)") if row[0] != "ok"]
     problems += [
-        f"table {table}, row {row}: refers to a missing row of {parent}" for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
+        f"table {table}, row {row}: refers to a missing row of {parent}"
+        for table, row, parent, _ in db.execute("PRAGMA foreign_key_check")
     ]
     rows = db.execute(
         "SELECT r.id, p.name, m.dim, r.embedding, r.sha256, r.taken_at FROM refs r "
@@ -187,8 +208,13 @@ def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
             pass
     if any(not 0 < key < _LARGEST_ID for (key,) in db.execute("SELECT id FROM refs")):
         problems.append("its references have impossible ids: restore a copy")
-    apart = db.execute("SELECT r.id, t.id FROM refs r JOIN refs t ON t.id = r.twin WHERE t.person_id != r.person_id")
-    problems += [f"references {one} and {other} are one image of two people: split or merge them" for one, other in apart]
+    apart = db.execute(
+        "SELECT r.id, t.id FROM refs r JOIN refs t ON t.id = r.twin WHERE t.person_id != r.person_id"
+    )
+    problems += [
+        f"references {one} and {other} are one image of two people: split or merge them"
+        for one, other in apart
+    ]
     empty = db.execute("SELECT name FROM people WHERE id NOT IN (SELECT person_id FROM refs)")
     problems += [f"{name!r} has no reference: remove or enroll again" for (name,) in empty]
     counts = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("people", "refs")]  # noqa: S608

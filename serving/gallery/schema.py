@@ -65,14 +65,17 @@ CREATE TABLE audit (
     detail TEXT NOT NULL,
     version INTEGER NOT NULL
 ) STRICT;
-CREATE TRIGGER audit_keeps_rows BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-CREATE TRIGGER audit_keeps_values BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_keeps_rows BEFORE DELETE ON audit
+  BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_keeps_values BEFORE UPDATE ON audit
+  BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 INSERT INTO meta VALUES ('version', 0), ('rewritten', 0), ('purge_pending', 0), ('retain_days', NULL);
 """
 
 
 def create_database(path: Path, fingerprint: str, dim: int | None, key: bytes | None = None) -> None:
-    """Make an empty gallery for a model, with mode 0600, whole or not at all; an existing file is left as it is.
+    """Make an empty gallery for a model, with mode 0600, whole or not at all; an existing file is left as it
+    is.
 
     With a ``key`` of 32 bytes the file is encrypted.
     """
@@ -89,7 +92,9 @@ def create_database(path: Path, fingerprint: str, dim: int | None, key: bytes | 
                 db.execute(f"PRAGMA cipher_page_size = {PAGE_SIZE}")
             db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
             db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {_TABLES}")
+            db.executescript(
+                f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {_TABLES}"
+            )
             row = (fingerprint, dim, clock.time())
             db.execute("INSERT INTO models (fingerprint, dim, active, added_at) VALUES (?, ?, 1, ?)", row)
             db.execute("COMMIT")

@@ -1,4 +1,6 @@
-"""One open gallery file: transactions, the version they raise, the audit lines they leave, and the erasing of what was removed."""
+"""One open gallery file: transactions, the version they raise, the audit lines they leave, and the erasing of
+what was removed.
+"""
 
 import sqlite3
 import threading
@@ -64,7 +66,9 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Change]:
-        """One change: all of it with the new version and its audit lines, or nothing. A change without an audit line is undone."""
+        """One change: all of it with the new version and its audit lines, or nothing. A change without an
+        audit line is undone.
+        """
         with self._lock, database_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -79,21 +83,30 @@ class Store:
     def _finish(self, change: Change) -> bool:
         db, version = change.db, change.version
         if change.raises_version:
-            db.execute("UPDATE meta SET value = ? WHERE key = 'version' OR (key = 'rewritten' AND ?)", (version, change.rewrites))
+            db.execute(
+                "UPDATE meta SET value = ? WHERE key = 'version' OR (key = 'rewritten' AND ?)",
+                (version, change.rewrites),
+            )
         else:
             version -= 1
         if change.leaves_bytes:
             prune(db)
             db.execute("UPDATE meta SET value = 1 WHERE key = 'purge_pending'")
         now = clock.time()
-        rows = [(now, self._who, action, identity, detail, version) for action, identity, detail in change.entries]
-        db.executemany("INSERT INTO audit (at, who, action, identity, detail, version) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        rows = [
+            (now, self._who, action, identity, detail, version) for action, identity, detail in change.entries
+        ]
+        db.executemany(
+            "INSERT INTO audit (at, who, action, identity, detail, version) VALUES (?, ?, ?, ?, ?, ?)", rows
+        )
         return bool(rows)
 
     def purge(self) -> bool:
-        """Rewrite the file without what was removed, and empty its log; False while another process is in the way.
+        """Rewrite the file without what was removed, and empty its log; False while another process is in the
+        way.
 
-        ``secure_delete`` alone leaves pieces of rows in the gaps of pages that were merged, so the file is built anew.
+        ``secure_delete`` alone leaves pieces of rows in the gaps of pages that were merged, so the file is
+        built anew.
         """
         with self._lock, database_errors(self.path):
             if not self.meta(self._db, "purge_pending"):
@@ -118,10 +131,14 @@ class Store:
         Raises:
             ReidError: nobody has that name.
         """
-        row = db.execute("SELECT id, name FROM people WHERE name = ?", (unicodedata.normalize("NFC", identity),)).fetchone()
+        row = db.execute(
+            "SELECT id, name FROM people WHERE name = ?", (unicodedata.normalize("NFC", identity),)
+        ).fetchone()
         if row is None:
             shown = identity if len(identity) <= 40 else identity[:40] + "..."
-            raise ReidError(f"gallery {self.path} has nobody named {shown!r}: see `reid gallery list {self.path}`")
+            raise ReidError(
+                f"gallery {self.path} has nobody named {shown!r}: see `reid gallery list {self.path}`"
+            )
         return int(row[0]), str(row[1])
 
     @staticmethod

@@ -49,15 +49,22 @@ class NewReferences:
         if isinstance(identities, str):
             return cls((check_name(identities),) * len(rows), matrix, rows, now)
         if len(identities) != len(rows):
-            raise ReidError(f"there are {len(identities)} identities for {len(rows)} embeddings: give one a row")
+            raise ReidError(
+                f"there are {len(identities)} identities for {len(rows)} embeddings: give one a row"
+            )
         proper = {identity: check_name(identity) for identity in dict.fromkeys(identities)}
         return cls(tuple(proper[identity] for identity in identities), matrix, rows, now)
 
     def without(self, there: set[tuple[str, bytes]]) -> Self:
         """These references but for those whose name and hash are in ``there``."""
-        kept = [index for index, row in enumerate(self.rows) if (self.identities[index], row[_HASH]) not in there]
+        kept = [
+            index for index, row in enumerate(self.rows) if (self.identities[index], row[_HASH]) not in there
+        ]
         return replace(
-            self, identities=tuple(self.identities[i] for i in kept), matrix=self.matrix[kept], rows=[self.rows[i] for i in kept]
+            self,
+            identities=tuple(self.identities[i] for i in kept),
+            matrix=self.matrix[kept],
+            rows=[self.rows[i] for i in kept],
         )
 
     def insert(self, change: Change, action: str = "enroll") -> None:
@@ -71,10 +78,16 @@ class NewReferences:
         check_dim(self.matrix, dim)
         db.execute("UPDATE models SET dim = ? WHERE id = ? AND dim IS NULL", (self.matrix.shape[1], model))
         new = ((identity, self.now) for identity in counts)
-        db.executemany("INSERT INTO people (name, enrolled_at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", new)
-        keys = {identity: db.execute("SELECT id FROM people WHERE name = ?", (identity,)).fetchone()[0] for identity in counts}
         db.executemany(
-            "INSERT INTO refs (person_id, model_id, taken_at, enrolled_at, quality, source, camera, sha256, embedding) "
+            "INSERT INTO people (name, enrolled_at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", new
+        )
+        keys = {
+            identity: db.execute("SELECT id FROM people WHERE name = ?", (identity,)).fetchone()[0]
+            for identity in counts
+        }
+        db.executemany(
+            "INSERT INTO refs (person_id, model_id, taken_at, enrolled_at, quality, source, camera, "
+            "sha256, embedding) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((keys[identity], model, *row) for identity, row in zip(self.identities, self.rows, strict=True)),
         )

@@ -1,6 +1,7 @@
 """A camera job: footage in, an output folder out.
 
-The modules named here are imported one by one by whoever needs them: reading a finished job must not load what runs one.
+The modules named here are imported one by one by whoever needs them: reading a finished job must not load
+what runs one.
 """
 
 from serving.spec import load_job

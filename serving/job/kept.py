@@ -1,10 +1,13 @@
-"""What a finished job has seen, kept in its output: with another gallery or threshold people are named anew, not detected anew.
+"""What a finished job has seen, kept in its output: with another gallery or threshold people are named anew,
+not detected anew.
 
-Two things are kept apart. What decides what is *seen* (footage, detector, tracker, crops, model and runtime) stands in the ledger beside
-the segments: segments of an equal ledger are taken up. What decides who that *is* (gallery, threshold, policy, joining, earlier jobs,
-outputs) is hashed with it into ``inputs`` of job.json: where that is equal too, nothing is left to do.
+Two things are kept apart. What decides what is *seen* (footage, detector, tracker, crops, model and runtime)
+stands in the ledger beside the segments: segments of an equal ledger are taken up. What decides who that *is*
+(gallery, threshold, policy, joining, earlier jobs, outputs) is hashed with it into ``inputs`` of job.json:
+where that is equal too, nothing is left to do.
 
-A stream, or anything else behind a URL, may be another one each time: nothing of it is taken up from a finished job.
+A stream, or anything else behind a URL, may be another one each time: nothing of it is taken up from a
+finished job.
 """
 
 import hashlib
@@ -34,13 +37,18 @@ from serving.spec import Camera, Job, source_files
 
 __all__ = ["finished_with", "inputs_of", "keep", "ledger_of", "take_up", "take_video"]
 
-_FORMAT = 1  # raised when detection, tracking or embedding come to something else, so that nothing older is taken up
+# raised when detection, tracking or embedding come to something else, so that nothing older is taken up
+_FORMAT = 1
 _WAY_OUT = "it is done again"
 
 
 def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
     """What tells whether stored segments are what this job would see."""
-    others = [name for name in (job.detector.model, *(camera.detections for camera in job.cameras)) if name is not None]
+    others = [
+        name
+        for name in (job.detector.model, *(camera.detections for camera in job.cameras))
+        if name is not None
+    ]
     return {
         "format": _FORMAT,
         "seen_key": job.seen_key(),
@@ -48,7 +56,8 @@ def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
         "backend": embedder.backend,
         "precision": embedder.precision,
         "segment_s": segment_s,
-        "files": [_version(camera) for camera in job.cameras] + [[name, *_size_and_time(name)] for name in others],
+        "files": [_version(camera) for camera in job.cameras]
+        + [[name, *_size_and_time(name)] for name in others],
     }
 
 
@@ -68,7 +77,9 @@ def _size_and_time(source: str | Path) -> list[int]:
 
 
 def inputs_of(job: Job, ledger: dict[str, Any], decision: dict[str, Any], gallery: Gallery) -> str | None:
-    """A hash of everything that the output is made from; None where nobody can tell whether that is still the same."""
+    """A hash of everything that the output is made from; None where nobody can tell whether that is still the
+    same.
+    """
     if any(is_url(camera.source) for camera in job.cameras):
         return None
     metric = _size_and_time(Path(job.model) / PAIR_METRIC) if job.rescore else []
@@ -79,7 +90,9 @@ def inputs_of(job: Job, ledger: dict[str, Any], decision: dict[str, Any], galler
 
 
 def finished_with(out: Path, inputs: str | None) -> DoneRecord | None:
-    """The record of a finished job from these inputs that lacks nothing, neither of its footage nor of what it wrote; else None."""
+    """The record of a finished job from these inputs that lacks nothing, neither of its footage nor of what
+    it wrote; else None.
+    """
     if inputs is None or not JobFolder(out).record.is_file():
         return None
     try:
@@ -91,12 +104,16 @@ def finished_with(out: Path, inputs: str | None) -> DoneRecord | None:
 
 
 def keep(work: WorkFolder, folder: JobFolder) -> None:
-    """Put the segments of a job into its output, without a second copy of their bytes where the disk can do that."""
+    """Put the segments of a job into its output, without a second copy of their bytes where the disk can do
+    that.
+    """
     shutil.copytree(work.path, folder.kept.path, copy_function=_link)
 
 
 def take_up(out: Path, work: WorkFolder, ledger: dict[str, Any], dim: int) -> None:
-    """Make ``work`` from the segments in a finished job's output, if they are of this ledger; what is damaged there is left out."""
+    """Make ``work`` from the segments in a finished job's output, if they are of this ledger; what is damaged
+    there is left out.
+    """
     kept = JobFolder(out).kept
     source = kept.path
     if not source.is_dir() or source.is_symlink() or kept.read_ledger() != ledger:
@@ -126,7 +143,9 @@ def _is_whole(folder: SegmentFolder, dim: int) -> bool:
         people = read_parquet(folder.people, "segment", _WAY_OUT, schema=PEOPLE, filled=PEOPLE.names)
     except ReidError:
         return False
-    numbers = isinstance(counts, dict) and all(isinstance(counts.get(name), int) for name in ("frames", "crops"))
+    numbers = isinstance(counts, dict) and all(
+        isinstance(counts.get(name), int) for name in ("frames", "crops")
+    )
     lists = {"embedding": dim, "head": 8, "tail": 8, "best_box": 4}
     return (
         numbers
@@ -144,7 +163,8 @@ def _all_of(column: pa.ChunkedArray, length: int) -> bool:
 
 
 def take_video(camera: str, before: JobFolder, folder: JobFolder, height: int | None) -> float | None:
-    """Take over the annotated video of an earlier output of the same footage if the same is drawn on it; its start in seconds, else None.
+    """Take over the annotated video of an earlier output of the same footage if the same is drawn on it; its
+    start in seconds, else None.
 
     ``folder`` is the new output, which has its table of boxes.
     """
@@ -155,7 +175,9 @@ def take_video(camera: str, before: JobFolder, folder: JobFolder, height: int | 
         start_s = None if of_camera is None else of_camera.video_start_s
         if start_s is None or record.job.outputs.video_height != height or video.is_symlink():
             return None
-        if _boxes_digest(before.detections.absolute(), camera) != _boxes_digest(folder.detections.absolute(), camera):
+        if _boxes_digest(before.detections.absolute(), camera) != _boxes_digest(
+            folder.detections.absolute(), camera
+        ):
             return None
         _link(str(video), str(folder.video(camera)))
     except (ReidError, pa.ArrowException, OSError, ValueError, KeyError):  # it is drawn anew
@@ -166,10 +188,16 @@ def take_video(camera: str, before: JobFolder, folder: JobFolder, height: int | 
 def _boxes_digest(path: Path, camera: str) -> list[str]:
     digests = {name: hashlib.sha256() for name in ("frame", "tracklet", "identity", "x", "y", "w", "h")}
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(columns=["camera", *digests]):  # a little at a time: a long job has millions
+        for batch in file.iter_batches(
+            columns=["camera", *digests]
+        ):  # a little at a time: a long job has millions
             rows = batch.filter(pc.equal(batch["camera"], camera))
             for name, digest in digests.items():
                 column = rows[name]
                 text = name == "identity"
-                digest.update(json.dumps(column.to_pylist())[1:-1].encode() + b"," if text else column.to_numpy().tobytes())
+                digest.update(
+                    json.dumps(column.to_pylist())[1:-1].encode() + b","
+                    if text
+                    else column.to_numpy().tobytes()
+                )
     return [digest.hexdigest() for digest in digests.values()]

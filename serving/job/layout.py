@@ -1,4 +1,5 @@
-"""What a job leaves behind and what it works in: the names of the files, the columns of the tables, and how they are read.
+"""What a job leaves behind and what it works in: the names of the files, the columns of the tables, and how
+they are read.
 
 No other module spells one of these names.
 """
@@ -75,7 +76,15 @@ DETECTIONS = pa.schema(
         ("identity", pa.string()),
     ]
 )
-_MAY_BE_NULL = {"start_time", "end_time", "provisional", "nearest", "distance", "runner_up", "runner_up_distance"}
+_MAY_BE_NULL = {
+    "start_time",
+    "end_time",
+    "provisional",
+    "nearest",
+    "distance",
+    "runner_up",
+    "runner_up_distance",
+}
 _FINITE = {"start_s", "end_s", "threshold", "certainty", "distance", "runner_up_distance"}
 
 
@@ -91,7 +100,9 @@ def segment_name(camera: str, index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:
-    """The files of an output folder, whether they are there or not; ``crops``, videos and report are only where the job wants them."""
+    """The files of an output folder, whether they are there or not; ``crops``, videos and report are only
+    where the job wants them.
+    """
 
     path: Path
 
@@ -132,7 +143,9 @@ class JobFolder:
 
     @property
     def kept(self) -> "WorkFolder":
-        """The stored segments that the output was made from, for naming people anew; see :mod:`serving.job.kept`."""
+        """The stored segments that the output was made from, for naming people anew; see
+        :mod:`serving.job.kept`.
+        """
         return WorkFolder(self.path / "kept-segments")
 
     def read_sightings(self, columns: Collection[str] = SIGHTINGS.names) -> pa.Table:
@@ -145,12 +158,16 @@ class JobFolder:
         schema = pa.schema([SIGHTINGS.field(name) for name in columns])
         filled = [name for name in columns if name not in _MAY_BE_NULL]
         finite = [name for name in columns if name in _FINITE]
-        return read_parquet(self.sightings, "job output", _WAY_OUT, schema=schema, filled=filled, finite=finite)
+        return read_parquet(
+            self.sightings, "job output", _WAY_OUT, schema=schema, filled=filled, finite=finite
+        )
 
     def read_detections(self) -> pa.Table:
         """The boxes; raises as :meth:`read_sightings`."""
         finite = ("x", "y", "w", "h")
-        return read_parquet(self.detections, "job output", _WAY_OUT, schema=DETECTIONS, filled=DETECTIONS.names, finite=finite)
+        return read_parquet(
+            self.detections, "job output", _WAY_OUT, schema=DETECTIONS, filled=DETECTIONS.names, finite=finite
+        )
 
     def video(self, camera: str) -> Path:
         """A camera's annotated video."""
@@ -191,7 +208,9 @@ class WorkFolder:
 
     @classmethod
     def of(cls, out: Path) -> "WorkFolder":
-        """That of a job that is not done. Absolute: a relative one might begin with ~, which pyarrow takes for somebody's home."""
+        """That of a job that is not done. Absolute: a relative one might begin with ~, which pyarrow takes
+        for somebody's home.
+        """
         return cls(out.parent.absolute() / f".{out.name}.work")
 
     @classmethod
@@ -243,17 +262,24 @@ def open_job(folder: Path | str, kind: type[Kind]) -> JobOutput[Kind]:
     files = JobFolder(Path(folder))
     value = read_json(files.record, "job record")
     if isinstance(value, dict) and isinstance(value.get("schema"), int) and value["schema"] > SCHEMA:
-        raise ReidError(f"job record {files.record} is of a later version (schema {value['schema']}, here {SCHEMA}): update reid-pipeline")
+        raise ReidError(
+            f"job record {files.record} is of a later version (schema {value['schema']}, here "
+            f"{SCHEMA}): update reid-pipeline"
+        )
     try:
         return JobOutput(files, kind.model_validate(value))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise ReidError(f"job record {files.record} is not what a job writes ({shown(key)}: {first['msg']}): {_WAY_OUT}") from error
+        raise ReidError(
+            f"job record {files.record} is not what a job writes ({shown(key)}: {first['msg']}): {_WAY_OUT}"
+        ) from error
 
 
 def xyxy_of(table: pa.Table, dtype: type[np.float32] | type[np.float64]) -> npt.NDArray[Any]:
-    """The boxes of a table (N, 4): left, top, right, bottom, computed in ``dtype``; tables hold left, top, width, height."""
+    """The boxes of a table (N, 4): left, top, right, bottom, computed in ``dtype``; tables hold left, top,
+    width, height.
+    """
     x, y, w, h = (table[name].to_numpy().astype(dtype) for name in "xywh")
     return np.column_stack([x, y, x + w, y + h])
 

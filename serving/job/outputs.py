@@ -1,4 +1,6 @@
-"""What a job leaves behind: tables, crops, annotated videos, the job record and the report, in one folder that appears whole."""
+"""What a job leaves behind: tables, crops, annotated videos, the job record and the report, in one folder
+that appears whole.
+"""
 
 import math
 import time
@@ -35,7 +37,13 @@ __all__ = ["write_outputs"]
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 
-def _matches(job: Job, embeddings: npt.NDArray[np.float32], gallery: Gallery, threshold: float, scorer: PairScorer | None) -> list[Match]:
+def _matches(
+    job: Job,
+    embeddings: npt.NDArray[np.float32],
+    gallery: Gallery,
+    threshold: float,
+    scorer: PairScorer | None,
+) -> list[Match]:
     if scorer is not None:
         return identify_rescored(embeddings, gallery, threshold, scorer, job.policy, job.top_k)
     return drop_near_ties(identify(embeddings, gallery, threshold, job.policy, job.top_k), job.ratio_test)
@@ -58,12 +66,22 @@ def write_outputs(
     cameras = {run.camera.id: run.camera for run in runs}
     sightings = collect(runs, work, job.link, threshold, job.tracker.min_frames)
     everyone = [one for run in runs for one in sightings[run.camera.id]]
-    embeddings = np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
-    matches = one_at_a_time(everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else [])
-    before = JobFolder(out) if job.outputs.segments and JobFolder(out).kept.read_ledger() == work.read_ledger() else None
+    embeddings = (
+        np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
+    )
+    matches = one_at_a_time(
+        everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else []
+    )
+    before = (
+        JobFolder(out)
+        if job.outputs.segments and JobFolder(out).kept.read_ledger() == work.read_ledger()
+        else None
+    )
     earlier, series = read_earlier(job.earlier, facts.model.fingerprint)
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
-    numbers = _strangers(everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier)
+    numbers = _strangers(
+        everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier
+    )
     if before is not None and not job.earlier:
         numbers, series = numbers_before(before.path, numbers, embeddings)
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
@@ -75,7 +93,11 @@ def write_outputs(
         triples = zip(everyone, matches, strangers, strict=True)
         rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]
         pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder.sightings)
-        unknown = [_stranger_row(*one, cameras) for one in zip(everyone, embeddings, numbers, strict=True) if one[2] is not None]
+        unknown = [
+            _stranger_row(*one, cameras)
+            for one in zip(everyone, embeddings, numbers, strict=True)
+            if one[2] is not None
+        ]
         write_strangers(folder.strangers, unknown, facts.model.fingerprint, series)
         boxes = _write_detections(runs, sightings, names, work, folder.detections)
         if job.outputs.crops:
@@ -88,7 +110,9 @@ def write_outputs(
         if job.outputs.video:
             video_start_s = {run.camera.id: _write_video(run, folder, job, before) for run in runs}
         seconds["video"] = time.perf_counter() - clock
-        written = sorted(path.name for path in temporary.iterdir()) + [folder.report.name] * job.outputs.report
+        written = (
+            sorted(path.name for path in temporary.iterdir()) + [folder.report.name] * job.outputs.report
+        )
         if job.outputs.segments and not any(is_url(camera.source) for camera in job.cameras):
             keep(work, folder)
         seconds["wall"] = time.perf_counter() - began
@@ -118,9 +142,14 @@ def _strangers(
     travel_s: dict[frozenset[str], float],
     earlier: SeenStrangers | None,
 ) -> list[int | None]:
-    """A provisional number for each sighting that is unknown; strangers are numbered in the order in which they came."""
+    """A provisional number for each sighting that is unknown; strangers are numbered in the order in which
+    they came.
+    """
     spans = np.asarray([_span(one, cameras[one.camera]) for one in sightings], np.float64).reshape(-1, 2)
-    unknown = np.asarray([index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN], np.int64)
+    unknown = np.asarray(
+        [index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN],
+        np.int64,
+    )
     places = [sightings[index].camera for index in unknown]
     numbers = group_strangers(embeddings[unknown], places, spans[unknown], same_distance, travel_s, earlier)
     found: list[int | None] = [None] * len(sightings)
@@ -135,11 +164,20 @@ def _span(one: Sighting, camera: Camera) -> tuple[float, float]:
     return start + one.start_s, start + one.end_s
 
 
-def _stranger_row(one: Sighting, embedding: npt.NDArray[np.float32], number: int | None, cameras: dict[str, Camera]) -> dict[str, object]:
+def _stranger_row(
+    one: Sighting, embedding: npt.NDArray[np.float32], number: int | None, cameras: dict[str, Camera]
+) -> dict[str, object]:
     camera = cameras[one.camera]
     start, end = _span(one, camera) if camera.start_time else (None, None)
     quality = float(one.best.row["best_quality"])
-    row = {"camera": one.camera, "tracklet": one.number, "number": number, "start": start, "end": end, "quality": quality}
+    row = {
+        "camera": one.camera,
+        "tracklet": one.number,
+        "number": number,
+        "start": start,
+        "end": end,
+        "quality": quality,
+    }
     return row | {"crop": crop_name(one.camera, one.number), "embedding": embedding}
 
 
@@ -174,7 +212,8 @@ def _sighting_row(one: Sighting, match: Match, provisional: str | None, camera: 
 
 
 def certainty(match: Match) -> float:
-    """How far a decision is from tipping over, as a distance: to the threshold, and within it also to the runner-up.
+    """How far a decision is from tipping over, as a distance: to the threshold, and within it also to the
+    runner-up.
 
     Small means uncertain; sightings are shown in this order.
     """
@@ -194,7 +233,11 @@ def _clock(start: datetime | None, seconds: float) -> datetime | None:
 
 
 def _write_detections(
-    runs: Sequence[CameraRun], sightings: dict[str, list[Sighting]], names: dict[tuple[str, int], Match], work: WorkFolder, path: Path
+    runs: Sequence[CameraRun],
+    sightings: dict[str, list[Sighting]],
+    names: dict[tuple[str, int], Match],
+    work: WorkFolder,
+    path: Path,
 ) -> int:
     rows = 0
     with pq.ParquetWriter(path, DETECTIONS) as writer:
@@ -233,7 +276,10 @@ def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder
 def _write_video(run: CameraRun, folder: JobFolder, job: Job, before: JobFolder | None) -> float | None:
     """``before`` is an output of the same footage: where the same is drawn, its video is taken."""
     try:
-        if before is not None and (start_s := take_video(run.camera.id, before, folder, job.outputs.video_height)) is not None:
+        if (
+            before is not None
+            and (start_s := take_video(run.camera.id, before, folder, job.outputs.video_height)) is not None
+        ):
             return start_s
         return write_video(run, folder, job.outputs.video_height, job.stall_s)
     except ReidError as error:
@@ -251,7 +297,10 @@ def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
 
 
 def _counts(
-    runs: Sequence[CameraRun], rows: Sequence[dict[str, object]], boxes: int, video_start_s: dict[str, float | None]
+    runs: Sequence[CameraRun],
+    rows: Sequence[dict[str, object]],
+    boxes: int,
+    video_start_s: dict[str, float | None],
 ) -> dict[str, Any]:
     def of(camera: str | None) -> dict[str, Any]:
         chosen = [row for row in rows if camera in (None, row["camera"])]
@@ -266,7 +315,10 @@ def _counts(
 
     cameras = {
         run.camera.id: of(run.camera.id)
-        | {"video_start_s": video_start_s.get(run.camera.id), "fps": None if run.footage is None else run.footage.fps}
+        | {
+            "video_start_s": video_start_s.get(run.camera.id),
+            "fps": None if run.footage is None else run.footage.fps,
+        }
         for run in runs
     }
     return of(None) | {"detections": boxes, "cameras": cameras}

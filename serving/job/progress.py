@@ -1,4 +1,6 @@
-"""Progress of a job: bars at a terminal, lines now and then in a log, JSON lines for a supervisor, metrics for Prometheus."""
+"""Progress of a job: bars at a terminal, lines now and then in a log, JSON lines for a supervisor, metrics
+for Prometheus.
+"""
 
 import json
 import sys
@@ -51,7 +53,9 @@ class BarProgress(Progress):
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def start(self, camera: str, total: int) -> None:
@@ -98,7 +102,10 @@ class LineProgress(Progress):
 
     def tell(self, now: float) -> None:
         """Write the lines; ``now`` as of ``time.monotonic``."""
-        lines = [f"camera {camera}: {pace.words(now)} (frames)" for camera, (pace, *_) in list(self._cameras.items())]
+        lines = [
+            f"camera {camera}: {pace.words(now)} (frames)"
+            for camera, (pace, *_) in list(self._cameras.items())
+        ]
         if not lines and self._finished:
             lines = ["all frames are seen: naming people and writing the results"]
         self._stream.writelines(f"{line}\n" for line in lines)
@@ -135,7 +142,14 @@ class JsonLinesProgress(Progress):
         one.told = now
         rate = one.frames / max(now - one.began, 1e-9)
         left = round((one.total - one.frames) / rate, 1) if one.total else None
-        self._tell(event="progress", camera=camera, done=one.frames, frames=one.total or None, rate=round(rate, 2), seconds_left=left)
+        self._tell(
+            event="progress",
+            camera=camera,
+            done=one.frames,
+            frames=one.total or None,
+            rate=round(rate, 2),
+            seconds_left=left,
+        )
 
     def done(self, camera: str, problem: str | None) -> None:
         """See ``Progress``."""
@@ -148,7 +162,9 @@ class JsonLinesProgress(Progress):
 
 
 class MetricsFile(Progress):
-    """A file in Prometheus' text format, written anew at most once a second, as its node exporter collects it."""
+    """A file in Prometheus' text format, written anew at most once a second, as its node exporter collects
+    it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -175,14 +191,31 @@ class MetricsFile(Progress):
         now = self._written = time.monotonic()
         families = (
             ("reid_frames_total", "counter", "Frames worked through.", lambda one: one.frames),
-            ("reid_frames_expected", "gauge", "Frames that the footage has; 0 for a stream.", lambda one: one.total),
-            ("reid_camera_failed", "gauge", "1 where a camera is missing or incomplete.", lambda one: int(one.problem is not None)),
-            ("reid_camera_seconds", "gauge", "Seconds since the camera was begun.", lambda one: round(now - one.began, 3)),
+            (
+                "reid_frames_expected",
+                "gauge",
+                "Frames that the footage has; 0 for a stream.",
+                lambda one: one.total,
+            ),
+            (
+                "reid_camera_failed",
+                "gauge",
+                "1 where a camera is missing or incomplete.",
+                lambda one: int(one.problem is not None),
+            ),
+            (
+                "reid_camera_seconds",
+                "gauge",
+                "Seconds since the camera was begun.",
+                lambda one: round(now - one.began, 3),
+            ),
         )
         lines: list[str] = []
         for name, kind, text, value in families:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-            lines += [f'{name}{{camera="{camera}"}} {value(one)}' for camera, one in sorted(self._cameras.items())]
+            lines += [
+                f'{name}{{camera="{camera}"}} {value(one)}' for camera, one in sorted(self._cameras.items())
+            ]
         with atomic_path(self._path) as temporary:
             temporary.write_text("\n".join(lines) + "\n")
 

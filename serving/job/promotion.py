@@ -29,16 +29,25 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     Args:
         gallery: opened with the fingerprint of ``strangers``.
         strangers: of the job.
-        who: ``unknown-3``, all sightings that have this provisional name, or ``camera:tracklet``, one of them.
+        who: ``unknown-3``, all sightings that have this provisional name, or ``camera:tracklet``, one of
+            them.
         identity: a new name, or that of somebody enrolled.
 
     Raises:
-        ReidError: the job saw nobody of that name, or all those sightings are enrolled under this name already.
+        ReidError: the job saw nobody of that name, or all those sightings are enrolled under this name
+            already.
     """
     identity = check_name(identity)
-    rows = [index for index, row in enumerate(strangers.rows) if who in (f"{UNKNOWN}-{row['number']}", _sighting(row))]
+    rows = [
+        index
+        for index, row in enumerate(strangers.rows)
+        if who in (f"{UNKNOWN}-{row['number']}", _sighting(row))
+    ]
     if not rows:
-        raise ReidError(f"job {strangers.folder} saw no unknown person {who!r}: want {UNKNOWN}-NUMBER or CAMERA:TRACKLET, see its report")
+        raise ReidError(
+            f"job {strangers.folder} saw no unknown person {who!r}: want {UNKNOWN}-NUMBER or "
+            "CAMERA:TRACKLET, see its report"
+        )
     job = open_job(strangers.folder, DecidedRecord)
     near = job.record.decision.threshold
     sources = [str(strangers.folder / strangers.rows[row]["crop"]) for row in rows]
@@ -46,7 +55,9 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     there = {one.source for one in conflicts if one.kind == "duplicate"}
     chosen = [row for row, source in zip(rows, sources, strict=True) if source not in there]
     if not chosen:
-        raise ReidError(f"{who} of job {strangers.folder} is enrolled as {identity!r} already: there is nothing to add")
+        raise ReidError(
+            f"{who} of job {strangers.folder} is enrolled as {identity!r} already: there is nothing to add"
+        )
     known = frozenset(person.identity for person in gallery.people())
     facts = [strangers.rows[row] for row in chosen]
     finished = job.files.record.stat().st_mtime
@@ -58,7 +69,9 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
         time=[finished if row["start"] is None else row["start"] for row in facts],
         quality=np.clip([row["quality"] for row in facts], 0, 1),
     )
-    warnings = describe([one for one in conflicts if one.kind == "contradiction"], [identity] * len(rows), known)
+    warnings = describe(
+        [one for one in conflicts if one.kind == "contradiction"], [identity] * len(rows), known
+    )
     return Promotion(identity, tuple(_sighting(row) for row in facts), tuple(warnings), version)
 
 

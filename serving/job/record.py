@@ -1,6 +1,7 @@
 """The record of a job, ``job.json``: typed, whole for whoever writes it and in parts for whoever reads it.
 
-A reader checks only the part that it needs: the record may be damaged, of another program, or of an older version that said less.
+A reader checks only the part that it needs: the record may be damaged, of another program, or of an older
+version that said less.
 """
 
 from typing import Any
@@ -210,8 +211,8 @@ class JobFacts(RecordPart):
 class JobRecord(JobFacts):
     """All that a job says of itself when it is done.
 
-    ``version``: of the record's form; ``written``: names in the output folder that must be there for it to be whole; ``finished``: the
-    time in ISO 8601, UTC.
+    ``version``: of the record's form; ``written``: names in the output folder that must be there for it to be
+    whole; ``finished``: the time in ISO 8601, UTC.
     """
 
     version: int = Field(alias="schema")

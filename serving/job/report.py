@@ -1,4 +1,6 @@
-"""The report of a job: one HTML file that opens from disk, with its pictures inside and everything from outside escaped."""
+"""The report of a job: one HTML file that opens from disk, with its pictures inside and everything from
+outside escaped.
+"""
 
 import base64
 import shlex
@@ -50,19 +52,24 @@ class _Axis:
 
 
 def write_report(folder: Path | str, path: Path | str, final: Path | None = None) -> None:
-    """Write the report of a job's output folder to ``path``, whole or not at all; ``final`` is where the folder will lie, if elsewhere.
+    """Write the report of a job's output folder to ``path``, whole or not at all; ``final`` is where the
+    folder will lie, if elsewhere.
 
     Raises:
         UsageError: the folder is not that of a finished job.
     """
     job = open_job(folder, ShownRecord)
-    page = render_report(job.record, job.files.read_sightings().to_pylist(), job.files, (final or job.files.path).absolute())
+    page = render_report(
+        job.record, job.files.read_sightings().to_pylist(), job.files, (final or job.files.path).absolute()
+    )
     with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 
 def render_report(record: ShownRecord, rows: Sequence[dict[str, Any]], folder: JobFolder, final: Path) -> str:
-    """The page for a job record and its sightings; crops and videos are looked for in ``folder``, which will lie at ``final``."""
+    """The page for a job record and its sightings; crops and videos are looked for in ``folder``, which will
+    lie at ``final``.
+    """
     rows = sorted(rows, key=lambda row: (row["certainty"], row["camera"], row["tracklet"]))
     axis = _axis(rows)
     template = Template(files("serving.job").joinpath("templates/report.html").read_text(encoding="utf-8"))
@@ -121,7 +128,10 @@ def _date(record: ShownRecord, axis: _Axis) -> str:
     """The days of the footage where the cameras have a clock, else the day of the work."""
     if axis.origin is None:
         return (record.finished or "")[:10]
-    first, last = (f"{moment.astimezone(UTC):%Y-%m-%d}" for moment in (axis.origin, axis.origin + timedelta(seconds=axis.last)))
+    first, last = (
+        f"{moment.astimezone(UTC):%Y-%m-%d}"
+        for moment in (axis.origin, axis.origin + timedelta(seconds=axis.last))
+    )
     return first if first == last else f"{first} to {last}"
 
 
@@ -131,17 +141,31 @@ def _subtitle(record: ShownRecord, axis: _Axis) -> str:
     return escape(f"{count} camera{'s' if count != 1 else ''}, {clock}")
 
 
-def _blocks(rows: Sequence[dict[str, Any]], axis: _Axis, record: ShownRecord, folder: JobFolder, final: Path) -> str:
-    """A block for each person, named ones first: pictures, times, and how to give an unknown person a name."""
+def _blocks(
+    rows: Sequence[dict[str, Any]], axis: _Axis, record: ShownRecord, folder: JobFolder, final: Path
+) -> str:
+    """A block for each person, named ones first: pictures, times, and how to give an unknown person a
+    name.
+    """
     of: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: axis.at(row, "start")):
         of.setdefault(_person(row), []).append(row)
     return "".join(_block(name, of[name], axis, record, folder, final) for name in _people(rows))
 
 
-def _block(name: str, rows: Sequence[dict[str, Any]], axis: _Axis, record: ShownRecord, folder: JobFolder, final: Path) -> str:
+def _block(
+    name: str,
+    rows: Sequence[dict[str, Any]],
+    axis: _Axis,
+    record: ShownRecord,
+    folder: JobFolder,
+    final: Path,
+) -> str:
     pictures = "".join(
-        f'<a href="#{_anchor(row)}">{_picture(row, folder.path, _SMALL)}<span>{escape(row["camera"])} {_times(row, axis)}</span></a>'
+        (
+            f'<a href="#{_anchor(row)}">{_picture(row, folder.path, _SMALL)}<span>{escape(row["camera"])} '
+            f"{_times(row, axis)}</span></a>"
+        )
         for row in rows[:_PICTURES]
     )
     more = f'<p class="soft">and {len(rows) - _PICTURES} more below</p>' if len(rows) > _PICTURES else ""
@@ -150,13 +174,20 @@ def _block(name: str, rows: Sequence[dict[str, Any]], axis: _Axis, record: Shown
     seen += f"{axis.text(max(axis.at(row, 'end') for row in rows))}, in {cameras}"
     promote = ""
     if rows[0]["provisional"] is not None:
-        gallery = str(Path(record.job.gallery).resolve()) if record.job.gallery else "GALLERY"  # a job file may say ../people.db
+        # a job file may say ../people.db
+        gallery = str(Path(record.job.gallery).resolve()) if record.job.gallery else "GALLERY"
         words = ["reid", "gallery", "promote", gallery, readable(final), name]
         line = f"{shlex.join(words)} NAME"
-        promote = f'<p class="soft">to give a name, with the person\'s for NAME:</p><code class="copy">{escape(line)}</code>'
+        promote = (
+            '<p class="soft">to give a name, with the person\'s for NAME:</p><code '
+            f'class="copy">{escape(line)}</code>'
+        )
     head = f'<h3>{escape(name)}</h3><p class="soft">{escape(seen)}</p>'
     strip = f'<div class="strip">{pictures}</div>'
-    return f'<section class="person {_kind(rows[0])}" data-person="{escape(name)}">{head}{strip}{more}{promote}</section>'
+    return (
+        f'<section class="person {_kind(rows[0])}" '
+        f'data-person="{escape(name)}">{head}{strip}{more}{promote}</section>'
+    )
 
 
 def _times(row: dict[str, Any], axis: _Axis) -> str:
@@ -165,7 +196,12 @@ def _times(row: dict[str, Any], axis: _Axis) -> str:
 
 def _facts(record: ShownRecord) -> str:
     counts = record.counts
-    shown = [("sightings", counts.sightings), ("named", counts.named), ("unknown", counts.unknown), ("frames", counts.frames)]
+    shown = [
+        ("sightings", counts.sightings),
+        ("named", counts.named),
+        ("unknown", counts.unknown),
+        ("frames", counts.frames),
+    ]
     return "".join(f"<li><b>{value:,}</b>{escape(name)}</li>" for name, value in shown)
 
 
@@ -183,7 +219,9 @@ def _timeline(rows: Sequence[dict[str, Any]], axis: _Axis) -> str:
     order = {name: index for index, name in enumerate(_people(rows))}
     parts = []
     for person, camera in sorted(lanes, key=lambda lane: (order[lane[0]], lane[1])):
-        bars = "".join(_bar(row, axis) for row in sorted(lanes[person, camera], key=lambda row: row["start_s"]))
+        bars = "".join(
+            _bar(row, axis) for row in sorted(lanes[person, camera], key=lambda row: row["start_s"])
+        )
         who = f'<span class="who">{escape(person)} <span class="soft">{escape(camera)}</span></span>'
         parts.append(f'<div class="row" data-lane>{who}<div class="lane">{bars}</div></div>')
     marks = [axis.first + (axis.last - axis.first) * step / 4 for step in range(5)]
@@ -206,7 +244,10 @@ def _bar(row: dict[str, Any], axis: _Axis) -> str:
     left, width = axis.percent(start), axis.percent(end) - axis.percent(start)
     label = escape(f"{_person(row)}, camera {row['camera']}, {axis.text(start)} to {axis.text(end)}")
     place = f'style="left:{left:.2f}%;width:{width:.2f}%"'
-    return f'<a class="{_kind(row)}" href="#{_anchor(row)}" {place} {_data(row, axis)} title="{label}" aria-label="{label}"></a>'
+    return (
+        f'<a class="{_kind(row)}" href="#{_anchor(row)}" {place} {_data(row, axis)} title="{label}" '
+        f'aria-label="{label}"></a>'
+    )
 
 
 def _anchor(row: dict[str, Any]) -> str:
@@ -221,7 +262,12 @@ def _card(row: dict[str, Any], axis: _Axis, record: ShownRecord, folder: JobFold
     ]
     if row["distance"] is not None:
         refused = row["identity"] == "unknown"
-        lines.append(("nearest" if refused else "distance", f"{row['nearest'] + ' ' if refused else ''}{row['distance']:.3f}"))
+        lines.append(
+            (
+                "nearest" if refused else "distance",
+                f"{row['nearest'] + ' ' if refused else ''}{row['distance']:.3f}",
+            )
+        )
         lines.append(("limit", f"{row['threshold']:.3f}"))
     if row["runner_up"] and row["runner_up_distance"] is not None:
         lines.append(("runner-up", f"{row['runner_up']} {row['runner_up_distance']:.3f}"))
@@ -231,11 +277,17 @@ def _card(row: dict[str, Any], axis: _Axis, record: ShownRecord, folder: JobFold
     meter = '<p class="soft">nobody to compare with: the gallery is empty</p>'
     if row["distance"] is not None:
         sure = min(row["certainty"] / 0.3, 1.0)
-        meter = f'<meter min="0" max="1" low="0.25" high="0.6" optimum="1" value="{sure:.2f}" aria-label="certainty"></meter>'
+        meter = (
+            f'<meter min="0" max="1" low="0.25" high="0.6" optimum="1" value="{sure:.2f}" '
+            'aria-label="certainty"></meter>'
+        )
     heading = f'<h3>{escape(_person(row))} <span class="soft">#{row["tracklet"]}</span></h3>'
     body = f"{heading}<dl>{facts}</dl>{meter}{_watch(row, record, folder)}"
     data = f'{_data(row, axis)} data-certainty="{row["certainty"]:.4f}"'
-    return f'<article id="{_anchor(row)}" class="{_kind(row)}" {data}>{_picture(row, folder.path)}<div>{body}</div></article>'
+    return (
+        f'<article id="{_anchor(row)}" class="{_kind(row)}" '
+        f"{data}>{_picture(row, folder.path)}<div>{body}</div></article>"
+    )
 
 
 def _picture(row: dict[str, Any], folder: Path, most: tuple[int, int] = _THUMBNAIL) -> str:
@@ -249,7 +301,9 @@ def _picture(row: dict[str, Any], folder: Path, most: tuple[int, int] = _THUMBNA
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     data = cv2.imencode(".jpg", cv2.resize(image, size, interpolation=cv2.INTER_AREA), _JPEG)[1].tobytes()
     text = escape(f"{_person(row)} as camera {row['camera']} saw them in frame {row['best_frame']}")
-    return f'<img alt="{text}" decoding="async" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+    return (
+        f'<img alt="{text}" decoding="async" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+    )
 
 
 def _watch(row: dict[str, Any], record: ShownRecord, folder: JobFolder) -> str:
@@ -265,7 +319,8 @@ def _watch(row: dict[str, Any], record: ShownRecord, folder: JobFolder) -> str:
 def _footer(record: ShownRecord) -> str:
     model, decision = record.model, record.decision
     facts = (
-        f"model {model.name} ({model.fingerprint}), gallery version {record.gallery.version}, policy {decision.policy}, "
+        f"model {model.name} ({model.fingerprint}), gallery version {record.gallery.version}, policy "
+        f"{decision.policy}, "
         f"threshold {decision.threshold:.4f} ({decision.origin}), detector {record.job.detector.name}, "
         f"tracker {record.job.tracker.name}, {record.seconds.wall:.0f} s of work"
     )

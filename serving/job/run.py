@@ -1,7 +1,8 @@
 """The camera worker: a job in, an output folder out.
 
-Footage is cut into segments that are stored one by one in a hidden folder beside the output; a job that was stopped goes on with
-the segments that are missing. The output folder itself appears whole when everything is done.
+Footage is cut into segments that are stored one by one in a hidden folder beside the output; a job that was
+stopped goes on with the segments that are missing. The output folder itself appears whole when everything is
+done.
 """
 
 import re
@@ -69,14 +70,18 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a job is worked through: seconds of footage a segment, processes, and the address of a Ray cluster if there is one."""
+    """How a job is worked through: seconds of footage a segment, processes, and the address of a Ray cluster
+    if there is one.
+    """
 
     segment_s: float = 60.0
     workers: int = 1
     ray: str | None = None
 
 
-def run_job(job: Job, out: Path | str, progress: Progress | None = None, execution: Execution | None = None) -> JobResult:
+def run_job(
+    job: Job, out: Path | str, progress: Progress | None = None, execution: Execution | None = None
+) -> JobResult:
     """Work through a job and write its output folder.
 
     Raises:
@@ -98,7 +103,8 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     gallery = _open_gallery(job, embedder.fingerprint, opened)
     gallery.index()  # all of it is read now: what is wrong in it is said before the work, not after it
     scorer = open_pair_scorer(job.model) if job.rescore else None
-    read_earlier(job.earlier, embedder.fingerprint)  # what cannot be used is said before the work, not after it
+    # what cannot be used is said before the work, not after it
+    read_earlier(job.earlier, embedder.fingerprint)
     decision = {
         "policy": job.policy,
         "top_k": job.top_k,
@@ -117,7 +123,11 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
         run.warm_up = frames
     if all(run.footage is None for run in runs):
         problems = problem_lines(runs)
-        raise ReidError(problems[0] if len(problems) == 1 else f"no camera of the job can be read; the first: {problems[0]}")
+        raise ReidError(
+            problems[0]
+            if len(problems) == 1
+            else f"no camera of the job can be read; the first: {problems[0]}"
+        )
     opened.callback(remove_empty, make_parents(out))
     work = _work_folder(out, ledger, embedder.dim)
     opened.callback(_remove_empty, work)  # where nothing was stored, there is nothing to go on with
@@ -134,20 +144,34 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
                 "backend": embedder.backend,
                 "precision": embedder.precision,
             },
-            "gallery": {"version": gallery.version, "identities": sorted(person.identity for person in gallery.people())},
+            "gallery": {
+                "version": gallery.version,
+                "identities": sorted(person.identity for person in gallery.people()),
+            },
             "decision": decision,
         }
     )
     summary = write_outputs(job, runs, gallery, threshold, scorer, work, out, facts, began)
     work.path.rename(finished)  # at one stroke: what is left of it is of a job that is done
     shutil.rmtree(finished)
-    return JobResult(out, summary, tuple(summary["problems"]), embedder.chosen, tuple(summary["notes"]), seen_before=seen_before)
+    return JobResult(
+        out,
+        summary,
+        tuple(summary["problems"]),
+        embedder.chosen,
+        tuple(summary["notes"]),
+        seen_before=seen_before,
+    )
 
 
 def _open_gallery(job: Job, fingerprint: str, opened: ExitStack) -> Gallery:
-    """The job's gallery; one with nobody in it where the job names none, so that all that follows is the same for both."""
+    """The job's gallery; one with nobody in it where the job names none, so that all that follows is the same
+    for both.
+    """
     if job.gallery is not None:
-        known = Gallery.open(job.gallery, fingerprint, create=False, key=key_from_environment(), read_only=True)
+        known = Gallery.open(
+            job.gallery, fingerprint, create=False, key=key_from_environment(), read_only=True
+        )
     else:
         folder = opened.enter_context(TemporaryDirectory(prefix="reid-gallery-"))
         known = Gallery.open(Path(folder) / "nobody.db", fingerprint, create=True)
@@ -170,7 +194,9 @@ def check_output(job: Job, out: Path) -> None:
     if not out.is_dir():
         raise UsageError(f"output {out} is a file: name a folder")
     if not JobFolder(out).record.is_file():
-        raise UsageError(f"output folder {out} holds something else than a job's output: name an empty or new folder")
+        raise UsageError(
+            f"output folder {out} holds something else than a job's output: name an empty or new folder"
+        )
     record = open_job(out, FinishedRecord).record
     if record.job_key != job.key() and record.seen_key != job.seen_key():
         raise UsageError(f"output folder {out} is that of another job: name a new folder or remove it")
@@ -190,13 +216,16 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
             return calibrated.distance, f"model card, calibrated for one {unit}"
     of = f" of {job.top_k}" if job.policy == "top_k" else ""
     raise UsageError(
-        f"model {job.model} has no calibrated threshold for the policy {job.policy!r}{of}: run reid calibrate {job.model} with pictures "
+        f"model {job.model} has no calibrated threshold for the policy {job.policy!r}{of}: run reid "
+        f"calibrate {job.model} with pictures "
         "of people, or set threshold in the job (--threshold)"
     )
 
 
 def _backend(job: Job, out: Path) -> str:
-    """The runtime to open the model with: that of the stored segments, so that all rows of a job are made by one."""
+    """The runtime to open the model with: that of the stored segments, so that all rows of a job are made by
+    one.
+    """
     if job.backend != "auto":
         return job.backend
     stored = [folder.read_ledger().get("backend") for folder in (WorkFolder.of(out), JobFolder(out).kept)]
@@ -211,7 +240,9 @@ def _work_folder(out: Path, ledger: dict[str, Any], dim: int) -> WorkFolder:
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise UsageError(f"{work} is in the way of the segments that are stored there: move it")
     if work.exists() and stored.read_ledger() != ledger:
-        if not stored.ledger.is_file() and any(not path.name.startswith(".ledger") for path in work.iterdir()):
+        if not stored.ledger.is_file() and any(
+            not path.name.startswith(".ledger") for path in work.iterdir()
+        ):
             raise UsageError(f"{work} is in the way and not from an earlier run: move it")
         shutil.rmtree(work)
     if not work.exists():
@@ -219,7 +250,9 @@ def _work_folder(out: Path, ledger: dict[str, Any], dim: int) -> WorkFolder:
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     # What a job that was killed while it wrote its output left of it.
     for half in (
-        path for path in out.parent.glob(f".{escape(out.name)}-*") if re.fullmatch(r"[a-z0-9_]{8}", path.name[len(out.name) + 2 :])
+        path
+        for path in out.parent.glob(f".{escape(out.name)}-*")
+        if re.fullmatch(r"[a-z0-9_]{8}", path.name[len(out.name) + 2 :])
     ):
         shutil.rmtree(half, ignore_errors=True)
     write_json(stored.ledger, ledger)
@@ -242,7 +275,11 @@ def _prepare(camera: Camera, job: Job, segment_s: float) -> CameraRun:
     run.notes += run.footage.notes
     period_s = camera.step / run.footage.fps
     if period_s > SPARSE_S:
-        how = "followed by appearance more than by place" if job.link.enabled else "hardly followed, for link.enabled is false"
+        how = (
+            "followed by appearance more than by place"
+            if job.link.enabled
+            else "hardly followed, for link.enabled is false"
+        )
         run.notes.append(f"frames are {period_s:.2g} s apart: people are {how}")
     if camera.start_time is None and run.footage.start is not None:
         run.camera = camera.model_copy(update={"start_time": run.footage.start})
@@ -250,19 +287,28 @@ def _prepare(camera: Camera, job: Job, segment_s: float) -> CameraRun:
         return run  # its segments come with the time
     run.segments = plan_segments(camera, run.footage, segment_s)
     if not run.segments and camera.frames is not None:
-        run.problems.append(f"frames {list(camera.frames)} are not in video {redacted(camera.source)}, which has {run.footage.frames}")
+        run.problems.append(
+            f"frames {list(camera.frames)} are not in video {redacted(camera.source)}, which has "
+            f"{run.footage.frames}"
+        )
     return run
 
 
 def _run_segments(
-    runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: WorkFolder, progress: Progress, execution: Execution
+    runs: Sequence[CameraRun],
+    job: Job,
+    embedder: Embedder,
+    work: WorkFolder,
+    progress: Progress,
+    execution: Execution,
 ) -> bool:
     """Whether there was anything to look at."""
     by_camera = {run.camera.id: run for run in runs}
     threads = job.threads
     if threads is None and execution.workers > 1:
         threads = max(1, processors() // execution.workers)
-    # All processes take this one's runtime and do not choose again: their embeddings are matched with each other.
+    # All processes take this one's runtime and do not choose again: their embeddings are matched with each
+    # other.
     job = job.model_copy(update={"backend": embedder.backend})
     tasks: list[SegmentTask] = []
     left: Counter[str] = Counter()
@@ -273,7 +319,15 @@ def _run_segments(
         progress.start(run.camera.id, run.total)
         for segment in run.segments:
             if not work.segment(segment.name).path.is_dir():
-                tasks.append(SegmentTask(job, run.camera, needed(segment, run.camera, run.footage, run.warm_up), segment, threads))
+                tasks.append(
+                    SegmentTask(
+                        job,
+                        run.camera,
+                        needed(segment, run.camera, run.footage, run.warm_up),
+                        segment,
+                        threads,
+                    )
+                )
                 left[run.camera.id] += 1
                 continue
             _advance(progress, run.camera.id, frames_of(segment, run.camera, run.footage))
@@ -292,7 +346,10 @@ def _run_segments(
         live.stop()
         live.join()
         for run in (by_camera[name] for name, count in left.items() if count):
-            run.problems.append(f"stopped before its end: {left[run.camera.id]} of {len(run.segments)} segments were not worked through")
+            run.problems.append(
+                f"stopped before its end: {left[run.camera.id]} of {len(run.segments)} segments were "
+                "not worked through"
+            )
             _done(run, progress)
     finally:
         live.stop()
@@ -300,7 +357,10 @@ def _run_segments(
         _done(run, progress)
     for run in runs:
         run.segments = [segment for segment in run.segments if work.segment(segment.name).path.is_dir()]
-        run.counts = {segment.name: read_json(work.segment(segment.name).counts, "segment record") for segment in run.segments}
+        run.counts = {
+            segment.name: read_json(work.segment(segment.name).counts, "segment record")
+            for segment in run.segments
+        }
         run.problems += _undecoded(run)
     return bool(tasks or live)
 
@@ -308,13 +368,17 @@ def _run_segments(
 def _undecoded(run: CameraRun) -> list[str]:
     """What the index promised and reading did not give."""
     ends = [number for counts in run.counts.values() for number in counts.get("missing", [])]
-    lost = sum((last - first) // run.camera.step + 1 for first, last in zip(ends[::2], ends[1::2], strict=True))
+    lost = sum(
+        (last - first) // run.camera.step + 1 for first, last in zip(ends[::2], ends[1::2], strict=True)
+    )
     if not lost:
         return []
     return [unseen(lost, run.total, ends[0], ends[1])]
 
 
-def _stored(outcome: Outcome, run: CameraRun, work: WorkFolder, progress: Progress, execution: Execution) -> None:
+def _stored(
+    outcome: Outcome, run: CameraRun, work: WorkFolder, progress: Progress, execution: Execution
+) -> None:
     if outcome.result is not None:
         outcome.result.store(work.segment(outcome.task.segment.name).path)
         if execution.ray is not None:  # workers of a cluster tell nothing on the way
@@ -332,7 +396,9 @@ def _advance(progress: Progress, camera: str, frames: int) -> None:
         progress.advance(camera)
 
 
-def _outcomes(tasks: Sequence[SegmentTask], embedder: Embedder, progress: Progress, execution: Execution) -> Iterator[Outcome]:
+def _outcomes(
+    tasks: Sequence[SegmentTask], embedder: Embedder, progress: Progress, execution: Execution
+) -> Iterator[Outcome]:
     if not tasks:
         return iter(())
     if execution.ray is not None:

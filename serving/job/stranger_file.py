@@ -1,4 +1,5 @@
-"""``strangers.parquet`` of a job's output: the unknown people with their embeddings, so that they can be found again or be named.
+"""``strangers.parquet`` of a job's output: the unknown people with their embeddings, so that they can be
+found again or be named.
 
 Only its owner can read the file. It goes with the output folder: whoever deletes that deletes the strangers.
 """
@@ -52,11 +53,15 @@ class StrangerFile:
         return np.asarray([row["embedding"] for row in self.rows], np.float32)
 
 
-def write_strangers(path: Path, rows: Sequence[dict[str, object]], fingerprint: str, series: str | None) -> None:
+def write_strangers(
+    path: Path, rows: Sequence[dict[str, object]], fingerprint: str, series: str | None
+) -> None:
     """Write the strangers of a job, private; None begins a new series of numbers."""
     facts = {"fingerprint": fingerprint, "series": series or secrets.token_hex(8)}
     with atomic_path(path, mode=0o600) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(_COLUMNS, metadata=facts)), temporary)
+        pq.write_table(
+            pa.Table.from_pylist(list(rows), schema=pa.schema(_COLUMNS, metadata=facts)), temporary
+        )
 
 
 def read_strangers(folder: Path) -> StrangerFile:
@@ -68,10 +73,14 @@ def read_strangers(folder: Path) -> StrangerFile:
     """
     path = JobFolder(existing(folder, "job output")).strangers
     if not path.is_file():
-        raise UsageError(f"{folder} holds no {path.name}: name the output folder of a job, and run an old job again")
+        raise UsageError(
+            f"{folder} holds no {path.name}: name the output folder of a job, and run an old job again"
+        )
     check_private(path, "file")
     schema, filled = pa.schema(_COLUMNS), [name for name in _COLUMNS if name not in ("start", "end")]
-    table = read_parquet(path, "file", "run the job again", schema=schema, filled=filled, finite=("start", "end", "quality"))
+    table = read_parquet(
+        path, "file", "run the job again", schema=schema, filled=filled, finite=("start", "end", "quality")
+    )
     facts = table.schema.metadata or {}
     if not {b"fingerprint", b"series"} <= facts.keys():
         raise ReidError(f"{path} does not say which model it is of: run the job again")
@@ -91,24 +100,33 @@ def read_earlier(folders: Sequence[str], fingerprint: str) -> tuple[SeenStranger
     files = [read_strangers(Path(folder)) for folder in folders]
     for file in files:
         if file.fingerprint != fingerprint:
-            raise ReidError(f"the strangers of {file.folder} are of model {file.fingerprint}, not of {fingerprint}: run that job again")
+            raise ReidError(
+                f"the strangers of {file.folder} are of model {file.fingerprint}, not of "
+                f"{fingerprint}: run that job again"
+            )
         if file.series != files[0].series:
             apart = f"{files[0].folder} and {file.folder} number their strangers apart"
-            raise ReidError(f"{apart}: name one of them, or run the later one again with the other as its earlier job")
+            raise ReidError(
+                f"{apart}: name one of them, or run the later one again with the other as its earlier job"
+            )
     rows = [row for file in files for row in file.rows]
     if not files:
         return None, None
     spans = np.asarray([(row["start"], row["end"]) for row in rows], np.float64).reshape(-1, 2)
     embeddings = np.asarray([row["embedding"] for row in rows], np.float32)
-    seen = SeenStrangers(embeddings, tuple(row["camera"] for row in rows), spans, tuple(row["number"] for row in rows))
+    seen = SeenStrangers(
+        embeddings, tuple(row["camera"] for row in rows), spans, tuple(row["number"] for row in rows)
+    )
     return seen, files[0].series
 
 
-def numbers_before(folder: Path, numbers: Sequence[int | None], embeddings: npt.NDArray[np.float32]) -> tuple[list[int | None], str | None]:
+def numbers_before(
+    folder: Path, numbers: Sequence[int | None], embeddings: npt.NDArray[np.float32]
+) -> tuple[list[int | None], str | None]:
     """The numbers that strangers had in an earlier output of the same footage, and its series.
 
-    Who was promoted meanwhile leaves a gap: the others are not renumbered while somebody goes through the report. Sightings are known by
-    their embeddings, which are the same bytes.
+    Who was promoted meanwhile leaves a gap: the others are not renumbered while somebody goes through the
+    report. Sightings are known by their embeddings, which are the same bytes.
 
     Args:
         folder: the earlier output; what cannot be read there is passed over.

@@ -18,10 +18,13 @@ __all__ = ["write_video"]
 _LEAST_FRAMES = 150  # of a part that is encoded on its own
 
 
-def write_video(run: CameraRun, folder: JobFolder, max_height: int | None, stall_s: float = STALL_S) -> float | None:
+def write_video(
+    run: CameraRun, folder: JobFolder, max_height: int | None, stall_s: float = STALL_S
+) -> float | None:
     """Write a camera's annotated video into an output folder that has its table of boxes.
 
-    Returns the time of its first frame in the footage; None where there is no video: of a stream, which cannot be read twice.
+    Returns the time of its first frame in the footage; None where there is no video: of a stream, which
+    cannot be read twice.
 
     Raises:
         ReidError: the footage cannot be read any more, or gives nothing for ``stall_s`` seconds.
@@ -38,7 +41,9 @@ def write_video(run: CameraRun, folder: JobFolder, max_height: int | None, stall
         labels = _Labels(folder.detections, run.camera.id)
         pictures = pictures_ahead(footage, part[0], part[-1], step, stall_s)
         target = path if len(parts) == 1 else pieces[index]
-        return annotate_all(target, pictures, labels.at, (footage.width, footage.height), footage.fps / step, max_height)
+        return annotate_all(
+            target, pictures, labels.at, (footage.width, footage.height), footage.fps / step, max_height
+        )
 
     pieces = [folder.video_part(run.camera.id, index) for index in range(len(parts))]
     try:
@@ -46,7 +51,10 @@ def write_video(run: CameraRun, folder: JobFolder, max_height: int | None, stall
         with ThreadPoolExecutor(processors()) as pool:
             starts = list(pool.map(write_part, range(len(parts))))
         if len(parts) > 1:
-            join_webm(path, [(piece, start) for piece, start in zip(pieces, starts, strict=True) if start is not None])
+            join_webm(
+                path,
+                [(piece, start) for piece, start in zip(pieces, starts, strict=True) if start is not None],
+            )
     finally:
         for piece in pieces:
             piece.unlink(missing_ok=True)

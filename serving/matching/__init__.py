@@ -1,6 +1,17 @@
-"""Who somebody is: identification with a calibrated threshold, pairs, and re-ranking by the learned metric."""
+"""Who somebody is: identification with a calibrated threshold, pairs, and re-ranking by the learned
+metric.
+"""
 
-from serving.matching.identification import Match, PairMatch, calibrated_threshold, decide, drop_near_ties, identify, pool, verify_pair
+from serving.matching.identification import (
+    Match,
+    PairMatch,
+    calibrated_threshold,
+    decide,
+    drop_near_ties,
+    identify,
+    pool,
+    verify_pair,
+)
 from serving.matching.rescoring import PAIR_METRIC, identify_rescored, open_pair_scorer
 
 __all__ = [

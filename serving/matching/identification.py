@@ -1,4 +1,6 @@
-"""Who is this, who is nobody we know, and how sure are we: identification with a calibrated threshold, and pairs."""
+"""Who is this, who is nobody we know, and how sure are we: identification with a calibrated threshold, and
+pairs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +14,24 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation.policies import POLICIES, person_distances
 from serving.gallery import UNKNOWN, Gallery, check_embeddings
 
-__all__ = ["UNKNOWN", "Match", "PairMatch", "calibrated_threshold", "decide", "drop_near_ties", "identify", "pool", "verify_pair"]
+__all__ = [
+    "UNKNOWN",
+    "Match",
+    "PairMatch",
+    "calibrated_threshold",
+    "decide",
+    "drop_near_ties",
+    "identify",
+    "pool",
+    "verify_pair",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Who a probe is taken for. Distances are Euclidean between L2-normalised embeddings, 0..2; infinite where there is nobody."""
+    """Who a probe is taken for. Distances are Euclidean between L2-normalised embeddings, 0..2; infinite
+    where there is nobody.
+    """
 
     identity: str  # "unknown" where the nearest person lies beyond the threshold
     distance: float  # to the nearest person, also where that one was refused
@@ -38,7 +52,8 @@ class PairMatch:
 
 
 def calibrated_threshold(card: ModelCard, policy: str, unit: str, top_k: int = 3) -> float:
-    """The distance up to which the model's matches are accepted, for a policy and a unit (``image`` or ``tracklet``).
+    """The distance up to which the model's matches are accepted, for a policy and a unit (``image`` or
+    ``tracklet``).
 
     ``top_k`` is how many references the policy of that name takes.
 
@@ -54,12 +69,15 @@ def calibrated_threshold(card: ModelCard, policy: str, unit: str, top_k: int = 3
     if threshold is None:
         which = f"{policy} of {top_k}" if policy == "top_k" else policy
         raise ReidError(
-            f"model {card.name} has no calibrated threshold for policy {which}, unit {unit}: run reid calibrate with pictures of people"
+            f"model {card.name} has no calibrated threshold for policy {which}, unit {unit}: run reid "
+            "calibrate with pictures of people"
         )
     return threshold.distance
 
 
-def identify(embeddings: npt.ArrayLike, gallery: Gallery, threshold: float, policy: str = "min", top_k: int = 3) -> list[Match]:
+def identify(
+    embeddings: npt.ArrayLike, gallery: Gallery, threshold: float, policy: str = "min", top_k: int = 3
+) -> list[Match]:
     """Name each probe, or call it unknown.
 
     Args:
@@ -88,9 +106,14 @@ def identify(embeddings: npt.ArrayLike, gallery: Gallery, threshold: float, poli
     return [decide(people, threshold) for people in nearest]
 
 
-def _two_nearest(distances: npt.NDArray[np.float32], people: npt.NDArray[np.str_]) -> list[list[tuple[str, float]]]:
+def _two_nearest(
+    distances: npt.NDArray[np.float32], people: npt.NDArray[np.str_]
+) -> list[list[tuple[str, float]]]:
     order = np.argsort(distances, axis=1, kind="stable")[:, :2]
-    return [[(str(people[column]), float(row[column])) for column in columns] for row, columns in zip(distances, order, strict=True)]
+    return [
+        [(str(people[column]), float(row[column])) for column in columns]
+        for row, columns in zip(distances, order, strict=True)
+    ]
 
 
 def decide(people: Sequence[tuple[str, float]], threshold: float) -> Match:
@@ -104,10 +127,11 @@ def decide(people: Sequence[tuple[str, float]], threshold: float) -> Match:
 
 
 def drop_near_ties(matches: Sequence[Match], ratio: float) -> list[Match]:
-    """Call unknown whose nearest person is farther than ``ratio`` times the runner-up (the ratio test of Lowe 2004, section 7.1).
+    """Call unknown whose nearest person is farther than ``ratio`` times the runner-up (the ratio test of Lowe
+    2004, section 7.1).
 
-    A ratio of 1 turns it off. A threshold keeps strangers out: it says nothing about two enrolled people who look alike, between whom a
-    small lead is chance.
+    A ratio of 1 turns it off. A threshold keeps strangers out: it says nothing about two enrolled people who
+    look alike, between whom a small lead is chance.
     """
     if ratio == 1:
         return list(matches)
@@ -138,11 +162,17 @@ def pool(embeddings: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> npt
         raise ReidError("a tracklet without an embedding cannot be pooled: leave it out")
     shares = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
     if shares.shape != (len(rows),) or not np.isfinite(shares).all() or (shares < 0).any():
-        raise ReidError(f"weights {shares.tolist()} do not fit {len(rows)} embeddings: give one finite number of 0 or more for each")
+        raise ReidError(
+            f"weights {shares.tolist()} do not fit {len(rows)} embeddings: give one finite number of 0 "
+            "or more for each"
+        )
     mean = shares @ rows.astype(np.float64)
     norm = float(np.linalg.norm(mean))
     if norm < 1e-6 * max(1.0, float(shares.sum())):
-        raise ReidError("the weighted mean of a tracklet's embeddings is zero: give at least one a weight, and drop opposite ones")
+        raise ReidError(
+            "the weighted mean of a tracklet's embeddings is zero: give at least one a weight, and "
+            "drop opposite ones"
+        )
     return (mean / norm).astype(np.float32)
 
 

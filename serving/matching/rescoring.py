@@ -1,4 +1,6 @@
-"""The learned metric g at its two uses: it cannot be searched, so it decides among the nearest people, and between two images."""
+"""The learned metric g at its two uses: it cannot be searched, so it decides among the nearest people, and
+between two images.
+"""
 
 from math import inf
 from pathlib import Path
@@ -28,27 +30,39 @@ def open_pair_scorer(model_dir: Path | str) -> PairScorer:
     if path.exists() and not path.resolve().is_relative_to(Path(model_dir).resolve()):
         raise ReidError(f"{path} leads outside the model directory: copy the file there")
     if not path.exists():
-        raise UsageError(f"model {model_dir} has no learned metric ({PAIR_METRIC}): export a quadruplet model, or leave rescore off")
+        raise UsageError(
+            f"model {model_dir} has no learned metric ({PAIR_METRIC}): export a quadruplet model, or "
+            "leave rescore off"
+        )
     return load_pair_scorer(path)
 
 
 def identify_rescored(
-    embeddings: npt.ArrayLike, gallery: Gallery, threshold: float, scorer: PairScorer, policy: str = "min", top_k: int = 3
+    embeddings: npt.ArrayLike,
+    gallery: Gallery,
+    threshold: float,
+    scorer: PairScorer,
+    policy: str = "min",
+    top_k: int = 3,
 ) -> list[Match]:
-    """Name each probe, or call it unknown; where several people lie within the threshold, g decides between them (Chen 2017).
+    """Name each probe, or call it unknown; where several people lie within the threshold, g decides between
+    them (Chen 2017).
 
-    Whether anybody is near enough remains the distance's to say, so the calibrated rate of false accepts holds as before.
+    Whether anybody is near enough remains the distance's to say, so the calibrated rate of false accepts
+    holds as before.
 
     Args:
         embeddings: (Q, D) L2-normalised.
         gallery: opened with the fingerprint of the embeddings' model.
         threshold: largest distance that is accepted.
         scorer: g of the same model.
-        policy: how a person's references are combined; of g the smallest (``min``), the mean, or the mean of the ``top_k`` smallest.
+        policy: how a person's references are combined; of g the smallest (``min``), the mean, or the mean of
+            the ``top_k`` smallest.
         top_k: how many for ``top_k``.
 
     Returns:
-        A match for each probe. Distances stay distances, so the margin is negative where g decided against the nearest person.
+        A match for each probe. Distances stay distances, so the margin is negative where g decided against
+            the nearest person.
 
     Raises:
         UsageError: the policy is unknown, or ``top_k`` or ``threshold`` is out of range.
@@ -68,19 +82,35 @@ def identify_rescored(
         order = np.argsort(row, kind="stable")
         near = order[row[order] <= threshold]
         if len(near) > 1:
-            scores = [_combined(scorer.paired(probe, index.embeddings[references[one]]), policy, top_k) for one in near]
+            scores = [
+                _combined(scorer.paired(probe, index.embeddings[references[one]]), policy, top_k)
+                for one in near
+            ]
             near = near[np.argsort(scores, kind="stable")]
             order = np.concatenate([near, order[len(near) :]])
         best, second = order[0], order[1] if len(order) > 1 else None
         name, distance = str(people[best]), float(row[best])
-        runner_up, runner_up_distance = (None, inf) if second is None else (str(people[second]), float(row[second]))
+        runner_up, runner_up_distance = (
+            (None, inf) if second is None else (str(people[second]), float(row[second]))
+        )
         identity = name if len(near) else UNKNOWN
-        matches.append(Match(identity, distance, threshold, runner_up, runner_up_distance, runner_up_distance - distance, name))
+        matches.append(
+            Match(
+                identity,
+                distance,
+                threshold,
+                runner_up,
+                runner_up_distance,
+                runner_up_distance - distance,
+                name,
+            )
+        )
     return matches
 
 
 def verify_pair_by_metric(first: npt.ArrayLike, second: npt.ArrayLike, scorer: PairScorer) -> PairMatch:
-    """Whether g takes two embeddings (D,) for one person: its dissimilarity is below one half, where both answers are as likely.
+    """Whether g takes two embeddings (D,) for one person: its dissimilarity is below one half, where both
+    answers are as likely.
 
     Raises:
         ReidError: they are not finite, not of norm 1, or of another dimension than g.

@@ -1,4 +1,6 @@
-"""Model directories opened by a runtime: ONNX Runtime, OpenVINO or TensorRT behind one interface. Torch-free."""
+"""Model directories opened by a runtime: ONNX Runtime, OpenVINO or TensorRT behind one interface.
+Torch-free.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -41,17 +43,22 @@ def load(
 
     Args:
         model_dir: holds ``model.json`` and the files it names.
-        backend: ``auto`` or a key of ``BACKENDS``. ``auto`` measures the present ones once and remembers the fastest that agrees with
+        backend: ``auto`` or a key of ``BACKENDS``. ``auto`` measures the present ones once and remembers the
+            fastest that agrees with
             the first; see ``serving.runtime.choice``.
-        threads: inferences side by side, a thread each, which leaves no thread waiting for another; as many as this process has processors
+        threads: inferences side by side, a thread each, which leaves no thread waiting for another; as many
+            as this process has processors
             where None.
         precision: which of the card's files to run.
         check_files: compare the file with the card's SHA-256.
 
     Raises:
-        UsageError: the directory or card is missing, the backend is unknown or absent, or the card has no such precision.
-        ReidError: the file is not the one the card describes, cannot be opened, gives something else than the card says, or strays from
-            the trained model's answers on this processor (the directory's self-test, run once for each machine, file and version).
+        UsageError: the directory or card is missing, the backend is unknown or absent, or the card has no
+            such precision.
+        ReidError: the file is not the one the card describes, cannot be opened, gives something else than the
+            card says, or strays from
+            the trained model's answers on this processor (the directory's self-test, run once for each
+                machine, file and version).
     """
     model_dir = Path(model_dir)
     card = load_card(model_dir)
@@ -66,7 +73,9 @@ def load(
 
     def opened(name: str) -> Embedder:
         path = model_dir / card.files[roles[name]].path
-        embedder = Embedder(BACKENDS[name].open(path, card, precision, threads), card, name, precision, str(path))
+        embedder = Embedder(
+            BACKENDS[name].open(path, card, precision, threads), card, name, precision, str(path)
+        )
         check_once(embedder, model_dir, path, facts_of({name: roles[name]}))
         return embedder
 
@@ -88,15 +97,22 @@ def load(
 def _chosen_roles(card: ModelCard, model_dir: Path, backend: str, precision: str) -> dict[str, str]:
     present = present_backends(card, precision)
     if precision in card.left_out:
-        raise UsageError(f"{model_dir} has no {precision} file, it was left out at the export: {card.left_out[precision]}")
+        raise UsageError(
+            f"{model_dir} has no {precision} file, it was left out at the export: {card.left_out[precision]}"
+        )
     if backend != "auto" and backend not in present:
         choice = ", ".join(present) or "none"
         lacks = "a GPU, or the card names" if backend == "tensorrt" else "it, or the card names"
-        known = "is unknown" if backend not in BACKENDS else f"cannot be used: this machine lacks {lacks} no {precision} file for it"
+        known = (
+            "is unknown"
+            if backend not in BACKENDS
+            else f"cannot be used: this machine lacks {lacks} no {precision} file for it"
+        )
         raise UsageError(f"backend {backend!r} {known}: present for {model_dir} at {precision}: {choice}")
     if not present:
         raise UsageError(
-            f"{model_dir} has no {precision} file that an installed runtime can open: its card names {', '.join(sorted(card.files))}"
+            f"{model_dir} has no {precision} file that an installed runtime can open: its card names "
+            f"{', '.join(sorted(card.files))}"
         )
     return present if backend == "auto" else {backend: present[backend]}
 

@@ -55,20 +55,35 @@ def _tensorrt(path: Path, card: ModelCard, precision: str, threads: int) -> Sess
 
 # The first that can open a model is what "auto" holds the others against.
 BACKENDS = {
-    "onnxruntime": Backend(_onnxruntime, lambda precision: (precision,), lambda: find_spec("onnxruntime") is not None, "onnxruntime"),
+    "onnxruntime": Backend(
+        _onnxruntime,
+        lambda precision: (precision,),
+        lambda: find_spec("onnxruntime") is not None,
+        "onnxruntime",
+    ),
     "openvino": Backend(
         _openvino,
         # OpenVINO reads ONNX as well as its own IR.
-        lambda precision: ({"fp32": "openvino", "int8": "openvino_int8"}.get(precision, precision), precision),
+        lambda precision: (
+            {"fp32": "openvino", "int8": "openvino_int8"}.get(precision, precision),
+            precision,
+        ),
         lambda: find_spec("openvino") is not None,
         "openvino",
     ),
-    "tensorrt": Backend(_tensorrt, lambda precision: (f"engine_{precision}",), lambda: current_gpu() is not None, "tensorrt-rtx"),
+    "tensorrt": Backend(
+        _tensorrt,
+        lambda precision: (f"engine_{precision}",),
+        lambda: current_gpu() is not None,
+        "tensorrt-rtx",
+    ),
 }
 
 
 def present_backends(card: ModelCard, precision: str = "fp32") -> dict[str, str]:
-    """The backends that this machine has and that have a file of this precision, with the file's role in the card."""
+    """The backends that this machine has and that have a file of this precision, with the file's role in the
+    card.
+    """
     found: dict[str, str] = {}
     for name, backend in BACKENDS.items():
         role = backend.role(card, precision)

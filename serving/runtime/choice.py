@@ -1,7 +1,8 @@
-"""What ``auto`` takes: the runtimes that can open a model are run for about a second, and the fastest that agrees is kept.
+"""What ``auto`` takes: the runtimes that can open a model are run for about a second, and the fastest that
+agrees is kept.
 
-The choice is remembered in the user's cache folder under the hash of the files, the machine and the versions, so that the next start
-measures nothing and a second run gives the same embeddings as the first.
+The choice is remembered in the user's cache folder under the hash of the files, the machine and the versions,
+so that the next start measures nothing and a second run gives the same embeddings as the first.
 """
 
 import hashlib
@@ -30,7 +31,8 @@ from serving.runtime.embedder import Embedder
 
 __all__ = ["LEAST_COSINE", "choose", "machine_facts", "memory_path", "probes"]
 
-# Between runtimes that run the same file: the export stage has held the file itself against the trained model.
+# Between runtimes that run the same file: the export stage has held the file itself against the trained
+# model.
 LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
 # By which oneDNN, and OpenVINO with it, is told to use fewer abilities than the processor has.
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -51,7 +53,8 @@ def choose(
         candidates: openers by the runtime's name; the first that opens is the reference.
         least_cosine: that every probe image must reach.
         facts: all that a choice depends on; equal facts are measured once.
-        float32: opener of the model's float32 file, where the candidates are of a lower precision: that it is faster is said.
+        float32: opener of the model's float32 file, where the candidates are of a lower precision: that it is
+            faster is said.
 
     Returns:
         The embedder; its ``chosen`` tells the choice in one line.
@@ -84,13 +87,21 @@ def choose(
 
 
 def machine_facts(modules: Mapping[str, str]) -> dict[str, Any]:
-    """Processor, GPU and the versions of ``modules``, distributions by the runtime's name: what a speed depends on besides the file."""
+    """Processor, GPU and the versions of ``modules``, distributions by the runtime's name: what a speed
+    depends on besides the file.
+    """
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
-    # Virtual machines of one cloud call processors with and without VNNI by the same name: their abilities tell them apart.
-    named = [[line.split(":", 1)[1].strip() for line in lines if line.startswith(key)] for key in ("model name", ("flags", "Features"))]
+    # Virtual machines of one cloud call processors with and without VNNI by the same name: their abilities
+    # tell them apart.
+    named = [
+        [line.split(":", 1)[1].strip() for line in lines if line.startswith(key)]
+        for key in ("model name", ("flags", "Features"))
+    ]
     model, flags = (values[0] if values else platform.processor() for values in named)
-    abilities = hashlib.sha256(f"{flags} {[os.environ.get(name) for name in _LIMITS]}".encode()).hexdigest()[:16]
+    abilities = hashlib.sha256(f"{flags} {[os.environ.get(name) for name in _LIMITS]}".encode()).hexdigest()[
+        :16
+    ]
     gpu = current_gpu()
     return {
         "machine": [platform.system(), platform.machine(), model, abilities, processors()],
@@ -115,15 +126,23 @@ def memory_path(facts: Mapping[str, Any], kind: str = "runtime") -> Path:
 
 
 def probes(spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """The same images each time, ``(8, height, width, 3)``: patches of colour as of clothes, which noise would not be."""
+    """The same images each time, ``(8, height, width, 3)``: patches of colour as of clothes, which noise
+    would not be.
+    """
     coarse = np.random.default_rng(0).integers(0, 256, (_PROBES, 8, 4, 3), np.uint8)
-    return np.stack([cv2.resize(one, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR) for one in coarse])
+    return np.stack(
+        [cv2.resize(one, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR) for one in coarse]
+    )
 
 
 def _remembered(path: Path, candidates: Mapping[str, Callable[[], Embedder]]) -> Embedder | None:
     try:
         found = read_json(path, "remembered runtime")
-        if not isinstance(found, dict) or found.get("backend") not in candidates or not isinstance(found.get("line"), str):
+        if (
+            not isinstance(found, dict)
+            or found.get("backend") not in candidates
+            or not isinstance(found.get("line"), str)
+        ):
             return None
         embedder = candidates[found["backend"]]()
     except (ReidError, OSError):  # none, torn, unreadable, or of what opens no more: it is measured anew
@@ -153,14 +172,22 @@ def _disagreeing(opened: Mapping[str, Embedder], least_cosine: float) -> dict[st
     for name in others:
         cosine = float(np.einsum("nd,nd->n", reference, opened[name](images)).min())
         if cosine < least_cosine:
-            refused[name] = f"its embeddings have a cosine of {cosine:.4f} to those of {first}, {least_cosine} is asked for"
+            refused[name] = (
+                f"its embeddings have a cosine of {cosine:.4f} to those of {first}, {least_cosine} is "
+                "asked for"
+            )
     return refused
 
 
 def _images_per_second(opened: Mapping[str, Embedder]) -> dict[str, float]:
-    """From the best of several rounds, taken in turns; their images were run before, so that nothing is warmed up here."""
+    """From the best of several rounds, taken in turns; their images were run before, so that nothing is
+    warmed up here.
+    """
     best = dict.fromkeys(opened, math.inf)
-    batches = {name: [embedder.prepare(probes(embedder.card.input))] * embedder.at_once for name, embedder in opened.items()}
+    batches = {
+        name: [embedder.prepare(probes(embedder.card.input))] * embedder.at_once
+        for name, embedder in opened.items()
+    }
     began = time.perf_counter()
     with ThreadPoolExecutor(max(map(len, batches.values()))) as pool:
         for _ in range(_ROUNDS):
@@ -177,14 +204,22 @@ def _faster_in_float32(chosen: Embedder, float32: Embedder) -> str:
     speeds = _images_per_second({chosen.precision: chosen, "fp32": float32})
     if speeds["fp32"] <= speeds[chosen.precision]:
         return ""
-    figures = f"{speeds['fp32']:.3g} images a second in {float32.backend} against {speeds[chosen.precision]:.3g}"
+    figures = (
+        f"{speeds['fp32']:.3g} images a second in {float32.backend} against {speeds[chosen.precision]:.3g}"
+    )
     return f"; float32 is faster on this processor, {figures}: leave {chosen.precision} out"
 
 
 def _line(name: str, speeds: Mapping[str, float], refused: Mapping[str, str]) -> str:
     others = [f"{other} {speed:.3g}" for other, speed in speeds.items() if other != name]
-    measured = f": {speeds[name]:.3g} images a second, {', '.join(others)}" if others else ", the only one that can be used"
-    return f"runtime {name}{measured}{''.join(f'; not {other}: {reason}' for other, reason in refused.items())}"
+    measured = (
+        f": {speeds[name]:.3g} images a second, {', '.join(others)}"
+        if others
+        else ", the only one that can be used"
+    )
+    return (
+        f"runtime {name}{measured}{''.join(f'; not {other}: {reason}' for other, reason in refused.items())}"
+    )
 
 
 def _version(distribution: str) -> str:

@@ -52,10 +52,12 @@ class Embedder:
         self.fingerprint = card.fingerprint
         self.dim = card.dim
         self.at_once = session.at_once
-        self.batch = session.fixed_batch or session.batch  # a part of a fixed batch costs as much as the whole
+        # a part of a fixed batch costs as much as the whole
+        self.batch = session.fixed_batch or session.batch
         self._turns = BoundedSemaphore(self.at_once)
         self.chosen = ""
-        # One grey image through the whole path: what is wrong with file or card is known here and not in the middle of a job.
+        # One grey image through the whole path: what is wrong with file or card is known here and not in the
+        # middle of a job.
         self.run(prepare([np.full((card.input.height, card.input.width, 3), 128, np.uint8)], card.input))
 
     def __call__(self, images: Images) -> npt.NDArray[np.float32]:
@@ -68,10 +70,14 @@ class Embedder:
             (N, D) float32, every row of Euclidean norm 1; (0, D) for no image.
 
         Raises:
-            ReidError: an image is not uint8 RGB or has no pixel, or the model gives NaN; the message names the image.
+            ReidError: an image is not uint8 RGB or has no pixel, or the model gives NaN; the message names
+                the image.
         """
         if isinstance(images, np.ndarray) and images.ndim != 4 and images.size:
-            raise ReidError(f"images have shape {images.shape}: want (N, height, width, 3), or a list of (height, width, 3)")
+            raise ReidError(
+                f"images have shape {images.shape}: want (N, height, width, 3), or a list of (height, "
+                "width, 3)"
+            )
         starts = range(0, len(images), self.batch)
 
         def rows(start: int) -> npt.NDArray[np.float32]:
@@ -91,7 +97,8 @@ class Embedder:
         """Embeddings (N, D) float32 of a prepared batch of any size; may be called by several threads.
 
         Raises:
-            ReidError: the model's output is not (N, D), not finite, or not of norm 1 although the card says so.
+            ReidError: the model's output is not (N, D), not finite, or not of norm 1 although the card says
+                so.
         """
         fixed = self._session.fixed_batch
         with self._turns:
@@ -99,7 +106,9 @@ class Embedder:
                 output = self._session.run(batch)
             else:
                 pieces = (batch[start : start + fixed] for start in range(0, len(batch), fixed))
-                output = np.concatenate([self._session.run(_padded(piece, fixed))[: len(piece)] for piece in pieces])
+                output = np.concatenate(
+                    [self._session.run(_padded(piece, fixed))[: len(piece)] for piece in pieces]
+                )
         rows = np.asarray(output, np.float32).reshape(len(output), -1)
         if rows.shape != (len(batch), self.dim):
             shape = f"{self._source} gives an output of shape {output.shape} for {len(batch)} images"
@@ -111,11 +120,14 @@ class Embedder:
         bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
         if bad.size:
             what = "zeros" if norms[bad[0]] == 0 else "NaN or infinity"
-            raise ReidError(f"{self._source} gives {what} for image {first_index + bad[0]}: export the model again")
+            raise ReidError(
+                f"{self._source} gives {what} for image {first_index + bad[0]}: export the model again"
+            )
         if self.card.normalised and np.abs(norms - 1).max() > 0.01:
             wrong = int(np.abs(norms - 1).argmax())
             raise ReidError(
-                f"{self._source} gives a row of norm {norms[wrong]:.4g} for image {first_index + wrong} but its card says normalised: "
+                f"{self._source} gives a row of norm {norms[wrong]:.4g} for image "
+                f"{first_index + wrong} but its card says normalised: "
                 'set "normalised": false in model.json or export the model again'
             )
         # Also where the graph normalises: fp16 and int8 files leave norms that are off in the third digit.

@@ -35,7 +35,8 @@ class OnnxSession:
         """Open ``path``, for as many inferences side by side as there are ``threads``.
 
         Raises:
-            ReidError: the file is truncated, not ONNX, uses an unsupported operator, or wants another input than ``spec`` says.
+            ReidError: the file is truncated, not ONNX, uses an unsupported operator, or wants another input
+                than ``spec`` says.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -45,7 +46,9 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except FAILURES as error:
             reason = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
-            raise ReidError(f"{path} cannot be opened by ONNX Runtime ({reason}): export the model again") from error
+            raise ReidError(
+                f"{path} cannot be opened by ONNX Runtime ({reason}): export the model again"
+            ) from error
         self._path = path
         self._input = _checked_input(self._session, path, spec)
         first = self._session.get_inputs()[0].shape[0]
@@ -58,7 +61,9 @@ class OnnxSession:
             return self._session.run([self._output], {self._input: batch})[0]
         except FAILURES as error:
             reason = " ".join(str(error).split())
-            raise ReidError(f"{self._path} fails on a batch of shape {batch.shape} ({reason}): export the model again") from error
+            raise ReidError(
+                f"{self._path} fails on a batch of shape {batch.shape} ({reason}): export the model again"
+            ) from error
 
 
 def _checked_input(session: onnxruntime.InferenceSession, path: Path, spec: InputSpec) -> str:
@@ -67,10 +72,13 @@ def _checked_input(session: onnxruntime.InferenceSession, path: Path, spec: Inpu
         raise ReidError(f"{path} has {len(inputs)} inputs: an embedder has one, the images")
     wanted = (spec.height, spec.width, 3) if spec.layout == "nhwc" else (3, spec.height, spec.width)
     shape = inputs[0].shape
-    fits = len(shape) == 4 and all(not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=True))
+    fits = len(shape) == 4 and all(
+        not isinstance(size, int) or size == want for size, want in zip(shape[1:], wanted, strict=True)
+    )
     if not fits or inputs[0].type != _TYPES[spec.dtype]:
         raise ReidError(
-            f"{path} takes {inputs[0].type} of shape {shape} but its card says {spec.dtype} of shape [N, {', '.join(map(str, wanted))}]: "
+            f"{path} takes {inputs[0].type} of shape {shape} but its card says {spec.dtype} of shape "
+            f"[N, {', '.join(map(str, wanted))}]: "
             "correct input in model.json or export the model again"
         )
     return inputs[0].name

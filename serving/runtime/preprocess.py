@@ -1,4 +1,6 @@
-"""From images of any size to the batch that a model file wants: resize, and for outside models colour, scale and layout."""
+"""From images of any size to the batch that a model file wants: resize, and for outside models colour, scale
+and layout.
+"""
 
 from collections.abc import Sequence
 
@@ -22,9 +24,14 @@ def check_image(image: npt.NDArray[np.generic], index: int) -> None:
         ReidError: it is not; the message names ``index``.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ReidError(f"image {index} is {image.dtype} of shape {image.shape}: want uint8 RGB of shape (height, width, 3)")
+        raise ReidError(
+            f"image {index} is {image.dtype} of shape {image.shape}: want uint8 RGB of shape (height, "
+            "width, 3)"
+        )
     if 0 in image.shape:
-        raise ReidError(f"image {index} has no pixel (shape {image.shape}): leave out boxes without area before embedding")
+        raise ReidError(
+            f"image {index} has no pixel (shape {image.shape}): leave out boxes without area before embedding"
+        )
 
 
 def prepare(images: Images, spec: InputSpec, first_index: int = 0) -> Batch:

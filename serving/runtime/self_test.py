@@ -1,4 +1,6 @@
-"""Whether a model's file still gives the trained model's answers: on this processor, in this runtime and its version."""
+"""Whether a model's file still gives the trained model's answers: on this processor, in this runtime and its
+version.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,17 +28,22 @@ def load_self_test(card: ModelCard, model_dir: Path) -> SelfTest | None:
         return None
     path = model_dir / card.self_test.path
     if sha256_of(path) != card.self_test.sha256:
-        raise ReidError(f"{path} is not the self-test that the card describes (SHA-256 differs): export again")
+        raise ReidError(
+            f"{path} is not the self-test that the card describes (SHA-256 differs): export again"
+        )
     test = read_self_test(path)
     if test.embeddings.shape[1] != card.dim:
         raise ReidError(
-            f"self-test {path} holds embeddings of {test.embeddings.shape[1]} dimensions, its card says {card.dim}: export again"
+            f"self-test {path} holds embeddings of {test.embeddings.shape[1]} dimensions, its card "
+            f"says {card.dim}: export again"
         )
     return test
 
 
 def least_cosine(card: ModelCard, precision: str) -> float | None:
-    """What the lowest picture of the self-test must reach, or None where the export did not measure this precision."""
+    """What the lowest picture of the self-test must reach, or None where the export did not measure this
+    precision.
+    """
     if card.self_test is None or precision not in card.self_test.lowest:
         return None
     return card.self_test.lowest[precision] - TOLERANCE[precision]
@@ -48,10 +55,12 @@ def lowest_cosine(test: SelfTest, embedder: Embedder) -> float:
 
 
 def check_files(card: ModelCard, model_dir: Path, threads: int | None = None) -> list[dict[str, Any]]:
-    """Run every file of a model directory in every runtime present against its self-test; nothing is remembered.
+    """Run every file of a model directory in every runtime present against its self-test; nothing is
+    remembered.
 
     Returns:
-        For each file and runtime: ``file``, ``precision``, ``runtime``, ``ran``, ``lowest`` and ``wanted`` cosine or None, and
+        For each file and runtime: ``file``, ``precision``, ``runtime``, ``ran``, ``lowest`` and ``wanted``
+            cosine or None, and
         ``verdict``: ``holds``, ``strays``, or why it did not run.
 
     Raises:
@@ -86,7 +95,10 @@ def check_files(card: ModelCard, model_dir: Path, threads: int | None = None) ->
             except ReidError as error:
                 row["verdict"] = str(error)
                 continue
-            row["lowest"], row["verdict"] = lowest, "strays" if least is not None and lowest < least else "holds"
+            row["lowest"], row["verdict"] = (
+                lowest,
+                "strays" if least is not None and lowest < least else "holds",
+            )
             if least is None:
                 row["verdict"] = "runs; not measured at the export"
     return rows
@@ -116,7 +128,8 @@ def check_once(embedder: Embedder, model_dir: Path, path: Path, facts: Mapping[s
     lowest = lowest_cosine(test, embedder)
     if lowest < least:
         raise ReidError(
-            f"{path.name} in {embedder.backend} strays on this processor: lowest cosine {lowest:.4f} to the trained model's, "
+            f"{path.name} in {embedder.backend} strays on this processor: lowest cosine {lowest:.4f} "
+            "to the trained model's, "
             f"{least:.4f} is wanted: take another precision or runtime, or export the model again"
         )
     try:

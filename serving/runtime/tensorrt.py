@@ -1,4 +1,6 @@
-"""TensorRT on a GPU: engines of ``tensorrt`` and ``tensorrt_rtx``, which have the same calls. Only ever run through a stand-in so far."""
+"""TensorRT on a GPU: engines of ``tensorrt`` and ``tensorrt_rtx``, which have the same calls. Only ever run
+through a stand-in so far.
+"""
 
 import importlib
 import math
@@ -21,7 +23,8 @@ _DTYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "FLOAT": np.float32}
 
 
 def open_engine(path: Path, card: ModelCard, precision: str) -> "EngineRunner":
-    """Open the engine of a model directory on this machine's GPU, after its stamp has been compared with everything it is bound to.
+    """Open the engine of a model directory on this machine's GPU, after its stamp has been compared with
+    everything it is bound to.
 
     Args:
         path: the plan, with its stamp beside it.
@@ -29,22 +32,34 @@ def open_engine(path: Path, card: ModelCard, precision: str) -> "EngineRunner":
         precision: of the ONNX file that the engine stands for.
 
     Raises:
-        ReidError: there is no GPU or TensorRT, the engine is for another GPU, version or ONNX file, or takes other images.
+        ReidError: there is no GPU or TensorRT, the engine is for another GPU, version or ONNX file, or takes
+            other images.
     """
     gpu = current_gpu()
     if gpu is None:
-        raise ReidError(f"engine {path} needs a GPU, and there is none here: run the ONNX file in onnxruntime or openvino")
+        raise ReidError(
+            f"engine {path} needs a GPU, and there is none here: run the ONNX file in onnxruntime or openvino"
+        )
     stamp = read_stamp(path)
     try:
         trt, cudart = importlib.import_module(stamp.module), importlib.import_module("cuda.bindings.runtime")
     except (ImportError, OSError) as error:
-        raise ReidError(f"engine {path} needs {stamp.module} and cuda-bindings ({error}): install them") from error
+        raise ReidError(
+            f"engine {path} needs {stamp.module} and cuda-bindings ({error}): install them"
+        ) from error
     source = card.files.get(precision)
     check_stamp(stamp, path, version=trt.__version__, onnx_sha256=source.sha256 if source else "", gpu=gpu)
     runner = EngineRunner(path.read_bytes(), trt, cudart, str(path))
     wanted = (card.input.height, card.input.width, 3)
-    if card.input.layout != "nhwc" or runner.image_shape != wanted or runner.input_dtype != np.dtype(card.input.dtype):
-        raise ReidError(f"{path} takes {runner.input_dtype} (N, {runner.image_shape}), its card says otherwise: export the model again")
+    if (
+        card.input.layout != "nhwc"
+        or runner.image_shape != wanted
+        or runner.input_dtype != np.dtype(card.input.dtype)
+    ):
+        raise ReidError(
+            f"{path} takes {runner.input_dtype} (N, {runner.image_shape}), its card says otherwise: "
+            "export the model again"
+        )
     return runner
 
 
@@ -78,10 +93,15 @@ class EngineRunner:
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise ReidError(f"{source} cannot be opened by {trt.__name__} {trt.__version__}: build the engine again")
+            raise ReidError(
+                f"{source} cannot be opened by {trt.__name__} {trt.__version__}: build the engine again"
+            )
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise ReidError(f"{source}: the GPU has no memory left for the engine: free some, or build it with a smaller profile")
+            raise ReidError(
+                f"{source}: the GPU has no memory left for the engine: free some, or build it with a "
+                "smaller profile"
+            )
         self._input, self._output = self._tensor_names(trt)
         least, _, most = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(self._input, 0))
         self._least, self.most = int(least[0]), int(most[0])
@@ -96,7 +116,10 @@ class EngineRunner:
     def run(self, batch: Batch) -> npt.NDArray[np.float32]:
         """Outputs ``(N, ...)`` float32 of N images of the engine's own shape and type, any N."""
         if batch.shape[1:] != self.image_shape or batch.dtype != self.input_dtype:
-            raise ReidError(f"{self._source} takes {self.input_dtype} (N, {self.image_shape}), not {batch.dtype} {batch.shape}")
+            raise ReidError(
+                f"{self._source} takes {self.input_dtype} (N, {self.image_shape}), not {batch.dtype} "
+                f"{batch.shape}"
+            )
         output = np.empty((len(batch), *self._row_shape), self._output_dtype)
         for start in range(0, len(batch), self.most):
             chunk = np.ascontiguousarray(batch[start : start + self.most])
@@ -111,10 +134,16 @@ class EngineRunner:
         kind = self._cudart.cudaMemcpyKind
         copy = self._cudart.cudaMemcpyAsync
         self._set_batch(len(chunk))
-        self._checked(copy(self._addresses[0], chunk.ctypes.data, chunk.nbytes, kind.cudaMemcpyHostToDevice, self._stream))
+        self._checked(
+            copy(
+                self._addresses[0], chunk.ctypes.data, chunk.nbytes, kind.cudaMemcpyHostToDevice, self._stream
+            )
+        )
         if not self._context.execute_async_v3(int(self._stream)):
             raise ReidError(f"{self._source} fails on a batch of {len(chunk)}: build the engine again")
-        self._checked(copy(rows.ctypes.data, self._addresses[1], rows.nbytes, kind.cudaMemcpyDeviceToHost, self._stream))
+        self._checked(
+            copy(rows.ctypes.data, self._addresses[1], rows.nbytes, kind.cudaMemcpyDeviceToHost, self._stream)
+        )
         self._checked(self._cudart.cudaStreamSynchronize(self._stream))
         return rows[:count]
 
@@ -129,31 +158,44 @@ class EngineRunner:
         for name, size in zip((self._input, self._output), sizes, strict=True):
             self._addresses.append(int(self._checked(self._cudart.cudaMalloc(size))))
             if not self._context.set_tensor_address(name, self._addresses[-1]):
-                raise ReidError(f"{self._source} refuses a buffer for its tensor {name}: build the engine again")
+                raise ReidError(
+                    f"{self._source} refuses a buffer for its tensor {name}: build the engine again"
+                )
 
     def _set_batch(self, count: int) -> None:
         if not self._context.set_input_shape(self._input, (count, *self.image_shape)):
-            raise ReidError(f"{self._source} refuses a batch of {count}: build the engine again with a profile that holds it")
+            raise ReidError(
+                f"{self._source} refuses a batch of {count}: build the engine again with a profile "
+                "that holds it"
+            )
 
     def _tensor_names(self, trt: ModuleType) -> tuple[str, str]:
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         outputs = [name for name in names if name not in inputs]
         if len(inputs) != 1 or len(outputs) != 1:
-            raise ReidError(f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs: an embedder has one of each")
+            raise ReidError(
+                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs: an embedder has "
+                "one of each"
+            )
         return inputs[0], outputs[0]
 
     def _dtype(self, name: str) -> np.dtype[Any]:
         kind = self._engine.get_tensor_dtype(name).name
         if kind not in _DTYPES:
-            raise ReidError(f"{self._source}: tensor {name} is {kind}, want {' or '.join(_DTYPES)}: build the engine from an exported ONNX")
+            raise ReidError(
+                f"{self._source}: tensor {name} is {kind}, want {' or '.join(_DTYPES)}: build the "
+                "engine from an exported ONNX"
+            )
         return np.dtype(_DTYPES[kind])
 
     def _checked(self, answer: tuple[Any, ...]) -> Any:
         """The value of a CUDA call, whose first part is its error code."""
         error, *values = answer
         if error != self._cudart.cudaError_t.cudaSuccess:
-            raise ReidError(f"{self._source}: CUDA answers {error.name}: free GPU memory or restart the process")
+            raise ReidError(
+                f"{self._source}: CUDA answers {error.name}: free GPU memory or restart the process"
+            )
         return values[0] if values else None
 
 

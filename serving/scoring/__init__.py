@@ -1,4 +1,6 @@
-"""How right a job was, against truth; and crops of known people out of footage with truth (module ``crops``)."""
+"""How right a job was, against truth; and crops of known people out of footage with truth (module
+``crops``).
+"""
 
 from serving.scoring.names import Naming, read_people
 from serving.scoring.tracking import CameraScore, score_job

@@ -1,4 +1,6 @@
-"""Crops of known people out of footage with truth: what a gallery is enrolled from and a threshold calibrated on."""
+"""Crops of known people out of footage with truth: what a gallery is enrolled from and a threshold calibrated
+on.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +54,8 @@ def cut_crops(
     by_frame = read_mot(truth).by_frame()
     footage = open_footage([str(video)])
     first, last = frames or (1, footage.frames)
-    wanted = dict.fromkeys(range(first, min(last, footage.frames or last) + 1, every))  # those that have come are taken out
+    # those that have come are taken out
+    wanted = dict.fromkeys(range(first, min(last, footage.frames or last) + 1, every))
     promised, written = len(wanted), 0
     with atomic_directory(out_dir, private=True) as folder:
         for frame in frames_ahead(footage, first, last, every):
@@ -70,7 +73,9 @@ def cut_crops(
                 (folder / name).write_bytes(data)
                 written += 1
         if not written:
-            raise ReidError(f"truth {truth} has no box in frames {first} to {last} of {video}: check the frames")
+            raise ReidError(
+                f"truth {truth} has no box in frames {first} to {last} of {video}: check the frames"
+            )
     for problem in footage.missing:
         on_problem(problem)
     if wanted:

@@ -19,7 +19,9 @@ IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Sightings by how they were named. ``no_truth`` are sightings that match no true box: false detections."""
+    """Sightings by how they were named. ``no_truth`` are sightings that match no true box: false
+    detections.
+    """
 
     right: int
     wrong: int
@@ -35,11 +37,16 @@ class Naming:
     def shares(self) -> dict[str, float]:
         """Shares of the sightings of true people; 0 where there is none."""
         total = max(self.sightings, 1)
-        return {"named_right": self.right / total, "named_wrong": self.wrong / total, "named_unknown": self.unknown / total}
+        return {
+            "named_right": self.right / total,
+            "named_wrong": self.wrong / total,
+            "named_unknown": self.unknown / total,
+        }
 
 
 def true_identities(truth: MotTable, found: MotTable, people: dict[str, str]) -> dict[int, str | None]:
-    """Who each tracklet really is: whom most of its boxes match one to one at IoU >= 0.5; None when no box does.
+    """Who each tracklet really is: whom most of its boxes match one to one at IoU >= 0.5; None when no box
+    does.
 
     ``people`` says who a truth id is, where that is not its own name.
     """
@@ -56,16 +63,29 @@ def true_identities(truth: MotTable, found: MotTable, people: dict[str, str]) ->
                 track = plain(str(there.id[i]))
                 votes[int(seen.id[j])][who.get(track, track)] += 1
     # Equal votes go to the smaller name, so that the same input has the same score.
-    return {one: (min(count, key=lambda name: (-count[name], name)) if count else None) for one, count in votes.items()}
+    return {
+        one: (min(count, key=lambda name: (-count[name], name)) if count else None)
+        for one, count in votes.items()
+    }
 
 
 def first_right_names(
-    truth: MotTable, found: MotTable, true: dict[int, str | None], named: dict[int, str], people: dict[str, str]
+    truth: MotTable,
+    found: MotTable,
+    true: dict[int, str | None],
+    named: dict[int, str],
+    people: dict[str, str],
 ) -> list[int]:
-    """For each person with a right name: frames from the first true box to the first box of a sighting that has the name."""
+    """For each person with a right name: frames from the first true box to the first box of a sighting that
+    has the name.
+    """
     who = {plain(track): plain(person) for track, person in people.items()}
     seen = np.asarray([who.get(plain(str(one)), plain(str(one))) for one in truth.id.tolist()], np.str_)
-    right = {number for number, person in true.items() if person is not None and plain(named.get(number, "unknown")) == person}
+    right = {
+        number
+        for number, person in true.items()
+        if person is not None and plain(named.get(number, "unknown")) == person
+    }
     first: dict[str, int] = {}
     for number in sorted(right):
         person = str(true[number])

@@ -1,4 +1,5 @@
-"""How right a job was, against truth in MOTChallenge format: tracking metrics by library, and how many sightings have the right name.
+"""How right a job was, against truth in MOTChallenge format: tracking metrics by library, and how many
+sightings have the right name.
 
 HOTA: Luiten et al. 2021. CLEAR (MOTA): Bernardin and Stiefelhagen 2008. IDF1: Ristani et al. 2016.
 """
@@ -33,12 +34,15 @@ class CameraScore:
     truth_boxes: int
     boxes: int
     naming: Naming
-    first_right_name_s: float | None  # median over enrolled people who were named right, from their first true box on
+    # median over enrolled people who were named right, from their first true box on
+    first_right_name_s: float | None
 
 
 @dataclass(frozen=True)
 class Score:
-    """Figures of a job by camera, and over all cameras (rates weighted by their counts, as the library combines them)."""
+    """Figures of a job by camera, and over all cameras (rates weighted by their counts, as the library
+    combines them).
+    """
 
     cameras: dict[str, CameraScore]
     total: CameraScore
@@ -49,7 +53,10 @@ class Score:
         def one(score: CameraScore) -> dict[str, Any]:
             return asdict(score) | score.naming.shares()
 
-        return {"cameras": {name: one(score) for name, score in self.cameras.items()}, "total": one(self.total)}
+        return {
+            "cameras": {name: one(score) for name, score in self.cameras.items()},
+            "total": one(self.total),
+        }
 
 
 def score_job(
@@ -62,10 +69,13 @@ def score_job(
 
     Args:
         folder: what ``reid match`` wrote.
-        truth: MOTChallenge truth of each camera to score; the key ``""`` stands for the only camera of the job.
+        truth: MOTChallenge truth of each camera to score; the key ``""`` stands for the only camera of the
+            job.
         frames: first and last frame to score, both included; None: those that the job looked at.
-        people: who a truth id is, where that is not its own name. MOTChallenge ids are often of *tracks*: somebody who leaves and
-            comes back has a new one. Tracking metrics are of the ids as they stand; names are compared with people.
+        people: who a truth id is, where that is not its own name. MOTChallenge ids are often of *tracks*:
+            somebody who leaves and
+            comes back has a new one. Tracking metrics are of the ids as they stand; names are compared with
+                people.
 
     Raises:
         UsageError: the folder or a truth file is missing, or a camera is not in the job.
@@ -94,9 +104,17 @@ def score_job(
         names = {row["tracklet"]: row["identity"] for row in sightings.to_pylist() if row["camera"] == camera}
         true = true_identities(table, found, people or {})
         namings[camera] = name_sightings(true, names, enrolled)
-        waits[camera] = [frames / fps.get(camera, 1.0) for frames in first_right_names(table, found, true, names, people or {})]
+        waits[camera] = [
+            frames / fps.get(camera, 1.0)
+            for frames in first_right_names(table, found, true, names, people or {})
+        ]
     scores = {camera: _camera_score(value, namings[camera], waits[camera]) for camera, value in raw.items()}
-    return Score(scores, _camera_score(_aggregate(raw), _sum(list(namings.values())), [one for wait in waits.values() for one in wait]))
+    return Score(
+        scores,
+        _camera_score(
+            _aggregate(raw), _sum(list(namings.values())), [one for wait in waits.values() for one in wait]
+        ),
+    )
 
 
 def _resolve(name: str, cameras: list[str], folder: Path) -> str:
@@ -105,7 +123,9 @@ def _resolve(name: str, cameras: list[str], folder: Path) -> str:
     if not name and len(cameras) == 1:
         return cameras[0]
     if not name:
-        raise UsageError(f"job {folder} has {len(cameras)} cameras: name each truth as camera=file ({', '.join(cameras)})")
+        raise UsageError(
+            f"job {folder} has {len(cameras)} cameras: name each truth as camera=file ({', '.join(cameras)})"
+        )
     raise UsageError(f"camera {name!r} is not in job {folder}: it has {', '.join(cameras)}")
 
 
@@ -150,7 +170,10 @@ def _metrics(truth: MotTable, found: MotTable) -> dict[str, Any]:
 
 def _overlap(there: MotTable | None, seen: MotTable | None) -> npt.NDArray[np.float64]:
     empty = np.zeros((0, 4))
-    return box_iou(empty if there is None else there.xyxy.astype(np.float64), empty if seen is None else seen.xyxy.astype(np.float64))
+    return box_iou(
+        empty if there is None else there.xyxy.astype(np.float64),
+        empty if seen is None else seen.xyxy.astype(np.float64),
+    )
 
 
 def _compact(ids: npt.NDArray[np.int64]) -> dict[int, int]:
@@ -173,7 +196,12 @@ def _aggregate(raw: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _sum(namings: list[Naming]) -> Naming:
-    return Naming(*(sum(getattr(one, name) for one in namings) for name in ("right", "wrong", "unknown", "no_truth", "named")))
+    return Naming(
+        *(
+            sum(getattr(one, name) for one in namings)
+            for name in ("right", "wrong", "unknown", "no_truth", "named")
+        )
+    )
 
 
 def _camera_score(value: dict[str, Any], naming: Naming, waits: list[float]) -> CameraScore:

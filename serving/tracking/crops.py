@@ -1,4 +1,6 @@
-"""Which crops of a tracklet are worth embedding: large, sharp, whole, alone, and spread over the tracklet's time."""
+"""Which crops of a tracklet are worth embedding: large, sharp, whole, alone, and spread over the tracklet's
+time.
+"""
 
 from dataclasses import dataclass
 
@@ -8,14 +10,20 @@ import numpy.typing as npt
 
 __all__ = ["Crop", "CropKeeper", "crop_quality"]
 
-_PATCH = (64, 128)  # width, height at which sharpness is measured, so that it does not depend on the person's size
+# width, height at which sharpness is measured, so that it does not depend on the person's size
+_PATCH = (
+    64,
+    128,
+)
 _SHARP = 300.0  # Laplacian variance that counts half
 _BORDER = 2.0  # pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A person cut out of a frame: ``image`` (h, w, 3) uint8 BGR, ``box`` xyxy in the frame, ``quality`` in 0..1."""
+    """A person cut out of a frame: ``image`` (h, w, 3) uint8 BGR, ``box`` xyxy in the frame, ``quality`` in
+    0..1.
+    """
 
     frame: int
     quality: float
@@ -24,26 +32,36 @@ class Crop:
 
 
 def crop_quality(image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """How well each of the boxes (N, 4) xyxy of one frame (H, W, 3) shows a person: (N,) in 0..1, a product of five factors.
+    """How well each of the boxes (N, 4) xyxy of one frame (H, W, 3) shows a person: (N,) in 0..1, a product
+    of five factors.
 
-    Size grows up to 128 pixels of height, sharpness is the Laplacian's variance, a box at the picture's border is cut off, a
-    box that others cover shows somebody else too, and a box that is not upright is not one standing person.
+    Size grows up to 128 pixels of height, sharpness is the Laplacian's variance, a box at the picture's
+    border is cut off, a box that others cover shows somebody else too, and a box that is not upright is not
+    one standing person.
     """
     if not len(boxes):
         return np.zeros(0)
     height, width = image.shape[:2]
     w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     size = np.minimum(h / 128.0, 1.0) ** 0.5
-    at_border = (boxes[:, 0] <= _BORDER) | (boxes[:, 1] <= _BORDER) | (boxes[:, 2] >= width - _BORDER) | (boxes[:, 3] >= height - _BORDER)
+    at_border = (
+        (boxes[:, 0] <= _BORDER)
+        | (boxes[:, 1] <= _BORDER)
+        | (boxes[:, 2] >= width - _BORDER)
+        | (boxes[:, 3] >= height - _BORDER)
+    )
     alone = 1.0 - np.minimum(_covered(boxes), 0.9)
     upright = np.where((h >= 1.2 * w) & (h <= 5.0 * w), 1.0, 0.4)
     variance = np.asarray([_sharpness(image, box) for box in boxes])
-    score: npt.NDArray[np.float64] = size * alone * upright * np.where(at_border, 0.4, 1.0) * variance / (variance + _SHARP)
+    score: npt.NDArray[np.float64] = (
+        size * alone * upright * np.where(at_border, 0.4, 1.0) * variance / (variance + _SHARP)
+    )
     return score
 
 
 class CropKeeper:
-    """The best crop of each of at most ``count`` equal stretches of a tracklet, in memory that does not grow with its length.
+    """The best crop of each of at most ``count`` equal stretches of a tracklet, in memory that does not grow
+    with its length.
 
     Stretches are ``width`` frames long; when there are too many, neighbours are merged and the width doubles.
     """
@@ -53,7 +71,9 @@ class CropKeeper:
         self._width = 1
         self._best: dict[int, Crop] = {}
 
-    def offer(self, frame: int, quality: float, box: npt.NDArray[np.float32], image: npt.NDArray[np.uint8]) -> None:
+    def offer(
+        self, frame: int, quality: float, box: npt.NDArray[np.float32], image: npt.NDArray[np.uint8]
+    ) -> None:
         """Take the crop of ``box`` out of ``image`` if it is the best of its stretch."""
         stretch = frame // self._width
         rival = self._best.get(stretch)
@@ -78,7 +98,9 @@ class CropKeeper:
 
 
 def cut(image: npt.NDArray[np.uint8], box: npt.NDArray[np.float32], max_height: int) -> npt.NDArray[np.uint8]:
-    """A copy of the part of ``image`` inside ``box``, at least one pixel, shrunk to ``max_height`` if it is higher."""
+    """A copy of the part of ``image`` inside ``box``, at least one pixel, shrunk to ``max_height`` if it is
+    higher.
+    """
     part = _inside(image, box)
     if part.shape[0] > max_height:
         shrunk = (max(1, round(part.shape[1] * max_height / part.shape[0])), max_height)

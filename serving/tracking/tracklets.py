@@ -1,7 +1,9 @@
-"""From detections of single frames to tracklets: one person followed through consecutive frames of one camera.
+"""From detections of single frames to tracklets: one person followed through consecutive frames of one
+camera.
 
-Association is the library ``trackers`` (BoT-SORT: Aharon et al. 2022, ByteTrack: Zhang et al. 2022, OC-SORT: Cao et al. 2023). This
-module adds what a recogniser needs of it: complete tracklets with their best crops, handed on as soon as they end.
+Association is the library ``trackers`` (BoT-SORT: Aharon et al. 2022, ByteTrack: Zhang et al. 2022, OC-SORT:
+Cao et al. 2023). This module adds what a recogniser needs of it: complete tracklets with their best crops,
+handed on as soon as they end.
 """
 
 from collections.abc import Callable
@@ -20,8 +22,9 @@ from serving.video import Frame
 __all__ = ["SPARSE_S", "TRACKERS", "Tracklet", "TrackletBuilder", "bridged_s", "least_frames"]
 
 _MIN_FRAGMENT = 3  # frames; less is a false detection
-# Further apart, somebody who walks is beside his last place and not on it: each box that no track takes stands for itself, and the boxes
-# of a person are joined by appearance and motion (serving.job.sightings.linking).
+# Further apart, somebody who walks is beside his last place and not on it: each box that no track takes
+# stands for itself, and the boxes of a person are joined by appearance and motion
+# (serving.job.sightings.linking).
 SPARSE_S = 0.3
 _BRIDGED = 2.5  # frames; a track that is not found in one of them lives on, however far apart they are
 _SINGLES = 1_000_000_000  # ids of boxes that no track took count from here
@@ -32,7 +35,9 @@ _LIBRARY_HZ = 30.0  # the library counts its lost-track buffer in frames of a 30
 
 @dataclass(frozen=True)
 class Tracklet:
-    """A finished tracklet of N boxes: ``frames (N,)`` int64, ``times_s (N,)``, ``boxes (N, 4)`` xyxy, ``confidence (N,)``, best crops."""
+    """A finished tracklet of N boxes: ``frames (N,)`` int64, ``times_s (N,)``, ``boxes (N, 4)`` xyxy,
+    ``confidence (N,)``, best crops.
+    """
 
     id: int
     frames: npt.NDArray[np.int64]
@@ -100,7 +105,9 @@ class TrackletBuilder:
 
     def finish(self) -> list[Tracklet]:
         """The tracklets that were still open."""
-        return self._singles_left() + [done for key in list(self._open) if (done := self._close(key)) is not None]
+        return self._singles_left() + [
+            done for key in list(self._open) if (done := self._close(key)) is not None
+        ]
 
     def _let_loose(self, frame: Frame, tracked: sv.Detections, quality: npt.NDArray[np.float64]) -> "_Loose":
         """What no track took; where frames are far apart, with crops."""
@@ -133,18 +140,23 @@ class TrackletBuilder:
         return tracked
 
     def _begin_earlier(self, one: _Open, box: npt.NDArray[np.float32]) -> None:
-        # A tracker names a person in the second frame it sees; the box of the first belongs to the tracklet too.
+        # A tracker names a person in the second frame it sees; the box of the first belongs to the tracklet
+        # too.
         if self._loose is None or not len(self._loose.boxes):
             return
         loose = self._loose.boxes
         overlap = sv.box_iou_batch(box[None], loose.xyxy)[0]
         best = int(overlap.argmax())
         if overlap[best] >= 0.3:
-            self._append(one, self._loose.number, self._loose.time_s, loose.xyxy[best], float(loose.confidence[best]))
+            self._append(
+                one, self._loose.number, self._loose.time_s, loose.xyxy[best], float(loose.confidence[best])
+            )
             self._loose.alone.pop(best, None)
 
     @staticmethod
-    def _append(one: _Open, number: int, time_s: float, box: npt.NDArray[np.float32], confidence: float) -> None:
+    def _append(
+        one: _Open, number: int, time_s: float, box: npt.NDArray[np.float32], confidence: float
+    ) -> None:
         one.frames.append(number)
         one.times_s.append(time_s)
         one.boxes.append(box)
@@ -157,7 +169,9 @@ class TrackletBuilder:
 
 @dataclass
 class _Loose:
-    """Boxes of a frame that no track took; ``alone`` are those that may stand for themselves, by their place among the boxes."""
+    """Boxes of a frame that no track took; ``alone`` are those that may stand for themselves, by their place
+    among the boxes.
+    """
 
     time_s: float
     number: int
@@ -182,12 +196,17 @@ def bridged_s(gap_s: float, fps: float) -> float:
 
 
 def least_frames(min_frames: int, fps: float) -> int:
-    """How many frames a sighting needs at ``fps``: as many as are asked for, fewer where half a second holds fewer, but two."""
+    """How many frames a sighting needs at ``fps``: as many as are asked for, fewer where half a second holds
+    fewer, but two.
+    """
     return min(min_frames, max(2, round(min_frames * fps / _USUAL_HZ)))
 
 
 def _common(spec: TrackerSpec, fps: float) -> dict[str, Any]:
-    return {"frame_rate": fps, "lost_track_buffer": max(1, round(bridged_s(spec.max_gap_s, fps) * _LIBRARY_HZ))}
+    return {
+        "frame_rate": fps,
+        "lost_track_buffer": max(1, round(bridged_s(spec.max_gap_s, fps) * _LIBRARY_HZ)),
+    }
 
 
 def _or(value: float | None, default: float) -> float:

@@ -1,4 +1,6 @@
-"""Footage in: which frames a camera has, and reading any range of them, decoded a thread ahead of who uses them."""
+"""Footage in: which frames a camera has, and reading any range of them, decoded a thread ahead of who uses
+them.
+"""
 
 from serving.video.ahead import STALL_S, Pulse, StalledError, ahead
 from serving.video.files import open_footage

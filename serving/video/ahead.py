@@ -1,4 +1,6 @@
-"""Work done a thread ahead of who uses it, watched: what stands still is an error after a stated time and not a wait for ever."""
+"""Work done a thread ahead of who uses it, watched: what stands still is an error after a stated time and not
+a wait for ever.
+"""
 
 import queue
 import threading
@@ -16,13 +18,16 @@ T = TypeVar("T")
 
 
 class Pulse:
-    """Beats with each sign of life of whoever reads ``name``; :func:`ahead` gives up when it has been still for ``stall_s`` seconds.
+    """Beats with each sign of life of whoever reads ``name``; :func:`ahead` gives up when it has been still
+    for ``stall_s`` seconds.
 
-    Of streams it also carries how long to try to connect again (``reconnect_s``), the wish to ``stop``, and what went wrong on the way
-    (``problems``).
+    Of streams it also carries how long to try to connect again (``reconnect_s``), the wish to ``stop``, and
+    what went wrong on the way (``problems``).
     """
 
-    def __init__(self, stall_s: float = STALL_S, reconnect_s: float = RECONNECT_S, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, stall_s: float = STALL_S, reconnect_s: float = RECONNECT_S, stop: threading.Event | None = None
+    ) -> None:
         self.stall_s, self.reconnect_s = stall_s, reconnect_s
         self.name = "the footage"
         self.beats = 0
@@ -65,8 +70,9 @@ class _Patience:
 def ahead(items: Iterable[T], size: int, pulse: Pulse | None = None) -> Iterator[T]:
     """Yield ``items`` while a thread prepares up to ``size`` of them; what the thread raises is raised here.
 
-    With a ``pulse`` that the items beat: nothing waits longer than its ``stall_s`` for a thread that has stopped beating. Such a thread
-    cannot be ended; it is left alone, and does not keep the process from ending.
+    With a ``pulse`` that the items beat: nothing waits longer than its ``stall_s`` for a thread that has
+    stopped beating. Such a thread cannot be ended; it is left alone, and does not keep the process from
+    ending.
 
     Raises:
         ReidError: the pulse was still for too long.
@@ -133,7 +139,8 @@ def _take(box: queue.Queue[T], pulse: Pulse) -> T | None:
                 return None
             if patience.is_over():
                 raise StalledError(
-                    f"video {pulse.name}: nothing came for {pulse.stall_s:g} s: given up; check the disk, the network and the file"
+                    f"video {pulse.name}: nothing came for {pulse.stall_s:g} s: given up; check the "
+                    "disk, the network and the file"
                 ) from None
 
 
@@ -144,6 +151,8 @@ def _join(worker: threading.Thread, pulse: Pulse | None) -> None:
     # Whoever is in the middle of a frame comes to its end; whoever stands still has had its time already.
     waits = 0
     patience = pulse.patience()
-    while worker.is_alive() and waits * patience.slice_s < (min(_STOP_S, pulse.stall_s) if pulse.stopped else pulse.stall_s):
+    while worker.is_alive() and waits * patience.slice_s < (
+        min(_STOP_S, pulse.stall_s) if pulse.stopped else pulse.stall_s
+    ):
         worker.join(patience.slice_s)
         waits += 1

@@ -1,4 +1,6 @@
-"""The files of a camera put in a row: each at its own time, gaps kept, overlaps cut, what cannot be used left out and said."""
+"""The files of a camera put in a row: each at its own time, gaps kept, overlaps cut, what cannot be used left
+out and said.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,14 +33,17 @@ class _File:
     start: datetime | None = None
 
 
-def open_footage(sources: Sequence[str], stall_s: float = STALL_S, fps: float | None = None, starts: str = "auto") -> Footage:
+def open_footage(
+    sources: Sequence[str], stall_s: float = STALL_S, fps: float | None = None, starts: str = "auto"
+) -> Footage:
     """Index the files of a camera. A file that cannot be used is left out with a line in ``problems``.
 
     Args:
         sources: files in their order, or one address of a stream.
         stall_s: seconds without a sign of life until a file is given up.
         fps: frames a second where a file has no times (raw H.264, H.265, MJPEG); its own statement if None.
-        starts: where the time at which each file was begun is from, see :func:`serving.video.starts.starts_of`.
+        starts: where the time at which each file was begun is from, see
+            :func:`serving.video.starts.starts_of`.
 
     Raises:
         ReidError: no file of the camera can be used.
@@ -51,14 +56,20 @@ def open_footage(sources: Sequence[str], stall_s: float = STALL_S, fps: float | 
     files, where = _in_order(_of_one_size(files), starts)
     if all(file.index is None for file in files):
         problems = [file.problem for file in files]
-        raise ReidError(problems[0] if len(problems) == 1 else f"none of {len(problems)} files can be used; the first: {problems[0]}")
+        raise ReidError(
+            problems[0]
+            if len(problems) == 1
+            else f"none of {len(problems)} files can be used; the first: {problems[0]}"
+        )
     return _row(files, where)
 
 
 def _stream(source: str, pulse: Pulse, fps: float | None) -> Footage:
     pulse.name = redacted(source)
     index = watched(partial(first_look, source, pulse, fps), pulse)
-    return Footage((Clip(source, 1, 0.0, None),), index.fps, index.size.width, index.size.height, (), index.notes)
+    return Footage(
+        (Clip(source, 1, 0.0, None),), index.fps, index.size.width, index.size.height, (), index.notes
+    )
 
 
 def _indexed(source: str, pulse: Pulse, fps: float | None) -> _File:
@@ -70,7 +81,9 @@ def _indexed(source: str, pulse: Pulse, fps: float | None) -> _File:
 
 
 def _of_one_size(files: Sequence[_File]) -> list[_File]:
-    """Files of another size than the first are left out: boxes and regions of a camera are in pixels of one picture."""
+    """Files of another size than the first are left out: boxes and regions of a camera are in pixels of one
+    picture.
+    """
     size = next((file.index.size for file in files if file.index is not None), None)
     kept = []
     for file in files:
@@ -78,7 +91,10 @@ def _of_one_size(files: Sequence[_File]) -> list[_File]:
             kept.append(file)
             continue
         own = f"{file.index.size.width}x{file.index.size.height}"
-        problem = f"video {redacted(file.source)} is {own}, the files before it {size.width}x{size.height}: make two cameras"
+        problem = (
+            f"video {redacted(file.source)} is {own}, the files before it "
+            f"{size.width}x{size.height}: make two cameras"
+        )
         kept.append(_File(file.source, None, problem))
     return kept
 
@@ -92,7 +108,11 @@ def _in_order(files: Sequence[_File], way: str) -> tuple[list[_File], str]:
         return list(files), ""
     own = {file.source: start for file, start in zip(usable, found, strict=True)}
     for file in files:
-        if file.index is None and (start := starts_of([file.source], [None], way if way != "metadata" else "none")[0]) is not None:
+        if (
+            file.index is None
+            and (start := starts_of([file.source], [None], way if way != "metadata" else "none")[0])
+            is not None
+        ):
             own[file.source] = start[0]
     dated = [_File(file.source, file.index, file.problem, own.get(file.source)) for file in files]
     zones = {file.start.tzinfo for file in dated if file.start is not None}
@@ -112,10 +132,14 @@ def _row(files: Sequence[_File], where: str) -> Footage:
             problems.append(file.problem + _hours(files, place))
             continue
         index = file.index
-        own_s = (file.start - origin).total_seconds() if file.start is not None and origin is not None else end_s
+        own_s = (
+            (file.start - origin).total_seconds() if file.start is not None and origin is not None else end_s
+        )
         if clips and end_s - own_s > _WHOLE_SECONDS_S:
             double = int(np.searchsorted(index.times_s, end_s - own_s))
-            notes.append(f"video {redacted(file.source)}: its first {double} frames are in the files before it")
+            notes.append(
+                f"video {redacted(file.source)}: its first {double} frames are in the files before it"
+            )
             if double == len(index.times_s):
                 continue
             own_s += float(index.times_s[double])
@@ -131,7 +155,9 @@ def _row(files: Sequence[_File], where: str) -> Footage:
         notes.insert(0, _starts_note(len(clips), where, origin, gaps_s))
     first = clips[0].index
     assert first is not None
-    return Footage(tuple(clips), first.fps, first.size.width, first.size.height, tuple(problems), tuple(notes), origin)
+    return Footage(
+        tuple(clips), first.fps, first.size.width, first.size.height, tuple(problems), tuple(notes), origin
+    )
 
 
 def _hours(files: Sequence[_File], place: int) -> str:
@@ -145,7 +171,13 @@ def _hours(files: Sequence[_File], place: int) -> str:
 
 def _starts_note(count: int, where: str, origin: datetime | None, gaps_s: Sequence[float]) -> str:
     files = "1 file's start is" if count == 1 else f"the starts of {count} files are"
-    note = f"{files} from {where.replace('their names', 'its name') if count == 1 else where}: {origin:%Y-%m-%d %H:%M:%S}"
+    note = (
+        f"{files} from {where.replace('their names', 'its name') if count == 1 else where}: "
+        f"{origin:%Y-%m-%d %H:%M:%S}"
+    )
     if gaps_s:
-        note += f"; {len(gaps_s)} gap{'s' if len(gaps_s) > 1 else ''}, {timedelta(seconds=round(sum(gaps_s)))} in all"
+        note += (
+            f"; {len(gaps_s)} gap{'s' if len(gaps_s) > 1 else ''}, "
+            f"{timedelta(seconds=round(sum(gaps_s)))} in all"
+        )
     return note

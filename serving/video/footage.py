@@ -33,7 +33,9 @@ _AHEAD_BYTES = 96 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture. ``number`` counts from 1; ``time_s`` is seconds since the camera's first frame; ``image`` (H, W, 3) uint8 BGR."""
+    """One picture. ``number`` counts from 1; ``time_s`` is seconds since the camera's first frame; ``image``
+    (H, W, 3) uint8 BGR.
+    """
 
     number: int
     time_s: float
@@ -51,8 +53,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Clip:
-    """One file of a camera, whose first frame has the number ``first_number`` and lies ``start_s`` after the camera's first; or a stream,
-    which has no index.
+    """One file of a camera, whose first frame has the number ``first_number`` and lies ``start_s`` after the
+    camera's first; or a stream, which has no index.
     """
 
     source: str
@@ -74,14 +76,20 @@ class Clip:
         """The frames numbered ``first`` to ``last`` alone, as far as they are in this file."""
         assert self.index is not None
         low, high = max(first - self.first_number, 0), min(last - self.first_number, self.frames - 1)
-        return Clip(self.source, self.first_number + low, self.start_s + float(self.index.times_s[low]), self.index.part(low, high))
+        return Clip(
+            self.source,
+            self.first_number + low,
+            self.start_s + float(self.index.times_s[low]),
+            self.index.part(low, high),
+        )
 
 
 @dataclass(frozen=True)
 class Footage:
     """What a camera recorded. ``width`` and ``height`` are those of the upright picture.
 
-    ``problems`` has a line for each file that is left out or incomplete, ``notes`` one for each thing that was decided.
+    ``problems`` has a line for each file that is left out or incomplete, ``notes`` one for each thing that
+    was decided.
     """
 
     clips: tuple[Clip, ...]
@@ -104,7 +112,11 @@ class Footage:
 
     def part(self, first: int, last: int) -> "Footage":
         """The frames numbered ``first`` to ``last`` alone, under the same numbers: what a worker is sent."""
-        clips = (clip for clip in self.clips if clip.first_number <= last and first < clip.first_number + clip.frames)
+        clips = (
+            clip
+            for clip in self.clips
+            if clip.first_number <= last and first < clip.first_number + clip.frames
+        )
         return replace(self, clips=tuple(clip.part(first, last) for clip in clips), problems=(), notes=())
 
     @property
@@ -118,10 +130,13 @@ class Footage:
         return Size(self.width, self.height)
 
 
-def read_frames(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None) -> Iterator[Frame]:
+def read_frames(
+    footage: Footage, first: int = 1, last: int | None = None, step: int = 1, pulse: Pulse | None = None
+) -> Iterator[Frame]:
     """Decode frames ``first`` to ``last`` (both included, counted from 1), every ``step``-th of them.
 
-    Frames that do not decode are left out; a stream ends when it ends. Whatever comes out of the file beats the ``pulse``.
+    Frames that do not decode are left out; a stream ends when it ends. Whatever comes out of the file beats
+    the ``pulse``.
 
     Raises:
         ReidError: a file that was there has gone, or nothing in it decodes.
@@ -138,7 +153,9 @@ def read_pictures(
     for clip in footage.clips:
         pulse.name = clip.name
         pictures = (
-            _of_stream(clip, first, last, pulse, footage.fps) if clip.index is None else _of_file(clip, clip.index, first, last, pulse)
+            _of_stream(clip, first, last, pulse, footage.fps)
+            if clip.index is None
+            else _of_file(clip, clip.index, first, last, pulse)
         )
         yield from (picture for picture in pictures if (picture.number - first) % step == 0)
 
@@ -160,7 +177,9 @@ def _of_stream(clip: Clip, first: int, last: int | None, pulse: Pulse, fps: floa
             yield Picture(number, time_s, frame)
 
 
-def frames_ahead(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S) -> Iterator[Frame]:
+def frames_ahead(
+    footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S
+) -> Iterator[Frame]:
     """:func:`read_frames` in a thread ahead of the caller.
 
     Raises:
@@ -170,7 +189,9 @@ def frames_ahead(footage: Footage, first: int = 1, last: int | None = None, step
     return ahead(read_frames(footage, first, last, step, pulse), queue_length(footage), pulse)
 
 
-def pictures_ahead(footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S) -> Iterator[Picture]:
+def pictures_ahead(
+    footage: Footage, first: int = 1, last: int | None = None, step: int = 1, stall_s: float = STALL_S
+) -> Iterator[Picture]:
     """:func:`read_pictures` in a thread ahead of the caller; raises as :func:`frames_ahead`."""
     pulse = Pulse(stall_s)
     return ahead(read_pictures(footage, first, last, step, pulse), queue_length(footage), pulse)
@@ -182,6 +203,8 @@ def queue_length(footage: Footage) -> int:
 
 
 def unseen(lost: int, total: int, first: int, last: int) -> str:
-    """The line on ``lost`` of ``total`` frames that were promised and did not decode; the first of them are ``first`` to ``last``."""
+    """The line on ``lost`` of ``total`` frames that were promised and did not decode; the first of them are
+    ``first`` to ``last``.
+    """
     where = f"number {first}" if first == last else f"numbers {first} to {last}"
     return f"{lost} of {total} frames are damaged and were not seen, the first: {where}"

@@ -1,6 +1,8 @@
-"""The index of a file: what can be shown, in order of display, with the container's times. The file is read once and hardly decoded.
+"""The index of a file: what can be shown, in order of display, with the container's times. The file is read
+once and hardly decoded.
 
-Only where a container cannot say in which order frames are shown (B-frames in AVI, in raw streams, ...) the decoder is asked.
+Only where a container cannot say in which order frames are shown (B-frames in AVI, in raw streams, ...) the
+decoder is asked.
 """
 
 from array import array
@@ -23,20 +25,35 @@ from serving.video.pixels import Size, shown_size
 
 __all__ = ["Index", "Keys", "index_of"]
 
-# Containers that store the time at which each frame is shown. Of others FFmpeg guesses it, and with B-frames wrongly.
+# Containers that store the time at which each frame is shown. Of others FFmpeg guesses it, and with B-frames
+# wrongly.
 _TIMED = {"mov", "matroska", "mpegts", "flv", "nut", "mxf", "ogg", "wtv"}
 _TELLS_LENGTH = {"matroska", "flv", "mxf"}  # in seconds, not in frames
 # Codecs whose key frames are flagged rightly, by a parser or because each frame is one.
-_FLAGGED = {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1", "libdav1d", "ffv1", "png", "cfhd"}
+_FLAGGED = {
+    "h264",
+    "hevc",
+    "vvc",
+    "mpeg1video",
+    "mpeg2video",
+    "mpeg4",
+    "vp8",
+    "vp9",
+    "av1",
+    "libdav1d",
+    "ffv1",
+    "png",
+    "cfhd",
+}
 _KEYS_BEFORE = 16  # kept of what lies before a part of an index, for seeks that end up too early
 _CUT_S = 1.0  # shorter by less is rounding
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Packets from which decoding can begin, (K,) each: their ``place`` in order of decoding, the first ``frame`` (from 0, in order
-    of display) that is right when it begins there, the packet's ``position`` in the file in bytes (-1: unknown), ``size`` in bytes and
-    ``clock``, the time to seek it by.
+    """Packets from which decoding can begin, (K,) each: their ``place`` in order of decoding, the first
+    ``frame`` (from 0, in order of display) that is right when it begins there, the packet's ``position`` in
+    the file in bytes (-1: unknown), ``size`` in bytes and ``clock``, the time to seek it by.
     """
 
     place: Ints
@@ -47,7 +64,9 @@ class Keys:
 
     def part(self, begin: int, end: int) -> "Keys":
         """Those number ``begin`` to ``end``, which is not included."""
-        return Keys(*(values[begin:end] for values in (self.place, self.frame, self.position, self.size, self.clock)))
+        return Keys(
+            *(values[begin:end] for values in (self.place, self.frame, self.position, self.size, self.clock))
+        )
 
 
 @dataclass(frozen=True)
@@ -77,13 +96,22 @@ class Index:
     notes: tuple[str, ...] = ()
 
     def part(self, first: int, last: int | None = None) -> "Index":
-        """The index of frames ``first`` to ``last`` alone, both included, from 0; the time of the first is then 0."""
+        """The index of frames ``first`` to ``last`` alone, both included, from 0; the time of the first is
+        then 0.
+        """
         end = len(self.times_s) if last is None else last + 1
         times_s, place = self.times_s[first:end], self.place[first:end]
         begin = max(0, int(np.searchsorted(self.keys.frame, first, side="right")) - _KEYS_BEFORE)
-        until = max(begin + 1, int(np.searchsorted(self.keys.place, place.max() if len(place) else 0, side="right")))
+        until = max(
+            begin + 1, int(np.searchsorted(self.keys.place, place.max() if len(place) else 0, side="right"))
+        )
         keys = self.keys.part(begin, until)
-        return replace(self, times_s=times_s - times_s[:1], place=place, keys=replace(keys, frame=np.maximum(keys.frame - first, 0)))
+        return replace(
+            self,
+            times_s=times_s - times_s[:1],
+            place=place,
+            keys=replace(keys, frame=np.maximum(keys.frame - first, 0)),
+        )
 
 
 @dataclass
@@ -146,7 +174,8 @@ def _kind(one: Opened) -> str:
 
 def _scan(one: Opened, by_decoder: bool, pulse: Pulse) -> _Scan:
     scan = _Scan()
-    # A picture that ends before the sound is none that was cut off: where only a length in seconds is told, all streams count.
+    # A picture that ends before the sound is none that was cut off: where only a length in seconds is told,
+    # all streams count.
     others = scan.reach if _kind(one) in _TELLS_LENGTH and len(one.container.streams) > 1 else None
     for packet in packets(one, pulse, others):
         scan.take(packet)
@@ -158,12 +187,23 @@ def _scan(one: Opened, by_decoder: bool, pulse: Pulse) -> _Scan:
 
 
 def _orderly(scan: _Scan) -> bool:
-    """Whether each packet has a time of its own. Two frames of one PES packet of a transport stream have not."""
+    """Whether each packet has a time of its own. Two frames of one PES packet of a transport stream have
+    not.
+    """
     pts, dts = np.frombuffer(scan.pts, np.int64), np.frombuffer(scan.dts, np.int64)
     return bool((pts != UNKNOWN).all() and len(np.unique(np.column_stack([pts, dts]), axis=0)) == len(pts))
 
 
-def _made(source: str, one: Opened, scan: _Scan, kind: str, by_decoder: bool, promised: int, timeless: bool, fps: float | None) -> Index:
+def _made(
+    source: str,
+    one: Opened,
+    scan: _Scan,
+    kind: str,
+    by_decoder: bool,
+    promised: int,
+    timeless: bool,
+    fps: float | None,
+) -> Index:
     name, time_base = redacted(source), one.stream.time_base or Fraction(1, 1000)
     if not len(scan.pts):
         raise ReidError(f"video {name} holds no frame: copy it again")
@@ -175,7 +215,10 @@ def _made(source: str, one: Opened, scan: _Scan, kind: str, by_decoder: bool, pr
         rate = fps or float(one.stream.guessed_rate or 25)
         place = _places(scan) if by_decoder else np.flatnonzero(_visible(scan))
         times_s = np.arange(len(place)) / rate
-        notes.append(f"video {name} has no times: {rate:g} frames a second are taken, from {'the job' if fps else 'the stream'}")
+        notes.append(
+            f"video {name} has no times: {rate:g} frames a second are taken, from "
+            f"{'the job' if fps else 'the stream'}"
+        )
     elif by_decoder or (kind not in _TIMED):
         place = _places(scan) if by_decoder else np.flatnonzero(_visible(scan))
         times_s = _evened(scan, np.sort(place), time_base, float(one.stream.guessed_rate or 25))
@@ -197,7 +240,9 @@ def _made(source: str, one: Opened, scan: _Scan, kind: str, by_decoder: bool, pr
 
 
 def _visible(scan: _Scan) -> npt.NDArray[np.bool_]:
-    """Which packets are to be shown: not those that an edit list hides, nor those before the first from which decoding can begin."""
+    """Which packets are to be shown: not those that an edit list hides, nor those before the first from which
+    decoding can begin.
+    """
     visible = np.frombuffer(scan.hidden, np.int8) == 0
     visible[-1] &= not scan.torn
     first = int(scan.shown[0]) if len(scan.shown) else 0
@@ -218,7 +263,8 @@ def _by_time(scan: _Scan, time_base: Fraction) -> tuple[Ints, Floats]:
     times, part = continuous(np.frombuffer(scan.pts, np.int64), np.frombuffer(scan.dts, np.int64), time_base)
     order = display_order(times, part)
     order = order[_visible(scan)[order]]
-    # Frames before the first that the decoder gives refer to what is not in the file. A key frame among them is damaged, and missing.
+    # Frames before the first that the decoder gives refer to what is not in the file. A key frame among them
+    # is damaged, and missing.
     begin = int((order == scan.shown[0]).argmax())
     keys = np.isin(order[:begin], [place for place, _, _ in scan.keys])
     order = order[int(np.flatnonzero(keys)[0]) if keys.any() else begin :]
@@ -239,7 +285,8 @@ def _flags_keys(one: Opened, scan: _Scan) -> bool:
 
 
 def _keys(scan: _Scan, place: Ints, sound: bool) -> Keys:
-    # Nothing of what is flagged can be believed where every packet is, and the codec is none of single pictures.
+    # Nothing of what is flagged can be believed where every packet is, and the codec is none of single
+    # pictures.
     believed = scan.keys if sound else scan.keys[:1]
     found = np.asarray(believed or [(0, -1, 0)], np.int64)
     frame = np.full(len(scan.pts), -1, np.int64)
@@ -262,7 +309,8 @@ def _recorded(metadata: dict[str, str]) -> datetime | None:
 
 def _promised(one: Opened, kind: str) -> int:
     """How many packets the header announces; 0 where it says nothing."""
-    entries = len(getattr(one.stream, "index_entries", ())) if kind == "mov" else 0  # without what edit lists leave out
+    # without what edit lists leave out
+    entries = len(getattr(one.stream, "index_entries", ())) if kind == "mov" else 0
     return entries or int(one.stream.frames)
 
 

@@ -1,4 +1,6 @@
-"""Streams: footage without an end that is known, read once from front to end, and connected again where it breaks off."""
+"""Streams: footage without an end that is known, read once from front to end, and connected again where it
+breaks off.
+"""
 
 import time
 from collections.abc import Iterator
@@ -48,7 +50,9 @@ def first_look(source: str, pulse: Pulse, fps: float | None = None) -> Index:
         none = np.zeros(0, np.int64)
         keys = Keys(none, none, none, none, none)
         size = shown_size(first, float(aspect) if aspect else 1.0)
-        return Index(np.zeros(0), np.zeros(0, np.int32), keys, rate, size, notes=(one.note,) if one.note else ())
+        return Index(
+            np.zeros(0), np.zeros(0, np.int32), keys, rate, size, notes=(one.note,) if one.note else ()
+        )
 
 
 @dataclass
@@ -61,7 +65,9 @@ class _Clock:
     here_s: float = 0.0  # of the last frame of this connection
 
     def connected(self, first_s: float, again: bool, period_s: float) -> None:
-        """A connection's first frame has the time ``first_s``; a file begins from the front ``again``, a camera does not."""
+        """A connection's first frame has the time ``first_s``; a file begins from the front ``again``, a
+        camera does not.
+        """
         now = time.monotonic()
         if self.began is None:
             self.began = now
@@ -82,8 +88,9 @@ class _Clock:
 def live_frames(source: str, pulse: Pulse, fps: float) -> Iterator[tuple[float, av.VideoFrame]]:
     """Frames with their seconds since the first, until the stream ends, or ``pulse`` is told to stop.
 
-    A stream that breaks off is connected again, waiting longer each time, for ``pulse.reconnect_s``; what was missed meanwhile is a
-    line in ``pulse.problems``. A file of known length is read on where it broke off, as long as each try brings something new.
+    A stream that breaks off is connected again, waiting longer each time, for ``pulse.reconnect_s``; what was
+    missed meanwhile is a line in ``pulse.problems``. A file of known length is read on where it broke off, as
+    long as each try brings something new.
 
     Raises:
         ReidError: it broke off for good.
@@ -97,7 +104,10 @@ def live_frames(source: str, pulse: Pulse, fps: float) -> Iterator[tuple[float, 
                 is_file = _is_file(one)
                 for time_s, frame in _connection(one, pulse, clock, is_file, fps):
                     if gone is not None and not is_file:
-                        pulse.problems.append(f"video {pulse.name} was away for {time.monotonic() - gone:.0f} s, after {before:.0f} s")
+                        pulse.problems.append(
+                            f"video {pulse.name} was away for {time.monotonic() - gone:.0f} s, after "
+                            f"{before:.0f} s"
+                        )
                     gone, wait_s, clock.last_s = None, _FIRST_WAIT_S, time_s
                     yield time_s, frame
                 whole = is_file and _is_whole(one, clock.last_s, pulse)
@@ -110,13 +120,16 @@ def live_frames(source: str, pulse: Pulse, fps: float) -> Iterator[tuple[float, 
         over = vain >= _TRIES if is_file else time.monotonic() + wait_s - gone > pulse.reconnect_s
         if over:
             raise ReidError(
-                f"video {pulse.name} broke off after {clock.last_s:.1f} s and did not come back, tried again and again: check the network"
+                f"video {pulse.name} broke off after {clock.last_s:.1f} s and did not come back, tried "
+                "again and again: check the network"
             )
         _wait(wait_s, pulse)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
-def _connection(one: Opened, pulse: Pulse, clock: _Clock, is_file: bool, fps: float) -> Iterator[tuple[float, av.VideoFrame]]:
+def _connection(
+    one: Opened, pulse: Pulse, clock: _Clock, is_file: bool, fps: float
+) -> Iterator[tuple[float, av.VideoFrame]]:
     known, pulse.bytes_seen, count, connected = clock.last_s if clock.began is not None else -1.0, 0, 0, False
     for packet in one.container.demux(one.stream):
         pulse.beat()

@@ -29,10 +29,11 @@ class Opened:
 def no_log_callback() -> None:
     """Take back whatever callback FFmpeg's messages go to; nothing of them is printed.
 
-    A callback of PyAV's logging takes Python's lock in FFmpeg's decoder threads, and a container is closed with that lock held while
-    those threads are waited for: a message at that moment stops the process for ever (PyAV #751, #909, #2276). FFmpeg's own callback
-    would print addresses with their passwords. Some libraries set one when they are imported (torchvision did for years), so this is
-    done again at each opening and closing.
+    A callback of PyAV's logging takes Python's lock in FFmpeg's decoder threads, and a container is closed
+    with that lock held while those threads are waited for: a message at that moment stops the process for
+    ever (PyAV #751, #909, #2276). FFmpeg's own callback would print addresses with their passwords. Some
+    libraries set one when they are imported (torchvision did for years), so this is done again at each
+    opening and closing.
     """
     av.logging.set_level(None)
 
@@ -48,7 +49,8 @@ def opened(source: str, timeout_s: float = _OPEN_TIMEOUT_S) -> Iterator[Opened]:
     with the largest picture; a cover picture is none.
 
     Raises:
-        ReidError: the source is missing, empty, no video, of an unknown codec, or an address of a protocol that is not allowed.
+        ReidError: the source is missing, empty, no video, of an unknown codec, or an address of a protocol
+            that is not allowed.
     """
     container = _open(source, timeout_s)
     try:
@@ -74,22 +76,37 @@ def _open(source: str, timeout_s: float) -> Any:
         if path.stat().st_size == 0:
             raise ReidError(f"video {name} is empty (0 bytes): copy it again")
         if is_playlist(path):
-            raise ReidError(f"video {name} is a playlist or script, which may lead to other files and hosts: name the videos themselves")
+            raise ReidError(
+                f"video {name} is a playlist or script, which may lead to other files and hosts: name "
+                "the videos themselves"
+            )
         address = f"file:{source}"  # with the protocol in front, a colon in a name is no protocol
     no_log_callback()
     try:
-        # The times as they stand in the file: FFmpeg's repair of clocks that turn over takes one that starts again for such a one.
+        # The times as they stand in the file: FFmpeg's repair of clocks that turn over takes one that starts
+        # again for such a one.
         settings = container_options(source) | {"correct_ts_overflow": "0"}
-        return av.open(address, container_options=settings, metadata_errors="replace", timeout=timeout_s if is_url(source) else None)
+        return av.open(
+            address,
+            container_options=settings,
+            metadata_errors="replace",
+            timeout=timeout_s if is_url(source) else None,
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         # The library's own message repeats the address.
         reason = getattr(error, "strerror", None) or type(error).__name__
-        hint = "check the address and that the camera is on" if is_url(source) else "it is damaged or no video; copy it again"
+        hint = (
+            "check the address and that the camera is on"
+            if is_url(source)
+            else "it is damaged or no video; copy it again"
+        )
         raise ReidError(f"video {name} cannot be opened ({reason}): {hint}") from None
 
 
 def _video_stream(container: Any, name: str) -> tuple[Any, str]:
-    streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+    streams = [
+        one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic
+    ]
     if not streams:
         kinds = sorted({stream.type for stream in container.streams if stream.type != "video"}) or ["nothing"]
         raise ReidError(f"video {name} holds no picture, only {', '.join(kinds)}: name a file with video")

@@ -1,6 +1,7 @@
 """Frames in order of display with their times, from what a container says about its packets. Pure arithmetic.
 
-Packets come in order of decoding. Where pictures refer to later ones (B-frames) that is another order than that of display.
+Packets come in order of decoding. Where pictures refer to later ones (B-frames) that is another order than
+that of display.
 """
 
 from collections.abc import Sequence
@@ -21,12 +22,15 @@ Floats = npt.NDArray[np.float64]
 
 
 def continuous(pts: Ints, dts: Ints, time_base: Fraction) -> tuple[Ints, Ints]:
-    """Times of packets in order of decoding, (N,) in units of ``time_base``, made one clock; and the part of the file of each, (N,).
+    """Times of packets in order of decoding, (N,) in units of ``time_base``, made one clock; and the part of
+    the file of each, (N,).
 
-    Where the clock of decoding falls back it was set anew, and a new part begins one frame after what came before; or it has turned
-    over after 33 bits. Gaps forward are kept: a recorder that waits for something to move leaves them.
+    Where the clock of decoding falls back it was set anew, and a new part begins one frame after what came
+    before; or it has turned over after 33 bits. Gaps forward are kept: a recorder that waits for something to
+    move leaves them.
 
-    ``pts``, ``dts`` (N,) int64, ``UNKNOWN`` where the container says none; of a packet that has but one, the other is taken for it.
+    ``pts``, ``dts`` (N,) int64, ``UNKNOWN`` where the container says none; of a packet that has but one, the
+    other is taken for it.
     """
     decoding = bool((dts != UNKNOWN).any())
     clock = _held(dts if decoding else pts)
@@ -67,7 +71,8 @@ def display_order(times: Ints, part: Ints) -> Ints:
 
 
 def steady_times(times: Ints, rate: float, time_base: Fraction) -> Floats:
-    """Seconds (N,) of frames of whose packets, in order of decoding, only some times are known: the others lie evenly between.
+    """Seconds (N,) of frames of whose packets, in order of decoding, only some times are known: the others
+    lie evenly between.
 
     Sorted, so the k-th is that of the k-th frame shown, whatever the order of decoding.
     """
@@ -89,8 +94,8 @@ def steady_times(times: Ints, rate: float, time_base: Fraction) -> Floats:
 def frame_rate(times_s: Floats, stated: Sequence[Fraction | None]) -> float:
     """Frames a second: the first stated rate that the times bear out, else that of the times themselves.
 
-    Headers invent rates: 1000 where times count milliseconds, 90000 of MPEG streams, twice the true one of interlaced pictures. Pauses
-    do not count: the rate is that of most steps from frame to frame.
+    Headers invent rates: 1000 where times count milliseconds, 90000 of MPEG streams, twice the true one of
+    interlaced pictures. Pauses do not count: the rate is that of most steps from frame to frame.
     """
     likely = [float(rate) for rate in stated if rate is not None and 0 < rate <= _MOST_FPS]
     steps = np.diff(times_s)

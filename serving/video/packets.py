@@ -1,7 +1,8 @@
 """Packets of a file in order of decoding, and the frames that a decoder makes of them.
 
-A packet's place in that order is its name. It is written over the packet's times before it is decoded: decoders hand times through to
-the frame that they make of the packet, whatever order they put frames in, so each frame tells which packet it is from.
+A packet's place in that order is its name. It is written over the packet's times before it is decoded:
+decoders hand times through to the frame that they make of the packet, whatever order they put frames in, so
+each frame tells which packet it is from.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +40,9 @@ def packets(one: Opened, pulse: Pulse, of_others: Callable[[Any], None] | None =
 
 
 def decoded(one: Opened, packet: Any, place: int, pulse: Pulse) -> list[av.VideoFrame]:
-    """The frames that come out when the packet at ``place`` goes in; their ``pts`` are the places of their packets."""
+    """The frames that come out when the packet at ``place`` goes in; their ``pts`` are the places of their
+    packets.
+    """
     packet.pts = packet.dts = place
     return _frames(one, packet, pulse)
 

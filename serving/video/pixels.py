@@ -1,4 +1,6 @@
-"""Pixels as decoders give them: nearly always 4:2:0, a luma plane and two of colour at half its width and height."""
+"""Pixels as decoders give them: nearly always 4:2:0, a luma plane and two of colour at half its width and
+height.
+"""
 
 import math
 import struct
@@ -25,11 +27,17 @@ class Size:
 
 def is_plain(frame: av.VideoFrame) -> bool:
     """Whether a decoded frame is 4:2:0 of limited range and even size, as nearly all footage is."""
-    return frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.width % 2 == frame.height % 2 == 0
+    return (
+        frame.format.name == "yuv420p"
+        and frame.color_range != _FULL_RANGE
+        and frame.width % 2 == frame.height % 2 == 0
+    )
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
-    """Quarter turns counter-clockwise that make a frame upright, and whether it is mirrored (left and right) before."""
+    """Quarter turns counter-clockwise that make a frame upright, and whether it is mirrored (left and right)
+    before.
+    """
     data = frame.side_data
     if not len(data):
         return 0, False
@@ -43,7 +51,9 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
 
 
 def shown_size(frame: av.VideoFrame, pixel_aspect: float) -> Size:
-    """The size at which a frame is to be seen; ``pixel_aspect`` is a pixel's width over its height. The height is kept."""
+    """The size at which a frame is to be seen; ``pixel_aspect`` is a pixel's width over its height. The
+    height is kept.
+    """
     stretch = pixel_aspect if 1 / _MOST_STRETCH <= pixel_aspect <= _MOST_STRETCH else 1.0
     width, height = max(1, round(frame.width * stretch)), frame.height
     return Size(height, width) if orientation(frame)[0] % 2 else Size(width, height)
@@ -51,17 +61,26 @@ def shown_size(frame: av.VideoFrame, pixel_aspect: float) -> Size:
 
 def upright(frame: av.VideoFrame, size: Size | None = None) -> npt.NDArray[np.uint8]:
     """A decoded frame as it is to be seen: (H, W, 3) uint8 BGR, scaled to ``size`` where it has another."""
-    # OpenCV converts the usual format three times as fast as the library; others are rare and left to the latter.
+    # OpenCV converts the usual format three times as fast as the library; others are rare and left to the
+    # latter.
     plain = is_plain(frame)
-    image: npt.NDArray[np.uint8] = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420) if plain else frame.to_ndarray(format="bgr24")
+    image: npt.NDArray[np.uint8] = (
+        cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)
+        if plain
+        else frame.to_ndarray(format="bgr24")
+    )
     turns, mirrored = orientation(frame)
     if turns or mirrored:
         image = np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, turns))
     if size is not None and image.shape[:2] != (size.height, size.width):
-        image = np.asarray(cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        image = np.asarray(
+            cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR), np.uint8
+        )
     return image
 
 
 def planes_of(frame: av.VideoFrame) -> list[npt.NDArray[np.uint8]]:
     """Luma (H, W) and both colour planes (H / 2, W / 2) of a 4:2:0 frame, in its own memory."""
-    return [np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
+    return [
+        np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes
+    ]

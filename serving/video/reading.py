@@ -1,4 +1,6 @@
-"""Any range of a file's frames, by its index: from the nearest place where decoding can begin, each frame under its own number."""
+"""Any range of a file's frames, by its index: from the nearest place where decoding can begin, each frame
+under its own number.
+"""
 
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -20,7 +22,8 @@ _EARLIER = (0, 1, 4)  # key frames further back, where the first frame does not 
 
 
 # To a key frame: where it begins in the file, by its time, or on from the front without decoding. What a
-# container's own way leads to is not always what was asked for; so the packets found are compared with the index.
+# container's own way leads to is not always what was asked for; so the packets found are compared with the
+# index.
 _WAYS = {True: ("bytes", "time", "front"), False: ("time", "bytes", "front")}
 
 
@@ -28,8 +31,11 @@ class _AstrayError(Exception):
     """The packets are not those of the index."""
 
 
-def read_range(source: str, index: Index, first: int, last: int, pulse: Pulse) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode frames ``first`` to ``last`` of a file, both included, from 0 in order of display; those that do not decode are left out.
+def read_range(
+    source: str, index: Index, first: int, last: int, pulse: Pulse
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode frames ``first`` to ``last`` of a file, both included, from 0 in order of display; those that do
+    not decode are left out.
 
     Raises:
         ReidError: the file has gone, or is not the one that was indexed.
@@ -59,7 +65,11 @@ def _frames(
         try:
             with opened(source) as one:
                 for frame in _decoded_from(one, index, key, way, pulse):
-                    number = int(frame_of[frame.pts]) if frame.pts is not None and 0 <= frame.pts < len(frame_of) else -1
+                    number = (
+                        int(frame_of[frame.pts])
+                        if frame.pts is not None and 0 <= frame.pts < len(frame_of)
+                        else -1
+                    )
                     if number > last:
                         return
                     if number > seen:  # and not before, of hidden packets, or one that the decoder repeats
@@ -80,7 +90,9 @@ def _decoded_from(one: Opened, index: Index, key: int, way: str, pulse: Pulse) -
 
 
 def _packets_from(one: Opened, index: Index, key: int, way: str, pulse: Pulse) -> Iterator[tuple[int, Any]]:
-    """Packets from the key frame number ``key`` on, with their places; each key frame on the way is compared with the index."""
+    """Packets from the key frame number ``key`` on, with their places; each key frame on the way is compared
+    with the index.
+    """
     keys, target = index.keys, int(index.keys.place[key])
     stream = packets(one, pulse)
     begin = 0

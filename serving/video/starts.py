@@ -1,6 +1,8 @@
-"""When the files of a camera were begun: from their names, as recorders write them, or from what the files say themselves.
+"""When the files of a camera were begun: from their names, as recorders write them, or from what the files
+say themselves.
 
-Names have the clock of the recorder, without a zone; a number of seconds since 1970 and ``creation_time`` are in UTC.
+Names have the clock of the recorder, without a zone; a number of seconds since 1970 and ``creation_time`` are
+in UTC.
 """
 
 import re
@@ -15,15 +17,22 @@ __all__ = ["WAYS", "start_in_name", "starts_of"]
 WAYS = ("auto", "name", "metadata", "none")
 _DATE = r"(?<!\d)(?P<Y>(?:19|20)\d\d)[-_./ ]?(?P<m>0[1-9]|1[0-2])[-_./ ]?(?P<d>0[1-9]|[12]\d|3[01])"
 _TIME = r"(?P<H>[01]\d|2[0-3])[-_.:hH]?(?P<M>[0-5]\d)[-_.:mM]?(?P<S>[0-5]\d)(?:[-_.,]?(?P<f>\d{3,6})(?!\d))?"
-# 20260504_101500, 2026-05-04T10-15-00, VID_20260504_101500123, ch01_20260504101500_20260504102000, 192.168.1.64_01_20260504101500
+# 20260504_101500, 2026-05-04T10-15-00, VID_20260504_101500123, ch01_20260504101500_20260504102000,
+# 192.168.1.64_01_20260504101500
 _STAMP = re.compile(rf"{_DATE}[-_T .]{{0,3}}{_TIME}")
 # 04-05-2026_10.15.00: the day first where a number is no month, and where it could be both
-_DAY_FIRST = re.compile(rf"(?<!\d)(?P<d>0[1-9]|[12]\d|3[01])[-_.](?P<m>0[1-9]|1[0-2])[-_.](?P<Y>(?:19|20)\d\d)[-_T .]{{1,3}}{_TIME}")
+_DAY_FIRST = re.compile(
+    rf"(?<!\d)(?P<d>0[1-9]|[12]\d|3[01])[-_.](?P<m>0[1-9]|1[0-2])[-_.](?P<Y>(?:19|20)\d\d)"
+    rf"[-_T .]{{1,3}}{_TIME}"
+)
 _EPOCH = re.compile(r"(?<!\d)(1[0-9]{9})(?!\d)")
 _FOLDER_DATE = re.compile(rf"{_DATE}(?=[/\\])")
-_ALONE = re.compile(rf"^(?:[A-Za-z]*\d{{0,3}}[-_])?{_TIME}(?!\d)")  # 10.15.00-10.20.00[M].dav, Rec-101500.mp4, in a folder of its day
+# 10.15.00-10.20.00[M].dav, Rec-101500.mp4, in a folder of its day
+_ALONE = re.compile(rf"^(?:[A-Za-z]*\d{{0,3}}[-_])?{_TIME}(?!\d)")
 # recordings/2026-05-04/10/hall/15.00.mp4
-_HOUR_FOLDER = re.compile(r"[/\\](?P<H>[01]\d|2[0-3])[/\\](?:[^/\\]+[/\\])?(?P<M>[0-5]\d)[-_.](?P<S>[0-5]\d)\.[A-Za-z]\w*$")
+_HOUR_FOLDER = re.compile(
+    r"[/\\](?P<H>[01]\d|2[0-3])[/\\](?:[^/\\]+[/\\])?(?P<M>[0-5]\d)[-_.](?P<S>[0-5]\d)\.[A-Za-z]\w*$"
+)
 
 
 def start_in_name(path: str) -> datetime | None:
@@ -81,13 +90,17 @@ def _by_pattern(path: str, pattern: str) -> datetime | None:
         return None
 
 
-def starts_of(sources: Sequence[str], recorded: Sequence[datetime | None], way: str = "auto") -> tuple[list[datetime] | None, str]:
-    """When each file was begun, and in words where that is from; None where the files say nothing, or not all of them.
+def starts_of(
+    sources: Sequence[str], recorded: Sequence[datetime | None], way: str = "auto"
+) -> tuple[list[datetime] | None, str]:
+    """When each file was begun, and in words where that is from; None where the files say nothing, or not all
+    of them.
 
     Args:
         sources: the files.
         recorded: what each says itself.
-        way: ``auto``: names, else what the files say; ``name``; ``metadata``; ``none``; or a pattern as of ``strptime``.
+        way: ``auto``: names, else what the files say; ``name``; ``metadata``; ``none``; or a pattern as of
+            ``strptime``.
 
     Raises:
         UsageError: the job asks for times that not all files have.
@@ -109,4 +122,7 @@ def starts_of(sources: Sequence[str], recorded: Sequence[datetime | None], way: 
         return None, ""
     where, found = tries[0]
     first = next(source for source, start in zip(sources, found, strict=True) if start is None)
-    raise UsageError(f"file_starts is {way!r}, but {Path(first).name} has no such time: give a pattern like cam_%Y%m%d_%H%M%S, or none")
+    raise UsageError(
+        f"file_starts is {way!r}, but {Path(first).name} has no such time: give a pattern like "
+        "cam_%Y%m%d_%H%M%S, or none"
+    )

@@ -1,7 +1,7 @@
 """Annotated video that plays inside a browser: VP8 in WebM, boxes with names drawn on the footage.
 
-Footage is nearly always 4:2:0 already, and so is what VP8 takes: boxes are drawn on those planes, for the way to BGR and back costs half as
-much as the encoder.
+Footage is nearly always 4:2:0 already, and so is what VP8 takes: boxes are drawn on those planes, for the way
+to BGR and back costs half as much as the encoder.
 """
 
 import hashlib
@@ -61,7 +61,9 @@ class WebmWriter:
 
 @contextmanager
 def webm_writer(path: Path, width: int, height: int, fps: float, threads: int = 1) -> Iterator[WebmWriter]:
-    """A writer for ``path``, of pictures of an even size; the file is there whole when the block ends without an error, else not at all."""
+    """A writer for ``path``, of pictures of an even size; the file is there whole when the block ends without
+    an error, else not at all.
+    """
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="webm") as container:
         stream = container.add_stream("libvpx", rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -69,14 +71,21 @@ def webm_writer(path: Path, width: int, height: int, fps: float, threads: int = 
         stream.codec_context.thread_count = threads
         # About 0.1 bit a pixel keeps boxes and letters clean; encoding fast matters more than small.
         stream.codec_context.bit_rate = int(max(100_000, 0.1 * width * height * min(fps, 30.0)))
-        stream.codec_context.options = {"deadline": "realtime", "cpu-used": "16", "lag-in-frames": "0", "static-thresh": "100"}
+        stream.codec_context.options = {
+            "deadline": "realtime",
+            "cpu-used": "16",
+            "lag-in-frames": "0",
+            "static-thresh": "100",
+        }
         writer = WebmWriter(container, stream)
         yield writer
         writer.flush()
 
 
 def canvas(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """A decoded frame upright, in 4:2:0 of limited range and of an even size, to draw on; the frame itself where it is that already."""
+    """A decoded frame upright, in 4:2:0 of limited range and of an even size, to draw on; the frame itself
+    where it is that already.
+    """
     if not is_plain(frame) or orientation(frame) != (0, False):
         image = upright(frame)
         if image.shape[:2] != (height, width):
@@ -92,7 +101,9 @@ def canvas(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 
 
 def annotate(frame: av.VideoFrame, labels: Iterable[Label], scale: tuple[float, float] = (1.0, 1.0)) -> None:
-    """Draw boxes and their texts on a picture of :func:`canvas`, whose width and height are ``scale`` times the footage's."""
+    """Draw boxes and their texts on a picture of :func:`canvas`, whose width and height are ``scale`` times
+    the footage's.
+    """
     luma, *chroma = planes_of(frame)
     for label in labels:
         tone, *tints = _yuv(colour_of(label.key))
@@ -108,7 +119,9 @@ def annotate(frame: av.VideoFrame, labels: Iterable[Label], scale: tuple[float, 
         cv2.putText(luma, text, (x0 + 2, top + height + 1), _FONT, _LETTERS, _WHITE, 1, cv2.LINE_AA)
 
 
-def _rectangles(plane: npt.NDArray[np.uint8], box: tuple[int, ...], plate: tuple[int, ...], value: int, thickness: int) -> None:
+def _rectangles(
+    plane: npt.NDArray[np.uint8], box: tuple[int, ...], plate: tuple[int, ...], value: int, thickness: int
+) -> None:
     cv2.rectangle(plane, box[:2], box[2:], value, thickness)
     cv2.rectangle(plane, plate[:2], plate[2:], value, cv2.FILLED)
 
@@ -121,9 +134,11 @@ def annotate_all(
     fps: float,
     max_height: int | None,
 ) -> float | None:
-    """Write an annotated video of ``pictures``; return the time of its first frame in the footage, None when there is none.
+    """Write an annotated video of ``pictures``; return the time of its first frame in the footage, None when
+    there is none.
 
-    ``labels`` gives those of a frame number, asked in rising order; ``size`` is the footage's (width, height).
+    ``labels`` gives those of a frame number, asked in rising order; ``size`` is the footage's (width,
+    height).
     """
     smaller = 1.0 if max_height is None else min(1.0, max_height / size[1])
     width, height = (max(2, round(side * smaller) // 2 * 2) for side in size)
@@ -138,7 +153,9 @@ def annotate_all(
 
 
 def join_webm(path: Path, pieces: Sequence[tuple[Path, float]]) -> None:
-    """Join videos of one encoder's settings without encoding them again; each with the time at which it begins, in seconds."""
+    """Join videos of one encoder's settings without encoding them again; each with the time at which it
+    begins, in seconds.
+    """
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="webm") as whole:
         target: Any = None
         for piece, start_s in pieces:

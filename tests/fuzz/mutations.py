@@ -16,7 +16,23 @@ import yaml
 __all__ = ["EVIL", "damage_environment", "damage_file", "evil_word"]
 
 EVIL: list[Any] = [
-    *(0, -1, 1, 2**31, 2**63, 2**64, -(2**70), 10**30, 0.5, -0.0, 1e308, float("inf"), float("nan"), True, None),
+    *(
+        0,
+        -1,
+        1,
+        2**31,
+        2**63,
+        2**64,
+        -(2**70),
+        10**30,
+        0.5,
+        -0.0,
+        1e308,
+        float("inf"),
+        float("nan"),
+        True,
+        None,
+    ),
     *(
         "",
         ".",
@@ -33,7 +49,22 @@ EVIL: list[Any] = [
         "💥",
         "%s{0}",
     ),
-    *("-", "--", "*", "**", "**/*", "a**b", "[", "images/*", "/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem", "1e400", "-1e400"),
+    *(
+        "-",
+        "--",
+        "*",
+        "**",
+        "**/*",
+        "a**b",
+        "[",
+        "images/*",
+        "/dev/null",
+        "/dev/zero",
+        "/dev/full",
+        "/proc/self/mem",
+        "1e400",
+        "-1e400",
+    ),
     *(
         "rtsp://[::1",
         "http://",
@@ -48,7 +79,20 @@ EVIL: list[Any] = [
         "images",
         "unknown",
     ),
-    *([], {}, [[]], [1, 2, 3], {"a": 1}, [["a"] * 3] * 2, "gallery.db", "job.yaml", "model", "link", "loop", "pipe"),
+    *(
+        [],
+        {},
+        [[]],
+        [1, 2, 3],
+        {"a": 1},
+        [["a"] * 3] * 2,
+        "gallery.db",
+        "job.yaml",
+        "model",
+        "link",
+        "loop",
+        "pipe",
+    ),
 ]
 RAW_YAML = [
     "0x_",
@@ -65,7 +109,20 @@ RAW_YAML = [
     "{",
     "~",
 ]
-RAW_JSON = ["9" * 5_000, "1e400", "NaN", "Infinity", "[" * 2_000, '{"a":' * 2_000, '"\\ud800"', "[1,2]", "3", "null", '"text"', "{}"]
+RAW_JSON = [
+    "9" * 5_000,
+    "1e400",
+    "NaN",
+    "Infinity",
+    "[" * 2_000,
+    '{"a":' * 2_000,
+    '"\\ud800"',
+    "[1,2]",
+    "3",
+    "null",
+    '"text"',
+    "{}",
+]
 
 
 def evil_word(rng: random.Random) -> str:
@@ -76,7 +133,9 @@ def evil_word(rng: random.Random) -> str:
 def damage_file(path: Path, rng: random.Random) -> str:
     """Make a file wrong, by its kind or by its bytes; returns what was done."""
     ways: list[Callable[[Path, random.Random], str]] = [_bytes] * 2 + [_instead]
-    kind = {".yaml": _yaml, ".json": _json, ".db": _database, ".parquet": _table, ".txt": _lines}.get(path.suffix)
+    kind = {".yaml": _yaml, ".json": _json, ".db": _database, ".parquet": _table, ".txt": _lines}.get(
+        path.suffix
+    )
     ways += [kind] * 5 if kind else []
     return rng.choice(ways)(path, rng)
 
@@ -159,7 +218,11 @@ def _json(path: Path, rng: random.Random) -> str:
         text = path.read_text()
         parts = text.split(",")
         at = rng.randrange(len(parts))
-        parts[at] = f"{parts[at].partition(':')[0]}: {rng.choice(RAW_JSON)}" if rng.random() < 0.7 else rng.choice(RAW_JSON)
+        parts[at] = (
+            f"{parts[at].partition(':')[0]}: {rng.choice(RAW_JSON)}"
+            if rng.random() < 0.7
+            else rng.choice(RAW_JSON)
+        )
         text = ",".join(parts) if rng.random() < 0.7 else rng.choice(RAW_JSON)
     else:
         text = json.dumps(_changed(json.loads(path.read_text()), rng))
@@ -171,22 +234,48 @@ def _database(path: Path, rng: random.Random) -> str:
     """A change that SQLite itself finds nothing wrong with."""
     _rewrite(path, path.read_bytes())
     with closing(sqlite3.connect(path)) as db:
-        tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")]
+        tables = [
+            row[0]
+            for row in db.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            )
+        ]
         table = rng.choice(tables)
         column = rng.choice([row[1] for row in db.execute(f"PRAGMA table_info({table})")])
-        values = ["NULL", "0", "-1", "9223372036854775807", "1e308", "1e999", "''", "'x'", "x''", "x'00ff'", "zeroblob(100)"]
+        values = [
+            "NULL",
+            "0",
+            "-1",
+            "9223372036854775807",
+            "1e308",
+            "1e999",
+            "''",
+            "'x'",
+            "x''",
+            "x'00ff'",
+            "zeroblob(100)",
+        ]
         values += ["CAST(x'ff41' AS TEXT)", "CAST(x'00' AS TEXT)", f"'{'n' * 10_000}'", "'unknown'"]
         what = rng.choice(
             [
-                *[f"UPDATE {table} SET {column} = {rng.choice(values)} WHERE rowid IN (SELECT rowid FROM {table} LIMIT 1)"] * 3,
+                *[
+                    f"UPDATE {table} SET {column} = {rng.choice(values)} WHERE rowid IN (SELECT rowid FROM {table} LIMIT 1)"
+                ]
+                * 3,
                 *[f"UPDATE {table} SET {column} = {rng.choice(values)}"] * 3,
                 *[
                     f"DELETE FROM {table} WHERE {column} IN (SELECT {column} FROM {table} LIMIT 1)",
                     f"DELETE FROM {table}",
                     f"DROP TABLE {table}",
                 ],
-                *[f"ALTER TABLE {table} RENAME COLUMN {column} TO other", f"INSERT INTO {table} SELECT * FROM {table}"],
-                *[f"PRAGMA user_version = {rng.choice([0, 1, 3, 2**31 - 1])}", f"PRAGMA application_id = {rng.randrange(9)}"],
+                *[
+                    f"ALTER TABLE {table} RENAME COLUMN {column} TO other",
+                    f"INSERT INTO {table} SELECT * FROM {table}",
+                ],
+                *[
+                    f"PRAGMA user_version = {rng.choice([0, 1, 3, 2**31 - 1])}",
+                    f"PRAGMA application_id = {rng.randrange(9)}",
+                ],
                 f"UPDATE meta SET value = {rng.choice(['NULL', '-1', '9223372036854775807', '1'])} WHERE key = '{rng.choice(['version', 'rewritten', 'purge_pending', 'retain_days'])}'",
             ]
         )
@@ -220,7 +309,9 @@ def _table(path: Path, rng: random.Random) -> str:
     elif how == "no rows":
         table = table.slice(0, 0)
     elif how == "metadata":
-        table = table.replace_schema_metadata({"fingerprint": "\u202e", "retain_days": rng.choice(["x", "9" * 30, "-1"]), "series": ""})
+        table = table.replace_schema_metadata(
+            {"fingerprint": "\u202e", "retain_days": rng.choice(["x", "9" * 30, "-1"]), "series": ""}
+        )
     elif table.num_rows:
         values: list[Any] = table[name].to_pylist()
         evil = [
@@ -241,7 +332,9 @@ def _table(path: Path, rng: random.Random) -> str:
         ]
         values[rng.randrange(len(values))] = None if how == "one null" else rng.choice(evil)
         try:
-            table = table.set_column(at, name, pa.array(values, None if how == "nested" else table.schema.field(name).type))
+            table = table.set_column(
+                at, name, pa.array(values, None if how == "nested" else table.schema.field(name).type)
+            )
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             return _bytes(path, rng)
     path.unlink()
@@ -269,7 +362,11 @@ def damage_environment(place: Path, rng: random.Random) -> dict[str, str | None]
             {"XDG_CACHE_HOME": "/proc/nothing"},
             {"TMPDIR": "/nowhere"},
             {"REID_GALLERY_KEY": rng.choice(["x", "0" * 64, "0" * 63, "é" * 64, "n" * 10_000])},
-            {"REID_GALLERY_KEY_FILE": rng.choice(["", "nothing", "/dev/zero", str(place), str(place / "gallery.key"), "n" * 10_000])},
+            {
+                "REID_GALLERY_KEY_FILE": rng.choice(
+                    ["", "nothing", "/dev/zero", str(place), str(place / "gallery.key"), "n" * 10_000]
+                )
+            },
             {"REID_GALLERY_KEY": "0" * 64, "REID_GALLERY_KEY_FILE": str(place / "gallery.key")},
             {"COLUMNS": rng.choice(["0", "-1", "x", "1", "1000000"])},
             {"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},

@@ -34,7 +34,8 @@ __all__ = ["Case", "Outcome", "load_everything", "make_case", "make_template", "
 HANG_S = 30.0
 MEMORY = 16 * 2**30
 NOISE = re.compile(
-    r"libpng|TIFF|JPEG|jpeg|\[ ?(WARN|ERROR|INFO)|OpenCV|Warning|warnings\.warn|^\[\w+ @|faiss|Exception ignored|error:", re.MULTILINE
+    r"libpng|TIFF|JPEG|jpeg|\[ ?(WARN|ERROR|INFO)|OpenCV|Warning|warnings\.warn|^\[\w+ @|faiss|Exception ignored|error:",
+    re.MULTILINE,
 )
 
 
@@ -89,13 +90,17 @@ def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         facts = path.lstat()
-        content = "" if not path.is_file() or path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+        content = (
+            "" if not path.is_file() or path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+        )
         content = str(path.readlink()) if path.is_symlink() else content
         found[str(path.relative_to(folder))] = (facts.st_mode, content)
     return found
 
 
-def faults(case: Case, code: int | None, error: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+def faults(
+    case: Case, code: int | None, error: str, before: dict[str, Any], after: dict[str, Any]
+) -> Iterator[str]:
     """What is wrong about an outcome. Allowed are a right answer, and one line with exit code 1 or 2 that leaves everything as it was."""
     if code not in (0, 1, 2, 3):
         yield f"exit code {code}"
@@ -117,8 +122,12 @@ def faults(case: Case, code: int | None, error: str, before: dict[str, Any], aft
     # An option that names an output may name another one.
     named = [word.rstrip("/").partition("=")[0] for word in case.words if code in (0, 3)]
     for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name) and not any(Path(name).is_relative_to(one) for one in allowed if one):
-            if name not in before and any(Path(name).is_relative_to(one) or Path(one).is_relative_to(name) for one in named if one):
+        if before.get(name) != after.get(name) and not any(
+            Path(name).is_relative_to(one) for one in allowed if one
+        ):
+            if name not in before and any(
+                Path(name).is_relative_to(one) or Path(one).is_relative_to(name) for one in named if one
+            ):
                 continue
             yield f"{'changed' if name in before and name in after else 'left' if name in after else 'removed'}: {name[-80:]}"
     open_to_all = ("m.prom", "data", "galleries", "reports", "results", "new", "out")
@@ -207,7 +216,9 @@ def _move_job(template: Path, folder: Path) -> None:
     from serving.spec import load_job
 
     job, path = load_job(folder / "job.yaml"), folder / "found" / "job.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"job_key": job.key(), "seen_key": job.seen_key()}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"job_key": job.key(), "seen_key": job.seen_key()})
+    )
     ledger = folder / "found" / "kept-segments" / "ledger.json"
     stored = json.loads(ledger.read_text().replace(str(template), str(folder)))
     ledger.write_text(json.dumps(stored | {"seen_key": job.seen_key()}))
@@ -217,7 +228,9 @@ def run_many(seeds: list[int], template: Path, workers: int = 2) -> Iterator[Out
     """Work through seeds in forked processes; one that hangs or dies is an outcome of its seed, and the others go on."""
     context = get_context("fork")
     waiting = [seeds[start : start + 50] for start in range(0, len(seeds), 50)][::-1]
-    running: dict[Connection, list[Any]] = {}  # process, its seeds left, seed and time of the one under way, what it is
+    running: dict[
+        Connection, list[Any]
+    ] = {}  # process, its seeds left, seed and time of the one under way, what it is
     while waiting or running:
         while waiting and len(running) < workers:
             ours, theirs = context.Pipe(duplex=False)
@@ -293,17 +306,31 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
         load_everything()
         template = make_template(Path(folder) / "template")
-        for outcome in run_many(list(range(chosen.seed, chosen.seed + chosen.count)), template, chosen.workers):
+        for outcome in run_many(
+            list(range(chosen.seed, chosen.seed + chosen.count)), template, chosen.workers
+        ):
             codes[outcome.code] += 1
             for fault in outcome.faults:
                 kinds[re.sub(r"[\d.]+|'[^']*'|/\S+", "#", fault)[:100]] += 1
             if outcome.faults:
-                print(json.dumps({"seed": outcome.seed, "what": outcome.what, "code": outcome.code, "faults": outcome.faults}), flush=True)
+                print(
+                    json.dumps(
+                        {
+                            "seed": outcome.seed,
+                            "what": outcome.what,
+                            "code": outcome.code,
+                            "faults": outcome.faults,
+                        }
+                    ),
+                    flush=True,
+                )
                 if chosen.count == 1:
                     print(outcome.output)
     for kind, count in kinds.most_common():
         print(f"{count:6} {kind}")
-    print(f"{sum(codes.values())} inputs in {time.monotonic() - began:.0f} s, exit codes {dict(codes)}, {sum(kinds.values())} faults")
+    print(
+        f"{sum(codes.values())} inputs in {time.monotonic() - began:.0f} s, exit codes {dict(codes)}, {sum(kinds.values())} faults"
+    )
     sys.exit(1 if kinds else 0)
 
 

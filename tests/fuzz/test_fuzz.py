@@ -20,13 +20,24 @@ FILE = (stat.S_IFREG | 0o600, "hash")
 def test_bad_inputs_end_in_right_answers_or_one_line() -> None:
     """In a process of its own: the generator forks, which one whose threads have worked must not."""
     command = [sys.executable, "-m", "tests.fuzz.run", "--count", str(COUNT), "--seed", str(SEED)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=550)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=550,
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert f"{COUNT} inputs in" in done.stdout
 
 
 CASE = Case(
-    0, Command(("embed", "images", "-o", "e.parquet"), ("images",), ("e.parquet",)), ["embed", "images", "-o", "e.parquet"], {}, "x"
+    0,
+    Command(("embed", "images", "-o", "e.parquet"), ("images",), ("e.parquet",)),
+    ["embed", "images", "-o", "e.parquet"],
+    {},
+    "x",
 )
 LINE = "reid: images does not exist: check the path\n"
 
@@ -47,7 +58,9 @@ LINE = "reid: images does not exist: check the path\n"
         (1, f"reid: {'n' * 2000}\n", {}, "a line of a page's length"),
     ],
 )
-def test_what_is_not_allowed_is_seen(code: int | None, error: str, after: dict[str, tuple[int, str]], fault: str) -> None:
+def test_what_is_not_allowed_is_seen(
+    code: int | None, error: str, after: dict[str, tuple[int, str]], fault: str
+) -> None:
     before = {"gallery.db": FILE, "images": (stat.S_IFDIR | 0o755, "")}
     assert fault in list(faults(CASE, code, error, before, before | after))
 
@@ -67,7 +80,11 @@ def test_every_command_is_tried() -> None:
 
     def names(command: object, words: tuple[str, ...] = ()) -> set[str]:
         children = getattr(command, "commands", {})
-        return {" ".join(words)} if not children else set().union(*(names(child, (*words, name)) for name, child in children.items()))
+        return (
+            {" ".join(words)}
+            if not children
+            else set().union(*(names(child, (*words, name)) for name, child in children.items()))
+        )
 
     there = names(typer.main.get_command(app))
     assert there == {one.name for one in COMMANDS if one.stage is None}

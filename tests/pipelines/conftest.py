@@ -12,7 +12,9 @@ __all__ = ["tiny_catalog", "tiny_params"]
 
 
 @pytest.fixture
-def reid(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def reid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs the console script here; returns exit code, output and what it said on standard error."""
 
     def run(*words: object) -> tuple[int, str, str]:

@@ -1,4 +1,6 @@
-"""The whole chain by DVC, small but real: rendered people, three trainings under Ray, an engine, a gallery, a camera job."""
+"""The whole chain by DVC, small but real: rendered people, three trainings under Ray, an engine, a gallery, a
+camera job.
+"""
 
 import json
 import os
@@ -17,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(cwd)}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(cwd),
+    }
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
 
 
@@ -35,7 +40,12 @@ def project(folder: Path, **sections: dict[str, Any]) -> Path:
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "-A"]):
         assert run(*command, cwd=folder).returncode == 0
-    assert run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start", cwd=folder).returncode == 0
+    assert (
+        run(
+            "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start", cwd=folder
+        ).returncode
+        == 0
+    )
     return folder
 
 
@@ -56,14 +66,25 @@ def assert_trials_are_tracked(folder: Path, parent: str) -> None:
 def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     folder = project(
         tmp_path,
-        synthetic={"people": 30, "cameras": 2, "images_per_camera": 3, "footage_people": 4, "footage_seconds": 8.0},
+        synthetic={
+            "people": 30,
+            "cameras": 2,
+            "images_per_camera": 3,
+            "footage_people": 4,
+            "footage_seconds": 8.0,
+        },
         model={"height": 64, "width": 32},
         train=SMALL_TRAINING,
         data={"validation_share": 0.3},
         calibrate={"false_accept_rate": 0.2, "bootstrap": 20},
         evaluate={"bootstrap": 20},
-        # After four steps of training a few people rank by chance: lower precisions are to be written and measured here, not to be good.
-        export={"parity": {"fp32": 0.9999, "fp16": 0.9, "int8": 0.5}, "parity_int8_lowest": -1.0, "parity_map_fall": 0.5},
+        # After four steps of training a few people rank by chance: lower precisions are to be written and
+        # measured here, not to be good.
+        export={
+            "parity": {"fp32": 0.9999, "fp16": 0.9, "int8": 0.5},
+            "parity_int8_lowest": -1.0,
+            "parity_map_fall": 0.5,
+        },
     )
     done = run("dvc", "repro", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -72,17 +93,26 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     assert all(0 < row["rank1"] <= 1 and 0 < row["mean_ap"] < 1 for row in metrics["objectives"].values())
     assert metrics["chosen"] in metrics["objectives"]
     exported = {path.name for path in (folder / "exported").iterdir()}
-    files = {f"{name}.{kind}" for name in ("model", "model.fp16", "model.int8") for kind in ("onnx", "plan", "plan.json")}
+    files = {
+        f"{name}.{kind}"
+        for name in ("model", "model.fp16", "model.int8")
+        for kind in ("onnx", "plan", "plan.json")
+    }
     metric = {"pair_metric.safetensors"} if metrics["chosen"] == "quadruplet" else set()
     assert exported == files | metric | {"model.json", "self_test.safetensors"}
     export = json.loads((folder / "reports/export.json").read_text())
     assert export["files"]["fp32"]["lowest"] >= 0.9999
     assert all(set(file["runtimes"]) == {"onnxruntime", "openvino"} for file in export["files"].values())
-    assert all(0 < row["mean_ap"] <= 1 for file in export["files"].values() for row in file["runtimes"].values())
+    assert all(
+        0 < row["mean_ap"] <= 1 for file in export["files"].values() for row in file["runtimes"].values()
+    )
     trained_by = json.loads((folder / "selected/training.json").read_text())["mlflow_run_id"]
     assert_trials_are_tracked(folder, trained_by)
     data_hash = json.loads((folder / "data/summary.json").read_text())["data_hash"]
-    assert MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_run(trained_by).data.tags["data_hash"] == data_hash
+    assert (
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_run(trained_by).data.tags["data_hash"]
+        == data_hash
+    )
     pictures = {path.name for path in folder.glob(f"mlruns/{trained_by}/artifacts/evaluation/*")}
     assert {"evaluation.html", "cmc.png", "ranked_lists.png", "tree.png"} <= pictures
     (artifacts,) = folder.glob(f"mlruns/{trained_by}/artifacts/exported")
@@ -134,7 +164,10 @@ def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path) -> None:
     assert summary["images_found"] == summary["images_kept"] == 800
     counts = {split: part["identities"] for split, part in summary["splits"].items()}
     assert counts == {"train": 30, "val": 5, "query": 15, "gallery": 15}
-    for name in ("quadruplet", "hierarchical"):  # one training is enough here; the other two are the same files
+    for name in (
+        "quadruplet",
+        "hierarchical",
+    ):  # one training is enough here; the other two are the same files
         shutil.copytree(folder / "models/batch_hard", folder / "models" / name)
     for stage in ("select", "evaluate"):
         done = run(sys.executable, "-m", f"pipelines.{stage}", cwd=folder)
@@ -149,16 +182,29 @@ def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path) -> None:
     [
         ("train", {"stepz": 3}, "train.stepz: unknown key", 2),
         ("data", {"source": "folder"}, "data.root is not set", 2),
-        ("data", {"source": "folder", "root": "nowhere", "pattern": "(?P<identity>.)"}, "nowhere does not exist", 2),
+        (
+            "data",
+            {"source": "folder", "root": "nowhere", "pattern": "(?P<identity>.)"},
+            "nowhere does not exist",
+            2,
+        ),
         ("data", {"source": "market1501", "root": "."}, "bounding_box_train is missing", 2),
     ],
 )
-def test_bad_parameters_are_one_line(tmp_path: Path, section: str, keys: dict[str, Any], message: str, code: int) -> None:
+def test_bad_parameters_are_one_line(
+    tmp_path: Path, section: str, keys: dict[str, Any], message: str, code: int
+) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params[section] |= keys
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "pipelines.prepare"], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.prepare"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode == code
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

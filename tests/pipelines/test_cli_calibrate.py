@@ -39,10 +39,18 @@ def test_the_card_gets_the_thresholds_that_the_library_finds(images: Path, tmp_p
     assert code == 0
     assert f"48 pictures of {PEOPLE} people" in said
     card = load_card(model)
-    assert {(one.policy, one.unit) for one in card.thresholds} == {(p, u) for p in ("min", "mean", "top_k") for u in ("image", "tracklet")}
+    assert {(one.policy, one.unit) for one in card.thresholds} == {
+        (p, u) for p in ("min", "mean", "top_k") for u in ("image", "tracklet")
+    }
     files, ids, cams = labelled(images)
     rows = expected(np.stack([cv2.imread(str(path))[..., ::-1] for path in files])).astype(np.float32)
-    sides = {"probe_cams": cams, "reference_cams": cams, "false_accept_rate": 0.05, "placement": "middle", "bootstrap": 50}
+    sides = {
+        "probe_cams": cams,
+        "reference_cams": cams,
+        "false_accept_rate": 0.05,
+        "placement": "middle",
+        "bootstrap": 50,
+    }
     want = calibrate_threshold(rows, ids, rows, ids, policy="min", unit="image", **sides)
     got = card.threshold("min", "image")
     assert got is not None
@@ -64,10 +72,15 @@ def test_too_few_people_are_told_how_many_more(images: Path, tmp_path: Path, run
     few.mkdir()
     for path in images.glob("p0[0-2]_c[12]_0.png"):
         shutil.copy(path, few)
-    code, said, told = run(model, "--root", few, "--pattern", PATTERN, "--bootstrap", 10, "--backend", "onnxruntime")
+    code, said, told = run(
+        model, "--root", few, "--pattern", PATTERN, "--bootstrap", 10, "--backend", "onnxruntime"
+    )
     assert code == 0
     assert "6 probes of 3 people are too few for a false accept rate of 0.05: calibrated for 0.167" in told
-    assert "some 7 people more are wanted: give pictures of more people, or --false-accept-rate 0.167" in told.replace("\n", " ")
+    assert (
+        "some 7 people more are wanted: give pictures of more people, or --false-accept-rate 0.167"
+        in told.replace("\n", " ")
+    )
     assert "(6 probes cannot show this rate)" in said
     before = (model / "model.json").read_bytes()
     for path in few.glob("p0[12]*"):
@@ -84,12 +97,21 @@ def test_of_a_catalog_the_validation_people_are_taken(images: Path, tmp_path: Pa
     model = tiny_model(tmp_path / "model")
     files, ids, cams = labelled(images)
     rows = [
-        {"path": str(path), "identity": who, "camera": cam, "split": "train" if who < "p05" else "val", "width": 8, "height": 16}
+        {
+            "path": str(path),
+            "identity": who,
+            "camera": cam,
+            "split": "train" if who < "p05" else "val",
+            "width": 8,
+            "height": 16,
+        }
         | {"sha256": f"{row:064}"}
         for row, (path, who, cam) in enumerate(zip(files, ids.tolist(), cams.tolist(), strict=True))
     ]
     write_catalog(rows, tmp_path / "catalog.parquet")
-    code, said, told = run(model, "--catalog", tmp_path / "catalog.parquet", "--bootstrap", 10, "--backend", "onnxruntime")
+    code, said, told = run(
+        model, "--catalog", tmp_path / "catalog.parquet", "--bootstrap", 10, "--backend", "onnxruntime"
+    )
     assert code == 0
     assert "18 pictures of 3 people" in said
     assert "validation people" in told

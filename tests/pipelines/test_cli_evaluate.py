@@ -30,7 +30,9 @@ def pictures(folder: Path) -> Path:
         look = rng.integers(90, 160, (HEIGHT, 1, 3))
         for camera in range(1, CAMERAS + 1):
             for shot in range(SHOTS):
-                image = np.clip(look + rng.normal(0, 26, (HEIGHT, 1, 3)) + rng.normal(0, 5, (HEIGHT, WIDTH, 3)), 0, 255)
+                image = np.clip(
+                    look + rng.normal(0, 26, (HEIGHT, 1, 3)) + rng.normal(0, 5, (HEIGHT, WIDTH, 3)), 0, 255
+                )
                 cv2.imwrite(str(folder / f"p{person:02}_c{camera}_{shot}.png"), image.astype(np.uint8))
     return folder
 
@@ -43,7 +45,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-def reid(*words: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def reid(
+    *words: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
     """Run the console script here; returns exit code, output and what it said on standard error."""
     monkeypatch.setattr(sys, "argv", ["reid", *map(str, words)])
     with pytest.raises(SystemExit) as caught:
@@ -59,7 +63,18 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  #
 
 def folder_words(place: Path, query: str = "1", gallery: str = "2,3") -> list[object]:
     cameras = ["--query-cameras", query, "--gallery-cameras", gallery]
-    return ["evaluate", "--model", place / "model", "--root", place / "images", "--pattern", PATTERN, *cameras, "--bootstrap", 50]
+    return [
+        "evaluate",
+        "--model",
+        place / "model",
+        "--root",
+        place / "images",
+        "--pattern",
+        PATTERN,
+        *cameras,
+        "--bootstrap",
+        50,
+    ]
 
 
 def reference(place: Path, query: str, gallery: str):  # type: ignore[no-untyped-def]
@@ -69,7 +84,9 @@ def reference(place: Path, query: str, gallery: str):  # type: ignore[no-untyped
     embeddings = expected(images).astype(np.float32)
     ids, cams = (np.asarray([path.name.split("_")[part] for path in files]) for part in (0, 1))
     rows, columns = (np.isin(cams, [f"c{one}" for one in side.split(",")]) for side in (query, gallery))
-    return rank_gallery(embeddings[rows], ids[rows], cams[rows], embeddings[columns], ids[columns], cams[columns]), ids[rows]
+    return rank_gallery(
+        embeddings[rows], ids[rows], cams[rows], embeddings[columns], ids[columns], cams[columns]
+    ), ids[rows]
 
 
 @pytest.mark.parametrize(("query", "gallery"), [("1", "2"), ("1,2,3", "1,2,3")])
@@ -81,7 +98,9 @@ def test_figures_are_those_of_the_library(place: Path, run, query: str, gallery:
     assert 0.2 < report.mean_ap < 0.999, "the case is too easy or too hard to tell anything"
     assert found["ranking"] == pytest.approx(report.summary(), abs=1e-6)
     interval = bootstrap_interval(report, people, samples=50)
-    assert [found["intervals"]["mean_ap"][key] for key in ("low", "high")] == pytest.approx([interval.low, interval.high], abs=1e-6)
+    assert [found["intervals"]["mean_ap"][key] for key in ("low", "high")] == pytest.approx(
+        [interval.low, interval.high], abs=1e-6
+    )
     size = PEOPLE * SHOTS
     assert found["counts"] == {
         "queries": size * len(query.split(",")),
@@ -97,11 +116,17 @@ def test_files_are_written_and_figures_printed(place: Path, tmp_path: Path, run)
     for _ in range(2):  # a second run replaces the first
         code, text, err = run(*folder_words(place), "--out", out)
         assert code == 0, err
-    assert sorted(path.name for path in out.iterdir()) == ["evaluation.html", "metrics.json", "queries.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "evaluation.html",
+        "metrics.json",
+        "queries.parquet",
+    ]
     metrics = json.loads((out / "metrics.json").read_text())
     table = pq.read_table(out / "queries.parquet").to_pylist()
     assert len(table) == PEOPLE * SHOTS
-    assert np.mean([row["average_precision"] for row in table]) == pytest.approx(metrics["ranking"]["mean_ap"])
+    assert np.mean([row["average_precision"] for row in table]) == pytest.approx(
+        metrics["ranking"]["mean_ap"]
+    )
     assert np.mean([row["first_rank"] <= 5 for row in table]) == pytest.approx(metrics["ranking"]["rank5"])
     page = (out / "evaluation.html").read_text()
     for words in (f"{100 * metrics['ranking']['mean_ap']:.1f} %", "1 to 2", "16 queries"):
@@ -117,9 +142,28 @@ def test_a_catalog_does_as_well(place: Path, tmp_path: Path, run) -> None:  # ty
     for path in sorted((place / "images").glob("*.png")):
         identity, camera, _ = path.stem.split("_")
         split = "query" if camera == "c1" else "gallery"
-        rows.append({"path": str(path), "identity": identity, "camera": camera[1:], "split": split, "width": 8, "height": 16, "sha256": ""})
+        rows.append(
+            {
+                "path": str(path),
+                "identity": identity,
+                "camera": camera[1:],
+                "split": split,
+                "width": 8,
+                "height": 16,
+                "sha256": "",
+            }
+        )
     write_catalog(rows, tmp_path / "catalog.parquet")
-    words = ["evaluate", "--model", place / "model", "--catalog", tmp_path / "catalog.parquet", "--bootstrap", 50, "--json"]
+    words = [
+        "evaluate",
+        "--model",
+        place / "model",
+        "--catalog",
+        tmp_path / "catalog.parquet",
+        "--bootstrap",
+        50,
+        "--json",
+    ]
     by_catalog, by_folder = (json.loads(run(*line)[1]) for line in (words, [*folder_words(place), "--json"]))
     assert by_catalog["ranking"] == by_folder["ranking"]
     narrowed = json.loads(run(*words, "--gallery-cameras", "2")[1])
@@ -128,12 +172,22 @@ def test_a_catalog_does_as_well(place: Path, tmp_path: Path, run) -> None:  # ty
 
 def test_a_catalog_of_one_camera_is_judged_within_it(place: Path, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     rows = []
-    for number, path in enumerate(sorted((place / "images").iterdir())):  # six images a person, now all of camera 1
+    for number, path in enumerate(
+        sorted((place / "images").iterdir())
+    ):  # six images a person, now all of camera 1
         split = "query" if number % 6 == 0 else "gallery"
         row: dict[str, object] = {"path": str(path), "identity": path.name[:3], "camera": "1", "split": split}
         rows.append(row | {"width": WIDTH, "height": HEIGHT, "sha256": "0"})
     write_catalog(rows, tmp_path / "catalog.parquet")
-    words = ["--catalog", tmp_path / "catalog.parquet", "--out", tmp_path / "out", "--bootstrap", 20, "--json"]
+    words = [
+        "--catalog",
+        tmp_path / "catalog.parquet",
+        "--out",
+        tmp_path / "out",
+        "--bootstrap",
+        20,
+        "--json",
+    ]
     code, out, err = run("evaluate", "--model", place / "model", *words)
     assert code == 0
     assert "figures are within the camera" in err
@@ -160,7 +214,9 @@ def test_names_of_any_encoding_and_names_without_a_match(place: Path, tmp_path: 
 
 
 def test_reranking_changes_the_ranking_alone(place: Path, run) -> None:  # type: ignore[no-untyped-def]
-    plain, reranked = (json.loads(run(*folder_words(place), *more, "--json")[1]) for more in ((), ("--rerank",)))
+    plain, reranked = (
+        json.loads(run(*folder_words(place), *more, "--json")[1]) for more in ((), ("--rerank",))
+    )
     assert reranked["ranking"]["metric"] == "k-reciprocal"
     assert reranked["ranking"]["mean_ap"] != plain["ranking"]["mean_ap"]
     assert reranked["verification"] == plain["verification"]
@@ -174,7 +230,11 @@ def pair(place: Path) -> tuple[Path, Path]:
     tiny_model(place / "bad", card={"fingerprint": "tiny-2"}, dim=2)
     images = choose_images(place / "images", PATTERN, None, ["1"], ["2", "3"])
     for name in ("model", "bad"):
-        write_results(run_evaluation(place / name, images, rerank=False, bootstrap=10, seed=0), place / f"out-{name}", seed=0)
+        write_results(
+            run_evaluation(place / name, images, rerank=False, bootstrap=10, seed=0),
+            place / f"out-{name}",
+            seed=0,
+        )
     return place / "out-bad", place / "out-model"
 
 
@@ -190,7 +250,13 @@ def test_compare_says_who_is_better(pair: tuple[Path, Path], run) -> None:  # ty
         one = found[figure]
         assert one["people"] == PEOPLE
         assert one["significant"] == (one["low"] > 0 or one["high"] < 0)
-        words = "B is better" if one["low"] > 0 else "A is better" if one["high"] < 0 else "no difference that these people could show"
+        words = (
+            "B is better"
+            if one["low"] > 0
+            else "A is better"
+            if one["high"] < 0
+            else "no difference that these people could show"
+        )
         assert words in verdicts[name]
     same = run("compare", good, good)[1]
     assert same.count("no difference that these people could show") == 4
@@ -205,11 +271,16 @@ def test_compare_refuses_other_data(place: Path, pair: tuple[Path, Path], tmp_pa
     assert code == 2 and "does not exist" in err and err.count("\n") == 1
 
 
-def test_compare_says_how_far_one_model_falls_elsewhere(place: Path, pair: tuple[Path, Path], tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+def test_compare_says_how_far_one_model_falls_elsewhere(
+    place: Path, pair: tuple[Path, Path], tmp_path: Path, run
+) -> None:  # type: ignore[no-untyped-def]
     assert run(*folder_words(place, "2", "1,3"), "--out", tmp_path / "away")[0] == 0
     home = pair[1]
     found = json.loads(run("compare", home, tmp_path / "away", "--shift", "--json")[1])
-    maps = [json.loads((one / "metrics.json").read_text())["ranking"]["mean_ap"] for one in (home, tmp_path / "away")]
+    maps = [
+        json.loads((one / "metrics.json").read_text())["ranking"]["mean_ap"]
+        for one in (home, tmp_path / "away")
+    ]
     assert found["mean_ap"] == {"a": maps[0], "b": maps[1], "fall": pytest.approx(maps[0] - maps[1])}
     text = run("compare", home, tmp_path / "away", "--shift")[1]
     assert f"{100 * maps[1]:5.1f} % on B" in text
@@ -231,10 +302,14 @@ def test_compare_says_how_far_one_model_falls_elsewhere(place: Path, pair: tuple
         ({"--model": "gone"}, 2, "model directory gone does not exist"),
     ],
 )
-def test_bad_calls_are_one_line(place: Path, run, change: dict[str, str | None], code: int, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_calls_are_one_line(
+    place: Path, run, change: dict[str, str | None], code: int, words: str
+) -> None:  # type: ignore[no-untyped-def]
     line = folder_words(place)
     options = dict(zip(line[1::2], line[2::2], strict=True)) | change
-    found, out, err = run("evaluate", *(word for key, value in options.items() if value is not None for word in (key, value)))
+    found, out, err = run(
+        "evaluate", *(word for key, value in options.items() if value is not None for word in (key, value))
+    )
     assert (found, out) == (code, "")
     assert words in err and err.strip().count("\n") == 0, err
 
@@ -258,19 +333,29 @@ def test_broken_images_are_left_out_and_named(place: Path, tmp_path: Path, run) 
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, pipelines.evaluation_run, serving.embedding.files, serving.runtime; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    code = (
+        "import sys, pipelines.evaluation_run, serving.embedding.files, serving.runtime; "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert done.stdout.strip() == "False", done.stderr
 
 
-def test_people_of_one_image_each_have_no_figures_and_it_is_said(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+def test_people_of_one_image_each_have_no_figures_and_it_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
     root = place / "alone"
     root.mkdir()
     for image in sorted((place / "images").glob("*_c1_0.png")):
         shutil.copy(image, root)
     words = ["reid", "evaluate", "--model", str(place / "model"), "--root", str(root), "--pattern", PATTERN]
     words += ["--query-cameras", "1", "--gallery-cameras", "1"]
-    told = "figures are left out: each of 8 people is in one image alone, so nobody can be found by another image"
+    told = (
+        "figures are left out: each of 8 people is in one image alone, so nobody can be found by "
+        "another image"
+    )
     for more, line in ((), told), (("--json", "--out", str(place / "none")), json.dumps({"left_out": told})):
         monkeypatch.setattr(sys, "argv", [*words, *more])
         with pytest.raises(SystemExit) as ended:
@@ -280,10 +365,14 @@ def test_people_of_one_image_each_have_no_figures_and_it_is_said(place: Path, ca
     assert not (place / "none").exists()
 
 
-def test_the_stage_leaves_the_figures_of_people_of_one_image_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_leaves_the_figures_of_people_of_one_image_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With every file that dvc.yaml names; no model is there, for none is needed."""
     row = {"camera": "1", "split": "query", "width": 1, "height": 1, "sha256": ""}
-    write_catalog([row | {"path": f"{n}.png", "identity": str(n)} for n in range(5)], tmp_path / "data/catalog.parquet")
+    write_catalog(
+        [row | {"path": f"{n}.png", "identity": str(n)} for n in range(5)], tmp_path / "data/catalog.parquet"
+    )
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/selection.json").write_text('{"chosen": "batch_hard"}')
@@ -291,9 +380,18 @@ def test_the_stage_leaves_the_figures_of_people_of_one_image_out(tmp_path: Path,
     said: list[str] = []
     monkeypatch.setattr(evaluate, "say", said.append)
     evaluate.main()
-    assert said == ["figures are left out: each of 5 people is in one image alone, so nobody can be found by another image"]
+    assert said == [
+        (
+            "figures are left out: each of 5 people is in one image alone, so nobody can be found by "
+            "another image"
+        )
+    ]
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]
-    named = [*stage["outs"], *stage["metrics"], *(next(iter(one)) if isinstance(one, dict) else one for one in stage["plots"])]
+    named = [
+        *stage["outs"],
+        *stage["metrics"],
+        *(next(iter(one)) if isinstance(one, dict) else one for one in stage["plots"]),
+    ]
     assert len(named) == 6
     assert all(Path(name).exists() for name in named)
     assert said[0] in Path("reports/evaluation/evaluation.html").read_text()

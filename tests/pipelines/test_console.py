@@ -1,4 +1,6 @@
-"""What a stage says where nobody sees a bar: a line now and then, with the time left, and no line after the end."""
+"""What a stage says where nobody sees a bar: a line now and then, with the time left, and no line after the
+end.
+"""
 
 import io
 import threading
@@ -36,7 +38,9 @@ def test_a_log_gets_lines_with_the_time_left(log: io.StringIO) -> None:
         progress(100, 300)
         time.sleep(0.05)
         progress(150, 300)
-        assert "left" in wait_for(log, "training batch_hard: 150 of 300, 0:00:00 so far, about 0:00:00 left\n")
+        assert "left" in wait_for(
+            log, "training batch_hard: 150 of 300, 0:00:00 so far, about 0:00:00 left\n"
+        )
     before = log.getvalue()
     time.sleep(0.06)
     assert log.getvalue() == before, "it is over"

@@ -1,4 +1,6 @@
-"""dvc.yaml against the imports of its stages: what a stage runs is what it depends on, and nothing else starts it again."""
+"""dvc.yaml against the imports of its stages: what a stage runs is what it depends on, and nothing else
+starts it again.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -11,13 +13,19 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipelines", "reid", "serving")
-STAGES: dict[str, Any] = {name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()}
-# The version, and the refusal to work beside a foreign package of the same name: an upgrade alone trains nothing again.
+STAGES: dict[str, Any] = {
+    name: stage.get("do", stage)
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
+# The version, and the refusal to work beside a foreign package of the same name: an upgrade alone trains
+# nothing again.
 WITHOUT_RESULTS = {Path(package, "__init__.py") for package in PACKAGES}
 
 
 def file_of(module: str) -> Path | None:
-    """The file of a first-party module, below the root; None where there is no such module (a name that is imported from one)."""
+    """The file of a first-party module, below the root; None where there is no such module (a name that is
+    imported from one).
+    """
     path = Path(*module.split("."))
     for found in (path / "__init__.py", path.with_suffix(".py")):
         if path.parts[0] in PACKAGES and (ROOT / found).exists():
@@ -63,14 +71,25 @@ def imported(path: Path) -> frozenset[Path]:
 @cache
 def data_files() -> frozenset[Path]:
     """Files of the packages that are no modules, such as pages."""
-    found = (path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
-    return frozenset(path for path in found if "__pycache__" not in path.parts and path.suffix not in (".py", ".pyc"))
+    found = (
+        path.relative_to(ROOT)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file()
+    )
+    return frozenset(
+        path for path in found if "__pycache__" not in path.parts and path.suffix not in (".py", ".pyc")
+    )
 
 
 @cache
 def texts(path: Path) -> frozenset[str]:
     """Last parts of all strings in a file."""
-    constants = (node.value for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.Constant))
+    constants = (
+        node.value
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.Constant)
+    )
     return frozenset(value.rpartition("/")[2] for value in constants if isinstance(value, str))
 
 
@@ -98,7 +117,11 @@ def code(stage: str) -> list[Path]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_everything_that_it_imports(stage: str) -> None:
-    forgotten = [str(path) for path in sorted(needed(module_of(stage))) if not any(path.is_relative_to(dep) for dep in code(stage))]
+    forgotten = [
+        str(path)
+        for path in sorted(needed(module_of(stage)))
+        if not any(path.is_relative_to(dep) for dep in code(stage))
+    ]
     assert not forgotten, f"add to the deps of {stage} in dvc.yaml"
 
 
@@ -111,7 +134,12 @@ def test_a_stage_depends_on_nothing_that_it_does_not_import(stage: str) -> None:
 
 def test_the_walk_sees_what_is_imported_inside_functions_and_through_others() -> None:
     train = {str(path) for path in needed(Path("pipelines/train.py"))}
-    assert {"reid/data/transforms.py", "reid/data/sampling.py", "reid/images.py", "reid/models/embedder.py"} <= train
+    assert {
+        "reid/data/transforms.py",
+        "reid/data/sampling.py",
+        "reid/images.py",
+        "reid/models/embedder.py",
+    } <= train
     assert "reid/evaluation/evaluation.html" in train
     assert "serving/job/templates/report.html" in {str(path) for path in needed(Path("pipelines/match.py"))}
 

@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which the stage can run: four rendered people, two of whom it enrols, and an exported model."""
+    """A folder in which the stage can run: four rendered people, two of whom it enrols, and an exported
+    model.
+    """
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["enroll"] |= {"known_share": 0.5}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
@@ -122,7 +124,10 @@ def test_dvc_does_not_remove_the_gallery_before_the_stage(project: Path) -> None
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     stage = stages["enroll"] | {"deps": ["data/catalog.parquet"]}
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"enroll": stage}}))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
 
     def run(*command: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -141,7 +146,10 @@ def test_dvc_does_not_remove_the_gallery_before_the_stage(project: Path) -> None
 def test_distractors_are_nobody_to_know(project: Path) -> None:
     (project / "data" / "town.json").unlink()
     rows = enroll.read_catalog("data/catalog.parquet").table.to_pylist()
-    write_catalog([row | {"identity": "0000"} if row["identity"] == "0003" else row for row in rows], project / "data" / "catalog.parquet")
+    write_catalog(
+        [row | {"identity": "0000"} if row["identity"] == "0003" else row for row in rows],
+        project / "data" / "catalog.parquet",
+    )
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["enroll"] |= {"known_share": 1.0}
     params["data"] |= {"source": "folder"}

@@ -48,14 +48,20 @@ def test_one_camera_is_prepared_and_it_is_said(folder: Path, said: list[str]) ->
     pictures(folder / "in", people=12, cameras="1", images=4)
     configure(source="folder", root="in", pattern=ALONE)
     prepare.main()
-    assert any(line.startswith("nobody is seen by two cameras: figures are within the camera") for line in said)
+    assert any(
+        line.startswith("nobody is seen by two cameras: figures are within the camera") for line in said
+    )
     assert "within the camera" in Path("data/data_report.html").read_text()
     kinds = {problem["kind"] for problem in json.loads(Path("data/problems.json").read_text())}
     assert "one_camera" in kinds
 
 
-def test_people_of_one_camera_are_trained_on_and_validated_within_it(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
-    """The tiny people with all their images in one camera: validation has a figure, and it is of images that are no neighbours."""
+def test_people_of_one_camera_are_trained_on_and_validated_within_it(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    """The tiny people with all their images in one camera: validation has a figure, and it is of images that
+    are no neighbours.
+    """
     table = pq.read_table(tiny_catalog)
     where = table.column_names.index("camera")
     shutil.copytree(tiny_catalog.parent, tmp_path / "one", ignore=shutil.ignore_patterns(".cache"))
@@ -69,13 +75,20 @@ def test_people_of_one_camera_are_trained_on_and_validated_within_it(tiny_params
     model = load_model(tmp_path / "out/model.safetensors")[0]
     again = validate(model, data.val_images, data.val_identities, data.val_cameras, data.val_order)
     assert again["val_mean_ap"] == figures["val_mean_ap"]
-    alone = [row for row, who in enumerate(data.val_identities) if row == list(data.val_identities).index(who)]
+    alone = [
+        row for row, who in enumerate(data.val_identities) if row == list(data.val_identities).index(who)
+    ]
     assert validate(model, data.val_images[alone], data.val_identities[alone], data.val_cameras[alone]) == {}
 
 
 def side(identities: list[str], rows: np.ndarray, name: str, camera: str = "1") -> Side:
     cameras = np.full(len(rows), camera)
-    return Side(rows.astype(np.float32), np.asarray(identities), cameras, [Path(f"{name}{n:03}.jpg") for n in range(len(rows))])
+    return Side(
+        rows.astype(np.float32),
+        np.asarray(identities),
+        cameras,
+        [Path(f"{name}{n:03}.jpg") for n in range(len(rows))],
+    )
 
 
 def test_a_model_is_judged_within_the_camera_where_no_two_see_anybody() -> None:
@@ -133,11 +146,15 @@ def test_calibrate_ends_with_the_rate_that_its_people_can_show(said: list[str]) 
     assert "8 probes of 4 people are too few for a false accept rate of 0.05: calibrated for 0.125" in said[1]
     assert "some 6 people more are wanted" in said[1]  # 20 probes in all, two of each person
     assert all("data.validation_share" in line and "calibrate.false_accept_rate" in line for line in said)
-    enough = thresholds(with_values(params, {"calibrate.false_accept_rate": 0.2}).calibrate, params.seed, *sides, WAY_OUT)
+    enough = thresholds(
+        with_values(params, {"calibrate.false_accept_rate": 0.2}).calibrate, params.seed, *sides, WAY_OUT
+    )
     assert {one.false_accept_rate for one in enough} == {0.2}
     assert len(said) == 2
     nothing = np.empty(0)
-    lonely = OpenSetScores(np.ones(1), np.zeros(1, np.int64), nothing, nothing.astype(np.int64), nothing.astype(np.bool_), 2)
+    lonely = OpenSetScores(
+        np.ones(1), np.zeros(1, np.int64), nothing, nothing.astype(np.int64), nothing.astype(np.bool_), 2
+    )
     with pytest.raises(ReidError, match=r"one tracklet of a person .* some 19 people more"):
         supported(lonely, 0.05, "tracklet", WAY_OUT)
 
@@ -179,19 +196,28 @@ def test_a_folder_with_everything_wrong_is_prepared(folder: Path, said: list[str
 
 
 def test_a_shorter_list_of_objectives(folder: Path) -> None:
-    """Case 43: what `reid params` says is true, and what cannot be trained is refused before anything runs."""
+    """Case 43: what `reid params` says is true, and what cannot be trained is refused before anything
+    runs.
+    """
     configure(source="synthetic")
     value: dict[str, Any] = yaml.safe_load(Path("params.yaml").read_text())
     everything = value["objectives"]
 
     def check(*names: str) -> Any:
-        Path("params.yaml").write_text(yaml.safe_dump(value | {"objectives": {name: everything[name] for name in names}}))
+        Path("params.yaml").write_text(
+            yaml.safe_dump(value | {"objectives": {name: everything[name] for name in names}})
+        )
         return CliRunner().invoke(app, ["params"])
 
     assert check("batch_hard", "quadruplet", "hierarchical").output == "params.yaml is valid\n"
     shorter = check("quadruplet")
-    assert shorter.output.startswith("params.yaml is valid\nobjectives: quadruplet alone; dvc.yaml trains batch_hard, hierarchical as well")
-    for names, message in (((), "objectives: name at least one of"), (("hierarchical",), "objectives: hierarchical starts from")):
+    assert shorter.output.startswith(
+        "params.yaml is valid\nobjectives: quadruplet alone; dvc.yaml trains batch_hard, hierarchical as well"
+    )
+    for names, message in (
+        ((), "objectives: name at least one of"),
+        (("hierarchical",), "objectives: hierarchical starts from"),
+    ):
         failed = check(*names)
         assert isinstance(failed.exception, UsageError)
         assert message in str(failed.exception)
@@ -203,15 +229,23 @@ def test_footage_at_its_defaults_is_prepared(folder: Path, said: list[str]) -> N
     for name in ("hall", "yard"):
         (folder / f"in/{name}/img1").mkdir(parents=True)
         (folder / f"in/{name}/gt").mkdir()
-        truth = [f"{frame},{person},{60 * person - 50},10,40,100,1,1,1" for frame in range(1, 42) for person in range(1, 5)]
+        truth = [
+            f"{frame},{person},{60 * person - 50},10,40,100,1,1,1"
+            for frame in range(1, 42)
+            for person in range(1, 5)
+        ]
         (folder / f"in/{name}/gt/gt.txt").write_text("\n".join(truth))
         for frame in range(1, 42, 10):
-            cv2.imwrite(str(folder / f"in/{name}/img1/{frame:06d}.jpg"), rng.integers(0, 255, (120, 260, 3), np.uint8))
+            cv2.imwrite(
+                str(folder / f"in/{name}/img1/{frame:06d}.jpg"), rng.integers(0, 255, (120, 260, 3), np.uint8)
+            )
     configure(source="footage", root="in")
     prepare.main()
     catalog = read_catalog("data/catalog.parquet")
     assert len(catalog) == 2 * 4 * 5
     assert len(set(catalog.identities)) == 8
     assert set(catalog.order) == {1, 11, 21, 31, 41}, "frames are the order"
-    assert any(line.startswith("nobody is seen by two cameras: figures are within the camera") for line in said)
+    assert any(
+        line.startswith("nobody is seen by two cameras: figures are within the camera") for line in said
+    )
     assert {"no_match"} <= {problem["kind"] for problem in json.loads(Path("data/problems.json").read_text())}

@@ -52,7 +52,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path
     shutil.copy(mlflow_schema, "mlflow.db")
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     rows = [
-        {"path": f"{n}.png", "identity": f"p{n % 2}", "camera": "1", "split": "train", "width": 4, "height": 8, "sha256": f"{n:064}"}
+        {
+            "path": f"{n}.png",
+            "identity": f"p{n % 2}",
+            "camera": "1",
+            "split": "train",
+            "width": 4,
+            "height": 8,
+            "sha256": f"{n:064}",
+        }
         for n in range(4)
     ]
     write_catalog(rows, "data/catalog.parquet")
@@ -60,7 +68,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path
     (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
     weights = sha256_of(tmp_path / "model" / "model.safetensors")
     tracker = Tracker("sqlite:///mlflow.db", "reid", "models/records")
-    origin = {"data_hash": read_catalog("data/catalog.parquet").data_hash, "git_commit": "a" * 40, "git_dirty": "true", "seed": "7"}
+    origin = {
+        "data_hash": read_catalog("data/catalog.parquet").data_hash,
+        "git_commit": "a" * 40,
+        "git_dirty": "true",
+        "seed": "7",
+    }
     run = tracker.start("quadruplet", {}, origin | {"model_sha256": weights})
     tracker.log(run, {"val_mean_ap": 0.75}, 10)
     tracker.artifacts(run, tmp_path / "model", "model")
@@ -78,10 +91,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path
     (exported / "model.plan").write_bytes(b"plan")
     files = {"fp32": ModelFile(path="model.onnx", sha256=sha256_of(exported / "model.onnx"))}
     fingerprint = fingerprint_for(weights, shape)
-    save_card(ModelCard(name="m", dim=4, input=shape, files=files, fingerprint=fingerprint, mlflow_run_id=run_id), exported)
-    stamp = {"module": "tensorrt_rtx", "version": "1.7.1", "workspace_mib": 1, "optimization_level": 3, "profile": (1, 8, 8)}
+    save_card(
+        ModelCard(name="m", dim=4, input=shape, files=files, fingerprint=fingerprint, mlflow_run_id=run_id),
+        exported,
+    )
+    stamp = {
+        "module": "tensorrt_rtx",
+        "version": "1.7.1",
+        "workspace_mib": 1,
+        "optimization_level": 3,
+        "profile": (1, 8, 8),
+    }
     plan = exported / "model.plan"
-    write_stamp(EngineStamp.model_validate({**stamp, "onnx_sha256": files["fp32"].sha256, "plan_sha256": sha256_of(plan)}), plan)
+    write_stamp(
+        EngineStamp.model_validate(
+            {**stamp, "onnx_sha256": files["fp32"].sha256, "plan_sha256": sha256_of(plan)}
+        ),
+        plan,
+    )
     with Gallery.open("galleries/gallery.db", fingerprint, dim=4, create=True) as gallery:
         for number, name in enumerate(("ann", "bob")):
             gallery.enroll(name, np.eye(4, dtype=np.float32)[[number]], source=["x"])
@@ -106,7 +133,15 @@ def test_every_station_is_shown_and_fits_the_one_before(project: Path, reid: Rei
 
 def test_every_broken_link_is_told(project: Path, reid: Reid) -> None:
     rows = [
-        {"path": "9.png", "identity": "p9", "camera": "1", "split": "train", "width": 4, "height": 8, "sha256": "9" * 64},
+        {
+            "path": "9.png",
+            "identity": "p9",
+            "camera": "1",
+            "split": "train",
+            "width": 4,
+            "height": 8,
+            "sha256": "9" * 64,
+        },
     ]
     write_catalog(rows, "data/catalog.parquet")
     card = json.loads((project / "exported/model.json").read_text())

@@ -31,7 +31,13 @@ def configure(**data: Any) -> None:
     policies = data.pop("policies", {})
     params["data"] |= data
     params["data"]["policies"] |= policies
-    params["synthetic"] |= {"people": 10, "cameras": 2, "images_per_camera": 2, "footage_people": 2, "footage_seconds": 6.0}
+    params["synthetic"] |= {
+        "people": 10,
+        "cameras": 2,
+        "images_per_camera": 2,
+        "footage_people": 2,
+        "footage_seconds": 6.0,
+    }
     Path("params.yaml").write_text(yaml.safe_dump(params))
 
 
@@ -42,7 +48,10 @@ def pictures(root: Path, people: int = 8, cameras: str = "12", images: int = 2) 
         for camera in cameras:
             for image in range(images):
                 coarse = generator.integers(0, 255, (8, 4, 3), np.uint8)
-                cv2.imwrite(str(root / f"{person:03d}_c{camera}_{image}.png"), cv2.resize(coarse, (48, 96), interpolation=cv2.INTER_CUBIC))
+                cv2.imwrite(
+                    str(root / f"{person:03d}_c{camera}_{image}.png"),
+                    cv2.resize(coarse, (48, 96), interpolation=cv2.INTER_CUBIC),
+                )
     return root
 
 
@@ -56,7 +65,9 @@ def test_rendered_people_carry_their_attributes(folder: Path) -> None:
     assert len(catalog) == 40
     vectors = dict(zip(catalog.identities.tolist(), catalog.table["label_vector"].to_pylist(), strict=True))
     town = json.loads(Path("data/town.json").read_text())
-    assert all(np.allclose(vectors[name], person["vector"], atol=1e-4) for name, person in town["people"].items())
+    assert all(
+        np.allclose(vectors[name], person["vector"], atol=1e-4) for name, person in town["people"].items()
+    )
     assert (folder / "data/data_report.html").stat().st_size > 20_000
 
 
@@ -74,12 +85,16 @@ def test_a_messy_folder_is_kept_listed_and_counted(folder: Path) -> None:
     problems = json.loads(Path("data/problems.json").read_text())
     assert {problem["kind"] for problem in problems} >= {"empty", "not_an_image"}
     page = Path("data/data_report.html").read_text()
-    assert "Zero-byte file (1)" in page and "measured on" not in page  # counts have no interval: no empty columns for it
+    # counts have no interval: no empty columns for it
+    assert "Zero-byte file (1)" in page and "measured on" not in page
     assert "000_c1_0.png" in page
     assert catalog.data_hash in page
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
     assert "<b>no" not in page
-    assert all(re.search(r'alt="[^"]{20,}"', tag) for tag in re.findall(r"<img [^>]*>", page)) and page.count("<img ") == 2
+    assert (
+        all(re.search(r'alt="[^"]{20,}"', tag) for tag in re.findall(r"<img [^>]*>", page))
+        and page.count("<img ") == 2
+    )
     configure(source="folder", root="in", pattern=PATTERN, policies={"empty": "stop"})
     before = sha256_of("data/catalog.parquet")
     with pytest.raises(ReidError, match="Zero-byte"):
@@ -110,7 +125,9 @@ def test_tables_with_and_without_splits(folder: Path) -> None:
     configure(source="table", root="people.csv")
     prepare.main()
     assert set(read_catalog("data/catalog.parquet").column("split")) == {"train", "val", "query", "gallery"}
-    given = [f"{row},{'train' if row[3:6] < '004' else 'query' if row[7] == '1' else 'gallery'}" for row in rows]
+    given = [
+        f"{row},{'train' if row[3:6] < '004' else 'query' if row[7] == '1' else 'gallery'}" for row in rows
+    ]
     Path("people.csv").write_text("path,identity,camera,split\n" + "\n".join(given) + "\n")
     configure(source="table", root="people.csv", validation_share=0.0)
     prepare.main()
@@ -136,7 +153,9 @@ def test_footage_and_public_sets(folder: Path) -> None:
     generate_town(spec, folder / "town", [1, 2, 3, 4])
     shutil.rmtree(folder / "town/crops")
     configure(
-        source="footage", root="town/footage", footage={"every": 3, "min_height": 20, "min_visibility": 0.5, "shared_identities": True}
+        source="footage",
+        root="town/footage",
+        footage={"every": 3, "min_height": 20, "min_visibility": 0.5, "shared_identities": True},
     )
     prepare.main()
     catalog = read_catalog("data/catalog.parquet")
@@ -151,7 +170,10 @@ def test_footage_and_public_sets(folder: Path) -> None:
         cv2.imwrite(str(path), np.random.default_rng(len(str(path))).integers(0, 255, (32, 16, 3), np.uint8))
     configure(source="cuhk03_detected", root=str(root))
     prepare.main()
-    assert json.loads(Path("data/summary.json").read_text())["splits"]["query"] == {"images": 1, "identities": 1}
+    assert json.loads(Path("data/summary.json").read_text())["splits"]["query"] == {
+        "images": 1,
+        "identities": 1,
+    }
 
 
 def test_the_stage_does_not_eat_its_input(folder: Path) -> None:
@@ -170,6 +192,9 @@ def test_the_page_fits_phones_and_desks(folder: Path, width: int) -> None:
     (root / "000_c1_0.png").write_bytes(b"")
     configure(source="folder", root="in", pattern=PATTERN)
     prepare.main()
-    script = "return {wide: document.documentElement.scrollWidth, shown: [...document.images].every(image => image.naturalWidth)}"
+    script = (
+        "return {wide: document.documentElement.scrollWidth, shown: "
+        "[...document.images].every(image => image.naturalWidth)}"
+    )
     seen = probe(folder / "data/data_report.html", script, width=width)
     assert seen["shown"] and seen["wide"] <= width

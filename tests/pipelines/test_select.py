@@ -42,8 +42,16 @@ def people(first: int) -> None:
             for image in range(2):
                 path = Path(f"data/{person}_{camera}_{image}.png")
                 cv2.imwrite(str(path), generator.integers(0, 255, (32, 16, 3), np.uint8))
-                row: dict[str, Any] = {"path": path.name, "identity": f"p{person}", "camera": camera, "width": 16, "height": 32}
-                rows.append(row | {"split": "train" if person < first + 2 else "val", "sha256": sha256_of(path)})
+                row: dict[str, Any] = {
+                    "path": path.name,
+                    "identity": f"p{person}",
+                    "camera": camera,
+                    "width": 16,
+                    "height": 32,
+                }
+                rows.append(
+                    row | {"split": "train" if person < first + 2 else "val", "sha256": sha256_of(path)}
+                )
     write_catalog(rows, "data/catalog.parquet")
 
 
@@ -69,7 +77,9 @@ def champion(params: Params) -> str:
     return present.number
 
 
-def test_only_what_is_better_on_the_same_people_becomes_champion(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_better_on_the_same_people_becomes_champion(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     people(0)
@@ -77,8 +87,9 @@ def test_only_what_is_better_on_the_same_people_becomes_champion(params: Params,
     assert "is the first champion" in select.challenge(params, first, "batch_hard", KEY)
     assert "is the champion already" in select.challenge(params, first, "batch_hard", KEY)
     weaker = trained(params, 0.4, seed=2)
-    assert "does not beat champion version 1 on the same people (val_mean_ap 0.4000 against 0.5000)" in select.challenge(
-        params, weaker, "quadruplet", KEY
+    assert (
+        "does not beat champion version 1 on the same people (val_mean_ap 0.4000 against 0.5000)"
+        in select.challenge(params, weaker, "quadruplet", KEY)
     )
     assert champion(params) == "1"
 
@@ -90,13 +101,19 @@ def test_only_what_is_better_on_the_same_people_becomes_champion(params: Params,
     with pytest.raises(mlflow.exceptions.MlflowException, match="schema"):
         loaded.predict(images[:, :16])
 
-    people(50)  # other validation people: the champion is measured on them, whatever it once reached on others
+    # other validation people: the champion is measured on them, whatever it once reached on others
+    people(50)
     data = load_training_data(Path("data/catalog.parquet"), 32, 16)
-    theirs = validate(load_model("model1.safetensors")[0], data.val_images, data.val_identities, data.val_cameras)[KEY]
+    theirs = validate(
+        load_model("model1.safetensors")[0], data.val_images, data.val_identities, data.val_cameras
+    )[KEY]
     assert 0 < theirs < 0.99
     below = trained(params, theirs - 0.01, seed=3)
     words = select.challenge(params, below, "quadruplet", KEY)
-    assert f"does not beat champion version 1 on the same people (val_mean_ap {theirs - 0.01:.4f} against {theirs:.4f})" in words
+    assert (
+        f"does not beat champion version 1 on the same people (val_mean_ap {theirs - 0.01:.4f} against "
+        f"{theirs:.4f})"
+    ) in words
     above = trained(params, theirs + 0.01, seed=4)
     assert "beats champion version 1" in select.challenge(params, above, "quadruplet", KEY)
     assert champion(params) == "4"

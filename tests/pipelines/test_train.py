@@ -1,4 +1,6 @@
-"""What a finished training leaves in MLflow's store: the stage itself, with the training in this process instead of under Ray."""
+"""What a finished training leaves in MLflow's store: the stage itself, with the training in this process
+instead of under Ray.
+"""
 
 import shutil
 from pathlib import Path
@@ -36,7 +38,11 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_ray")
 def test_everything_that_people_look_at_reaches_the_store(
-    tiny_params: Params, tiny_catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path
+    tiny_params: Params,
+    tiny_catalog: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mlflow_schema: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(mlflow_schema, "mlflow.db")
@@ -48,7 +54,13 @@ def test_everything_that_people_look_at_reaches_the_store(
     assert run.info.status == "FINISHED"
 
     steps = [2, 4, 6]
-    for curve in ("loss", "hierarchical.active_fraction", "hierarchical.mean_positive", "hierarchical.mean_negative", "val_mean_ap"):
+    for curve in (
+        "loss",
+        "hierarchical.active_fraction",
+        "hierarchical.mean_positive",
+        "hierarchical.mean_negative",
+        "val_mean_ap",
+    ):
         assert [point.step for point in client.get_metric_history(run.info.run_id, curve)] == steps, curve
     assert run.data.params["train.learning_rate"] == str(tiny_params.train.learning_rate)
     origin = {"git_commit", "git_dirty", "data_hash", "seed", "python", "version.torch", "model_sha256"}
@@ -58,14 +70,18 @@ def test_everything_that_people_look_at_reaches_the_store(
     assert "torch==" in (folder / "environment/packages.txt").read_text()
     pictures = {path.stem: cv2.imread(str(path)) for path in (folder / "pictures").iterdir()}
     assert pictures.keys() == {"class_tree", "cmc", "distances", "hardest_pairs", "map", "ranked_lists"}
-    assert all(picture is not None and picture.std() > 5 for picture in pictures.values()), "nobody looks at an empty picture"
+    assert all(picture is not None and picture.std() > 5 for picture in pictures.values()), (
+        "nobody looks at an empty picture"
+    )
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tiny_params.tracking.uri)
     model = mlflow.pyfunc.load_model(f"models:/{REGISTERED}/1")
     (images,) = model.metadata.signature.inputs
     assert (images.type, images.shape) == (np.uint8, (-1, 32, 16, 3))
     example = np.asarray(model.input_example, np.uint8)
-    np.testing.assert_allclose(model.predict(example), embed_images(load_model(HERE / "model.safetensors")[0], example), atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(example), embed_images(load_model(HERE / "model.safetensors")[0], example), atol=1e-6
+    )
     version = client.get_model_version(REGISTERED, "1")
     assert version.run_id == run.info.run_id
     assert float(version.tags["val_mean_ap"]) == facts["figures"]["val_mean_ap"]
@@ -73,7 +89,11 @@ def test_everything_that_people_look_at_reaches_the_store(
 
 
 def test_a_training_that_fails_closes_its_run(
-    tiny_params: Params, tiny_catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path
+    tiny_params: Params,
+    tiny_catalog: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mlflow_schema: Path,
 ) -> None:
     def fail(*_: Any, **__: Any) -> SweepResult:
         raise ReidError("every trial of batch_hard failed: no luck")

@@ -11,7 +11,12 @@ from reid.files import sha256_of
 
 def model_dir(tmp_path: Path, **changes: Any) -> Path:
     (tmp_path / "model.onnx").write_bytes(b"weights")
-    card = {"name": "m", "dim": 4, "input": {"height": 8, "width": 4}, "files": {"fp32": {"path": "model.onnx"}}} | changes
+    card = {
+        "name": "m",
+        "dim": 4,
+        "input": {"height": 8, "width": 4},
+        "files": {"fp32": {"path": "model.onnx"}},
+    } | changes
     (tmp_path / "model.json").write_text(json.dumps(card))
     return tmp_path
 
@@ -48,7 +53,9 @@ def test_a_hand_written_card_gets_its_fingerprint_from_the_file(tmp_path: Path) 
 def test_the_fingerprint_of_an_openvino_model_is_of_its_weights_too(tmp_path: Path) -> None:
     folder = model_dir(tmp_path, files={"openvino": {"path": "model.xml"}})
     (folder / "model.xml").write_text("<net/>")
-    with pytest.raises(ReidError, match=r"model\.bin is not there: an OpenVINO model is an \.xml and a \.bin"):
+    with pytest.raises(
+        ReidError, match=r"model\.bin is not there: an OpenVINO model is an \.xml and a \.bin"
+    ):
         load_card(folder)
     (folder / "model.bin").write_bytes(b"weights")
     first = load_card(folder).fingerprint
@@ -59,7 +66,12 @@ def test_the_fingerprint_of_an_openvino_model_is_of_its_weights_too(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"dim": 0}, "dim"), ({"dims": 3}, "dims"), ({"files": {}}, "names no file"), ({"files": {"fp32": {"path": "x.onnx"}}}, "x.onnx")],
+    [
+        ({"dim": 0}, "dim"),
+        ({"dims": 3}, "dims"),
+        ({"files": {}}, "names no file"),
+        ({"files": {"fp32": {"path": "x.onnx"}}}, "x.onnx"),
+    ],
 )
 def test_a_wrong_card_names_what_is_wrong(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ReidError, match=message):

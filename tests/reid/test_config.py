@@ -50,7 +50,13 @@ def test_a_precision_without_a_limit_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("key", "given"),
-    [("required", ["int8"]), ("precisions", []), ("parity", {"fp32": 1.5}), ("parity", {"fp32": -3}), ("parity_images", 10**12)],
+    [
+        ("required", ["int8"]),
+        ("precisions", []),
+        ("parity", {"fp32": 1.5}),
+        ("parity", {"fp32": -3}),
+        ("parity_images", 10**12),
+    ],
 )
 def test_an_export_that_cannot_be_is_named(key: str, given: object) -> None:
     value = raw()

@@ -31,7 +31,10 @@ def test_a_private_file_is_private_from_its_first_moment(tmp_path: Path) -> None
             temporary.write_text("x")
     finally:
         os.umask(mask)
-    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("secret.txt", "open.txt")] == [0o600, 0o666]
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("secret.txt", "open.txt")] == [
+        0o600,
+        0o666,
+    ]
 
 
 def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
@@ -49,7 +52,11 @@ def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_json_round_trip_and_errors(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1, "a": [1.5, None]})
-    assert json.loads((tmp_path / "a.json").read_text()) == read_json(tmp_path / "a.json") == {"a": [1.5, None], "b": 1}
+    assert (
+        json.loads((tmp_path / "a.json").read_text())
+        == read_json(tmp_path / "a.json")
+        == {"a": [1.5, None], "b": 1}
+    )
     with pytest.raises(UsageError, match=r"selection .*b\.json does not exist"):
         read_json(tmp_path / "b.json", "selection")
     (tmp_path / "b.json").write_bytes(b"{")
@@ -69,7 +76,10 @@ def test_a_private_folder_is_its_owners_alone_whatever_the_umask(tmp_path: Path)
             (folder / "crops" / "a.jpg").write_bytes(b"x")
     finally:
         os.umask(mask)
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "people", *(tmp_path / "people").rglob("*")]}
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in [tmp_path / "people", *(tmp_path / "people").rglob("*")]
+    }
     assert modes == {"people": 0o700, "crops": 0o700, "a.jpg": 0o600}
 
 
@@ -103,7 +113,10 @@ def test_what_cannot_be_written_is_one_line_with_the_way_out(tmp_path: Path) -> 
         atomic_path(unwritable(tmp_path) / "a.txt"),
     ):
         pass
-    with pytest.raises(ReidError, match=r"file/out cannot be used .*a part of the path is a file"), atomic_directory(unwritable(tmp_path)):
+    with (
+        pytest.raises(ReidError, match=r"file/out cannot be used .*a part of the path is a file"),
+        atomic_directory(unwritable(tmp_path)),
+    ):
         pass
     with pytest.raises(ReidError, match="name a shorter path"), atomic_path(tmp_path / ("n" * 10_000)):
         pass
@@ -149,7 +162,9 @@ def test_yaml_that_no_honest_file_holds_is_one_line(tmp_path: Path, text: str) -
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * NESTED, '{"a":' * NESTED, f'{{"a": {"9" * 5000}}}', f"[{2**64}]", '{"a": }', ""], ids=lambda text: text[:8]
+    "text",
+    ["[" * NESTED, '{"a":' * NESTED, f'{{"a": {"9" * 5000}}}', f"[{2**64}]", '{"a": }', ""],
+    ids=lambda text: text[:8],
 )
 def test_json_that_no_honest_file_holds_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
@@ -178,7 +193,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True
+        ).returncode
+    ):
         pytest.skip("no small disk can be mounted here: that takes root")
     yield folder
     subprocess.run(["umount", folder], check=True)
@@ -186,7 +206,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path) -> None:
     with (
-        pytest.raises(ReidError, match=r"big\.bin cannot be written \(No space left on device\): free some space"),
+        pytest.raises(
+            ReidError, match=r"big\.bin cannot be written \(No space left on device\): free some space"
+        ),
         atomic_path(small_disk / "big.bin") as temporary,
     ):
         temporary.write_bytes(bytes(2**21))

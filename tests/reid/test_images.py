@@ -37,7 +37,8 @@ def three(grey: np.ndarray) -> np.ndarray:
 
 
 ANIMATED = {"save_all": True, "append_images": [OTHER]}
-# Name: the bytes, what is to be seen, and how far a pixel may be off on average (losses of the format itself).
+# Name: the bytes, what is to be seen, and how far a pixel may be off on average (losses of the format
+# itself).
 KINDS: dict[str, tuple[Callable[[], bytes], np.ndarray, float]] = {
     "upper.JPG": (lambda: saved(RGB, "JPEG", quality=95), PICTURE, 2),
     "cmyk.jpg": (lambda: saved(RGB.convert("CMYK"), "JPEG", quality=95), PICTURE, 3),
@@ -131,7 +132,12 @@ def test_heic_is_read_or_says_what_to_install(tmp_path: Path) -> None:
         assert image.shape == (32, 16, 3)
         assert image[4, 8, 0] > 200 > 50 > image[28, 8, 0]
         return
-    with pytest.raises(ReidError, match=r"IMG_0001\.HEIC is HEIC: install the package pillow-heif, or convert it to JPEG"):
+    with pytest.raises(
+        ReidError, match=r"IMG_0001\.HEIC is HEIC: install the package pillow-heif, or convert it to JPEG"
+    ):
         read_image(path)
     ((kind, detail),) = open_image(path).findings
-    assert (kind, detail) == ("needs_package", "is HEIC: install the package pillow-heif, or convert it to JPEG")
+    assert (kind, detail) == (
+        "needs_package",
+        "is HEIC: install the package pillow-heif, or convert it to JPEG",
+    )

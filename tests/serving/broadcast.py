@@ -15,8 +15,11 @@ _PIECE = 8192
 
 
 @contextmanager
-def broadcast(*files: Path, shares: tuple[float, ...] = (1.0,), seconds: float = 0.0, length: bool = True) -> Iterator[str]:
-    """Serve an address; the n-th connection gets the n-th file (then the last again), the n-th share of it, over ``seconds``.
+def broadcast(
+    *files: Path, shares: tuple[float, ...] = (1.0,), seconds: float = 0.0, length: bool = True
+) -> Iterator[str]:
+    """Serve an address; the n-th connection gets the n-th file (then the last again), the n-th share of it,
+    over ``seconds``.
 
     With ``length`` the whole file's length is promised, without it the stream just ends.
     """
@@ -25,7 +28,10 @@ def broadcast(*files: Path, shares: tuple[float, ...] = (1.0,), seconds: float =
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             number = next(connections)
-            data, share = files[min(number, len(files) - 1)].read_bytes(), shares[min(number, len(shares) - 1)]
+            data, share = (
+                files[min(number, len(files) - 1)].read_bytes(),
+                shares[min(number, len(shares) - 1)],
+            )
             self.send_response(200)
             if length:
                 self.send_header("Content-Length", str(len(data)))
@@ -54,7 +60,9 @@ def broadcast(*files: Path, shares: tuple[float, ...] = (1.0,), seconds: float =
 
 
 class _RtspHandler(socketserver.StreamRequestHandler):
-    """Just enough of RTSP 1.0 (RFC 2326) with RTP in the same connection to play a transport stream (RFC 2250)."""
+    """Just enough of RTSP 1.0 (RFC 2326) with RTP in the same connection to play a transport stream (RFC
+    2250).
+    """
 
     def handle(self) -> None:
         while request := self._request():
@@ -73,10 +81,19 @@ class _RtspHandler(socketserver.StreamRequestHandler):
 
     def _ok(self, headers: dict[str, str], extra: str = "", body: str = "") -> None:
         length = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n" if body else ""
-        self.wfile.write(f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\nSession: 1\r\n{extra}{length}\r\n{body}".encode())
+        self.wfile.write(
+            f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\nSession: 1\r\n{extra}{length}\r\n{body}".encode()
+        )
 
     def DESCRIBE(self, headers: dict[str, str]) -> None:
-        lines = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=live", "t=0 0", "m=video 0 RTP/AVP 33", "a=control:track"]
+        lines = [
+            "v=0",
+            "o=- 0 0 IN IP4 127.0.0.1",
+            "s=live",
+            "t=0 0",
+            "m=video 0 RTP/AVP 33",
+            "a=control:track",
+        ]
         self._ok(headers, body="".join(f"{line}\r\n" for line in lines))
 
     def SETUP(self, headers: dict[str, str]) -> None:
@@ -90,7 +107,10 @@ class _RtspHandler(socketserver.StreamRequestHandler):
         data = server.files[min(len(server.transports), len(server.files)) - 1].read_bytes()
         try:
             for number, start in enumerate(range(0, len(data), 1316)):
-                packet = struct.pack(">BBHII", 0x80, 33, number % 65536, number * 900, 1) + data[start : start + 1316]
+                packet = (
+                    struct.pack(">BBHII", 0x80, 33, number % 65536, number * 900, 1)
+                    + data[start : start + 1316]
+                )
                 self.wfile.write(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
             time.sleep(0.3)
         except OSError:
@@ -100,7 +120,9 @@ class _RtspHandler(socketserver.StreamRequestHandler):
 
 @contextmanager
 def rtsp_broadcast(*files: Path) -> Iterator[tuple[str, list[str]]]:
-    """An RTSP camera: the n-th connection plays the n-th transport stream (then the last again) and ends. With the transports asked for."""
+    """An RTSP camera: the n-th connection plays the n-th transport stream (then the last again) and ends.
+    With the transports asked for.
+    """
     server: Any = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _RtspHandler)
     server.daemon_threads, server.files, server.transports = True, files, []
     server.handle_error = lambda *_: None  # whoever listened has gone

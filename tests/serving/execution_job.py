@@ -1,4 +1,6 @@
-"""A small job of two cameras with several segments each, for tests of who works through them and of what is killed."""
+"""A small job of two cameras with several segments each, for tests of who works through them and of what is
+killed.
+"""
 
 from pathlib import Path
 
@@ -46,5 +48,7 @@ def same_rows(one: Path, other: Path) -> None:
     """Tables and crops of two outputs are equal."""
     for name in ("sightings", "detections"):
         assert pq.read_table(one / f"{name}.parquet").equals(pq.read_table(other / f"{name}.parquet"))
-    crops = [{path.name: path.read_bytes() for path in (folder / "crops").iterdir()} for folder in (one, other)]
+    crops = [
+        {path.name: path.read_bytes() for path in (folder / "crops").iterdir()} for folder in (one, other)
+    ]
     assert crops[0] == crops[1]

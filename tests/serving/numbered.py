@@ -1,4 +1,6 @@
-"""Footage whose every frame carries its number: twelve large fields, black or white, that survive any codec, rotation aside."""
+"""Footage whose every frame carries its number: twelve large fields, black or white, that survive any codec,
+rotation aside.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -42,7 +44,9 @@ def _field(field: int, width: int, height: int, margin: float = 0.0) -> tuple[sl
 
 @contextmanager
 def _usual_priority() -> Iterator[None]:
-    """Started by root, SVT-AV1 leaves the thread that opened it in real time, and all that it starts later: other tests would starve."""
+    """Started by root, SVT-AV1 leaves the thread that opened it in real time, and all that it starts later:
+    other tests would starve.
+    """
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         yield
@@ -62,9 +66,13 @@ def encode(
     aspect: Fraction | None = None,
     **options: object,
 ) -> Path:
-    """Write images (BGR) with a codec's own options, ``_`` for ``-`` in their names; ``header`` are the container's options."""
+    """Write images (BGR) with a codec's own options, ``_`` for ``-`` in their names; ``header`` are the
+    container's options.
+    """
     with _usual_priority(), av.open(str(path), "w", format=container, options=header or {}) as out:
-        stream: Any = out.add_stream(codec, rate=fps, options={key.replace("_", "-"): str(value) for key, value in options.items()})
+        stream: Any = out.add_stream(
+            codec, rate=fps, options={key.replace("_", "-"): str(value) for key, value in options.items()}
+        )
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
         if aspect is not None:

@@ -1,7 +1,7 @@
 """A stand-in for TensorRT and CUDA that executes an ONNX file in ONNX Runtime at the addresses it is given.
 
-"Device" memory is host memory that only the stand-in knows. It shows that the runner asks for the right things in the right order; it
-says nothing about the numbers a GPU gives.
+"Device" memory is host memory that only the stand-in knows. It shows that the runner asks for the right
+things in the right order; it says nothing about the numbers a GPU gives.
 """
 
 import ctypes
@@ -24,7 +24,9 @@ class cudaMemcpyKind(enum.IntEnum):  # noqa: N801
 
 
 class Cudart:
-    """``cuda.bindings.runtime``: allocations are remembered, and a copy outside of them is an error as on a device."""
+    """``cuda.bindings.runtime``: allocations are remembered, and a copy outside of them is an error as on a
+    device.
+    """
 
     cudaError_t = cudaError_t  # noqa: N815
     cudaMemcpyKind = cudaMemcpyKind  # noqa: N815
@@ -96,7 +98,9 @@ class IExecutionContext:
         if stream_handle not in self.engine.cudart.streams:
             return False
         size = int(np.prod(self.shape))
-        pixels = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.addresses["images"])).reshape(self.shape)
+        pixels = np.ctypeslib.as_array(
+            (ctypes.c_uint8 * size).from_address(self.addresses["images"])
+        ).reshape(self.shape)
         rows = self.engine.session.run(None, {"images": pixels})[0]
         target = (ctypes.c_float * rows.size).from_address(self.addresses["embeddings"])
         np.ctypeslib.as_array(target)[:] = rows.ravel()
@@ -163,5 +167,11 @@ def stand_in(profile: tuple[int, int, int], cudart: Cudart) -> SimpleNamespace:
             return engines[-1]
 
     return SimpleNamespace(
-        __name__="stand_in", __version__="0", Runtime=Runtime, Logger=Logger, TensorIOMode=TensorIOMode, DataType=DataType, engines=engines
+        __name__="stand_in",
+        __version__="0",
+        Runtime=Runtime,
+        Logger=Logger,
+        TensorIOMode=TensorIOMode,
+        DataType=DataType,
+        engines=engines,
     )

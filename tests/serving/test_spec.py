@@ -17,7 +17,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def minimal(**changes: object) -> dict[str, object]:
-    return {"cameras": [{"id": "c1", "source": "a.avi"}], "model": "model", "gallery": "gallery.db", **changes}
+    return {
+        "cameras": [{"id": "c1", "source": "a.avi"}],
+        "model": "model",
+        "gallery": "gallery.db",
+        **changes,
+    }
 
 
 def write(folder: Path, value: object) -> Path:
@@ -48,18 +53,42 @@ def test_a_gallery_may_be_left_out(folder: Path) -> None:
         (minimal(cameras=[{"id": "c1", "source": "a.avi", "fps": 3}]), ["unknown key 'cameras.0.fps'"]),
         ({"cameras": [{"id": "c1", "source": "a.avi"}]}, ["missing key 'model'"]),
         (minimal(cameras=[]), ["cameras"]),
-        (minimal(cameras=[{"id": "c1", "source": "a.avi"}, {"id": "c1", "source": "a.avi"}]), ["two cameras have the id 'c1'"]),
+        (
+            minimal(cameras=[{"id": "c1", "source": "a.avi"}, {"id": "c1", "source": "a.avi"}]),
+            ["two cameras have the id 'c1'"],
+        ),
         (minimal(cameras=[{"id": "../c1", "source": "a.avi"}]), ["cameras.0.id"]),
-        (minimal(cameras=[{"id": "c1", "source": "a.avi", "frames": [9, 3]}]), ["cameras.0.frames", "1 <= first <= last"]),
-        (minimal(cameras=[{"id": "c1", "source": "a.avi", "region": [[0, 0], [1, 1]]}]), ["cameras.0.region", "three corners"]),
-        (minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "yesterday"}]), ["cameras.0.start_time"]),
-        (minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "9999-12-31T23:59:00"}]), ["cameras.0.start_time", "year is 9999"]),
-        (minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "0001-01-01T00:00:00"}]), ["cameras.0.start_time", "year is 1"]),
+        (
+            minimal(cameras=[{"id": "c1", "source": "a.avi", "frames": [9, 3]}]),
+            ["cameras.0.frames", "1 <= first <= last"],
+        ),
+        (
+            minimal(cameras=[{"id": "c1", "source": "a.avi", "region": [[0, 0], [1, 1]]}]),
+            ["cameras.0.region", "three corners"],
+        ),
+        (
+            minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "yesterday"}]),
+            ["cameras.0.start_time"],
+        ),
+        (
+            minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "9999-12-31T23:59:00"}]),
+            ["cameras.0.start_time", "year is 9999"],
+        ),
+        (
+            minimal(cameras=[{"id": "c1", "source": "a.avi", "start_time": "0001-01-01T00:00:00"}]),
+            ["cameras.0.start_time", "year is 1"],
+        ),
         (minimal(policy="nearest"), ["policy"]),
         (minimal(model="nowhere"), ["model directory", "nowhere", "does not exist"]),
         (minimal(gallery="nowhere.db"), ["gallery", "nowhere.db", "does not exist"]),
-        (minimal(detector={"name": "yolox", "model": "no.onnx"}), ["detector model", "no.onnx", "does not exist"]),
-        (minimal(cameras=[{"id": "c1", "source": "a.avi", "detections": "no.txt"}]), ["camera c1", "no.txt", "does not exist"]),
+        (
+            minimal(detector={"name": "yolox", "model": "no.onnx"}),
+            ["detector model", "no.onnx", "does not exist"],
+        ),
+        (
+            minimal(cameras=[{"id": "c1", "source": "a.avi", "detections": "no.txt"}]),
+            ["camera c1", "no.txt", "does not exist"],
+        ),
         ([1, 2], ["holds no keys"]),
     ],
 )

@@ -1,4 +1,6 @@
-"""Small footage for tests: striped people walk over a still, textured ground. Each person's stripes are different."""
+"""Small footage for tests: striped people walk over a still, textured ground. Each person's stripes are
+different.
+"""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +21,9 @@ STRIPES = {
 
 @dataclass(frozen=True)
 class Walk:
-    """Somebody walks on a straight line: feet at ``start`` in frame ``first`` (from 1), ``step`` pixels a frame, until ``last``."""
+    """Somebody walks on a straight line: feet at ``start`` in frame ``first`` (from 1), ``step`` pixels a
+    frame, until ``last``.
+    """
 
     name: str
     start: tuple[float, float]
@@ -36,7 +40,11 @@ class Walk:
 
 
 def background(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    noise = np.random.default_rng(0).integers(90, 150, (max(height // 8, 1), max(width // 8, 1), 3)).astype(np.uint8)
+    noise = (
+        np.random.default_rng(0)
+        .integers(90, 150, (max(height // 8, 1), max(width // 8, 1), 3))
+        .astype(np.uint8)
+    )
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
@@ -61,7 +69,13 @@ def draw(frame: int, walks: list[Walk]) -> np.ndarray:
     return image
 
 
-def write_video(path: Path, images: list[np.ndarray], codec: str = "mpeg4", times_ms: list[int] | None = None, gop: int = 12) -> Path:
+def write_video(
+    path: Path,
+    images: list[np.ndarray],
+    codec: str = "mpeg4",
+    times_ms: list[int] | None = None,
+    gop: int = 12,
+) -> Path:
     """Write images; with ``times_ms`` each has its own time (the container must allow it)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:

@@ -21,11 +21,15 @@ def projection(dim: int = DIM) -> np.ndarray:
 
 def expected(images: np.ndarray, dim: int = DIM) -> np.ndarray:
     """What the tiny model gives for (N, 16, 8, 3) uint8, in float64."""
-    features = images.astype(np.float64).mean(axis=2).reshape(len(images), -1) @ projection(dim).astype(np.float64)
+    features = images.astype(np.float64).mean(axis=2).reshape(len(images), -1) @ projection(dim).astype(
+        np.float64
+    )
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
-def tiny_graph(*, batch: int | str = "batch", dim: int = DIM, normalise: bool = True, multiply: float = 1.0) -> onnx.ModelProto:
+def tiny_graph(
+    *, batch: int | str = "batch", dim: int = DIM, normalise: bool = True, multiply: float = 1.0
+) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["means"], keepdims=0),
@@ -55,7 +59,9 @@ def tiny_graph(*, batch: int | str = "batch", dim: int = DIM, normalise: bool = 
     return model
 
 
-def tiny_model(folder: Path, thresholds: tuple[Threshold, ...] = (), card: dict[str, Any] | None = None, **graph: Any) -> Path:
+def tiny_model(
+    folder: Path, thresholds: tuple[Threshold, ...] = (), card: dict[str, Any] | None = None, **graph: Any
+) -> Path:
     """A model directory with ``model.onnx`` and a card that fits it, but for what ``card`` says otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.onnx"
@@ -72,7 +78,9 @@ def tiny_model(folder: Path, thresholds: tuple[Threshold, ...] = (), card: dict[
     return folder
 
 
-def with_self_test(folder: Path, turned: float = 0.0, lowest: float = 1.0, int8: bool = False, **model: Any) -> Path:
+def with_self_test(
+    folder: Path, turned: float = 0.0, lowest: float = 1.0, int8: bool = False, **model: Any
+) -> Path:
     """A tiny model whose self-test says that the trained model's answers were others by ``turned``."""
     tiny_model(folder, **model)
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 8, 3), np.uint8)
@@ -83,7 +91,14 @@ def with_self_test(folder: Path, turned: float = 0.0, lowest: float = 1.0, int8:
     record = SelfTestRecord(path=path.name, sha256=sha256_of(path), lowest={"fp32": lowest, "int8": lowest})
     card = load_card(folder).model_copy(update={"self_test": record})
     if int8:  # the same file twice: what it calculates in is of no interest here
-        card = card.model_copy(update={"files": {**card.files, "int8": ModelFile(path="model.onnx", sha256=card.files["fp32"].sha256)}})
+        card = card.model_copy(
+            update={
+                "files": {
+                    **card.files,
+                    "int8": ModelFile(path="model.onnx", sha256=card.files["fp32"].sha256),
+                }
+            }
+        )
     save_card(card, folder)
     return folder
 

@@ -25,7 +25,16 @@ from reid.data.datasets.table import read_table
 from reid.data.datasets.viper import read_viper
 from reid.errors import UsageError
 
-__all__ = ["DATASETS", "DataSet", "cut_footage", "read_dataset", "read_folder", "read_lfw_pairs", "read_market1501", "read_table"]
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "cut_footage",
+    "read_dataset",
+    "read_folder",
+    "read_lfw_pairs",
+    "read_market1501",
+    "read_table",
+]
 
 
 @dataclass(frozen=True)
@@ -44,13 +53,21 @@ class DataSet:
 
 
 DATASETS: dict[str, DataSet] = {
-    "cuhk01": DataSet(read_cuhk01, 20, "the partitions are random: report the mean over all; overlaps with CUHK02"),
+    "cuhk01": DataSet(
+        read_cuhk01, 20, "the partitions are random: report the mean over all; overlaps with CUHK02"
+    ),
     "cuhk02": DataSet(read_cuhk02, 1, "overlaps with CUHK01"),
     "cuhk03_detected": DataSet(read_cuhk03_detected),
     "cuhk03_labelled": DataSet(read_cuhk03_labelled),
-    "dukemtmcreid": DataSet(read_dukemtmcreid, 1, "withdrawn by its authors in 2019, filmed without consent: start nothing new on it"),
+    "dukemtmcreid": DataSet(
+        read_dukemtmcreid,
+        1,
+        "withdrawn by its authors in 2019, filmed without consent: start nothing new on it",
+    ),
     "grid": DataSet(read_grid, 10, "report the mean over all partitions"),
-    "ilids": DataSet(read_ilids, 10, "no cameras are told: each image of a person counts as a camera of its own"),
+    "ilids": DataSet(
+        read_ilids, 10, "no cameras are told: each image of a person counts as a camera of its own"
+    ),
     "ilidsvid": DataSet(read_ilidsvid, 10, "report the mean over all partitions"),
     "market1501": DataSet(read_market1501),
     "mars": DataSet(read_mars),
@@ -67,7 +84,8 @@ def read_dataset(name: str, root: Path, partition: int = 0) -> list[Record]:
     """Records of a data set by its name in `DATASETS`.
 
     Raises:
-        UsageError: the name is unknown, the folder is missing or another set's, or there is no such partition.
+        UsageError: the name is unknown, the folder is missing or another set's, or there is no such
+            partition.
         ReidError: a file of the set is not as its protocol says.
     """
     if name not in DATASETS:
@@ -77,6 +95,7 @@ def read_dataset(name: str, root: Path, partition: int = 0) -> list[Record]:
     count = DATASETS[name].partitions
     if not 0 <= partition < count:
         raise UsageError(
-            f"data.partition is {partition}, but {name} has {'one partition, 0' if count == 1 else f'partitions 0 to {count - 1}'}"
+            f"data.partition is {partition}, but {name} has "
+            f"{'one partition, 0' if count == 1 else f'partitions 0 to {count - 1}'}"
         )
     return DATASETS[name].read(root, partition)

@@ -1,6 +1,7 @@
 """CUHK01 (Li et al. 2012): 971 people, two views of two images each; half of the people train.
 
-No partition was published: ten are drawn, each used twice with the views' roles exchanged (partition 2k and 2k + 1), as in torchreid.
+No partition was published: ten are drawn, each used twice with the views' roles exchanged (partition 2k and
+2k + 1), as in torchreid.
 """
 
 import re

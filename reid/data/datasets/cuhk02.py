@@ -1,6 +1,8 @@
-"""CUHK02 (Li and Wang 2013): five pairs of cameras; P1 to P4 train, of P5 one camera asks and the other answers.
+"""CUHK02 (Li and Wang 2013): five pairs of cameras; P1 to P4 train, of P5 one camera asks and the other
+answers.
 
-People are numbered anew in each pair and do not reappear in another, so an identity is ``P1_001``. Overlaps with CUHK01.
+People are numbered anew in each pair and do not reappear in another, so an identity is ``P1_001``. Overlaps
+with CUHK01.
 """
 
 import re
@@ -28,5 +30,12 @@ def read_cuhk02(root: Path, partition: int = 0) -> list[Record]:
             (folder,) = require(base, "CUHK02", f"{pair}/{camera}")
             for path in images_in(folder):
                 identity = parsed(_NAME, path, "001_0101.png")["identity"]
-                records.append(Record(path, f"{pair}_{identity}", f"{pair}_{camera}", test_split if pair == "P5" else "train"))
+                records.append(
+                    Record(
+                        path,
+                        f"{pair}_{identity}",
+                        f"{pair}_{camera}",
+                        test_split if pair == "P5" else "train",
+                    )
+                )
     return records

@@ -1,7 +1,8 @@
 """CUHK03 (Li et al. 2014) under the new protocol (Zhong et al. 2017): 767 people train, 700 are tested on.
 
-Boxes by a detector or by hand. Two layouts are read: the folders of CUHK03-NP (``detected/bounding_box_train`` and so on), and images
-extracted from ``cuhk-03.mat`` (``images_detected/1_001_1_01.png``) with the protocol's ``cuhk03_new_protocol_config_*.mat``.
+Boxes by a detector or by hand. Two layouts are read: the folders of CUHK03-NP
+(``detected/bounding_box_train`` and so on), and images extracted from ``cuhk-03.mat``
+(``images_detected/1_001_1_01.png``) with the protocol's ``cuhk03_new_protocol_config_*.mat``.
 """
 
 import re
@@ -49,7 +50,9 @@ def _read_protocol(root: Path, boxes: str) -> list[Record]:
         for index in read_mat(protocol, f"{split}_idx").flatten().astype(int) - 1:
             path = images / names[index]
             if not path.exists():
-                raise ReidError(f"{protocol} names {path}, which does not exist: extract the images of cuhk-03.mat again")
+                raise ReidError(
+                    f"{protocol} names {path}, which does not exist: extract the images of cuhk-03.mat again"
+                )
             match = parsed(_NAME, path, "1_001_1_01.png")
             records.append(Record(path, f"{int(people[index]):04d}", match["camera"], split))
     return records

@@ -1,6 +1,7 @@
 """DukeMTMC-reID (Ristani et al. 2016, Zheng et al. 2017), withdrawn by its authors in 2019.
 
-Filmed without consent and no longer distributed: readable here for those who must reproduce old figures, not to start anything new.
+Filmed without consent and no longer distributed: readable here for those who must reproduce old figures, not
+to start anything new.
 """
 
 import re
@@ -22,4 +23,6 @@ def read_dukemtmcreid(root: Path, partition: int = 0) -> list[Record]:
         UsageError: ``root`` lacks one of the three folders.
         ReidError: a file's name is not of the set's form, or a folder is empty.
     """
-    return read_folders(inside(root, "DukeMTMC-reID"), "DukeMTMC-reID", _FOLDERS, _NAME, "0001_c2_f0046182.jpg")
+    return read_folders(
+        inside(root, "DukeMTMC-reID"), "DukeMTMC-reID", _FOLDERS, _NAME, "0001_c2_f0046182.jpg"
+    )

@@ -1,4 +1,6 @@
-"""What lies in a folder of images: the images, what a system or a download left there, and how many other files. Torch-free."""
+"""What lies in a folder of images: the images, what a system or a download left there, and how many other
+files. Torch-free.
+"""
 
 import os
 import re
@@ -10,10 +12,33 @@ from pathlib import Path
 from reid.data.catalog import readable
 from reid.errors import ReidError, UsageError
 
-__all__ = ["IMAGE_SUFFIXES", "FolderContent", "Stray", "compile_pattern", "find_images", "is_by_system", "walk"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "FolderContent",
+    "Stray",
+    "compile_pattern",
+    "find_images",
+    "is_by_system",
+    "walk",
+]
 
 IMAGE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".heic", ".heif"],
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".jp2",
+        ".avif",
+        ".heic",
+        ".heif",
+    ],
 )
 _PARTIAL = frozenset([".part", ".partial", ".filepart", ".crdownload", ".download", ".aria2", ".!ut"])
 _SYSTEM = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"})
@@ -57,7 +82,9 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error
     if "identity" not in compiled.groupindex:
-        raise UsageError(f"pattern {pattern!r} has no group (?P<identity>...): name the part that tells the person")
+        raise UsageError(
+            f"pattern {pattern!r} has no group (?P<identity>...): name the part that tells the person"
+        )
     return compiled
 
 
@@ -76,7 +103,9 @@ def find_images(root: Path) -> FolderContent:
 
 
 def is_by_system(path: Path) -> str | None:
-    """What a file is that macOS, Windows, a network disk or a browser left beside the images, by its relative path; None for others."""
+    """What a file is that macOS, Windows, a network disk or a browser left beside the images, by its relative
+    path; None for others.
+    """
     if path.name.startswith("._"):
         return "macOS's companion of a file: no picture, whatever its ending"
     if path.name.lower() in _SYSTEM:
@@ -90,8 +119,9 @@ def is_by_system(path: Path) -> str | None:
 def walk(root: Path) -> list[Path]:
     """Every file below ``root``, sorted, linked folders included.
 
-    A folder is visited once, under its own place where it has one below ``root``: a link that leads back up, or to a folder that is there
-    anyway, adds nothing. A link to a file that is gone is a file, so that somebody hears of it.
+    A folder is visited once, under its own place where it has one below ``root``: a link that leads back up,
+    or to a folder that is there anyway, adds nothing. A link to a file that is gone is a file, so that
+    somebody hears of it.
 
     Raises:
         ReidError: a folder cannot be read.
@@ -116,7 +146,9 @@ def _below(folder: Path, visited: set[tuple[int, int]], links: list[Path]) -> It
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise ReidError(f"folder {folder} cannot be read ({error.strerror}): change its permissions or move it away") from error
+        raise ReidError(
+            f"folder {folder} cannot be read ({error.strerror}): change its permissions or move it away"
+        ) from error
     for entry in entries:
         path = folder / entry.name
         if not entry.is_dir():

@@ -13,7 +13,9 @@ __all__ = ["FolderScan", "read_folder", "scan_folder"]
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What a folder holds: images with their labels, files left out, and how many others there are by suffix."""
+    """What a folder holds: images with their labels, files left out, and how many others there are by
+    suffix.
+    """
 
     records: list[Record]
     strays: list[Stray]
@@ -34,20 +36,25 @@ def read_folder(root: Path, pattern: str, split: str = "train") -> list[Record]:
 
 
 def scan_folder(root: Path, pattern: str, split: str = "train") -> FolderScan:
-    """One record for each image below ``root`` whose relative path matches ``pattern``, sorted by path; linked folders are followed.
+    """One record for each image below ``root`` whose relative path matches ``pattern``, sorted by path;
+    linked folders are followed.
 
     Args:
         root: the folder, searched recursively.
-        pattern: a regular expression with the groups ``identity`` and, where the set has them, ``camera``; searched in the
+        pattern: a regular expression with the groups ``identity`` and, where the set has them, ``camera``;
+            searched in the
             path relative to ``root`` with forward slashes.
         split: the split of every record; people are split later.
 
     Raises:
-        UsageError: the folder is missing, or the pattern is not a regular expression with a group ``identity``.
+        UsageError: the folder is missing, or the pattern is not a regular expression with a group
+            ``identity``.
         ReidError: no image below ``root`` matches, or a folder cannot be read.
     """
     if not root.is_dir():
-        raise UsageError(f"data folder {root} does not exist: set data.root (or --root) to a folder of images")
+        raise UsageError(
+            f"data folder {root} does not exist: set data.root (or --root) to a folder of images"
+        )
     compiled = compile_pattern(pattern)
     content = find_images(root)
     records, strays = [], list(content.strays)
@@ -61,6 +68,10 @@ def scan_folder(root: Path, pattern: str, split: str = "train") -> FolderScan:
             strays.append(Stray("unmatched", path, f"the pattern is {pattern}"))
     if not records:
         files = content.images
-        found = f"the first of its {len(files)} images is {readable(files[0].relative_to(root))}" if files else "it holds no image"
+        found = (
+            f"the first of its {len(files)} images is {readable(files[0].relative_to(root))}"
+            if files
+            else "it holds no image"
+        )
         raise ReidError(f"no image in {root} matches the pattern {pattern!r}: {found}")
     return FolderScan(records, strays, content.others)

@@ -1,4 +1,6 @@
-"""Footage with MOTChallenge truth, cut into crops: sequences of frames or videos in, image files and records out."""
+"""Footage with MOTChallenge truth, cut into crops: sequences of frames or videos in, image files and records
+out.
+"""
 
 import re
 from collections import Counter, defaultdict
@@ -31,7 +33,9 @@ class _Box:
 
 @dataclass
 class Cut:
-    """What was cut: the records, and how many boxes were left out and why; cut + left out = boxes of the truth."""
+    """What was cut: the records, and how many boxes were left out and why; cut + left out = boxes of the
+    truth.
+    """
 
     records: list[Record] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -40,7 +44,9 @@ class Cut:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Sequence:
-    """Frames (a folder or a video) with their truth; ``copies`` are the names under which the same sequence lies there as well."""
+    """Frames (a folder or a video) with their truth; ``copies`` are the names under which the same sequence
+    lies there as well.
+    """
 
     name: str
     frames: Path
@@ -51,9 +57,10 @@ class Sequence:
 def find_sequences(root: Path) -> list[Sequence]:
     """The sequences below ``root``, sorted, linked folders included.
 
-    A sequence is a folder with ``img1`` and ``gt/gt.txt`` (Milan et al. 2016), or a video with a truth of its name (``camera1.webm``,
-    ``camera1.txt``) or, alone in its folder, with ``gt.txt``. MOT17 has each of its sequences three times, with the detections of DPM,
-    FRCNN and SDP beside the same frames and truth: they are one. Sequences of one name in different folders carry their folders' names.
+    A sequence is a folder with ``img1`` and ``gt/gt.txt`` (Milan et al. 2016), or a video with a truth of its
+    name (``camera1.webm``, ``camera1.txt``) or, alone in its folder, with ``gt.txt``. MOT17 has each of its
+    sequences three times, with the detections of DPM, FRCNN and SDP beside the same frames and truth: they
+    are one. Sequences of one name in different folders carry their folders' names.
 
     Raises:
         UsageError: there is none.
@@ -72,12 +79,17 @@ def find_sequences(root: Path) -> list[Sequence]:
         if truth.exists():
             found.append((video.with_suffix(""), video, truth))
     if not found:
-        raise UsageError(f"{root} holds no footage with truth: want SEQUENCE/img1 with SEQUENCE/gt/gt.txt, or camera1.mp4 with camera1.txt")
+        raise UsageError(
+            f"{root} holds no footage with truth: want SEQUENCE/img1 with SEQUENCE/gt/gt.txt, or "
+            "camera1.mp4 with camera1.txt"
+        )
     return sorted(_named(root, _without_copies(found)))
 
 
 def _without_copies(found: list[tuple[Path, Path, Path]]) -> list[tuple[Path, Path, Path, tuple[str, ...]]]:
-    """(place, frames, truth, copies): of MOT17's three copies in one folder the first, under the name that they share."""
+    """(place, frames, truth, copies): of MOT17's three copies in one folder the first, under the name that
+    they share.
+    """
     groups: dict[Path, list[tuple[Path, Path, Path]]] = defaultdict(list)
     for one in sorted(found):
         groups[one[0].with_name(_MOT17_COPY.sub("", one[0].name))].append(one)
@@ -90,10 +102,17 @@ def _without_copies(found: list[tuple[Path, Path, Path]]) -> list[tuple[Path, Pa
 
 
 def _named(root: Path, found: list[tuple[Path, Path, Path, tuple[str, ...]]]) -> list[Sequence]:
-    """Named by the last part of the place, or by all of it below ``root`` where several have the same last part."""
+    """Named by the last part of the place, or by all of it below ``root`` where several have the same last
+    part.
+    """
     names = Counter(place.name for place, *_ in found)
     return [
-        Sequence(readable(place.name if names[place.name] == 1 else "_".join(place.relative_to(root).parts)), frames, truth, copies)
+        Sequence(
+            readable(place.name if names[place.name] == 1 else "_".join(place.relative_to(root).parts)),
+            frames,
+            truth,
+            copies,
+        )
         for place, frames, truth, copies in found
     ]
 
@@ -116,7 +135,8 @@ def cut_footage(
         every: frames between two that are cut.
         min_height: pixels; lower boxes are left out, after clipping to the image.
         min_visibility: where the truth tells it (MOT16 and later).
-        shared_identities: the same number is the same person in every sequence; otherwise each sequence has people of its own.
+        shared_identities: the same number is the same person in every sequence; otherwise each sequence has
+            people of its own.
         progress: called with sequences done, and how many there are.
 
     Raises:
@@ -145,14 +165,20 @@ def cut_footage(
                     file = f"{name}_{box.person:04d}_{number:06d}.jpg"
                     cv2.imwrite(str(temporary / file), image[y0:y1, x0:x1], [cv2.IMWRITE_JPEG_QUALITY, 95])
                     identity = f"{box.person:04d}" if shared_identities else f"{name}_{box.person:04d}"
-                    cut.records.append(Record(out / file, identity, name, "train", number, f"{name}_{box.person:04d}"))
+                    cut.records.append(
+                        Record(out / file, identity, name, "train", number, f"{name}_{box.person:04d}")
+                    )
             if progress is not None:
                 progress(done, len(sequences))
     return cut
 
 
-def _read_truth(path: Path, every: int, min_visibility: float, left_out: Counter[str]) -> dict[int, list[_Box]]:
-    """The boxes to cut by frame number. Nine columns tell class and visibility (MOT16 on); ten have places in 3D (MOT15)."""
+def _read_truth(
+    path: Path, every: int, min_visibility: float, left_out: Counter[str]
+) -> dict[int, list[_Box]]:
+    """The boxes to cut by frame number. Nine columns tell class and visibility (MOT16 on); ten have places in
+    3D (MOT15).
+    """
     boxes: dict[int, list[_Box]] = defaultdict(list)
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -161,7 +187,9 @@ def _read_truth(path: Path, every: int, min_visibility: float, left_out: Counter
             values = [float(value) for value in line.split(",")]
             frame, person, x, y, width, height, flag = values[:7]
         except ValueError as error:
-            raise ReidError(f"{path} line {number} is {line[:60]!r}: want frame, id, x, y, width, height, flag, ...") from error
+            raise ReidError(
+                f"{path} line {number} is {line[:60]!r}: want frame, id, x, y, width, height, flag, ..."
+            ) from error
         if flag == 0 or (len(values) == 9 and values[7] != _PEDESTRIAN):
             left_out["not a pedestrian to be counted"] += 1
         elif (int(frame) - 1) % every:
@@ -169,7 +197,9 @@ def _read_truth(path: Path, every: int, min_visibility: float, left_out: Counter
         elif len(values) == 9 and values[8] < min_visibility:
             left_out["less visible than data.footage.min_visibility"] += 1
         else:
-            boxes[int(frame)].append(_Box(int(person), (round(x), round(y), round(x + width), round(y + height))))
+            boxes[int(frame)].append(
+                _Box(int(person), (round(x), round(y), round(x + width), round(y + height)))
+            )
     return boxes
 
 
@@ -180,14 +210,20 @@ def _frames(source: Path, numbers: list[int]) -> Iterator[tuple[int, Image]]:
         for number in numbers:
             image = cv2.imread(str(files[number])) if number in files else None
             if image is None:
-                raise ReidError(f"{source} has no readable frame {number}, which its truth names: unpack the sequence again")
+                raise ReidError(
+                    f"{source} has no readable frame {number}, which its truth names: unpack the "
+                    "sequence again"
+                )
             yield number, image
         return
     capture, wanted, number = cv2.VideoCapture(str(source)), set(numbers), 0
     while number < max(wanted, default=0):
         number += 1
         if not capture.grab():
-            raise ReidError(f"{source} ends before frame {number}, but its truth goes on to {max(wanted)}: get the video again")
+            raise ReidError(
+                f"{source} ends before frame {number}, but its truth goes on to {max(wanted)}: get the "
+                "video again"
+            )
         if number in wanted:
             yield number, capture.retrieve()[1]
     capture.release()

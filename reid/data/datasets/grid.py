@@ -1,4 +1,5 @@
-"""QMUL GRID (Loy et al. 2009): 250 people in two of eight cameras each, and 775 strangers (identity 0000) in the gallery.
+"""QMUL GRID (Loy et al. 2009): 250 people in two of eight cameras each, and 775 strangers (identity 0000) in
+the gallery.
 
 Ten partitions of 125 training people come with the set, in ``features_and_partitions.mat``.
 """
@@ -22,7 +23,9 @@ def read_grid(root: Path, partition: int = 0) -> list[Record]:
         UsageError: a folder or the partitions are missing.
         ReidError: a name is not of the set's form, or the partitions cannot be read.
     """
-    probe, gallery, partitions = require(inside(root, "underground_reid"), "GRID", "probe", "gallery", "features_and_partitions.mat")
+    probe, gallery, partitions = require(
+        inside(root, "underground_reid"), "GRID", "probe", "gallery", "features_and_partitions.mat"
+    )
     try:
         training = {int(person) for person in read_mat(partitions, "trainIdxAll")[0][partition][0][0][2][0]}
     except IndexError as error:

@@ -1,7 +1,8 @@
 """QMUL i-LIDS (Zheng et al. 2009): 476 images of 119 people in an airport.
 
-The set does not tell cameras; as in torchreid each image of a person counts as a camera of its own. Half of the people train; of each
-other person one random image asks and one answers. Ten partitions are drawn, as torchreid does after ``random.seed(0)``.
+The set does not tell cameras; as in torchreid each image of a person counts as a camera of its own. Half of
+the people train; of each other person one random image asks and one answers. Ten partitions are drawn, as
+torchreid does after ``random.seed(0)``.
 """
 
 import re
@@ -32,9 +33,17 @@ def read_ilids(root: Path, partition: int = 0) -> list[Record]:
         people = list(images)
         generator.shuffle(people)
         half = len(people) // 2
-        chosen = {"train": [path for person in people[:half] for path in images[person]], "query": [], "gallery": []}
+        chosen = {
+            "train": [path for person in people[:half] for path in images[person]],
+            "query": [],
+            "gallery": [],
+        }
         for person in people[half:]:
             asks, answers = generator.sample(images[person], 2)
             chosen["query"].append(asks)
             chosen["gallery"].append(answers)
-    return [Record(path, path.name[:4], path.name[4:7], split) for split, paths in chosen.items() for path in paths]
+    return [
+        Record(path, path.name[:4], path.name[4:7], split)
+        for split, paths in chosen.items()
+        for path in paths
+    ]

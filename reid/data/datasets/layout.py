@@ -1,4 +1,6 @@
-"""What the readers share: folders that must be there, names that must parse, and partitions drawn once and for all."""
+"""What the readers share: folders that must be there, names that must parse, and partitions drawn once and
+for all.
+"""
 
 import random
 import re
@@ -27,12 +29,17 @@ def require(root: Path, name: str, *parts: str) -> tuple[Path, ...]:
     """
     for part in parts:
         if not (root / part).exists():
-            raise UsageError(f"{root} is not {name}: {part} is missing; set data.root to the unpacked data set")
+            raise UsageError(
+                f"{root} is not {name}: {part} is missing; set data.root to the unpacked data set"
+            )
     return tuple(root / part for part in parts)
 
 
-def read_folders(root: Path, name: str, folders: Mapping[str, str], pattern: re.Pattern[str], form: str) -> list[Record]:
-    """The images of sets laid out as Market-1501 is: a folder for each split, identity, camera and frame in the files' names.
+def read_folders(
+    root: Path, name: str, folders: Mapping[str, str], pattern: re.Pattern[str], form: str
+) -> list[Record]:
+    """The images of sets laid out as Market-1501 is: a folder for each split, identity, camera and frame in
+    the files' names.
 
     Args:
         root: the unpacked set.
@@ -54,13 +61,22 @@ def read_folders(root: Path, name: str, folders: Mapping[str, str], pattern: re.
 
 
 def images_in(folder: Path, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, sorted by name; what a system or a download left there is passed over (and found by ``find_images``).
+    """The image files of a folder, sorted by name; what a system or a download left there is passed over (and
+    found by ``find_images``).
 
     Raises:
         ReidError: there is none, or the folder cannot be read.
     """
-    found = walk(folder) if recursive else [path for path in sorted(folder.iterdir()) if path.is_file() or path.is_symlink()]
-    files = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and is_by_system(path.relative_to(folder)) is None]
+    found = (
+        walk(folder)
+        if recursive
+        else [path for path in sorted(folder.iterdir()) if path.is_file() or path.is_symlink()]
+    )
+    files = [
+        path
+        for path in found
+        if path.suffix.lower() in IMAGE_SUFFIXES and is_by_system(path.relative_to(folder)) is None
+    ]
     if not files:
         raise ReidError(f"{folder} holds no image: unpack the data set again")
     return files
@@ -96,7 +112,8 @@ def read_mat(path: Path, key: str) -> np.ndarray:
 def shuffled(count: int, draw: int) -> list[int]:
     """0..count-1 in the order of the ``draw``-th shuffle (from 0) of NumPy's old generator seeded with 0.
 
-    Sets without published partitions are split by it, so that torchreid, after ``numpy.random.seed(0)``, draws the same.
+    Sets without published partitions are split by it, so that torchreid, after ``numpy.random.seed(0)``,
+    draws the same.
     """
     generator = np.random.RandomState(0)
     for _ in range(draw + 1):

@@ -1,7 +1,8 @@
 """MSMT17 (Wei et al. 2018), version 1 and version 2 (faces masked).
 
-The lists rule: 32,621 training, 11,659 query and 82,161 gallery images. ``list_val.txt`` holds further images of the training
-people; as in published figures they are not trained on, and validation here holds out people instead.
+The lists rule: 32,621 training, 11,659 query and 82,161 gallery images. ``list_val.txt`` holds further images
+of the training people; as in published figures they are not trained on, and validation here holds out people
+instead.
 """
 
 import re
@@ -20,7 +21,8 @@ _VERSIONS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
 def read_msmt17(root: Path, partition: int = 0) -> list[Record]:
     """Records in the order of the lists.
 
-    People of training and test are numbered from 0 each; their identities carry the part, ``train_0000`` and ``test_0000``.
+    People of training and test are numbered from 0 each; their identities carry the part, ``train_0000`` and
+    ``test_0000``.
 
     Raises:
         UsageError: ``root`` holds neither version, or a list is missing.
@@ -30,7 +32,8 @@ def read_msmt17(root: Path, partition: int = 0) -> list[Record]:
     folders = next((pair for pair in _VERSIONS if (base / pair[0]).is_dir()), None)
     if folders is None:
         raise UsageError(
-            f"{root} is not MSMT17: neither {_VERSIONS[0][0]} nor {_VERSIONS[1][0]} is there; set data.root to MSMT17_V1 or V2"
+            f"{root} is not MSMT17: neither {_VERSIONS[0][0]} nor {_VERSIONS[1][0]} is there; set "
+            "data.root to MSMT17_V1 or V2"
         )
     records = []
     for split, folder in (("train", folders[0]), ("query", folders[1]), ("gallery", folders[1])):

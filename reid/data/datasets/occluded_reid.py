@@ -1,4 +1,5 @@
-"""Occluded-REID (Zhuo et al. 2018): for testing only, 200 people, five images half hidden (they ask) and five whole (they answer).
+"""Occluded-REID (Zhuo et al. 2018): for testing only, 200 people, five images half hidden (they ask) and five
+whole (they answer).
 
 A moving camera filmed both; as in published figures hidden and whole images count as two cameras.
 """
@@ -26,5 +27,7 @@ def read_occluded_reid(root: Path, partition: int = 0) -> list[Record]:
     folders = require(inside(root, "Occluded_REID", "OccludedREID"), "Occluded-REID", *_FOLDERS)
     for folder, (camera, split) in zip(folders, _FOLDERS.values(), strict=True):
         files = images_in(folder, recursive=True)
-        records += [Record(path, parsed(_NAME, path, "001_01.tif")["identity"], camera, split) for path in files]
+        records += [
+            Record(path, parsed(_NAME, path, "001_01.tif")["identity"], camera, split) for path in files
+        ]
     return records

@@ -11,7 +11,8 @@ __all__ = ["read_prid", "read_prid2011"]
 
 
 def read_prid(root: Path, partition: int = 0) -> list[Record]:
-    """The single-shot version: of the 200 people seen twice 100 train; camera A asks, camera B answers with 549 further people.
+    """The single-shot version: of the 200 people seen twice 100 train; camera A asks, camera B answers with
+    549 further people.
 
     No partition was published: ten are drawn, as torchreid does after ``random.seed(0)``.
 
@@ -37,7 +38,8 @@ def read_prid(root: Path, partition: int = 0) -> list[Record]:
 
 
 def read_prid2011(root: Path, partition: int = 0) -> list[Record]:
-    """The multi-shot version under the partitions of Wang et al. (2014): 178 people with long tracklets, half of them train.
+    """The multi-shot version under the partitions of Wang et al. (2014): 178 people with long tracklets, half
+    of them train.
 
     Raises:
         UsageError: a camera's folder or ``splits_prid2011.json`` is missing.
@@ -54,5 +56,8 @@ def read_prid2011(root: Path, partition: int = 0) -> list[Record]:
             for folder, camera, asks in zip(folders, "ab", ("query", "gallery"), strict=True):
                 split = "train" if part == "train" else asks
                 paths = images_in(folder / person)
-                records += [Record(path, person, camera, split, frame, f"{camera}_{person}") for frame, path in enumerate(paths, 1)]
+                records += [
+                    Record(path, person, camera, split, frame, f"{camera}_{person}")
+                    for frame, path in enumerate(paths, 1)
+                ]
     return records

@@ -20,7 +20,9 @@ def read_sensereid(root: Path, partition: int = 0) -> list[Record]:
     """
     records = []
     for folder, split in zip(
-        require(inside(root, "SenseReID"), "SenseReID", "test_probe", "test_gallery"), ("query", "gallery"), strict=True
+        require(inside(root, "SenseReID"), "SenseReID", "test_probe", "test_gallery"),
+        ("query", "gallery"),
+        strict=True,
     ):
         for path in images_in(folder):
             match = parsed(_NAME, path, "00001_0.jpg")

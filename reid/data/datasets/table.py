@@ -1,4 +1,6 @@
-"""Any CSV or Parquet table with one row an image: ``path, identity`` and, where known, ``camera, split, frame, tracklet, label_*``."""
+"""Any CSV or Parquet table with one row an image: ``path, identity`` and, where known, ``camera, split,
+frame, tracklet, label_*``.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +22,9 @@ _OPTIONAL = ("camera", "split", "frame", "tracklet")
 def read_table(path: Path) -> list[Record]:
     """One record a row, in the table's order.
 
-    Paths are relative to the table's folder, or absolute. Identities and cameras stay text as written, so that 0007 is not 7. Without a
-    column ``split`` every row gets the split ``train``; people are split later. Columns ``label_*`` hold numbers, the image's label vector.
+    Paths are relative to the table's folder, or absolute. Identities and cameras stay text as written, so
+    that 0007 is not 7. Without a column ``split`` every row gets the split ``train``; people are split later.
+    Columns ``label_*`` hold numbers, the image's label vector.
 
     Raises:
         UsageError: the file does not exist or is neither CSV nor Parquet, or a column is missing or unknown.
@@ -32,10 +35,15 @@ def read_table(path: Path) -> list[Record]:
     known = {"path", "identity", *_OPTIONAL, *labels}
     for name in ("path", "identity"):
         if name not in table.column_names:
-            raise UsageError(f"table {path} lacks the column {name!r}: it has {', '.join(table.column_names)}")
+            raise UsageError(
+                f"table {path} lacks the column {name!r}: it has {', '.join(table.column_names)}"
+            )
     unknown = [name for name in table.column_names if name not in known]
     if unknown:
-        raise UsageError(f"table {path} has the unknown column {unknown[0]!r}: rename or remove it; known are {', '.join(sorted(known))}")
+        raise UsageError(
+            f"table {path} has the unknown column {unknown[0]!r}: rename or remove it; known are "
+            f"{', '.join(sorted(known))}"
+        )
     return [_record(path, number, row, labels) for number, row in enumerate(_rows(table), 1)]
 
 

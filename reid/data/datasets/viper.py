@@ -1,6 +1,7 @@
 """VIPeR (Gray et al. 2007): 632 people, one image in each of two cameras; half of the people train.
 
-No partition was published: ten are drawn, each used twice with the cameras' roles exchanged (partition 2k and 2k + 1), as in torchreid.
+No partition was published: ten are drawn, each used twice with the cameras' roles exchanged (partition 2k and
+2k + 1), as in torchreid.
 """
 
 import re
@@ -33,6 +34,11 @@ def read_viper(root: Path, partition: int = 0) -> list[Record]:
     training = {people[index] for index in shuffled(len(people), partition // 2)[: len(people) // 2]}
     asking = "ab"[partition % 2]
     return [
-        Record(path, identity, camera, "train" if identity in training else ("query" if camera == asking else "gallery"))
+        Record(
+            path,
+            identity,
+            camera,
+            "train" if identity in training else ("query" if camera == asking else "gallery"),
+        )
         for path, identity, camera in found
     ]

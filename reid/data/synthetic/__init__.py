@@ -1,6 +1,14 @@
-"""A synthetic town: people with attributes, seen by cameras that disagree about colour, as crops and as footage with truth. Torch-free."""
+"""A synthetic town: people with attributes, seen by cameras that disagree about colour, as crops and as
+footage with truth. Torch-free.
+"""
 
-from reid.data.synthetic.people import Appearance, attribute_names, changed_clothes, look_alike_of, sample_person
+from reid.data.synthetic.people import (
+    Appearance,
+    attribute_names,
+    changed_clothes,
+    look_alike_of,
+    sample_person,
+)
 from reid.data.synthetic.spec import TownSpec
 from reid.data.synthetic.town import contact_sheet, generate_town
 

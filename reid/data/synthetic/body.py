@@ -1,7 +1,7 @@
 """A walking person seen from any side, drawn far parts first.
 
-Lengths are shares of the body height. The person's own axes: x to their left, y up from the ground, z ahead. Yaw is how far they are
-turned from facing the camera; at 90 degrees they walk to the right of the image.
+Lengths are shares of the body height. The person's own axes: x to their left, y up from the ground, z ahead.
+Yaw is how far they are turned from facing the camera; at 90 degrees they walk to the right of the image.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,9 @@ def draw_person(person: Appearance, pose: Pose, height_px: float, pitch: float, 
     """
     view = _View(pose.yaw, pitch, height_px, face(pose.yaw, light), (0.46 * height_px, 1.06 * height_px))
     canvas = np.zeros((int(1.16 * height_px) + 2, int(0.92 * height_px) + 2, 4), np.float32)
-    parts = sorted(_parts(person, textures_of(person), build_skeleton(person, pose), view), key=lambda part: part.depth)
+    parts = sorted(
+        _parts(person, textures_of(person), build_skeleton(person, pose), view), key=lambda part: part.depth
+    )
     for part in parts:
         paste(canvas, part.patch, part.origin, part.direction)
     rows = np.flatnonzero(canvas[..., 3].max(axis=1) > 0.5)
@@ -118,8 +120,12 @@ def _tube(
     return _Part(depth, patch, (x0 - direction[0] * first, y0 - direction[1] * first), direction)
 
 
-def _upright(view: _View, centre: Point, height: float, widths: Floats, surface: Floats, depth: float) -> _Part:
-    """A body of revolution hanging from ``centre``; ``widths`` are half-widths spread evenly over its height."""
+def _upright(
+    view: _View, centre: Point, height: float, widths: Floats, surface: Floats, depth: float
+) -> _Part:
+    """A body of revolution hanging from ``centre``; ``widths`` are half-widths spread evenly over its
+    height.
+    """
     x, y = view.project(centre)
     rows = max(round(height * view.scale * cos(view.pitch)), 2)
     share = (np.arange(rows, dtype=np.float32) + 0.5) / rows
@@ -136,7 +142,15 @@ def _legs(person: Appearance, textures: Textures, bones: Skeleton, view: _View) 
         # Behind all else, and the far leg first.
         depth = -2.0 + view.nearness(leg.middle)
         knee = 0.037 * stout + 0.5 * loose
-        yield _tube(view, leg.top, leg.middle, (0.054 * stout + 0.3 * loose, knee + wide_knee), textures.leg, (0.0, 0.5), depth + 0.002)
+        yield _tube(
+            view,
+            leg.top,
+            leg.middle,
+            (0.054 * stout + 0.3 * loose, knee + wide_knee),
+            textures.leg,
+            (0.0, 0.5),
+            depth + 0.002,
+        )
         cuff = 0.024 * stout + loose + 0.006 * bool(person.boot)
         # The round end of a wide cuff would swallow the shoe: stop short by what it is wider than an ankle.
         ankle = between(leg.middle, leg.end, 1 - max(0.0, cuff - 0.018) / SHIN)
@@ -154,7 +168,9 @@ def _trunk(person: Appearance, textures: Textures, bones: Skeleton, view: _View)
     width = _TORSO_WIDTH * waisted * (0.88 + 0.26 * person.build) + thick
     deep = _TORSO_DEPTH * (0.8 + 0.45 * person.build) + thick
     at = np.linspace(0, 1, 24)
-    widths = np.interp(at, _TORSO_ROWS, np.sqrt((width * cos(view.yaw)) ** 2 + (deep * sin(view.yaw)) ** 2)).astype(np.float32)
+    widths = np.interp(
+        at, _TORSO_ROWS, np.sqrt((width * cos(view.yaw)) ** 2 + (deep * sin(view.yaw)) ** 2)
+    ).astype(np.float32)
     neck = (0.0, NECK - bones.drop, 0.0)
     yield _upright(view, neck, TORSO_LENGTH, widths, textures.torso, 0.0)
     hip, at_hip = (0.0, HIP - bones.drop + 0.004, 0.0), float(widths[-1])
@@ -180,7 +196,9 @@ def _arms(person: Appearance, textures: Textures, bones: Skeleton, view: _View) 
 def _head(person: Appearance, textures: Textures, bones: Skeleton, view: _View) -> Iterator[_Part]:
     base = NECK - bones.drop
     skin = floats(person.skin) * 0.9
-    yield _tube(view, (0.0, base + 0.035, 0.004), (0.0, base - 0.006, 0.0), (0.029, 0.033), skin, (0.0, 1.0), 0.02)
+    yield _tube(
+        view, (0.0, base + 0.035, 0.004), (0.0, base - 0.006, 0.0), (0.029, 0.033), skin, (0.0, 1.0), 0.02
+    )
     volume = 0.004 * (person.hair_length > 0.2) + 0.004 * (person.hat == "beanie")
     shape = np.sin(np.pi * np.linspace(0.06, 0.93, 12) ** 0.86) ** 0.62
     crown = (0.0, 1.0 - bones.drop + volume, 0.010)
@@ -221,4 +239,6 @@ def _bags(person: Appearance, textures: Textures, bones: Skeleton, view: _View) 
     elif person.bag == "hand":
         hand = bones.arms[1].end
         widths = floats([0.75, 1.0, 1.0, 1.0]) * view.breadth(0.036, 0.088)
-        yield _upright(view, (hand[0], hand[1] + 0.008, hand[2]), 0.15, widths, flat, view.nearness((-0.19, 0.0, 0.0)))
+        yield _upright(
+            view, (hand[0], hand[1] + 0.008, hand[2]), 0.15, widths, flat, view.nearness((-0.19, 0.0, 0.0))
+        )

@@ -1,8 +1,9 @@
 """The town's cameras: where they look from, and what they make of the light.
 
-Each camera has a focal length, a height over the ground and a horizon, so that a person's size and foot point follow from where they
-stand; and a response (white balance, saturation, haze, gamma, sharpness, noise, compression) that differs more between cameras than
-people's clothes do. That difference is what a re-identification model has to learn to ignore.
+Each camera has a focal length, a height over the ground and a horizon, so that a person's size and foot point
+follow from where they stand; and a response (white balance, saturation, haze, gamma, sharpness, noise,
+compression) that differs more between cameras than people's clothes do. That difference is what a
+re-identification model has to learn to ignore.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class _Style:
     toward: float
 
 
-# Sunlit square, lamplit arcade, misty park, underpass with tubes: neighbours differ most. ``toward`` is where people mostly walk.
+# Sunlit square, lamplit arcade, misty park, underpass with tubes: neighbours differ most. ``toward`` is where
+# people mostly walk.
 _STYLES = (
     _Style((1.00, 1.00, 1.04), 1.12, 1.05, 0.00, 1.00, 1.0, 0.55, 0.0),
     _Style((1.20, 0.96, 0.70), 0.92, 0.80, 0.03, 1.10, 0.8, 0.35, 0.7),
@@ -75,7 +77,9 @@ class Camera:
     seed: int
 
     def foot(self, x: float, z: float) -> tuple[float, float, float]:
-        """Image x and y of a point on the ground, ``x`` metres right of the axis and ``z`` away, and pixels per metre there."""
+        """Image x and y of a point on the ground, ``x`` metres right of the axis and ``z`` away, and pixels
+        per metre there.
+        """
         scale = self.focal / z
         return self.width / 2 + scale * x, self.horizon + scale * self.mount, scale
 
@@ -131,7 +135,8 @@ def respond(image: Image, camera: Camera, rng: np.random.Generator, drift: float
         image: (H, W, 3) uint8 RGB.
         camera: whose response.
         rng: for this image's noise and drift.
-        drift: spread of the exposure and the white balance between one image and the next; 0 for frames of one video.
+        drift: spread of the exposure and the white balance between one image and the next; 0 for frames of
+            one video.
     """
     mixing = np.array(camera.mixing)
     if drift > 0:
@@ -140,7 +145,11 @@ def respond(image: Image, camera: Camera, rng: np.random.Generator, drift: float
     seen = cv2.LUT(cv2.transform(image, mixing), _curve(camera.gamma))
     if camera.sharpness < 0.97:
         small = (max(2, round(width * camera.sharpness)), max(2, round(height * camera.sharpness)))
-        seen = cv2.resize(cv2.resize(seen, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_LINEAR)
+        seen = cv2.resize(
+            cv2.resize(seen, small, interpolation=cv2.INTER_AREA),
+            (width, height),
+            interpolation=cv2.INTER_LINEAR,
+        )
     field = _noise_field(camera.seed, camera.number, camera.noise, camera.height + 64, camera.width + 64)
     y, x = int(rng.integers(field.shape[0] - height + 1)), int(rng.integers(field.shape[1] - width + 1))
     return cv2.add(seen, field[y : y + height, x : x + width], dtype=cv2.CV_8U)

@@ -25,7 +25,9 @@ _COMPANY, _STANDING, _DRIFT = 0.25, 0.12, 0.10
 def place(person: Appearance, step: Step, camera: Camera) -> Placed:
     """Draw a person where they stand in a camera's image."""
     x, y, scale = camera.foot(step.x, step.z)
-    return Placed(draw_person(person, step.pose, scale * person.stature, camera.pitch(step.z), camera.light), (x, y))
+    return Placed(
+        draw_person(person, step.pose, scale * person.stature, camera.pitch(step.z), camera.light), (x, y)
+    )
 
 
 def render_crop(spec: TownSpec, identity: int, camera_number: int, n: int) -> Image:
@@ -42,7 +44,9 @@ def render_crop(spec: TownSpec, identity: int, camera_number: int, n: int) -> Im
         other = sample_person(spec.seed, PASSERS_BY + int(rng.integers(200)))
         aside = rng.choice((-1, 1)) * rng.uniform(0.35, 0.75)
         company = _moment(camera, other, rng)
-        people.append(place(other, replace(company, x=step.x + aside, z=step.z + rng.uniform(-0.8, 1.6)), camera))
+        people.append(
+            place(other, replace(company, x=step.x + aside, z=step.z + rng.uniform(-0.8, 1.6)), camera)
+        )
     # The options draw from generators of their own, so that without them not a byte changes.
     people += _crowd(spec, identity, camera, n, step)
     scene = compose(build_scene(camera, spec.occluders), people, window)
@@ -62,7 +66,9 @@ def _crowd(spec: TownSpec, identity: int, camera: Camera, n: int, step: Step) ->
         moment = _moment(camera, other, rng)
         # Beside or behind, seldom before: who is hidden altogether cannot be recognised.
         aside = rng.choice((-1, 1)) * rng.uniform(0.3, 0.9)
-        others.append(place(other, replace(moment, x=step.x + aside, z=step.z + rng.uniform(-0.4, 2.0)), camera))
+        others.append(
+            place(other, replace(moment, x=step.x + aside, z=step.z + rng.uniform(-0.4, 2.0)), camera)
+        )
     return others
 
 
@@ -74,11 +80,18 @@ def _moment(camera: Camera, person: Appearance, rng: np.random.Generator) -> Ste
     return replace(step, pose=Pose(step.pose.yaw + rng.normal(0, 0.35), step.pose.phase, swing))
 
 
-def _loose_window(box: tuple[int, int, int, int], camera: Camera, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def _loose_window(
+    box: tuple[int, int, int, int], camera: Camera, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
     x, y, width, height = box
     # Detectors do not follow a narrow figure all the way.
     spare = max(0.38 * height - width, 0.0) / 2
     left, right = spare + rng.uniform(-0.05, 0.16, 2) * width
     above, below = rng.uniform(-0.03, 0.07, 2) * height
     x0, y0 = max(int(x - left), 0), max(int(y - above), 0)
-    return x0, y0, max(min(int(x + width + right), camera.width), x0 + 8), max(min(int(y + height + below), camera.height), y0 + 16)
+    return (
+        x0,
+        y0,
+        max(min(int(x + width + right), camera.width), x0 + 8),
+        max(min(int(y + height + below), camera.height), y0 + 16),
+    )

@@ -1,4 +1,6 @@
-"""Footage of the town with its truth: people cross an empty, static place, and every box has the identity it belongs to."""
+"""Footage of the town with its truth: people cross an empty, static place, and every box has the identity it
+belongs to.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -48,14 +50,17 @@ class TruthBox:
     box: tuple[int, int, int, int]
 
     def as_mot(self) -> str:
-        """A line of a MOTChallenge 2015 file (Leal-Taixé et al. 2015, data format): 3D coordinates unknown, hence -1."""
+        """A line of a MOTChallenge 2015 file (Leal-Taixé et al. 2015, data format): 3D coordinates unknown,
+        hence -1.
+        """
         return f"{self.frame},{self.identity}," + ",".join(map(str, self.box)) + ",1,-1,-1,-1"
 
 
 def plan_visits(spec: TownSpec, camera: Camera, identities: Sequence[int]) -> list[Visit]:
     """Everybody once, at times spread so that few are in view at once, and passers-by where there is a crowd.
 
-    Disjoint views have an order and walks of their own in each camera; overlapping ones share both, each seen from its side.
+    Disjoint views have an order and walks of their own in each camera; overlapping ones share both, each seen
+    from its side.
     """
     overlapping = spec.views == "overlapping"
     plan = 0 if overlapping else camera.number
@@ -88,7 +93,9 @@ def plan_visits(spec: TownSpec, camera: Camera, identities: Sequence[int]) -> li
     return visits
 
 
-def render_footage(spec: TownSpec, camera_number: int, identities: Sequence[int]) -> Iterator[tuple[Image, list[TruthBox]]]:
+def render_footage(
+    spec: TownSpec, camera_number: int, identities: Sequence[int]
+) -> Iterator[tuple[Image, list[TruthBox]]]:
     """Frame by frame, (footage_height, footage_width, 3) uint8 RGB with the boxes of whoever is in view."""
     camera = build_camera(spec.seed, camera_number, spec.footage_width, spec.footage_height)
     scene = build_scene(camera, spec.occluders)
@@ -99,7 +106,10 @@ def render_footage(spec: TownSpec, camera_number: int, identities: Sequence[int]
         seconds = index / spec.footage_fps
         present = [visit for visit in visits if 0 <= seconds - visit.start <= visit.walk.duration]
         people = [place(visit.person, visit.walk.at(seconds - visit.start), camera) for visit in present]
-        boxes = [_truth(index + 1, visit.identity, placed, camera) for visit, placed in zip(present, people, strict=True)]
+        boxes = [
+            _truth(index + 1, visit.identity, placed, camera)
+            for visit, placed in zip(present, people, strict=True)
+        ]
         picture = compose(scene, people, whole)
         if spec.daylight > 0:
             picture = in_daylight(picture, start + seconds / 3600, spec.daylight)
@@ -108,7 +118,9 @@ def render_footage(spec: TownSpec, camera_number: int, identities: Sequence[int]
 
 
 def _truth(frame: int, identity: int, placed: Placed, camera: Camera) -> TruthBox | None:
-    """The tight box of what of the person lies inside the image, whoever stands before them; None while too little does."""
+    """The tight box of what of the person lies inside the image, whoever stands before them; None while too
+    little does.
+    """
     left, top = placed.corner
     drawn = placed.figure.image[..., 3] > 0.5
     rows = slice(max(-top, 0), max(camera.height - top, 0))
@@ -118,14 +130,18 @@ def _truth(frame: int, identity: int, placed: Placed, camera: Camera) -> TruthBo
         return None
     in_rows, in_columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     x, y = left + columns.start + int(in_columns[0]), top + rows.start + int(in_rows[0])
-    return TruthBox(frame, identity, (x, y, int(in_columns[-1] - in_columns[0]) + 1, int(in_rows[-1] - in_rows[0]) + 1))
+    return TruthBox(
+        frame, identity, (x, y, int(in_columns[-1] - in_columns[0]) + 1, int(in_rows[-1] - in_rows[0]) + 1)
+    )
 
 
-def write_video(path: Path, frames: Iterator[Image], width: int, height: int, fps: int, compression: float = 0.0) -> Iterator[None]:
+def write_video(
+    path: Path, frames: Iterator[Image], width: int, height: int, fps: int, compression: float = 0.0
+) -> Iterator[None]:
     """Encode RGB frames as VP8 in WebM, which every browser plays; one frame a step.
 
-    OpenCV's own VP8 writer leaves libvpx at its slow setting; this asks for real time with a fixed effort, so that equal frames give
-    equal files. ``compression``, 0 to 1: from good quality to the least the codec has.
+    OpenCV's own VP8 writer leaves libvpx at its slow setting; this asks for real time with a fixed effort, so
+    that equal frames give equal files. ``compression``, 0 to 1: from good quality to the least the codec has.
     """
     effort = {"deadline": "realtime", "cpu-used": "-8", "crf": str(20 + round(43 * compression))}
     with av.open(str(path), "w", format="webm", options={"fflags": "+bitexact"}) as container:

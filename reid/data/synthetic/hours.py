@@ -18,15 +18,20 @@ _NEXT_CAMERA_S = (60, 600)
 
 
 def camera_starts(spec: TownSpec) -> list[datetime]:
-    """When each camera's footage begins: one moment for overlapping views; for disjoint ones each after the one before it has ended.
+    """When each camera's footage begins: one moment for overlapping views; for disjoint ones each after the
+    one before it has ended.
 
     A town with daylight is filmed from dawn to dusk, another within the morning.
     """
     rng = generator(spec.seed, "clocks")
     first = _DAWN if spec.daylight > 0 else _MORNING
     if spec.views == "overlapping":
-        return [first + timedelta(seconds=int(rng.uniform(0, _DAY_S)) if spec.daylight > 0 else 0)] * spec.cameras
-    gaps = rng.integers(*_NEXT_CAMERA_S, spec.cameras) + max(0, ceil(spec.footage_seconds) - _NEXT_CAMERA_S[0])
+        return [
+            first + timedelta(seconds=int(rng.uniform(0, _DAY_S)) if spec.daylight > 0 else 0)
+        ] * spec.cameras
+    gaps = rng.integers(*_NEXT_CAMERA_S, spec.cameras) + max(
+        0, ceil(spec.footage_seconds) - _NEXT_CAMERA_S[0]
+    )
     longer = max(1.0, _DAY_S / gaps.sum()) if spec.daylight > 0 else 1.0
     return [first + timedelta(seconds=int(seconds)) for seconds in np.cumsum(gaps) * longer]
 
@@ -42,8 +47,11 @@ def hour_of(seed: int, identity: int, camera_number: int, n: int) -> float:
 
 
 def in_daylight(scene: npt.NDArray[np.uint8], hour: float, strength: float) -> npt.NDArray[np.uint8]:
-    """A scene (H, W, 3) uint8 RGB at an hour: as it is at 13:30, darker and redder towards morning and evening, alike all night."""
-    height = np.cos((min(max(hour, 6.0), 21.0) - 13.5) / 7.5 * np.pi / 2)  # of the sun, 1 at its highest, 0 at 6 and at 21
+    """A scene (H, W, 3) uint8 RGB at an hour: as it is at 13:30, darker and redder towards morning and
+    evening, alike all night.
+    """
+    # of the sun, 1 at its highest, 0 at 6 and at 21
+    height = np.cos((min(max(hour, 6.0), 21.0) - 13.5) / 7.5 * np.pi / 2)
     low = strength * (1.0 - height)
     gain = np.array([1.0 - 0.45 * low, 1.0 - 0.58 * low, 1.0 - 0.72 * low])
     return cv2.convertScaleAbs(scene * gain)

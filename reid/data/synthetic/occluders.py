@@ -40,13 +40,26 @@ def _foot(camera: Camera) -> tuple[float, float]:
     return y, scale
 
 
-def _trunk(canvas: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8], camera: Camera, x: int, rng: np.random.Generator) -> None:
+def _trunk(
+    canvas: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint8],
+    camera: Camera,
+    x: int,
+    rng: np.random.Generator,
+) -> None:
     """A trunk whose crown is above the picture."""
     _, scale = _foot(camera)
     half = float(rng.uniform(0.1, 0.17)) * scale
     bark = np.array([96.0, 78.0, 62.0]) * float(rng.uniform(0.7, 1.1))
     lean = float(rng.uniform(-0.2, 0.2)) * scale
-    corners = np.array([(x + lean - 0.8 * half, 0), (x + lean + 0.8 * half, 0), (x + half, camera.height), (x - half, camera.height)])
+    corners = np.array(
+        [
+            (x + lean - 0.8 * half, 0),
+            (x + lean + 0.8 * half, 0),
+            (x + half, camera.height),
+            (x - half, camera.height),
+        ]
+    )
     cv2.fillConvexPoly(mask, corners.astype(np.int32), 255)
     cv2.fillConvexPoly(canvas, corners.astype(np.int32), tuple(map(float, bark)))
     for _ in range(12):
@@ -55,7 +68,13 @@ def _trunk(canvas: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8], camera:
         cv2.line(canvas, *ends, tuple(map(float, bark * rng.uniform(0.6, 1.25))), max(1, int(0.02 * scale)))
 
 
-def _hedge(canvas: npt.NDArray[np.float32], mask: npt.NDArray[np.uint8], camera: Camera, x: int, rng: np.random.Generator) -> None:
+def _hedge(
+    canvas: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint8],
+    camera: Camera,
+    x: int,
+    rng: np.random.Generator,
+) -> None:
     """A hedge up to the knees or the hips."""
     foot, scale = _foot(camera)
     half, height = float(rng.uniform(0.5, 0.9)) * scale, float(rng.uniform(0.5, 0.85)) * scale

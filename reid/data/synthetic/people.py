@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
 
-__all__ = ["PASSERS_BY", "Appearance", "Colour", "attribute_names", "changed_clothes", "dressed", "look_alike_of", "sample_person"]
+__all__ = [
+    "PASSERS_BY",
+    "Appearance",
+    "Colour",
+    "attribute_names",
+    "changed_clothes",
+    "dressed",
+    "look_alike_of",
+    "sample_person",
+]
 
 Colour = tuple[float, float, float]
 Pattern = Literal["plain", "stripes", "pinstripes", "checks", "dots", "blocks", "band", "logo"]
@@ -45,9 +54,30 @@ _CLOTH: dict[str, Colour] = {
     "beige": (0.77, 0.69, 0.55),
     "brown": (0.38, 0.25, 0.16),
 }
-_LOWER_CLOTH = ("black", "black", "charcoal", "grey", "navy", "navy", "denim", "denim", "beige", "olive", "brown", "white", "wine", "teal")
+_LOWER_CLOTH = (
+    "black",
+    "black",
+    "charcoal",
+    "grey",
+    "navy",
+    "navy",
+    "denim",
+    "denim",
+    "beige",
+    "olive",
+    "brown",
+    "white",
+    "wine",
+    "teal",
+)
 _SHOES = ("black", "black", "white", "white", "grey", "brown", "red", "sky", "navy", "mustard", "pink")
-_SKIN: tuple[Colour, ...] = ((0.93, 0.77, 0.67), (0.87, 0.68, 0.55), (0.74, 0.54, 0.41), (0.55, 0.37, 0.27), (0.37, 0.25, 0.19))
+_SKIN: tuple[Colour, ...] = (
+    (0.93, 0.77, 0.67),
+    (0.87, 0.68, 0.55),
+    (0.74, 0.54, 0.41),
+    (0.55, 0.37, 0.27),
+    (0.37, 0.25, 0.19),
+)
 _HAIR: tuple[Colour, ...] = (
     (0.08, 0.07, 0.07),
     (0.22, 0.14, 0.09),
@@ -107,9 +137,11 @@ class Appearance:
     hat_colour: Colour
 
     def as_vector(self) -> npt.NDArray[np.float32]:
-        """The attributes as (D,) float32 in [0, 1], named by `attribute_names`; a label whose distances mean likeness.
+        """The attributes as (D,) float32 in [0, 1], named by `attribute_names`; a label whose distances mean
+        likeness.
 
-        Kinds are one-hot. The colour of what is not worn or not seen is 0, so that it cannot set two people apart.
+        Kinds are one-hot. The colour of what is not worn or not seen is 0, so that it cannot set two people
+        apart.
         """
         unseen = {
             "upper_second": self.pattern == "plain",
@@ -171,16 +203,24 @@ _LASTING = ("stature", "build", "hips", "skin", "hair", "hair_length", "hair_tie
 
 
 def changed_clothes(seed: int, identity: int) -> Appearance:
-    """The same person on another day: body, skin and hair as in `sample_person`, all that is worn drawn anew."""
+    """The same person on another day: body, skin and hair as in `sample_person`, all that is worn drawn
+    anew.
+    """
     person = sample_person(seed, identity)
     other = _random_person(generator(seed, "clothes", identity))
     worn = replace(other, **{name: getattr(person, name) for name in _LASTING})
     # A skirt is drawn for waisted bodies only, as in the first outfit.
-    return replace(worn, lower_kind="trousers", lower_length=1.0) if worn.lower_kind == "skirt" and person.hips < 0.5 else worn
+    return (
+        replace(worn, lower_kind="trousers", lower_length=1.0)
+        if worn.lower_kind == "skirt" and person.hips < 0.5
+        else worn
+    )
 
 
 def dressed(seed: int, identity: int, share: float, another_day: bool) -> Appearance:
-    """A person on one day or another, in a town where that share of the people changes clothes between them."""
+    """A person on one day or another, in a town where that share of the people changes clothes between
+    them.
+    """
     changes = another_day and share > 0 and generator(seed, "changes", identity).random() < share
     return changed_clothes(seed, identity) if changes else sample_person(seed, identity)
 
@@ -190,7 +230,9 @@ def _shade(rng: np.random.Generator, colour: Colour, spread: float = 0.035) -> C
     return (round(float(shifted[0]), 3), round(float(shifted[1]), 3), round(float(shifted[2]), 3))
 
 
-def _cloth(rng: np.random.Generator, names: Sequence[str] = tuple(_CLOTH), apart_from: Colour | None = None) -> Colour:
+def _cloth(
+    rng: np.random.Generator, names: Sequence[str] = tuple(_CLOTH), apart_from: Colour | None = None
+) -> Colour:
     """A cloth colour; with ``apart_from``, one that can be told from it."""
     while True:
         colour = _shade(rng, _CLOTH[names[int(rng.integers(len(names)))]])
@@ -210,7 +252,17 @@ def _random_person(rng: np.random.Generator) -> Appearance:
     length = {"trousers": 1.0, "shorts": rng.uniform(0.34, 0.5), "skirt": rng.uniform(0.34, 0.8)}[kind]
     jacket = rng.random() < 0.38
     pattern: Pattern = _pick(
-        rng, {"plain": 3.2, "stripes": 1.0, "pinstripes": 0.5, "checks": 1.0, "dots": 0.5, "blocks": 1.0, "band": 0.8, "logo": 1.2}
+        rng,
+        {
+            "plain": 3.2,
+            "stripes": 1.0,
+            "pinstripes": 0.5,
+            "checks": 1.0,
+            "dots": 0.5,
+            "blocks": 1.0,
+            "band": 0.8,
+            "logo": 1.2,
+        },
     )
     hat: Hat = _pick(rng, {"none": 0.74, "cap": 0.14, "beanie": 0.12})
     return Appearance(
@@ -221,7 +273,9 @@ def _random_person(rng: np.random.Generator) -> Appearance:
         pattern=pattern,
         pattern_scale=round(float(rng.random()), 2),
         sleeve=1.0 if jacket else float(_pick(rng, {1.0: 0.55, 0.38: 0.38, 0.08: 0.07})),
-        hem=round(float(rng.uniform(0.45, 0.9)), 2) if jacket and rng.random() < 0.45 else round(float(rng.uniform(0.0, 0.16)), 2),
+        hem=round(float(rng.uniform(0.45, 0.9)), 2)
+        if jacket and rng.random() < 0.45
+        else round(float(rng.uniform(0.0, 0.16)), 2),
         hood=bool(rng.random() < 0.3),
         opening=round(float(rng.uniform(0.3, 0.8)), 2) if jacket and rng.random() < 0.7 else 0.0,
         inner=_cloth(rng, apart_from=upper),
@@ -259,7 +313,9 @@ def _hair(rng: np.random.Generator, waisted: bool) -> dict[str, Any]:
 
 
 def _change_details(original: Appearance, rng: np.random.Generator) -> Appearance:
-    """Another person in nearly the same outfit: shape, head and three details are their own, two of which leap to the eye."""
+    """Another person in nearly the same outfit: shape, head and three details are their own, two of which
+    leap to the eye.
+    """
     details: tuple[tuple[str, ...], ...] = (
         ("bag", "bag_colour"),
         ("shoes", "boot"),

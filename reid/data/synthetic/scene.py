@@ -64,12 +64,16 @@ class Placed:
 
 @lru_cache(maxsize=16)
 def build_scene(camera: Camera, occluders: float = 0.0) -> Scene:
-    """The place a camera looks at; the same for its crops and its footage. ``occluders``, 0 to 1: how much stands before everybody."""
+    """The place a camera looks at; the same for its crops and its footage. ``occluders``, 0 to 1: how much
+    stands before everybody.
+    """
     rng = generator(camera.seed, "scene", camera.number)
     height, width = camera.height, camera.width
     wall_y = int(camera.horizon + camera.far * camera.mount * 0.93)
     canvas = np.empty((height, width, 3), np.float32)
-    wall, ground = (floats(table[camera.style]) + rng.normal(0, 6, 3).astype(np.float32) for table in (_WALLS, _GROUNDS))
+    wall, ground = (
+        floats(table[camera.style]) + rng.normal(0, 6, 3).astype(np.float32) for table in (_WALLS, _GROUNDS)
+    )
     canvas[:wall_y] = wall
     canvas[wall_y:] = ground * np.linspace(0.86, 1.06, height - wall_y, dtype=np.float32)[:, None, None]
     _pave(canvas, camera, wall_y, rng)
@@ -122,7 +126,9 @@ def _furnish_wall(canvas: npt.NDArray[np.float32], wall_y: int, rng: np.random.G
         top = int(wall_y * (0.12 if kind < 0.5 else 0.3))
         bottom = wall_y if kind > 0.8 else int(wall_y * rng.uniform(0.6, 0.75))
         colour = np.clip(rng.uniform(60, 120) + rng.normal(0, 12, 3), 30, 160)
-        cv2.rectangle(canvas, (x - 3, top - 3), (x + w + 3, bottom + 3), tuple(float(v) for v in canvas[1, 1] * 0.8), -1)
+        cv2.rectangle(
+            canvas, (x - 3, top - 3), (x + w + 3, bottom + 3), tuple(float(v) for v in canvas[1, 1] * 0.8), -1
+        )
         cv2.rectangle(canvas, (x, top), (x + w, bottom), tuple(map(float, colour)), -1)
         cv2.line(canvas, (x + w // 2, top), (x + w // 2, bottom), tuple(float(v) for v in colour * 1.3), 2)
     for _ in range(int(rng.integers(1, 3))):
@@ -130,10 +136,19 @@ def _furnish_wall(canvas: npt.NDArray[np.float32], wall_y: int, rng: np.random.G
         for _ in range(26):
             at = (x + int(rng.normal(0, size)), wall_y - int(abs(rng.normal(0, size * 0.6))))
             shade = float(rng.uniform(0.7, 1.15))
-            cv2.circle(canvas, at, int(rng.uniform(0.15, 0.4) * size) + 1, (62 * shade, 92 * shade, 50 * shade), -1, cv2.LINE_AA)
+            cv2.circle(
+                canvas,
+                at,
+                int(rng.uniform(0.15, 0.4) * size) + 1,
+                (62 * shade, 92 * shade, 50 * shade),
+                -1,
+                cv2.LINE_AA,
+            )
 
 
-def _plant(canvas: npt.NDArray[np.float32], camera: Camera, rng: np.random.Generator) -> tuple[npt.NDArray[np.bool_], float]:
+def _plant(
+    canvas: npt.NDArray[np.float32], camera: Camera, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.bool_], float]:
     """A bollard and a planter between the paths, which hide legs now and then."""
     height, width = canvas.shape[:2]
     mask = np.zeros((height, width), np.uint8)
@@ -150,12 +165,20 @@ def _plant(canvas: npt.NDArray[np.float32], camera: Camera, rng: np.random.Gener
         cv2.circle(mask, at, radius, 255, -1)
     post = int(x + rng.choice((-1, 1)) * rng.uniform(1.2, 2.2) * scale)
     for target, colour in ((canvas, (54.0, 56.0, 60.0)), (mask, 255)):
-        cv2.rectangle(target, (post - int(0.05 * scale), int(y - 0.95 * scale)), (post + int(0.05 * scale), int(y)), colour, -1)
+        cv2.rectangle(
+            target,
+            (post - int(0.05 * scale), int(y - 0.95 * scale)),
+            (post + int(0.05 * scale), int(y)),
+            colour,
+            -1,
+        )
     return mask > 0, y
 
 
 def compose(scene: Scene, people: Sequence[Placed], window: tuple[int, int, int, int]) -> Image:
-    """The part of a scene inside ``window`` (x0, y0, x1, y1 within the image) with people in it, those further off first."""
+    """The part of a scene inside ``window`` (x0, y0, x1, y1 within the image) with people in it, those
+    further off first.
+    """
     x0, y0, x1, y1 = window
     image = scene.backdrop[y0:y1, x0:x1].copy()
     ordered = sorted(people, key=lambda placed: placed.foot[1])
@@ -170,7 +193,13 @@ def compose(scene: Scene, people: Sequence[Placed], window: tuple[int, int, int,
     return image
 
 
-def _restore(image: Image, backdrop: Image, mask: npt.NDArray[np.bool_], boxes: Boxes, window: tuple[int, int, int, int]) -> None:
+def _restore(
+    image: Image,
+    backdrop: Image,
+    mask: npt.NDArray[np.bool_],
+    boxes: Boxes,
+    window: tuple[int, int, int, int],
+) -> None:
     """Put back, in place, what of the backdrop hides people."""
     x0, y0, x1, y1 = window
     for left, top, right, bottom in boxes:
@@ -184,7 +213,12 @@ def _lay(image: Image, placed: Placed, x0: int, y0: int) -> None:
     left, top = placed.corner
     height = placed.figure.image.shape[0]
     shadow = _shadow(max(int(0.36 * height), 3), max(int(0.075 * height), 2))
-    _blend(image, shadow, round(placed.foot[0] - x0 - shadow.shape[1] / 2), round(placed.foot[1] - y0 - shadow.shape[0] / 2))
+    _blend(
+        image,
+        shadow,
+        round(placed.foot[0] - x0 - shadow.shape[1] / 2),
+        round(placed.foot[1] - y0 - shadow.shape[0] / 2),
+    )
     _blend(image, placed.figure.image, left - x0, top - y0)
 
 

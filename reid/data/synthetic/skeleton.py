@@ -20,7 +20,9 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How a person stands: turned by ``yaw`` (radians), at ``phase`` of the gait (radians), swinging the legs by ``swing`` (radians)."""
+    """How a person stands: turned by ``yaw`` (radians), at ``phase`` of the gait (radians), swinging the legs
+    by ``swing`` (radians).
+    """
 
     yaw: float
     phase: float
@@ -51,7 +53,10 @@ def build_skeleton(person: Appearance, pose: Pose) -> Skeleton:
     """The joints of a person in a pose, lowered until the lower foot stands on the ground."""
     legs = tuple(_leg(side, pose.phase + (0 if side > 0 else pi), pose.swing) for side in (1, -1))
     drop = min(leg.end[1] for leg in legs) - _ANKLE
-    lowered = [Limb(leg.side, _down(leg.top, drop), _down(leg.middle, drop), _down(leg.end, drop), leg.end_angle) for leg in legs]
+    lowered = [
+        Limb(leg.side, _down(leg.top, drop), _down(leg.middle, drop), _down(leg.end, drop), leg.end_angle)
+        for leg in legs
+    ]
     reach = 0.098 + 0.026 * person.build - 0.008 * person.hips
     arms = []
     for side in (1, -1):
@@ -60,7 +65,11 @@ def build_skeleton(person: Appearance, pose: Pose) -> Skeleton:
         bend = 0.08 if carries else 0.25 + 0.5 * max(0.0, swing)
         shoulder = (side * reach, NECK - 0.058 - drop, 0.0)
         elbow = (side * (reach + 0.018), shoulder[1] - _UPPER_ARM * cos(swing), _UPPER_ARM * sin(swing))
-        hand = (side * (reach + 0.016), elbow[1] - _FOREARM * cos(swing + bend), elbow[2] + _FOREARM * sin(swing + bend))
+        hand = (
+            side * (reach + 0.016),
+            elbow[1] - _FOREARM * cos(swing + bend),
+            elbow[2] + _FOREARM * sin(swing + bend),
+        )
         arms.append(Limb(side, shoulder, elbow, hand, swing + bend))
     return Skeleton(drop, (lowered[0], lowered[1]), (arms[0], arms[1]))
 

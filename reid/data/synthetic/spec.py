@@ -36,20 +36,25 @@ _SECONDS_IN_VIEW, _MOST_IN_VIEW = 4.4, 5.0
 class TownSpec:
     """What to render. Sizes are pixels; a person in the footage is 0.25 to 0.47 of ``footage_height`` tall.
 
-    ``views`` says how the cameras of the footage stand: ``disjoint``, each at a place of its own and at another time, so that nobody is
-    in two of them at once, or ``overlapping``, around one place, so that all see the same people at the same moment. Crops are alike in
-    both.
+    ``views`` says how the cameras of the footage stand: ``disjoint``, each at a place of its own and at
+    another time, so that nobody is in two of them at once, or ``overlapping``, around one place, so that all
+    see the same people at the same moment. Crops are alike in both.
 
     Shares from 0 to 1 make the town harder; 0, the default, leaves every byte as it is without them:
 
-    - ``clothes_change``: of the people, who wear another outfit (body, skin and hair stay) in the second half of their images of each
+    - ``clothes_change``: of the people, who wear another outfit (body, skin and hair stay) in the second half
+      of their images of each
       camera, and in the footage of the second half of the cameras, or of all where views overlap;
-    - ``daylight``: how far brightness and colour move through the day, at 1 from noon to dusk; each crop has an hour, and each video the
+    - ``daylight``: how far brightness and colour move through the day, at 1 from noon to dusk; each crop has
+      an hour, and each video the
       hour its camera started at;
-    - ``crowd``: of the crops, which show two or three others; in the footage two passers-by (identities from 10000 on) for each person;
-    - ``occluders``: how much stands between the cameras and the people: trunks and hedges, four in a view at 1;
+    - ``crowd``: of the crops, which show two or three others; in the footage two passers-by (identities from
+      10000 on) for each person;
+    - ``occluders``: how much stands between the cameras and the people: trunks and hedges, four in a view at
+      1;
     - ``compression``: how far below the cameras' own quality crops and videos are compressed;
-    - ``look_alikes``: of the people in the footage, who have somebody there dressed alike, as far as the town has such people to choose.
+    - ``look_alikes``: of the people in the footage, who have somebody there dressed alike, as far as the town
+      has such people to choose.
 
     Raises:
         UsageError: a field is too small, too large for another, or not a number of its type.
@@ -87,15 +92,24 @@ class TownSpec:
             if getattr(self, name) > 1:
                 raise UsageError(f"synthetic town: {name} is {getattr(self, name)}, want a share from 0 to 1")
         if self.people > 9999:
-            raise UsageError(f"synthetic town: people is {self.people}, want at most 9999: names have four digits")
+            raise UsageError(
+                f"synthetic town: people is {self.people}, want at most 9999: names have four digits"
+            )
         if self.footage_people > self.people:
-            raise UsageError(f"synthetic town: footage_people is {self.footage_people}, more than the {self.people} people there are")
+            raise UsageError(
+                f"synthetic town: footage_people is {self.footage_people}, more than the {self.people} "
+                "people there are"
+            )
         for name in ("footage_width", "footage_height"):
             if getattr(self, name) % 2:
-                raise UsageError(f"synthetic town: {name} is {getattr(self, name)}, want an even number: video stores colour at half size")
+                raise UsageError(
+                    f"synthetic town: {name} is {getattr(self, name)}, want an even number: video "
+                    "stores colour at half size"
+                )
         if self.footage_people * _SECONDS_IN_VIEW > _MOST_IN_VIEW * (self.footage_seconds - 1):
             longer = 1 + self.footage_people * _SECONDS_IN_VIEW / _MOST_IN_VIEW
             raise UsageError(
-                f"synthetic town: footage_seconds is {self.footage_seconds}, too short for footage_people {self.footage_people}: "
+                f"synthetic town: footage_seconds is {self.footage_seconds}, too short for "
+                f"footage_people {self.footage_people}: "
                 f"want {longer:.1f} or more"
             )

@@ -1,4 +1,5 @@
-"""Small pieces of a body as patches: a round limb or torso whose texture turns with the body, anti-aliased and shaded.
+"""Small pieces of a body as patches: a round limb or torso whose texture turns with the body, anti-aliased
+and shaded.
 
 Patches are float32 (h, w, 4), RGB premultiplied by alpha, all in [0, 1].
 """
@@ -10,7 +11,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TEXTURE_COLUMNS", "Facing", "Floats", "Light", "face", "floats", "paste", "round_patch", "tube_profile"]
+__all__ = [
+    "TEXTURE_COLUMNS",
+    "Facing",
+    "Floats",
+    "Light",
+    "face",
+    "floats",
+    "paste",
+    "round_patch",
+    "tube_profile",
+]
 
 Floats = npt.NDArray[np.float32]
 TEXTURE_COLUMNS, _HALF = 192, 256
@@ -18,7 +29,9 @@ TEXTURE_COLUMNS, _HALF = 192, 256
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Where light comes from (azimuth seen from the camera, radians, 0 behind it and positive to the right) and how hard it is (0 to 1)."""
+    """Where light comes from (azimuth seen from the camera, radians, 0 behind it and positive to the right)
+    and how hard it is (0 to 1).
+    """
 
     azimuth: float
     hardness: float
@@ -31,7 +44,8 @@ def floats(values: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Facing:
-    """Which part of a round surface is seen, and how bright, at 2 x 256 + 1 places across it from its left edge to its right.
+    """Which part of a round surface is seen, and how bright, at 2 x 256 + 1 places across it from its left
+    edge to its right.
 
     Attributes:
         columns: (513,) float32, columns of a texture `TEXTURE_COLUMNS` wide.
@@ -48,11 +62,15 @@ def face(yaw: float, light: Light) -> Facing:
     turned = (np.arcsin(sine) - yaw) * (TEXTURE_COLUMNS / (2 * pi)) + (TEXTURE_COLUMNS - 1) / 2
     lit = 0.5 + 0.5 * cos(light.azimuth) * np.sqrt(1 - sine**2) + 0.5 * sin(light.azimuth) * sine
     # Dark edges set limbs off from the body behind them.
-    return Facing(floats(np.mod(turned, TEXTURE_COLUMNS)), floats(1.0 - light.hardness * (1 - lit) - 0.16 * sine**4))
+    return Facing(
+        floats(np.mod(turned, TEXTURE_COLUMNS)), floats(1.0 - light.hardness * (1 - lit) - 0.16 * sine**4)
+    )
 
 
 def tube_profile(length: float, start: float, end: float) -> Floats:
-    """Half-widths (rows,) in pixels of a limb with round ends, from ``start`` before its first joint to ``end`` past its last."""
+    """Half-widths (rows,) in pixels of a limb with round ends, from ``start`` before its first joint to
+    ``end`` past its last.
+    """
     rows = np.arange(ceil(length + start + end) + 1, dtype=np.float32) - start
     inside = np.minimum(np.maximum(rows, 0), length)
     straight = start + (end - start) / max(length, 1e-3) * inside
@@ -64,7 +82,8 @@ def round_patch(half_width: Floats, surface: Floats, along: Floats, facing: Faci
 
     Args:
         half_width: (rows,) pixels.
-        surface: a texture (v, `TEXTURE_COLUMNS`, 3) whose columns run around the body from back over right, front and left to back;
+        surface: a texture (v, `TEXTURE_COLUMNS`, 3) whose columns run around the body from back over right,
+            front and left to back;
             or one colour (3,).
         along: (rows,) which row of the texture each row shows.
         facing: how the body is turned and lit.
@@ -83,7 +102,9 @@ def round_patch(half_width: Floats, surface: Floats, along: Floats, facing: Faci
         np.multiply(weight[..., None], surface, out=out[..., :3])
     else:
         map_y = np.repeat(along[:, None], place.shape[1], axis=1)
-        colours = cv2.remap(surface, facing.columns[place], map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        colours = cv2.remap(
+            surface, facing.columns[place], map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+        )
         np.multiply(weight[..., None], colours, out=out[..., :3])
     out[..., 3] = alpha
     return out
@@ -112,7 +133,9 @@ def paste(canvas: Floats, patch: Floats, origin: tuple[float, float], direction:
         [[dy, dx, origin[0] - centre * dy - x0], [-dx, dy, origin[1] + centre * dx - y0]],
         dtype=np.float64,
     )
-    warped = cv2.warpAffine(patch, to_canvas, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    warped = cv2.warpAffine(
+        patch, to_canvas, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
     region = canvas[y0:y1, x0:x1]
     region *= 1.0 - warped[..., 3:]
     region += warped

@@ -1,6 +1,7 @@
 """What is wrapped around a body: cloth with its pattern, a head with face and hair, a bag.
 
-A texture is float32 (v, u, 3) RGB in [0, 1]; v runs downwards, u around the body: back, right side, front (the middle), left side, back.
+A texture is float32 (v, u, 3) RGB in [0, 1]; v runs downwards, u around the body: back, right side, front
+(the middle), left side, back.
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ def _grid(rows: int, length: float) -> tuple[Floats, Floats]:
 
 
 def _patterned(person: Appearance, rows: int, length: float, offset: float = 0.0) -> Floats:
-    """The upper garment's cloth; ``offset`` is how far below the neck the piece begins, in shares of the body height."""
+    """The upper garment's cloth; ``offset`` is how far below the neck the piece begins, in shares of the body
+    height.
+    """
     around, down = _grid(rows, length)
     down = down + np.float32(offset)
     across = around * np.float32(_RADIUS)
@@ -127,7 +130,9 @@ def _arm(person: Appearance) -> Floats:
     cloth = _patterned(person, _TORSO_V, 0.33)
     covered = round(_TORSO_V * person.sleeve * 0.86)
     if person.pattern in ("blocks", "band"):
-        cloth[:covered] = person.upper_second if person.pattern == "blocks" and person.pattern_scale > 0.5 else person.upper
+        cloth[:covered] = (
+            person.upper_second if person.pattern == "blocks" and person.pattern_scale > 0.5 else person.upper
+        )
     cloth[max(covered - 3, 0) : covered] *= 0.78
     cloth[covered:] = person.skin
     return cloth

@@ -1,4 +1,6 @@
-"""A whole synthetic town on disk: crops to train on, footage with truth to be tested on, and what everybody looks like."""
+"""A whole synthetic town on disk: crops to train on, footage with truth to be tested on, and what everybody
+looks like.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -29,23 +31,30 @@ _CROP_NAME, _FOOTAGE_NAME = re.compile(r"\d{4}_c\d+_\d{3}\.jpg"), re.compile(r"c
 
 
 def generate_town(
-    spec: TownSpec, out: Path, test_identities: Sequence[int], progress: Callable[[int, int], None] | None = None, processes: int = 1
+    spec: TownSpec,
+    out: Path,
+    test_identities: Sequence[int],
+    progress: Callable[[int, int], None] | None = None,
+    processes: int = 1,
 ) -> None:
-    """Render a town into ``out``; equal arguments give equal bytes, whatever ``processes``. Other files there stay as they are.
+    """Render a town into ``out``; equal arguments give equal bytes, whatever ``processes``. Other files there
+    stay as they are.
 
-    Writes ``crops/{identity:04d}_c{camera}_{n:03d}.jpg``, ``footage/camera{c}.webm`` with its truth ``footage/camera{c}.txt`` in
-    MOTChallenge 2015 format (ids are identities), and ``town.json`` with the spec, everybody's attributes, who is in the footage and
-    when each camera's clock started.
+    Writes ``crops/{identity:04d}_c{camera}_{n:03d}.jpg``, ``footage/camera{c}.webm`` with its truth
+    ``footage/camera{c}.txt`` in MOTChallenge 2015 format (ids are identities), and ``town.json`` with the
+    spec, everybody's attributes, who is in the footage and when each camera's clock started.
 
     Args:
         spec: how much to render.
         out: the folder; an earlier town there is replaced.
-        test_identities: who may appear in the footage, from 1 to ``spec.people``; ``spec.footage_people`` of them do.
+        test_identities: who may appear in the footage, from 1 to ``spec.people``; ``spec.footage_people`` of
+            them do.
         progress: called with images and frames done, and how many there are.
         processes: how many render; see `reid.data.synthetic.work.work_off`.
 
     Raises:
-        UsageError: ``test_identities`` has too few people or somebody the town does not have, or ``out/crops`` holds other files.
+        UsageError: ``test_identities`` has too few people or somebody the town does not have, or
+            ``out/crops`` holds other files.
     """
     out = Path(out)
     actors = _choose_actors(spec, test_identities)
@@ -56,7 +65,9 @@ def generate_town(
     # town.json goes first and comes back last, so that a town that was interrupted has none.
     (out / "town.json").unlink(missing_ok=True)
     with atomic_directory(out / "crops") as crops, atomic_directory(out / "footage") as footage:
-        tasks: list[Task] = [partial(_write_footage, spec, actors, footage, camera) for camera in range(1, spec.cameras + 1)]
+        tasks: list[Task] = [
+            partial(_write_footage, spec, actors, footage, camera) for camera in range(1, spec.cameras + 1)
+        ]
         tasks += [partial(_write_crops, spec, crops, identity) for identity in range(1, spec.people + 1)]
         for made in work_off(tasks, processes):
             done += made
@@ -66,13 +77,17 @@ def generate_town(
 
 
 def contact_sheet(spec: TownSpec, identities: Sequence[int], path: Path) -> None:
-    """Write a PNG with one row a person and ``images_per_camera`` columns a camera, as the crops are stored."""
+    """Write a PNG with one row a person and ``images_per_camera`` columns a camera, as the crops are
+    stored.
+    """
     rows = []
     for identity in identities:
         groups = []
         for camera in range(1, spec.cameras + 1):
             crops = [_decode(_jpeg_crop(spec, identity, camera, n)) for n in range(spec.images_per_camera)]
-            groups += [_framed(crop) for crop in crops] + [np.full((spec.image_height + 4, 8, 3), 255, np.uint8)]
+            groups += [_framed(crop) for crop in crops] + [
+                np.full((spec.image_height + 4, 8, 3), 255, np.uint8)
+            ]
         rows.append(np.hstack(groups[:-1]))
     encoded = cv2.imencode(".png", np.vstack(rows))[1]
     with atomic_path(path) as temporary:
@@ -86,7 +101,8 @@ def _choose_actors(spec: TownSpec, test_identities: Sequence[int]) -> list[int]:
         raise UsageError(f"test_identities has {strangers[0]}, but the town's people are 1 to {spec.people}")
     if len(known) < spec.footage_people:
         raise UsageError(
-            f"test_identities has {len(known)} people, fewer than footage_people {spec.footage_people}: name more or lower footage_people"
+            f"test_identities has {len(known)} people, fewer than footage_people "
+            f"{spec.footage_people}: name more or lower footage_people"
         )
     order = [known[i] for i in generator(spec.seed, "actors").permutation(len(known))]
     alike = _dressed_alike(order, round(spec.look_alikes * spec.footage_people))
@@ -97,7 +113,9 @@ def _dressed_alike(order: Sequence[int], most: int) -> list[int]:
     """Up to so many people of whom each has a look-alike among them, group by group in the given order."""
     chosen: list[int] = []
     for first in dict.fromkeys(look_alike_of(identity) or identity for identity in order):
-        group = [identity for identity in order if (look_alike_of(identity) or identity) == first][: most - len(chosen)]
+        group = [identity for identity in order if (look_alike_of(identity) or identity) == first][
+            : most - len(chosen)
+        ]
         chosen += group if len(group) > 1 else []
     return chosen
 
@@ -106,7 +124,10 @@ def _refuse_strange_files(out: Path) -> None:
     for folder, own in (("crops", _CROP_NAME), ("footage", _FOOTAGE_NAME)):
         strange = sorted(path.name for path in (out / folder).glob("[!.]*") if not own.fullmatch(path.name))
         if strange:
-            raise UsageError(f"{out / folder} holds {strange[0]}, which is not of a synthetic town: give another folder or move it away")
+            raise UsageError(
+                f"{out / folder} holds {strange[0]}, which is not of a synthetic town: give another "
+                "folder or move it away"
+            )
 
 
 def _write_crops(spec: TownSpec, folder: Path, identity: int) -> Iterator[None]:
@@ -139,7 +160,9 @@ def _write_footage(spec: TownSpec, actors: Sequence[int], folder: Path, camera: 
             yield frame
 
     size = spec.footage_width, spec.footage_height
-    yield from write_video(folder / f"camera{camera}.webm", frames(), *size, spec.footage_fps, spec.compression)
+    yield from write_video(
+        folder / f"camera{camera}.webm", frames(), *size, spec.footage_fps, spec.compression
+    )
     (folder / f"camera{camera}.txt").write_text("".join(lines), encoding="ascii")
 
 
@@ -153,5 +176,7 @@ def _describe(spec: TownSpec, actors: Sequence[int]) -> dict[str, object]:
         "attributes": list(attribute_names()),
         "people": people,
         "footage_identities": list(actors),
-        "camera_start": {str(number): start.isoformat() for number, start in enumerate(camera_starts(spec), 1)},
+        "camera_start": {
+            str(number): start.isoformat() for number, start in enumerate(camera_starts(spec), 1)
+        },
     }

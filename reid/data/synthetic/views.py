@@ -1,7 +1,8 @@
 """Cameras around one place: walks planned once on the ground, and what each camera sees of them.
 
-The place's own axes, u and v, are metres from its middle. Cameras stand on both sides of the line on which people walk, each turned a
-little, so that all of them have the whole walk between their nearest and their farthest.
+The place's own axes, u and v, are metres from its middle. Cameras stand on both sides of the line on which
+people walk, each turned a little, so that all of them have the whole walk between their nearest and their
+farthest.
 """
 
 from dataclasses import replace
@@ -19,14 +20,24 @@ _OUTSIDE_M = 0.45
 
 
 def bearings(camera: Camera, count: int) -> list[float]:
-    """How far each of so many cameras is turned around the middle of the place, radians; those with odd numbers face those with even."""
+    """How far each of so many cameras is turned around the middle of the place, radians; those with odd
+    numbers face those with even.
+    """
     widest = asin(min((1 - _LANE) * _half_depth(camera) / (_slope(camera) * camera.focal / camera.far), 0.6))
     rows = [(number // 2, (count + 1 - number % 2) // 2, number % 2) for number in range(count)]
     return [widest * ((2 * place + 1) / among - 1) + pi * side for place, among, side in rows]
 
 
-def plan_shared_walk(camera: Camera, turned: list[float], stature: float, rng: np.random.Generator, seconds: tuple[float, float]) -> Walk:
-    """A walk through the place, in u and v, that begins and ends outside every view; ``turned`` are the cameras' bearings."""
+def plan_shared_walk(
+    camera: Camera,
+    turned: list[float],
+    stature: float,
+    rng: np.random.Generator,
+    seconds: tuple[float, float],
+) -> Walk:
+    """A walk through the place, in u and v, that begins and ends outside every view; ``turned`` are the
+    cameras' bearings.
+    """
     lane = _LANE * _half_depth(camera)
     reach = max(_reach(camera, bearing, lane) for bearing in turned)
     side = float(rng.choice((-1.0, 1.0)))
@@ -62,7 +73,9 @@ def _slope(camera: Camera) -> float:
 
 
 def _reach(camera: Camera, bearing: float, lane: float) -> float:
-    """The least |u| at which nobody within the lane is seen by a camera: |x| is over half the width of its view at that depth."""
+    """The least |u| at which nobody within the lane is seen by a camera: |x| is over half the width of its
+    view at that depth.
+    """
     middle = _middle(camera)
     slope, across, along = _slope(camera), abs(cos(bearing)), abs(sin(bearing))
     return (slope * middle + _OUTSIDE_M + lane * (slope * across + along)) / (across - slope * along)

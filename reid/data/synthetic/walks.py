@@ -16,7 +16,9 @@ _MARGIN_M = 0.55
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Somebody at one moment: where on the ground (metres right of the axis and away from the camera) and how they stand."""
+    """Somebody at one moment: where on the ground (metres right of the axis and away from the camera) and how
+    they stand.
+    """
 
     x: float
     z: float
@@ -40,7 +42,9 @@ class Walk:
 
     @property
     def length(self) -> float:
-        """Metres, along the legs of the control polygon and the chord: within a few per cent for such flat curves."""
+        """Metres, along the legs of the control polygon and the chord: within a few per cent for such flat
+        curves.
+        """
         (ax, az), (bx, bz), (cx, cz) = self.points
         return 0.5 * (hypot(bx - ax, bz - az) + hypot(cx - bx, cz - bz) + hypot(cx - ax, cz - az))
 
@@ -62,7 +66,9 @@ class Walk:
 
 
 def plan_walk(camera: Camera, stature: float, rng: np.random.Generator, seconds: tuple[float, float]) -> Walk:
-    """A walk through a camera's view at a pace of one's own, in view for about the given least and most seconds."""
+    """A walk through a camera's view at a pace of one's own, in view for about the given least and most
+    seconds.
+    """
     near, far = camera.focal / camera.near, camera.focal / camera.far
     toward = camera.toward if abs(camera.toward) > 0.1 else float(rng.choice((-0.3, 0.3)))
     if rng.random() < 0.22:
@@ -77,7 +83,10 @@ def plan_walk(camera: Camera, stature: float, rng: np.random.Generator, seconds:
     start_x = side * (_half_view(camera, start_z) + _MARGIN_M)
     end_x = -side * (_half_view(camera, end_z) + _MARGIN_M)
     bend = (rng.uniform(-0.25, 0.25) * (start_x - end_x), rng.uniform(-0.5, 0.5) * (far - near) * abs(toward))
-    control = ((start_x + end_x) / 2 + float(bend[0]), float(np.clip((start_z + end_z) / 2 + bend[1], near, far)))
+    control = (
+        (start_x + end_x) / 2 + float(bend[0]),
+        float(np.clip((start_z + end_z) / 2 + bend[1], near, far)),
+    )
     return paced(((start_x, start_z), control, (end_x, end_z)), stature, rng, seconds)
 
 

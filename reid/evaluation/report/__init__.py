@@ -1,8 +1,23 @@
 """Every figure of a model on one query and gallery, and the page that shows them. Torch-free."""
 
 from reid.evaluation.report.extra import More, Rescored, judge_more, rescored_by, spoilt
-from reid.evaluation.report.judgement import Judgement, Side, judge, labels_of, nothing_to_find, one_camera_apart, rank, rank_across
-from reid.evaluation.report.page import draw_curves, draw_images, rescored_section, shift_section, write_evaluation
+from reid.evaluation.report.judgement import (
+    Judgement,
+    Side,
+    judge,
+    labels_of,
+    nothing_to_find,
+    one_camera_apart,
+    rank,
+    rank_across,
+)
+from reid.evaluation.report.page import (
+    draw_curves,
+    draw_images,
+    rescored_section,
+    shift_section,
+    write_evaluation,
+)
 
 __all__ = [
     "Judgement",

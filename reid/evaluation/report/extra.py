@@ -1,4 +1,6 @@
-"""Beyond the headline: other ways to rank, open set, clusters, and what is left under worse pictures. Torch-free."""
+"""Beyond the headline: other ways to rank, open set, clusters, and what is left under worse pictures.
+Torch-free.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -57,7 +59,8 @@ class More:
     def summary(self) -> dict[str, Any]:
         """The figures as plain values, ready for a metrics file."""
         rates = {
-            name: {f"rate_at_far_{far:g}": curve.at(far) for far in (0.01, 0.1)} | {"unknown_probes": curve.unknown_probes}
+            name: {f"rate_at_far_{far:g}": curve.at(far) for far in (0.01, 0.1)}
+            | {"unknown_probes": curve.unknown_probes}
             for name, curve in self.identification.items()
         }
         found: dict[str, Any] = {
@@ -97,9 +100,13 @@ def judge_more(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> M
     labels = labels_of(query, gallery)
     rankings = {}
     if len(query) + len(gallery) > 20:  # the neighbourhoods of Zhong 2017 have so many members
-        rankings["k-reciprocal"] = rank_distances(k_reciprocal(query.embeddings, gallery.embeddings), *labels, name="k-reciprocal")
+        rankings["k-reciprocal"] = rank_distances(
+            k_reciprocal(query.embeddings, gallery.embeddings), *labels, name="k-reciprocal"
+        )
     expanded = expand_queries(query.embeddings, gallery.embeddings, neighbours=min(5, len(gallery)))
-    rankings["query expansion"] = rank_distances(distances_between(expanded, gallery.embeddings), *labels, name="query expansion")
+    rankings["query expansion"] = rank_distances(
+        distances_between(expanded, gallery.embeddings), *labels, name="query expansion"
+    )
     genuine = int(judged.same.sum())
     folds = min(_FOLDS, genuine, len(judged.same) - genuine)
     return More(
@@ -114,7 +121,9 @@ def rescored_by(scorer: PairScorer, query: Side, gallery: Side, judged: Judgemen
     """The short list ordered anew by the learned metric g, and pairs verified by g (Chen 2017)."""
     first, second = query.embeddings, gallery.embeddings
     near = distances_between(first, second)
-    ordered = rescore_short_list(near, lambda row, columns: scorer.paired(first[row][None], second[columns]), length=_SHORT_LIST)
+    ordered = rescore_short_list(
+        near, lambda row, columns: scorer.paired(first[row][None], second[columns]), length=_SHORT_LIST
+    )
     return Rescored(
         judged.report,
         rank_distances(ordered, *labels_of(query, gallery), name="learned metric"),
@@ -139,7 +148,8 @@ def spoilt(
         query: who is looked for.
         gallery: where.
         clean: the queries ranked as they are.
-        blocks: the images of the queries, as (number of the first, images); each is held only while it is spoilt and embedded.
+        blocks: the images of the queries, as (number of the first, images); each is held only while it is
+            spoilt and embedded.
         embed: the model.
         severity: 1 to 5.
         seed: of the corruptions.
@@ -147,14 +157,20 @@ def spoilt(
     rows = {name: np.empty_like(query.embeddings) for name in CORRUPTIONS}
     for start, images in blocks:
         for name, found in rows.items():
-            found[start : start + len(images)] = embed(corrupt(images, name, severity, seed=seed, first=start))
+            found[start : start + len(images)] = embed(
+                corrupt(images, name, severity, seed=seed, first=start)
+            )
     shifted = {name: rank(replace(query, embeddings=found), gallery) for name, found in rows.items()}
     return falls(clean, shifted)
 
 
 def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
-    """Every probe once as known and once as unknown, by single image and by the images of one person in one camera pooled."""
-    pooled, first = pool_tracklets(query.embeddings, np.char.add(np.char.add(query.identities, "/"), query.cameras))
+    """Every probe once as known and once as unknown, by single image and by the images of one person in one
+    camera pooled.
+    """
+    pooled, first = pool_tracklets(
+        query.embeddings, np.char.add(np.char.add(query.identities, "/"), query.cameras)
+    )
     probes = {"image": (query.embeddings, query.identities, query.cameras)}
     if len(first) < len(query):
         probes["tracklet"] = (pooled, query.identities[first], query.cameras[first])
@@ -164,7 +180,13 @@ def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
     for unit, (rows, identities, cameras) in probes.items():
         for policy in POLICIES:
             scores = open_set_scores(
-                rows, identities, gallery.embeddings, gallery.identities, policy=policy, probe_cams=cameras, reference_cams=gallery.cameras
+                rows,
+                identities,
+                gallery.embeddings,
+                gallery.identities,
+                policy=policy,
+                probe_cams=cameras,
+                reference_cams=gallery.cameras,
             )
             if len(scores.genuine):
                 found[f"{unit}, {policy}"] = detection_identification_rate(scores)

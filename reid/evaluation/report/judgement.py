@@ -1,4 +1,6 @@
-"""Every figure of one model on one query and gallery, for the stage ``evaluate`` and the command alike. Torch-free."""
+"""Every figure of one model on one query and gallery, for the stage ``evaluate`` and the command alike.
+Torch-free.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,34 +27,52 @@ from reid.evaluation import (
 )
 from reid.evaluation.within_camera import gallery_apart
 
-__all__ = ["Judgement", "Side", "judge", "labels_of", "nothing_to_find", "one_camera_apart", "rank", "rank_across"]
+__all__ = [
+    "Judgement",
+    "Side",
+    "judge",
+    "labels_of",
+    "nothing_to_find",
+    "one_camera_apart",
+    "rank",
+    "rank_across",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The query or the gallery: embeddings (N, D), labels (N,), the image files, and numbers (N,) that rise with time within a camera."""
+    """The query or the gallery: embeddings (N, D), labels (N,), the image files, and numbers (N,) that rise
+    with time within a camera.
+    """
 
     embeddings: npt.NDArray[np.float32]
     identities: npt.NDArray[np.str_]
     cameras: npt.NDArray[np.str_]
     paths: Sequence[Path]
     order: npt.NDArray[np.int64] | None = None  # None: the order of the names
-    within_camera: bool = False  # whether ``cameras`` are parts of cameras, as ``one_camera_apart`` makes them
+    # whether ``cameras`` are parts of cameras, as ``one_camera_apart`` makes them
+    within_camera: bool = False
 
     def __len__(self) -> int:
         return len(self.identities)
 
 
 def nothing_to_find(identities: npt.NDArray[np.str_]) -> str | None:
-    """What is said where every person of the query and gallery images (N,), each there once, is in one image alone; else None."""
+    """What is said where every person of the query and gallery images (N,), each there once, is in one image
+    alone; else None.
+    """
     people = identities[~np.isin(identities, (JUNK, DISTRACTOR))]
     if not len(people) or np.unique(people, return_counts=True)[1].max() > 1:
         return None
-    return f"figures are left out: each of {len(people):,} people is in one image alone, so nobody can be found by another image"
+    return (
+        f"figures are left out: each of {len(people):,} people is in one image alone, so nobody can "
+        "be found by another image"
+    )
 
 
 def one_camera_apart(query: Side, gallery: Side) -> tuple[Side, Side]:
-    """Query and gallery as they are, or where no query's person is in the gallery from another camera, ready to be judged within cameras.
+    """Query and gallery as they are, or where no query's person is in the gallery from another camera, ready
+    to be judged within cameras.
 
     Then queries and gallery count as two cameras, and the gallery lacks the neighbours in time of each query.
     """
@@ -67,7 +87,9 @@ def one_camera_apart(query: Side, gallery: Side) -> tuple[Side, Side]:
     orders = (order[: len(query)], order[len(query) :])
     if query.order is not None and gallery.order is not None:
         orders = query.order, gallery.order
-    kept = gallery_apart(query.identities, query.cameras, orders[0], gallery.identities, gallery.cameras, orders[1])
+    kept = gallery_apart(
+        query.identities, query.cameras, orders[0], gallery.identities, gallery.cameras, orders[1]
+    )
     asking = replace(query, cameras=np.char.add(query.cameras, ", asking"), within_camera=True)
     return asking, replace(
         gallery,
@@ -85,7 +107,8 @@ class Judgement:
     """What came of judging one model."""
 
     report: RankingReport
-    across: RankingReport | None  # against images of other cameras alone; None where all was judged within cameras
+    # against images of other cameras alone; None where all was judged within cameras
+    across: RankingReport | None
     by_cameras: dict[tuple[str, str], RankingReport]  # likewise empty
     verification: VerificationReport
     pairs: npt.NDArray[np.int64]  # (N, 2) rows of query and gallery
@@ -101,7 +124,8 @@ def rank(query: Side, gallery: Side) -> RankingReport:
 
 
 def rank_across(query: Side, gallery: Side) -> RankingReport:
-    """Query against the images of other cameras alone: strangers seen by the query's own camera are left out, too.
+    """Query against the images of other cameras alone: strangers seen by the query's own camera are left out,
+    too.
 
     Market-1501's protocol leaves them in, and a model that goes by the background ranks them first.
     """
@@ -115,7 +139,9 @@ def rank_across(query: Side, gallery: Side) -> RankingReport:
     return rank_distances(elsewhere, *labels_of(query, gallery), name="euclidean, other cameras only")
 
 
-def judge(query: Side, gallery: Side, *, bootstrap: int, seed: int, reranked: Distances | None = None) -> Judgement:
+def judge(
+    query: Side, gallery: Side, *, bootstrap: int, seed: int, reranked: Distances | None = None
+) -> Judgement:
     """Compute every figure.
 
     Args:
@@ -123,13 +149,16 @@ def judge(query: Side, gallery: Side, *, bootstrap: int, seed: int, reranked: Di
         gallery: where.
         bootstrap: draws of a confidence interval; 0 for none.
         seed: of the draws of pairs and people.
-        reranked: what to rank by instead of the distances of embeddings; verification and cameras stay with the embeddings.
+        reranked: what to rank by instead of the distances of embeddings; verification and cameras stay with
+            the embeddings.
 
     Raises:
         ReidError: bad embeddings, or nobody to find, as the functions called say.
     """
     labels = labels_of(query, gallery)
-    report = rank(query, gallery) if reranked is None else rank_distances(reranked, *labels, name="k-reciprocal")
+    report = (
+        rank(query, gallery) if reranked is None else rank_distances(reranked, *labels, name="k-reciprocal")
+    )
     pairs, same = draw_pairs(*labels, seed=seed)
     distances = pair_distances(query.embeddings, gallery.embeddings, pairs)
     across, by_cameras = None, {}
@@ -140,11 +169,17 @@ def judge(query: Side, gallery: Side, *, bootstrap: int, seed: int, reranked: Di
     intervals = {
         figure: bootstrap_interval(report, query.identities, figure=figure, samples=bootstrap, seed=seed)
         # A single person has no interval over people.
-        for figure in (("mean_ap", "rank1") if bootstrap and len(set(query.identities[report.query_index].tolist())) > 1 else ())
+        for figure in (
+            ("mean_ap", "rank1")
+            if bootstrap and len(set(query.identities[report.query_index].tolist())) > 1
+            else ()
+        )
     }
     return Judgement(report, across, by_cameras, verify(distances, same), pairs, distances, same, intervals)
 
 
-def labels_of(query: Side, gallery: Side) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+def labels_of(
+    query: Side, gallery: Side
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     """Identities and cameras in the order that the library's functions take them."""
     return query.identities, query.cameras, gallery.identities, gallery.cameras

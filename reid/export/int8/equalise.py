@@ -1,13 +1,15 @@
-"""Channels of unequal reach made equal before they are rounded with one scale (Nagel et al. 2019, "Data-free quantization", section 4.1).
+"""Channels of unequal reach made equal before they are rounded with one scale (Nagel et al. 2019, "Data-free
+quantization", section 4.1).
 
-A channel multiplied behind its convolution is divided again by the next convolution's weights: the function stays the same, but a
-channel that would use few of the 255 levels uses more of them. The paper does so for two convolutions with a ReLU between them. Here all
-convolutions that write to one stream, and all that read it, share the factors: also where nothing lies between two of them, and along
-residual sums, whose branches must agree.
+A channel multiplied behind its convolution is divided again by the next convolution's weights: the function
+stays the same, but a channel that would use few of the 255 levels uses more of them. The paper does so for
+two convolutions with a ReLU between them. Here all convolutions that write to one stream, and all that read
+it, share the factors: also where nothing lies between two of them, and along residual sums, whose branches
+must agree.
 
-The paper takes both factors from the weights and replaces ReLU6 by ReLU, which changes the function. Here the factors come from the
-activations themselves and are never below 1: a channel grows at most to what the widest one of its stream reaches, so that the bound of
-ReLU6 cuts nothing that was seen on the calibration crops.
+The paper takes both factors from the weights and replaces ReLU6 by ReLU, which changes the function. Here the
+factors come from the activations themselves and are never below 1: a channel grows at most to what the widest
+one of its stream reaches, so that the bound of ReLU6 cuts nothing that was seen on the calibration crops.
 """
 
 from collections import defaultdict
@@ -23,7 +25,13 @@ from reid.export.int8.walk import Tensors, attributes, constants, run_node, walk
 
 __all__ = ["equalise"]
 
-_LINKS = ("Relu", "Clip", "MaxPool", "Add")  # what lets a positive factor of a channel through: as it is, or up to a bound
+# what lets a positive factor of a channel through: as it is, or up to a bound
+_LINKS = (
+    "Relu",
+    "Clip",
+    "MaxPool",
+    "Add",
+)
 _LARGEST = 8.0
 _SHARE = 0.75
 _MARGIN = 1.05  # how far beyond what the calibration crops showed a channel may go before a bound cuts it
@@ -72,8 +80,9 @@ def equalise(proto: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> None:
 def _factors(reach: npt.NDArray[np.float32], stream: _Stream, values: Tensors) -> npt.NDArray[np.float32]:
     """What each channel is multiplied by, ``(channels,)``, of how far it reaches."""
     factors = np.clip(min(reach.max(), stream.bound) / np.maximum(reach * _MARGIN, 1e-6), 1.0, _LARGEST)
-    # A depthwise convolution has a weight scale of its own for each input channel, so that the factor costs nothing. Others round all
-    # inputs of an output with one scale: part of the way, in powers, shares the error between activations and weights.
+    # A depthwise convolution has a weight scale of its own for each input channel, so that the factor costs
+    # nothing. Others round all inputs of an output with one scale: part of the way, in powers, shares the
+    # error between activations and weights.
     depthwise = all(_is_depthwise(node, values) for node in stream.readers)
     return (factors if depthwise else factors**_SHARE).astype(np.float32)
 
@@ -126,7 +135,9 @@ def _lets_through(node: onnx.NodeProto, values: Tensors) -> bool:
     if node.op_type == "Clip":
         low = values.get(node.input[1]) if len(node.input) > 1 else None
         return low is not None and not low.any()  # a lower bound of 0 is moved by no factor
-    return node.op_type in _LINKS and not (node.op_type == "Add" and any(name in values for name in node.input))
+    return node.op_type in _LINKS and not (
+        node.op_type == "Add" and any(name in values for name in node.input)
+    )
 
 
 def _groups(node: onnx.NodeProto) -> int:

@@ -34,11 +34,13 @@ class _Layer:
 class Int8File:
     """A float32 file and the int8 layers that stand in for its convolutions.
 
-    Weights have one scale per output channel and at most 64 levels to each side of zero; activations have one scale per tensor and 255
-    levels, all above zero where none is negative (``Grid``). Biases stay in float32. Convolutions of pooled maps (the gates of OSNet and
-    MobileNetV3) are a thousandth of the work and stay in float32. Only what enters a convolution is rounded; sums of residual branches
-    stay in float32. Layers are solved in order, each on what the int8 layers before it give, and a bias is moved so that its channel's
-    mean output is that of the float32 network (Nagel et al. 2019, section 4.2, with means measured and not derived).
+    Weights have one scale per output channel and at most 64 levels to each side of zero; activations have one
+    scale per tensor and 255 levels, all above zero where none is negative (``Grid``). Biases stay in float32.
+    Convolutions of pooled maps (the gates of OSNet and MobileNetV3) are a thousandth of the work and stay in
+    float32. Only what enters a convolution is rounded; sums of residual branches stay in float32. Layers are
+    solved in order, each on what the int8 layers before it give, and a bias is moved so that its channel's
+    mean output is that of the float32 network (Nagel et al. 2019, section 4.2, with means measured and not
+    derived).
 
     Args:
         source: a float32 file of ``export_onnx``.
@@ -55,7 +57,9 @@ class Int8File:
 
     def __init__(self, source: Path | str, images: npt.NDArray[np.uint8]) -> None:
         if len(images) == 0:
-            raise ReidError("int8 wants training crops to calibrate on, and there is none: give calibration images")
+            raise ReidError(
+                "int8 wants training crops to calibrate on, and there is none: give calibration images"
+            )
         self._proto = read_onnx(source)
         self.multiply_adds: dict[str, int] = {}
         self._activations: dict[str, Grid] = {}
@@ -65,9 +69,18 @@ class Int8File:
         self.layers = tuple(self._solved)
 
     def float32_share(self, kept: Collection[str]) -> float:
-        """The share of all multiply-adds that is calculated in float32 with these layers kept: theirs, and the head's."""
+        """The share of all multiply-adds that is calculated in float32 with these layers kept: theirs, and
+        the head's.
+        """
         total = sum(self.multiply_adds.values())
-        return sum(count for name, count in self.multiply_adds.items() if name not in self._solved or name in kept) / total
+        return (
+            sum(
+                count
+                for name, count in self.multiply_adds.items()
+                if name not in self._solved or name in kept
+            )
+            / total
+        )
 
     def write(self, path: Path | str, kept: Collection[str] = ()) -> None:
         """Write the file, whole or not at all.
@@ -106,8 +119,15 @@ class Int8File:
         grid = self._activations[image]
         added[scale], added[zero] = np.array(grid.scale, np.float32), np.array(grid.zero, np.uint8)
         return [
-            helper.make_node("QuantizeLinear", [image, scale, zero], [f"{image}_uint8"], name=f"{image}_quantize"),
-            helper.make_node("DequantizeLinear", [f"{image}_uint8", scale, zero], [f"{image}_rounded"], name=f"{image}_dequantize"),
+            helper.make_node(
+                "QuantizeLinear", [image, scale, zero], [f"{image}_uint8"], name=f"{image}_quantize"
+            ),
+            helper.make_node(
+                "DequantizeLinear",
+                [f"{image}_uint8", scale, zero],
+                [f"{image}_rounded"],
+                name=f"{image}_dequantize",
+            ),
         ]
 
     def _solve(self, images: npt.NDArray[np.uint8]) -> None:
@@ -124,7 +144,9 @@ class Int8File:
             else:
                 after = run_node(node, seen, opset)
             if node.op_type in _PRODUCTS and node.input[1] in fixed:
-                self.multiply_adds[node.name] = multiply_adds(node, fixed[node.input[1]], before[node.output[0]])
+                self.multiply_adds[node.name] = multiply_adds(
+                    node, fixed[node.input[1]], before[node.output[0]]
+                )
             true.update(before)
             seen.update(after)
 
@@ -139,20 +161,29 @@ class Int8File:
             levels, scales = round_weights(node, true[weights], true[image], coarse)
         except np.linalg.LinAlgError as error:
             raise ReidError(
-                f"int8: layer {node.name} cannot be solved ({error}): give more calibration images, or leave int8 out"
+                f"int8: layer {node.name} cannot be solved ({error}): give more calibration images, or "
+                "leave int8 out"
             ) from error
         steps = scales.reshape(-1, *(1,) * (levels.ndim - 1))
         bias = true[node.input[2]] if len(node.input) > 2 else np.zeros(len(levels), np.float32)
         plain = onnx.NodeProto.FromString(node.SerializeToString())
         plain.input[:] = ["image", "weights", "bias"]
-        given = run_node(plain, {"image": coarse, "weights": levels * steps, "bias": bias}, opset)[node.output[0]]
+        given = run_node(plain, {"image": coarse, "weights": levels * steps, "bias": bias}, opset)[
+            node.output[0]
+        ]
         shift = (wanted.mean((0, 2, 3), np.float64) - given.mean((0, 2, 3), np.float64)).astype(np.float32)
         self._solved[node.name] = _Layer(levels, scales, bias + shift)
         return {node.output[0]: given + shift[:, None, None]}
 
 
 def _levels(name: str, layer: _Layer, added: Tensors) -> onnx.NodeProto:
-    """By the layer's name and not its tensor's: OSNet's branches share the weights of their gate, and each has its own levels of them."""
+    """By the layer's name and not its tensor's: OSNet's branches share the weights of their gate, and each
+    has its own levels of them.
+    """
     tensors = [f"{name}_levels", f"{name}_scales", f"{name}_zeros"]
-    added |= dict(zip(tensors, (layer.levels, layer.scales, np.zeros(len(layer.scales), np.int8)), strict=True))
-    return helper.make_node("DequantizeLinear", tensors, [f"{name}_weights"], name=f"{name}_dequantize", axis=0)
+    added |= dict(
+        zip(tensors, (layer.levels, layer.scales, np.zeros(len(layer.scales), np.int8)), strict=True)
+    )
+    return helper.make_node(
+        "DequantizeLinear", tensors, [f"{name}_weights"], name=f"{name}_dequantize", axis=0
+    )

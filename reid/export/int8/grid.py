@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 __all__ = ["WEIGHT_LIMIT", "Grid", "activation_grid", "rounded", "weight_scales"]
 
-# Processors without VNNI multiply unsigned by signed bytes and add two products into 16 bits, which saturate (VPMADDUBSW). With
-# activations of up to 255, 2 * 255 * 64 = 32640 still fits into 32767, 2 * 255 * 65 does not.
+# Processors without VNNI multiply unsigned by signed bytes and add two products into 16 bits, which saturate
+# (VPMADDUBSW). With activations of up to 255, 2 * 255 * 64 = 32640 still fits into 32767, 2 * 255 * 65 does
+# not.
 WEIGHT_LIMIT = 64
 
 _SAMPLE = 400_000
@@ -26,8 +27,8 @@ def rounded(values: npt.NDArray[Any], scale: npt.NDArray[Any] | float, limit: in
 class Grid:
     """The uint8 levels of an activation: 0..255 for 0 and above, or both sides of 0 around 128.
 
-    Unsigned throughout, because that is what processors multiply signed weights with, and because ONNX Runtime fuses a convolution only
-    where its input and its output are of one type.
+    Unsigned throughout, because that is what processors multiply signed weights with, and because ONNX
+    Runtime fuses a convolution only where its input and its output are of one type.
 
     Attributes:
         scale: the step between two levels.
@@ -44,7 +45,9 @@ class Grid:
 
 
 def activation_grid(values: npt.NDArray[np.float32]) -> Grid:
-    """The grid with the least squared error on ``values`` (any shape), of 29 reaches up to the largest magnitude."""
+    """The grid with the least squared error on ``values`` (any shape), of 29 reaches up to the largest
+    magnitude.
+    """
     flat = values.reshape(-1)
     zero = 128 if flat.min(initial=0.0) < 0 else 0
     reach = float(np.abs(flat).max(initial=0.0))
@@ -56,8 +59,11 @@ def activation_grid(values: npt.NDArray[np.float32]) -> Grid:
     return min(grids, key=lambda grid: float(np.square(grid.nearest(flat) - flat).mean()))
 
 
-def weight_scales(weights: npt.NDArray[np.floating], energy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """The step of every output channel with the least error, each weight's error counting by the energy of its input.
+def weight_scales(
+    weights: npt.NDArray[np.floating], energy: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float32]:
+    """The step of every output channel with the least error, each weight's error counting by the energy of
+    its input.
 
     Args:
         weights: ``(groups, channels, inputs)``.

@@ -2,11 +2,15 @@
 
 Two steps, both in closed form on the inputs that the convolution will see, rounded by everything before it:
 
-1. *Correction.* Of all float weights, those whose outputs of the rounded inputs are closest to the outputs of the true inputs: a ridge
-   regression around the trained weights (the layer-wise reconstruction of Hubara et al. 2020, "Improving post training neural
+1. *Correction.* Of all float weights, those whose outputs of the rounded inputs are closest to the outputs of
+    the true inputs: a ridge
+   regression around the trained weights (the layer-wise reconstruction of Hubara et al. 2020, "Improving post
+       training neural
    quantization", without its iterations). It takes back what rounding and clipping did to the inputs.
-2. *Rounding with feedback.* Weights are rounded one input after another, and the error each leaves is spread over the inputs still to come,
-   by the inverse of the inputs' second moments (Frantar et al. 2022, "GPTQ", algorithm 1, in its Cholesky form).
+2. *Rounding with feedback.* Weights are rounded one input after another, and the error each leaves is spread
+    over the inputs still to come,
+   by the inverse of the inputs' second moments (Frantar et al. 2022, "GPTQ", algorithm 1, in its Cholesky
+       form).
 """
 
 from typing import Any
@@ -30,7 +34,10 @@ _BLOCK = 128
 
 
 def round_weights(
-    node: onnx.NodeProto, weights: npt.NDArray[np.float32], true: npt.NDArray[np.float32], seen: npt.NDArray[np.float32]
+    node: onnx.NodeProto,
+    weights: npt.NDArray[np.float32],
+    true: npt.NDArray[np.float32],
+    seen: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Weights of a convolution on the int8 grid.
 
@@ -45,7 +52,8 @@ def round_weights(
     """
     before, after = patches(true, node, weights.shape[2:]), patches(seen, node, weights.shape[2:])
     positions = after.shape[1]
-    # In float32: the work grows with the cube of the inputs, of which a 3x3 convolution of 512 channels has 4608.
+    # In float32: the work grows with the cube of the inputs, of which a 3x3 convolution of 512 channels has
+    # 4608.
     moments = after.transpose(0, 2, 1) @ after / positions
     drift = (before - after).transpose(0, 2, 1) @ after / positions
     target = corrected(grouped(weights, len(after)), moments, drift)
@@ -55,7 +63,8 @@ def round_weights(
 
 
 def corrected(weights: Floats, moments: Floats, drift: Floats) -> Floats:
-    """``W + W E[(x - z) z'] (E[z z'] + ridge)^-1`` for true inputs x and seen inputs z: the least squares of ``W x`` by ``z``.
+    """``W + W E[(x - z) z'] (E[z z'] + ridge)^-1`` for true inputs x and seen inputs z: the least squares of
+    ``W x`` by ``z``.
 
     Args:
         weights: ``(groups, channels, inputs)``.
@@ -89,10 +98,11 @@ def rounded_with_feedback(weights: Floats, moments: Floats, scales: Floats) -> F
 
 
 def _shares(moments: Floats) -> Floats:
-    """The upper triangular U with ``U' U = moments^-1``; row k says how the error of input k is shared out among those behind it.
+    """The upper triangular U with ``U' U = moments^-1``; row k says how the error of input k is shared out
+    among those behind it.
 
-    Factored from the last input to the first, ``moments = R R'`` with R upper triangular, so that U is the inverse of a triangle: a third
-    of the work of inverting the whole and factoring that.
+    Factored from the last input to the first, ``moments = R R'`` with R upper triangular, so that U is the
+    inverse of a triangle: a third of the work of inverting the whole and factoring that.
     """
     backwards = linalg.cholesky(moments[::-1, ::-1], lower=True, check_finite=False)[::-1, ::-1]
     (invert,) = linalg.get_lapack_funcs(("trtri",), (backwards,))
@@ -107,9 +117,18 @@ def grouped(weights: npt.NDArray[np.float32], groups: int) -> npt.NDArray[np.flo
     return weights.reshape(groups, len(weights) // groups, -1)
 
 
-def patches(values: npt.NDArray[np.float32], node: onnx.NodeProto, kernel: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """What a convolution multiplies its weights with, ``(groups, positions, inputs)``, at up to 8192 positions drawn by a fixed seed."""
-    options: dict[str, Any] = {"group": 1, "strides": [1, 1], "pads": [0, 0, 0, 0], "dilations": [1, 1]} | attributes(node)
+def patches(
+    values: npt.NDArray[np.float32], node: onnx.NodeProto, kernel: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """What a convolution multiplies its weights with, ``(groups, positions, inputs)``, at up to 8192
+    positions drawn by a fixed seed.
+    """
+    options: dict[str, Any] = {
+        "group": 1,
+        "strides": [1, 1],
+        "pads": [0, 0, 0, 0],
+        "dilations": [1, 1],
+    } | attributes(node)
     top, left, bottom, right = options["pads"]
     padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
     (high, wide), (down, across) = options["dilations"], options["strides"]
@@ -123,12 +142,16 @@ def patches(values: npt.NDArray[np.float32], node: onnx.NodeProto, kernel: tuple
     image, place = np.divmod(chosen, rows * columns)
     row, column = np.divmod(place, columns)
     groups = options["group"]
-    cut = windows[image, :, row, column].reshape(len(chosen), groups, channels // groups * kernel[0] * kernel[1])
+    cut = windows[image, :, row, column].reshape(
+        len(chosen), groups, channels // groups * kernel[0] * kernel[1]
+    )
     return np.ascontiguousarray(cut.transpose(1, 0, 2), np.float32)
 
 
 def _damped(moments: Floats, share: float) -> Floats:
-    """With so much of its mean added to the diagonal; a group whose inputs are all zero gets a little all the same."""
+    """With so much of its mean added to the diagonal; a group whose inputs are all zero gets a little all the
+    same.
+    """
     energy = np.diagonal(moments, axis1=1, axis2=2).mean(-1)
     damped = moments.copy()
     diagonal = np.arange(moments.shape[-1])

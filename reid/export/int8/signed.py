@@ -14,12 +14,17 @@ _UNSIGNED = {0, 128}
 def signed(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose uint8 activations are int8 with zero points of 0, the only form that TensorRT takes.
 
-    Levels around 128 become the same levels around 0. Levels from 0 up lose every second one: 127 of them reach as far as 255 did.
-    Graphs without uint8 levels come back as they were; so do levels around any other zero point, which TensorRT refuses in its own words.
+    Levels around 128 become the same levels around 0. Levels from 0 up lose every second one: 127 of them
+    reach as far as 255 did. Graphs without uint8 levels come back as they were; so do levels around any other
+    zero point, which TensorRT refuses in its own words.
     """
     proto = copy.deepcopy(proto)
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    pairs = {tuple(node.input[1:3]) for node in proto.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    pairs = {
+        tuple(node.input[1:3])
+        for node in proto.graph.node
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    }
     for scale, zero in sorted(pair for pair in pairs if len(pair) == 2 and set(pair) <= set(tensors)):
         level = numpy_helper.to_array(tensors[zero])
         if level.dtype != np.uint8 or not set(level.reshape(-1).tolist()) <= _UNSIGNED:

@@ -1,4 +1,6 @@
-"""Batch normalisation and the rectifier behind it, as one pass (Ioffe and Szegedy 2015, algorithm 1 and section 3)."""
+"""Batch normalisation and the rectifier behind it, as one pass (Ioffe and Szegedy 2015, algorithm 1 and
+section 3).
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +13,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from reid.training.on_cpu.team import Loop, address, barrier, compile_loop, narrow, thread_count, thread_number, widen
+from reid.training.on_cpu.team import (
+    Loop,
+    address,
+    barrier,
+    compile_loop,
+    narrow,
+    thread_count,
+    thread_number,
+    widen,
+)
 
 __all__ = ["NormClamp"]
 
@@ -20,7 +31,8 @@ _STORED = {torch.float32: np.float32, torch.bfloat16: np.uint16}
 
 
 class NormClamp(nn.Module):
-    """A BatchNorm2d with what clamps its output; in training each number is read twice, where torch's passes read it four times.
+    """A BatchNorm2d with what clamps its output; in training each number is read twice, where torch's passes
+    read it four times.
 
     Args:
         norm: with weights and running statistics, which stay its own.
@@ -43,7 +55,9 @@ class NormClamp(nn.Module):
 
 class _NormClamp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d, settings: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d, settings: Tensor
+    ) -> Tensor:
         assert norm.num_batches_tracked is not None
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -105,12 +119,22 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
 
     def forward(data: Any) -> None:
         given = numba.carray(data, (11,), np.int64)
-        rows, channels, threads, thread = given[0], given[1], np.int64(thread_count()), np.int64(thread_number())
+        rows, channels, threads, thread = (
+            given[0],
+            given[1],
+            np.int64(thread_count()),
+            np.int64(thread_number()),
+        )
         inputs, outputs = _matrix(given[2], rows, channels, stored), _matrix(given[3], rows, channels, stored)
-        weight, bias = _matrix(given[4], 1, channels, np.float32)[0], _matrix(given[5], 1, channels, np.float32)[0]
+        weight, bias = (
+            _matrix(given[4], 1, channels, np.float32)[0],
+            _matrix(given[5], 1, channels, np.float32)[0],
+        )
         epsilon, momentum, low, high = _matrix(given[7], 1, 4, np.float64)[0]
         sums = numba.carray(address(given[8]), (threads, 4, channels), np.float64)
-        first, second, origin, _ = numba.carray(address(given[8]), (threads, 8, channels), np.float32)[thread, 4:]
+        first, second, origin, _ = numba.carray(address(given[8]), (threads, 8, channels), np.float32)[
+            thread, 4:
+        ]
         begin, end = rows * thread // threads, rows * (thread + 1) // threads
         sums[thread, :2] = 0
         # Sums of squares lose digits where the mean is far from zero; some row is near it.
@@ -128,7 +152,10 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
             sums[thread, 1] += second
         barrier()
         moments = _matrix(given[6], 2, channels, np.float32)
-        running_mean, running_variance = _matrix(given[9], 1, channels, np.float32)[0], _matrix(given[10], 1, channels, np.float32)[0]
+        running_mean, running_variance = (
+            _matrix(given[9], 1, channels, np.float32)[0],
+            _matrix(given[10], 1, channels, np.float32)[0],
+        )
         mean, scale = first, second
         for c in range(channels):
             moved, square = _totals(sums, c)
@@ -150,13 +177,26 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
 
     def backward(data: Any) -> None:
         given = numba.carray(data, (12,), np.int64)
-        rows, channels, threads, thread = given[0], given[1], np.int64(thread_count()), np.int64(thread_number())
-        inputs, of_inputs = _matrix(given[2], rows, channels, stored), _matrix(given[3], rows, channels, stored)
-        weight, bias = _matrix(given[4], 1, channels, np.float32)[0], _matrix(given[5], 1, channels, np.float32)[0]
+        rows, channels, threads, thread = (
+            given[0],
+            given[1],
+            np.int64(thread_count()),
+            np.int64(thread_number()),
+        )
+        inputs, of_inputs = (
+            _matrix(given[2], rows, channels, stored),
+            _matrix(given[3], rows, channels, stored),
+        )
+        weight, bias = (
+            _matrix(given[4], 1, channels, np.float32)[0],
+            _matrix(given[5], 1, channels, np.float32)[0],
+        )
         mean, inverse = _matrix(given[6], 2, channels, np.float32)
         _, _, low, high = _matrix(given[7], 1, 4, np.float64)[0]
         sums = numba.carray(address(given[8]), (threads, 4, channels), np.float64)
-        first, second, scale, _ = numba.carray(address(given[8]), (threads, 8, channels), np.float32)[thread, 4:]
+        first, second, scale, _ = numba.carray(address(given[8]), (threads, 8, channels), np.float32)[
+            thread, 4:
+        ]
         slopes = _matrix(given[9], rows, channels, stored)
         begin, end = rows * thread // threads, rows * (thread + 1) // threads
         least, most, nothing = np.float32(low), np.float32(high), np.float32(0)
@@ -176,7 +216,10 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
             sums[thread, 0] += first
             sums[thread, 1] += second
         barrier()
-        of_weight, of_bias = _matrix(given[10], 1, channels, np.float32)[0], _matrix(given[11], 1, channels, np.float32)[0]
+        of_weight, of_bias = (
+            _matrix(given[10], 1, channels, np.float32)[0],
+            _matrix(given[11], 1, channels, np.float32)[0],
+        )
         constant, factor = first, second
         for c in range(channels):
             of_sum, of_product = _totals(sums, c)
@@ -189,6 +232,8 @@ def _define(stored: Any) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
                 centred = widen(inputs[row, c]) - mean[c]
                 output = centred * scale[c] + bias[c]
                 slope = nothing if (output <= least) | (output >= most) else widen(slopes[row, c])
-                of_inputs[row, c] = narrow(slope * scale[c] + (centred * factor[c] + constant[c]), of_inputs[row, c])
+                of_inputs[row, c] = narrow(
+                    slope * scale[c] + (centred * factor[c] + constant[c]), of_inputs[row, c]
+                )
 
     return forward, backward

@@ -13,7 +13,8 @@ class Convolution(nn.Module):
     """A Conv2d without a bias, done another way where that is faster:
 
     - One pixel, channels last, in bfloat16: a matrix product. oneDNN's convolution takes a quarter longer.
-    - Depthwise: the gradient of the input comes from the forward kernel, in two thirds of the time. With a stride only in bfloat16, for
+    - Depthwise: the gradient of the input comes from the forward kernel, in two thirds of the time. With a
+      stride only in bfloat16, for
       which oneDNN has no other fast one: four layers took longer than the rest of MobileNetV2.
 
     Args:
@@ -24,8 +25,15 @@ class Convolution(nn.Module):
         super().__init__()
         self.layer = layer
         kernel, padding = layer.kernel_size, layer.padding
-        plain = layer.bias is None and layer.dilation == (1, 1) and layer.padding_mode == "zeros" and not isinstance(padding, str)
-        self.is_pixelwise = plain and layer.groups == 1 and (kernel, layer.stride, padding) == ((1, 1), (1, 1), (0, 0))
+        plain = (
+            layer.bias is None
+            and layer.dilation == (1, 1)
+            and layer.padding_mode == "zeros"
+            and not isinstance(padding, str)
+        )
+        self.is_pixelwise = (
+            plain and layer.groups == 1 and (kernel, layer.stride, padding) == ((1, 1), (1, 1), (0, 0))
+        )
         inside = plain and all(int(padding[axis]) < kernel[axis] for axis in (0, 1))
         self.is_depthwise = inside and 1 < layer.groups == layer.in_channels == layer.out_channels
 
@@ -53,7 +61,9 @@ class _Pixelwise(torch.autograd.Function):
         maps, matrix = ctx.saved_tensors
         rows = _rows(slope.contiguous(memory_format=torch.channels_last))
         of_maps = _maps(torch.mm(rows, matrix), maps) if ctx.needs_input_grad[0] else None
-        of_weight = torch.mm(rows.t(), _rows(maps)).float()[:, :, None, None] if ctx.needs_input_grad[1] else None
+        of_weight = (
+            torch.mm(rows.t(), _rows(maps)).float()[:, :, None, None] if ctx.needs_input_grad[1] else None
+        )
         return of_maps, of_weight
 
 
@@ -68,7 +78,9 @@ def _maps(rows: Tensor, like: Tensor) -> Tensor:
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    def forward(
+        ctx: Any, maps: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+    ) -> Tensor:
         own = weight.to(maps.dtype)
         ctx.save_for_backward(maps, own)
         ctx.geometry = stride, padding
@@ -81,7 +93,17 @@ class _Depthwise(torch.autograd.Function):
         (stride, padding), of_weight = ctx.geometry, None
         if ctx.needs_input_grad[1]:
             of_weight = torch.ops.aten.convolution_backward(
-                slope, maps, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), (False, True, False)
+                slope,
+                maps,
+                weight,
+                None,
+                stride,
+                padding,
+                (1, 1),
+                False,
+                (0, 0),
+                len(weight),
+                (False, True, False),
             )[1].float()
         if not ctx.needs_input_grad[0]:
             return None, of_weight, None, None

@@ -1,6 +1,7 @@
 """Loops compiled by Numba, run by the OpenMP threads that torch has already.
 
-Numba can start threads of its own, but OpenMP's idle threads spin for a while, and two such pools take the cores from each other.
+Numba can start threads of its own, but OpenMP's idle threads spin for a while, and two such pools take the
+cores from each other.
 """
 
 import ctypes
@@ -16,7 +17,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["address", "available", "barrier", "compile_loop", "narrow", "thread_count", "thread_number", "widen"]
+__all__ = [
+    "address",
+    "available",
+    "barrier",
+    "compile_loop",
+    "narrow",
+    "thread_count",
+    "thread_number",
+    "widen",
+]
 
 Loop = Callable[..., None]
 
@@ -28,7 +38,9 @@ barrier = types.ExternalFunction("GOMP_barrier", types.void())
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """GNU's OpenMP as torch's wheels bring it, the very copy that is loaded; a torch built otherwise has none."""
+    """GNU's OpenMP as torch's wheels bring it, the very copy that is loaded; a torch built otherwise has
+    none.
+    """
     path = next((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"), None)
     if path is None:
         return None
@@ -48,9 +60,12 @@ def compile_loop(function: Callable[[Any], None], *, keep: bool = True) -> Loop:
     """Compile a loop for the threads, which must be :func:`available`.
 
     Args:
-        function: takes the address of its arguments, 64-bit integers. All threads run it at once and tell themselves apart by
-            ``thread_number()``; they are ``thread_count()``, which the environment can make fewer than torch's.
-        keep: on disk between runs. Numba notices a change in the file of ``function`` alone: after one in this file remove what it kept.
+        function: takes the address of its arguments, 64-bit integers. All threads run it at once and tell
+            themselves apart by
+            ``thread_number()``; they are ``thread_count()``, which the environment can make fewer than
+                torch's.
+        keep: on disk between runs. Numba notices a change in the file of ``function`` alone: after one in
+            this file remove what it kept.
 
     Returns:
         A function of those integers.
@@ -60,7 +75,9 @@ def compile_loop(function: Callable[[Any], None], *, keep: bool = True) -> Loop:
     compiled = numba.cfunc(types.void(types.voidptr), cache=keep, error_model="numpy")(function)
 
     def loop(*arguments: int) -> None:
-        library.GOMP_parallel(compiled.address, (ctypes.c_int64 * len(arguments))(*arguments), torch.get_num_threads(), 0)
+        library.GOMP_parallel(
+            compiled.address, (ctypes.c_int64 * len(arguments))(*arguments), torch.get_num_threads(), 0
+        )
 
     return loop
 
@@ -83,14 +100,18 @@ def widen(_context: Any, number: Any) -> Any:
         if number == types.float32:
             return arguments[0]
         word = ir.IntType(32)
-        return builder.bitcast(builder.shl(builder.zext(arguments[0], word), ir.Constant(word, 16)), ir.FloatType())
+        return builder.bitcast(
+            builder.shl(builder.zext(arguments[0], word), ir.Constant(word, 16)), ir.FloatType()
+        )
 
     return types.float32(number), generate
 
 
 @intrinsic
 def narrow(_context: Any, _number: Any, like: Any) -> Any:
-    """A float32 in the type of ``like``; in bits of bfloat16 rounded to the nearest, a tie to the even one."""
+    """A float32 in the type of ``like``; in bits of bfloat16 rounded to the nearest, a tie to the even
+    one.
+    """
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         if like == types.float32:
@@ -98,6 +119,9 @@ def narrow(_context: Any, _number: Any, like: Any) -> Any:
         word = ir.IntType(32)
         bits, upper = builder.bitcast(arguments[0], word), ir.Constant(word, 16)
         odd = builder.and_(builder.lshr(bits, upper), ir.Constant(word, 1))
-        return builder.trunc(builder.lshr(builder.add(bits, builder.add(odd, ir.Constant(word, 0x7FFF))), upper), ir.IntType(16))
+        return builder.trunc(
+            builder.lshr(builder.add(bits, builder.add(odd, ir.Constant(word, 0x7FFF))), upper),
+            ir.IntType(16),
+        )
 
     return like(types.float32, like), generate

@@ -12,11 +12,16 @@ from reid.training.on_cpu.convolution import Convolution
 
 __all__ = ["CpuTrunk"]
 
-_BOUNDS: dict[Any, tuple[float, float]] = {nn.ReLU6: (0, 6), nn.ReLU: (0, math.inf), functional.relu: (0, math.inf)}
+_BOUNDS: dict[Any, tuple[float, float]] = {
+    nn.ReLU6: (0, 6),
+    nn.ReLU: (0, math.inf),
+    functional.relu: (0, math.inf),
+}
 
 
 class CpuTrunk:
-    """Training passes of a trunk on a processor: the outputs and gradients of torch's, but for rounding, in less time.
+    """Training passes of a trunk on a processor: the outputs and gradients of torch's, but for rounding, in
+    less time.
 
     Weights, statistics and names stay the trunk's own. In evaluation mode it runs as it is.
 
@@ -43,11 +48,15 @@ class CpuTrunk:
         layer = _layer(node, layers)
         if type(layer) is nn.Conv2d:
             return Convolution(layer)
-        if type(layer) is not nn.BatchNorm2d or not (layer.affine and layer.track_running_stats and layer.momentum and team.available()):
+        if type(layer) is not nn.BatchNorm2d or not (
+            layer.affine and layer.track_running_stats and layer.momentum and team.available()
+        ):
             return None
         if len(node.users) == 1:
             (behind,) = node.users
-            bounds = _BOUNDS.get(behind.target if behind.op == "call_function" else type(_layer(behind, layers)))
+            bounds = _BOUNDS.get(
+                behind.target if behind.op == "call_function" else type(_layer(behind, layers))
+            )
             if bounds is not None:
                 behind.replace_all_uses_with(node)
                 self.passes.graph.erase_node(behind)

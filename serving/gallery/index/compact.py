@@ -1,7 +1,8 @@
-"""Search in large galleries: a compact FAISS index proposes references, their exact distances come from the database.
+"""Search in large galleries: a compact FAISS index proposes references, their exact distances come from the
+database.
 
-What the index gets wrong is whom it does not propose; a distance is never wrong. How often that happens is measured when an index is
-built, and stored with it.
+What the index gets wrong is whom it does not propose; a distance is never wrong. How often that happens is
+measured when an index is built, and stored with it.
 """
 
 import sqlite3
@@ -15,7 +16,13 @@ import numpy.typing as npt
 from reid.errors import ReidError, UsageError
 from serving.gallery.checks import check_embeddings
 from serving.gallery.index.exact import ReferenceIndex, nearest_people
-from serving.gallery.index.parts import IndexFacts, drop_index, index_facts, read_index_parts, write_index_parts
+from serving.gallery.index.parts import (
+    IndexFacts,
+    drop_index,
+    index_facts,
+    read_index_parts,
+    write_index_parts,
+)
 from serving.gallery.reading import rows_of
 
 if TYPE_CHECKING:
@@ -32,7 +39,9 @@ _ROWS_A_LIST = 500
 _MAX_LISTS = 2000  # more cost more to learn than they save
 _WIDTH = 256  # numbers a row is turned into: in embeddings, the rest is nearly nothing
 _HEAD = 16  # best proposals looked at first for each person wanted
-_TOGETHER = 0x2222  # queries that FAISS takes through a list at a time, a hexadecimal digit a group; larger groups spill registers
+# queries that FAISS takes through a list at a time, a hexadecimal digit a group; larger groups spill
+# registers
+_TOGETHER = 0x2222
 _LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time
 
 
@@ -59,7 +68,8 @@ def _pq(rows: Rows, _: float) -> Any:
     import faiss
 
     index = faiss.IndexPQ(rows.shape[1], _divisor(rows.shape[1], 8), 8, faiss.METRIC_L2)
-    index.pq.cp.min_points_per_centroid = 1  # a small gallery's loss is measured too, so there is nothing to warn of
+    # a small gallery's loss is measured too, so there is nothing to warn of
+    index.pq.cp.min_points_per_centroid = 1
     index.train(rows)
     return faiss.IndexIDMap2(index)
 
@@ -70,7 +80,9 @@ def _ivf(rows: Rows, references: float) -> Any:
     width = min(_WIDTH, rows.shape[1])
     lists = int(max(4, min(_MAX_LISTS, references / _ROWS_A_LIST, len(rows) / 39)))
     turn = f"PCAR{width}," if width < rows.shape[1] else ""
-    index = faiss.index_factory(rows.shape[1], f"{turn}IVF{lists},PQ{_divisor(width, 2)}x4fs", faiss.METRIC_L2)
+    index = faiss.index_factory(
+        rows.shape[1], f"{turn}IVF{lists},PQ{_divisor(width, 2)}x4fs", faiss.METRIC_L2
+    )
     index.train(rows)
     return index
 
@@ -93,8 +105,8 @@ def _divisor(dim: int, numbers: int) -> int:
 def build_index(gallery: "Gallery", kind: str) -> BuiltIndex:
     """Build, measure and store a gallery's compact index.
 
-    ``ivf`` looks at a part of the references, as large a part as it takes to find 99 % of the nearest people; it is fast. ``fp16`` and
-    ``pq`` look at all of them, in a half and about a thirtieth of the memory.
+    ``ivf`` looks at a part of the references, as large a part as it takes to find 99 % of the nearest people;
+    it is fast. ``fp16`` and ``pq`` look at all of them, in a half and about a thirtieth of the memory.
 
     Raises:
         UsageError: the kind is unknown.
@@ -105,16 +117,25 @@ def build_index(gallery: "Gallery", kind: str) -> BuiltIndex:
     exact = gallery.index()
     rows = exact.embeddings
     if len(rows) < _LEAST:
-        raise ReidError(f"gallery {gallery.path} holds {len(rows)} references, an index wants {_LEAST} or more: search it without")
+        raise ReidError(
+            f"gallery {gallery.path} holds {len(rows)} references, an index wants {_LEAST} or more: "
+            "search it without"
+        )
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(len(rows), min(len(rows), _TRAINED), replace=False))
     index = KINDS[kind].learn(rows[chosen], float(len(rows)))
     index.add_with_ids(rows, exact.ids)
     probes = rows[np.sort(rng.choice(len(rows), min(len(rows), _MEASURED), replace=False))]
     truth = [{name for name, _ in one} for one in exact.search(probes, _PEOPLE)]
-    recall = _tuned(index, exact, probes, truth) if kind == "ivf" else _recall(index, exact, probes, truth, KINDS[kind].proposed)
+    recall = (
+        _tuned(index, exact, probes, truth)
+        if kind == "ivf"
+        else _recall(index, exact, probes, truth, KINDS[kind].proposed)
+    )
     if kind == "ivf" and recall < RECALL:
-        raise ReidError(f"the index finds {recall:.3f} of the nearest people, {RECALL} are wanted: build fp16 instead")
+        raise ReidError(
+            f"the index finds {recall:.3f} of the nearest people, {RECALL} are wanted: build fp16 instead"
+        )
     with gallery.store.writing() as change:
         if change.version - 1 != exact.version:
             raise ReidError(f"gallery {gallery.path} was changed while its index was built: build it again")
@@ -161,20 +182,28 @@ def _tuned(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[
     return recalls[many]
 
 
-def _recall(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[str]], proposed: int) -> float:
+def _recall(
+    index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[str]], proposed: int
+) -> float:
     """Share of the truly nearest people that are found."""
     _, ids = index.search(probes, min(len(exact.ids), proposed * _PEOPLE))
     found = ({name for name, _ in one} for one in _ranked(exact, probes, ids, _PEOPLE))
     return float(np.mean([len(one & true) / len(true) for one, true in zip(found, truth, strict=True)]))
 
 
-def _ranked(exact: ReferenceIndex, queries: Rows, proposed: npt.NDArray[np.int64], k: int) -> list[list[tuple[str, float]]]:
-    """The nearest people among references proposed for each query (Q, R), -1 for none, by their rows in memory."""
+def _ranked(
+    exact: ReferenceIndex, queries: Rows, proposed: npt.NDArray[np.int64], k: int
+) -> list[list[tuple[str, float]]]:
+    """The nearest people among references proposed for each query (Q, R), -1 for none, by their rows in
+    memory.
+    """
     import faiss
 
     at = np.where(proposed >= 0, exact.row_of[proposed], -1).astype(np.int64)
     products = np.empty(at.shape, np.float32)
-    pointers = (faiss.swig_ptr(array) for array in (products, np.ascontiguousarray(queries), exact.embeddings, at))
+    pointers = (
+        faiss.swig_ptr(array) for array in (products, np.ascontiguousarray(queries), exact.embeddings, at)
+    )
     library: Any = faiss  # its types lack this function
     library.fvec_inner_products_by_idx(*pointers, queries.shape[1], *at.shape)
     products[at < 0] = -np.inf
@@ -188,7 +217,9 @@ def _ranked(exact: ReferenceIndex, queries: Rows, proposed: npt.NDArray[np.int64
 
 
 class CompactIndex:
-    """Search through a gallery's stored index. Follows the gallery: what is enrolled later is found, what was removed is not."""
+    """Search through a gallery's stored index. Follows the gallery: what is enrolled later is found, what was
+    removed is not.
+    """
 
     def __init__(self, gallery: "Gallery") -> None:
         """Load the index.
@@ -233,9 +264,12 @@ class CompactIndex:
                     found[query] = people
                 if wanted == self._index.ntotal:
                     break
-                # An index that looks at a part may never see enough people: it is asked once more, not again and again.
+                # An index that looks at a part may never see enough people: it is asked once more, not again
+                # and again.
                 pending = [query for query in pending if len(found[query]) < k]
-                wanted = min(self._index.ntotal, 8 * wanted) if wanted == kind.proposed * k else self._index.ntotal
+                wanted = (
+                    min(self._index.ntotal, 8 * wanted) if wanted == kind.proposed * k else self._index.ntotal
+                )
             return found
 
     def _from_database(
@@ -245,7 +279,9 @@ class CompactIndex:
         result = []
         for query, near in zip(queries, proposed, strict=True):
             at = np.searchsorted(ids, near[near >= 0])
-            result.append(nearest_people(people[at], np.linalg.norm(rows[at] - query, axis=1), self._names, k))
+            result.append(
+                nearest_people(people[at], np.linalg.norm(rows[at] - query, axis=1), self._names, k)
+            )
         return result
 
     def _follow(self, db: sqlite3.Connection) -> None:
@@ -256,16 +292,24 @@ class CompactIndex:
         if (self._gallery.store.meta(db, "rewritten") or 0) > self._version:
             facts = index_facts(db)
             if facts is None or facts.kind not in KINDS:
-                raise ReidError(f"gallery {self._gallery.path} has no index: build one with `reid gallery index`")
+                raise ReidError(
+                    f"gallery {self._gallery.path} has no index: build one with `reid gallery index`"
+                )
             self._facts, self._index, self._last = facts, _quick(read_index_parts(db)), facts.last_id
         new = db.execute(
-            "SELECT id, embedding FROM refs WHERE id > ? AND model_id = (SELECT id FROM models WHERE active = 1) ORDER BY id", (self._last,)
+            (
+                "SELECT id, embedding FROM refs WHERE id > ? AND model_id = (SELECT id FROM models WHERE "
+                "active = 1) ORDER BY id"
+            ),
+            (self._last,),
         ).fetchall()
         if new:
             ids, blobs = zip(*new, strict=True)
             self._index.add_with_ids(rows_of(ids, blobs, self._index.d), np.asarray(ids, np.int64))
             self._last = ids[-1]
-        self._names: dict[int, str] = dict(db.execute("SELECT id, name FROM people WHERE id IN (SELECT person_id FROM refs)"))
+        self._names: dict[int, str] = dict(
+            db.execute("SELECT id, name FROM people WHERE id IN (SELECT person_id FROM refs)")
+        )
         self._version = version
 
 
@@ -280,11 +324,16 @@ def _quick(index: Any) -> Any:
     return index
 
 
-def _rows_of(db: sqlite3.Connection, ids: npt.NDArray[np.int64], dim: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Rows]:
+def _rows_of(
+    db: sqlite3.Connection, ids: npt.NDArray[np.int64], dim: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Rows]:
     """The references of sorted ids: ids, whose they are, embeddings."""
     if not len(ids):
         return ids, ids, np.empty((0, dim), np.float32)
     wanted = f"[{','.join(map(str, ids.tolist()))}]"
-    found = db.execute("SELECT id, person_id, embedding FROM refs WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id", (wanted,))
+    found = db.execute(
+        "SELECT id, person_id, embedding FROM refs WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (wanted,),
+    )
     there, people, blobs = zip(*found.fetchall(), strict=True)
     return np.asarray(there, np.int64), np.asarray(people, np.int64), rows_of(there, blobs, dim)

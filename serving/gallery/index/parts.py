@@ -1,4 +1,6 @@
-"""The stored search index: FAISS's bytes in the gallery's own file, without those of references that have left."""
+"""The stored search index: FAISS's bytes in the gallery's own file, without those of references that have
+left.
+"""
 
 import hashlib
 import sqlite3
@@ -11,7 +13,15 @@ import numpy.typing as npt
 
 from serving.gallery.connect import DamagedError
 
-__all__ = ["IndexFacts", "drop_index", "index_facts", "prune", "read_index_parts", "reference_ids", "write_index_parts"]
+__all__ = [
+    "IndexFacts",
+    "drop_index",
+    "index_facts",
+    "prune",
+    "read_index_parts",
+    "reference_ids",
+    "write_index_parts",
+]
 
 _DIGEST = "index_digest"  # in the table meta
 _PART_BYTES = 32 * 1024 * 1024  # SQLite holds at most 1 GB in one value
@@ -44,7 +54,10 @@ def write_index_parts(db: sqlite3.Connection, kind: str, index: Any, last_id: in
         "INSERT INTO search_index VALUES (1, ?, (SELECT id FROM models WHERE active = 1), ?, ?, ?, ?)",
         (kind, last_id, index.ntotal, recall, clock.time()),
     )
-    parts = ((number, data[start : start + _PART_BYTES].tobytes()) for number, start in enumerate(range(0, len(data), _PART_BYTES)))
+    parts = (
+        (number, data[start : start + _PART_BYTES].tobytes())
+        for number, start in enumerate(range(0, len(data), _PART_BYTES))
+    )
     db.executemany("INSERT INTO search_index_parts VALUES (?, ?)", parts)
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_DIGEST, _digest(data)))
     return int(data.nbytes)
@@ -62,13 +75,18 @@ def read_index_parts(db: sqlite3.Connection) -> Any:
         data[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
         filled += len(part)
     stored = db.execute("SELECT value FROM meta WHERE key = ?", (_DIGEST,)).fetchone()
-    # FAISS trusts what it reads: damaged bytes may end the process. Galleries made before there was a digest have none.
+    # FAISS trusts what it reads: damaged bytes may end the process. Galleries made before there was a digest
+    # have none.
     if not size or (stored is not None and stored[0] != _digest(data)):
-        raise DamagedError("its search index is not what was stored: build it again with `reid gallery index`")
+        raise DamagedError(
+            "its search index is not what was stored: build it again with `reid gallery index`"
+        )
     try:
         return faiss.deserialize_index(data)
     except RuntimeError as error:
-        raise DamagedError("its search index cannot be read: build it again with `reid gallery index`") from error
+        raise DamagedError(
+            "its search index cannot be read: build it again with `reid gallery index`"
+        ) from error
 
 
 def _digest(data: npt.NDArray[np.uint8]) -> int:
@@ -89,7 +107,11 @@ def reference_ids(index: Any) -> npt.NDArray[np.int64]:
     if hasattr(index, "id_map"):
         return faiss.vector_to_array(index.id_map)
     lists: Any = faiss.extract_index_ivf(index).invlists
-    found = [faiss.rev_swig_ptr(lists.get_ids(one), lists.list_size(one)).copy() for one in range(lists.nlist) if lists.list_size(one)]
+    found = [
+        faiss.rev_swig_ptr(lists.get_ids(one), lists.list_size(one)).copy()
+        for one in range(lists.nlist)
+        if lists.list_size(one)
+    ]
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
@@ -103,7 +125,9 @@ def prune(db: sqlite3.Connection) -> None:
     except DamagedError:  # it must not keep anybody from being erased
         drop_index(db)
         return
-    there = np.fromiter((row[0] for row in db.execute("SELECT id FROM refs WHERE id <= ?", (facts.last_id,))), np.int64)
+    there = np.fromiter(
+        (row[0] for row in db.execute("SELECT id FROM refs WHERE id <= ?", (facts.last_id,))), np.int64
+    )
     gone = np.setdiff1d(reference_ids(index), there)
     if not len(gone):
         return

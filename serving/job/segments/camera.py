@@ -26,7 +26,11 @@ class CameraRun:
     @property
     def total(self) -> int:
         """Frames to look at; 0 for a stream."""
-        return 0 if self.footage is None else sum(frames_of(one, self.camera, self.footage) for one in self.segments)
+        return (
+            0
+            if self.footage is None
+            else sum(frames_of(one, self.camera, self.footage) for one in self.segments)
+        )
 
 
 def problem_lines(runs: Sequence[CameraRun]) -> list[str]:

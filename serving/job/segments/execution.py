@@ -1,6 +1,8 @@
-"""Where segments are worked through: in this process, in several processes of this machine, or on a Ray cluster.
+"""Where segments are worked through: in this process, in several processes of this machine, or on a Ray
+cluster.
 
-All three take the same tasks and give the same results. A task that fails with a ``ReidError`` fails its camera and no other.
+All three take the same tasks and give the same results. A task that fails with a ``ReidError`` fails its
+camera and no other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +22,23 @@ __all__ = ["Outcome", "SegmentTask", "in_processes", "in_this_process", "on_ray"
 _TRIES = 2  # more, of a segment whose worker dies
 
 
-def in_this_process(tasks: Sequence[SegmentTask], embedder: Embedder, on_frame: Callable[[str], None]) -> Iterator[Outcome]:
+def in_this_process(
+    tasks: Sequence[SegmentTask], embedder: Embedder, on_frame: Callable[[str], None]
+) -> Iterator[Outcome]:
     """Work through the tasks one by one."""
     stalls = Stalls()
     for task in tasks:
-        yield stalls.given_up(task) or stalls.outcome(task, tried(task, embedder, partial(on_frame, task.camera.id)))
+        yield stalls.given_up(task) or stalls.outcome(
+            task, tried(task, embedder, partial(on_frame, task.camera.id))
+        )
 
 
 def on_ray(tasks: Sequence[SegmentTask], address: str) -> Iterator[Outcome]:
-    """Work through the tasks on a Ray cluster; ``address`` is as in ``ray.init``, or ``local`` for one of this machine's own.
+    """Work through the tasks on a Ray cluster; ``address`` is as in ``ray.init``, or ``local`` for one of
+    this machine's own.
 
-    Footage and model are read where the task runs, under the same paths. Tasks of a worker or node that dies are run elsewhere.
+    Footage and model are read where the task runs, under the same paths. Tasks of a worker or node that dies
+    are run elsewhere.
 
     Raises:
         UsageError: Ray is not installed.
@@ -47,7 +55,9 @@ def on_ray(tasks: Sequence[SegmentTask], address: str) -> Iterator[Outcome]:
         raise ReidError(f"the Ray cluster at {address!r} cannot be reached: check the address") from error
     try:
         if ray.cluster_resources().get("CPU", 0) < 1:  # the tasks would wait for ever
-            raise UsageError(f"the Ray cluster at {address!r} has no processor: start its nodes with --num-cpus 1 or more")
+            raise UsageError(
+                f"the Ray cluster at {address!r} has no processor: start its nodes with --num-cpus 1 or more"
+            )
         remote = ray.remote(num_cpus=1, max_retries=_TRIES)(_remote)
         most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         stalls, waiting = Stalls(), list(tasks)[::-1]
@@ -68,7 +78,9 @@ def on_ray(tasks: Sequence[SegmentTask], address: str) -> Iterator[Outcome]:
 
 def _remote(task: SegmentTask) -> SegmentResult | Failed:
     exit_when_stuck(task.job.stall_s)
-    return tried(task, embedder_of(task.job.model, task.job.backend, task.threads, task.job.precision), lambda: None)
+    return tried(
+        task, embedder_of(task.job.model, task.job.backend, task.threads, task.job.precision), lambda: None
+    )
 
 
 def _fetched(reference: Any) -> SegmentResult | Failed:
@@ -78,5 +90,7 @@ def _fetched(reference: Any) -> SegmentResult | Failed:
     try:
         value: SegmentResult | Failed = ray.get(reference)
     except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as error:
-        return Failed(f"a segment's worker was killed or stood still {_TRIES + 1} times ({type(error).__name__})")
+        return Failed(
+            f"a segment's worker was killed or stood still {_TRIES + 1} times ({type(error).__name__})"
+        )
     return value

@@ -1,7 +1,9 @@
-"""Live cameras of a job: each in a thread of its own, cut into segments by the time that passes, stored while it runs.
+"""Live cameras of a job: each in a thread of its own, cut into segments by the time that passes, stored while
+it runs.
 
-As in recorded footage, a segment begins ``OVERLAP_S`` before the frames it owns. Frames are gone once they are seen, so in that time two
-trackers follow the same people: the one of the segment that ends and the one of the segment that begins.
+As in recorded footage, a segment begins ``OVERLAP_S`` before the frames it owns. Frames are gone once they
+are seen, so in that time two trackers follow the same people: the one of the segment that ends and the one of
+the segment that begins.
 """
 
 import threading
@@ -43,7 +45,9 @@ class _Part:
 class _Line:
     """One live camera: its frames in, segments out."""
 
-    def __init__(self, run: CameraRun, job: Job, embedder: Embedder, segment_s: float, stored: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self, run: CameraRun, job: Job, embedder: Embedder, segment_s: float, stored: Sequence[dict[str, Any]]
+    ) -> None:
         assert run.footage is not None
         self.run, self.footage = run, run.footage
         self._job, self._embedder, self._segment_s = job, embedder, segment_s
@@ -53,7 +57,9 @@ class _Line:
         self.started = datetime.fromisoformat(stored[0]["started"]) if stored else None
         self._shift_s = 0.0
 
-    def segments(self, frames: Iterator[Frame], on_frame: Callable[[], None]) -> Iterator[tuple[Segment, SegmentResult]]:
+    def segments(
+        self, frames: Iterator[Frame], on_frame: Callable[[], None]
+    ) -> Iterator[tuple[Segment, SegmentResult]]:
         """Work through the stream; each segment as it ends."""
         camera, job = self.run.camera, self._job
         detector = build_detector(job.detector, camera, job.threads)
@@ -61,7 +67,9 @@ class _Line:
         then: _Part | None = None
         end_s, seconds = 0.0, dict[str, float]()
         numbered = self._counted(frames)
-        for group, found in detect_in_order(numbered, detector, camera.region, queue_length(self.footage), seconds):
+        for group, found in detect_in_order(
+            numbered, detector, camera.region, queue_length(self.footage), seconds
+        ):
             for frame, detections in zip(group, found, strict=True):
                 if now is None:
                     now, end_s = self._begin(frame.number), frame.time_s + self._segment_s
@@ -84,7 +92,9 @@ class _Line:
             yield self._end(now, last, seconds)
 
     def _counted(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Frames of the stream as frames of the job: every ``step``-th, numbers and times going on after what is stored."""
+        """Frames of the stream as frames of the job: every ``step``-th, numbers and times going on after what
+        is stored.
+        """
         step, before = self.run.camera.step, self.number
         for frame in frames:
             if self.started is None or (not self._shift_s and before):
@@ -92,7 +102,9 @@ class _Line:
                 self.started = self.started or arrived
                 self._shift_s = max((arrived - self.started).total_seconds(), 1e-6)
             if (frame.number - 1) % step == 0:
-                yield replace(frame, number=before + frame.number, time_s=self._shift_s * bool(before) + frame.time_s)
+                yield replace(
+                    frame, number=before + frame.number, time_s=self._shift_s * bool(before) + frame.time_s
+                )
 
     def _begin(self, number: int) -> _Part:
         job, camera = self._job, self.run.camera
@@ -114,7 +126,13 @@ class _Line:
         seconds.clear()
         result = part.work.result()
         assert self.started is not None
-        live = {"index": segment.index, "begin": segment.begin, "first": segment.first, "last": last, "started": self.started.isoformat()}
+        live = {
+            "index": segment.index,
+            "begin": segment.begin,
+            "first": segment.first,
+            "last": last,
+            "started": self.started.isoformat(),
+        }
         return segment, replace(result, counts=result.counts | {_LIVE: live})
 
 
@@ -122,17 +140,31 @@ class LiveCameras:
     """The live cameras of a job, at work from the moment this is made."""
 
     def __init__(
-        self, runs: Sequence[CameraRun], job: Job, embedder: Embedder, work: WorkFolder, segment_s: float, on_frame: Callable[[str], None]
+        self,
+        runs: Sequence[CameraRun],
+        job: Job,
+        embedder: Embedder,
+        work: WorkFolder,
+        segment_s: float,
+        on_frame: Callable[[str], None],
     ) -> None:
         self._stop = threading.Event()
         self._work, self._job, self._on_frame = work, job, on_frame
         self._failed: list[BaseException] = []
-        self._lines = [_Line(run, job, embedder, segment_s, self._take_up(run)) for run in runs if run.footage and run.footage.live]
-        self._threads = [threading.Thread(target=self._work_through, args=(line,), daemon=True) for line in self._lines]
+        self._lines = [
+            _Line(run, job, embedder, segment_s, self._take_up(run))
+            for run in runs
+            if run.footage and run.footage.live
+        ]
+        self._threads = [
+            threading.Thread(target=self._work_through, args=(line,), daemon=True) for line in self._lines
+        ]
         for thread in self._threads:
             thread.start()
         if job.until is not None and self._threads:
-            timer = threading.Timer(max(0.0, (job.until.astimezone() - datetime.now(UTC)).total_seconds()), self._stop.set)
+            timer = threading.Timer(
+                max(0.0, (job.until.astimezone() - datetime.now(UTC)).total_seconds()), self._stop.set
+            )
             timer.daemon = True
             timer.start()
 
@@ -160,9 +192,13 @@ class LiveCameras:
 
     def _take_up(self, run: CameraRun) -> list[dict[str, Any]]:
         """What an earlier run of this job stored of a camera, in order."""
-        records = (read_json(folder.counts, "segment record") for folder in self._work.segments_of(run.camera.id))
+        records = (
+            read_json(folder.counts, "segment record") for folder in self._work.segments_of(run.camera.id)
+        )
         stored = [live for record in records if (live := record.get(_LIVE)) is not None]
-        run.segments = [Segment(run.camera.id, one["index"], one["begin"], one["first"], one["last"]) for one in stored]
+        run.segments = [
+            Segment(run.camera.id, one["index"], one["begin"], one["first"], one["last"]) for one in stored
+        ]
         return stored
 
     def _work_through(self, line: _Line) -> None:
@@ -188,7 +224,9 @@ def _until(frames: Iterator[Frame], max_s: float | None) -> Iterator[Frame]:
 
 
 def _said(frames: Iterator[Frame], run: CameraRun) -> Iterator[Frame]:
-    """The frames until the stream ends; why it broke off is the camera's problem and not the end of what was seen."""
+    """The frames until the stream ends; why it broke off is the camera's problem and not the end of what was
+    seen.
+    """
     try:
         yield from frames
     except ReidError as error:

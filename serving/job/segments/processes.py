@@ -19,10 +19,13 @@ __all__ = ["in_processes"]
 _TRIES = 2  # more, of a segment whose worker process dies
 
 
-def in_processes(tasks: Sequence[SegmentTask], workers: int, on_frame: Callable[[str], None]) -> Iterator[Outcome]:
+def in_processes(
+    tasks: Sequence[SegmentTask], workers: int, on_frame: Callable[[str], None]
+) -> Iterator[Outcome]:
     """Work through the tasks in ``workers`` processes; outcomes come as they are ready.
 
-    What was in work when a process died is tried again by a process for it alone, ``_TRIES`` times, and then is a problem of its camera.
+    What was in work when a process died is tried again by a process for it alone, ``_TRIES`` times, and then
+    is a problem of its camera.
     """
     stalls, left = Stalls(), list(tasks)
     while left:
@@ -31,7 +34,8 @@ def in_processes(tasks: Sequence[SegmentTask], workers: int, on_frame: Callable[
         try:
             yield from pool.outcomes()
         except BrokenProcessPool:
-            suspects = pool.in_work() or pool.waiting()  # processes that die before they begin anything would do so for ever
+            # processes that die before they begin anything would do so for ever
+            suspects = pool.in_work() or pool.waiting()
         done = {task.segment.name for task in suspects}
         left = [task for task in pool.waiting() if task.segment.name not in done]
         for task in suspects:
@@ -45,7 +49,10 @@ def _alone(task: SegmentTask, on_frame: Callable[[str], None], stalls: Stalls) -
         except BrokenProcessPool:
             continue
         return
-    problem = f"segment {task.segment.index}: its worker process was killed or stood still {_TRIES + 1} times: use fewer --workers"
+    problem = (
+        f"segment {task.segment.index}: its worker process was killed or stood still "
+        f"{_TRIES + 1} times: use fewer --workers"
+    )
     problem = f"{problem}, and look whether there is enough memory"
     stalls.give_up(task, problem)
     yield Outcome(task, None, problem)
@@ -88,7 +95,9 @@ class _Begun:
 class _Pool:
     """Worker processes for some tasks, until all are done or one process dies."""
 
-    def __init__(self, tasks: Sequence[SegmentTask], workers: int, on_frame: Callable[[str], None], stalls: Stalls) -> None:
+    def __init__(
+        self, tasks: Sequence[SegmentTask], workers: int, on_frame: Callable[[str], None], stalls: Stalls
+    ) -> None:
         self._tasks, self._workers, self._on_frame, self._stalls = list(tasks), workers, on_frame, stalls
         self._begun: set[str] = set()
         self._done: set[str] = set()
@@ -146,7 +155,8 @@ class _Pool:
                 future.cancel()  # those in work end by themselves
 
     def _listen(self, told: Any, ended: threading.Event) -> None:
-        # Asked now and then, not woken by a last message: a process killed while it writes one keeps everybody else's from coming.
+        # Asked now and then, not woken by a last message: a process killed while it writes one keeps
+        # everybody else's from coming.
         while True:
             try:
                 one = told.get(timeout=0.1)

@@ -1,7 +1,8 @@
 """A segment: a stretch of one camera's footage, worked through on its own and stored whole or not at all.
 
-Segments are what a job is resumed by and what several workers share. Each begins ``OVERLAP_S`` before the frames it owns, so
-that people who walk across a border are followed on both sides of it and can be joined again by their boxes.
+Segments are what a job is resumed by and what several workers share. Each begins ``OVERLAP_S`` before the
+frames it owns, so that people who walk across a border are followed on both sides of it and can be joined
+again by their boxes.
 """
 
 import time
@@ -25,7 +26,17 @@ from serving.spec import Camera
 from serving.tracking import Tracklet, TrackletBuilder
 from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
-__all__ = ["EMBED_BATCH", "OVERLAP_S", "Segment", "SegmentResult", "Work", "frames_of", "needed", "plan_segments", "process_segment"]
+__all__ = [
+    "EMBED_BATCH",
+    "OVERLAP_S",
+    "Segment",
+    "SegmentResult",
+    "Work",
+    "frames_of",
+    "needed",
+    "plan_segments",
+    "process_segment",
+]
 
 OVERLAP_S = 2.0
 EMBED_BATCH = 32
@@ -33,7 +44,9 @@ EMBED_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Frames ``first`` to ``last`` of a camera are owned, those from ``begin`` on are tracked too. All from 1, included."""
+    """Frames ``first`` to ``last`` of a camera are owned, those from ``begin`` on are tracked too. All from
+    1, included.
+    """
 
     camera: str
     index: int
@@ -49,7 +62,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """What a segment came to: rows of its tracklets' boxes, one row a tracklet, and counts with the seconds of each step."""
+    """What a segment came to: rows of its tracklets' boxes, one row a tracklet, and counts with the seconds
+    of each step.
+    """
 
     boxes: pa.Table
     people: pa.Table
@@ -94,12 +109,17 @@ def process_segment(
     on_frame: Callable[[], None] = lambda: None,
     stall_s: float = STALL_S,
 ) -> SegmentResult:
-    """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and embedding.
+    """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and
+    embedding.
 
     Raises:
         ReidError: the footage cannot be read, or gives nothing for ``stall_s`` seconds.
     """
-    owned = range(segment.first, segment.last + 1, camera.step) if segment.last is not None and not footage.live else None
+    owned = (
+        range(segment.first, segment.last + 1, camera.step)
+        if segment.last is not None and not footage.live
+        else None
+    )
     work = Work(segment, embedder, builder.activation, owned)
     first = _first_read(segment, camera, detector.warm_up)
     frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
@@ -126,8 +146,12 @@ def _first_read(segment: Segment, camera: Camera, warm_up: int) -> int:
 
 
 def needed(segment: Segment, camera: Camera, footage: Footage, warm_up: int) -> Footage:
-    """The part of a camera's footage that a segment is made from, with a detector that sees ``warm_up`` frames before it."""
-    return footage if segment.last is None else footage.part(_first_read(segment, camera, warm_up), segment.last)
+    """The part of a camera's footage that a segment is made from, with a detector that sees ``warm_up``
+    frames before it.
+    """
+    return (
+        footage if segment.last is None else footage.part(_first_read(segment, camera, warm_up), segment.last)
+    )
 
 
 class Work:

@@ -1,4 +1,6 @@
-"""What a segment stores of its tracklets: a row a box, and a row a tracklet with its pooled embedding and best crop."""
+"""What a segment stores of its tracklets: a row a box, and a row a tracklet with its pooled embedding and
+best crop.
+"""
 
 import cv2
 import numpy as np
@@ -56,8 +58,12 @@ def rows_of(one: Tracklet) -> pa.Table:
     )
 
 
-def person_row(one: Tracklet, vectors: npt.NDArray[np.float32], first: int, activation: float) -> dict[str, object]:
-    """The row of a tracklet whose crops have embeddings (N, D), in a segment that owns frames from ``first`` on."""
+def person_row(
+    one: Tracklet, vectors: npt.NDArray[np.float32], first: int, activation: float
+) -> dict[str, object]:
+    """The row of a tracklet whose crops have embeddings (N, D), in a segment that owns frames from ``first``
+    on.
+    """
     weights = crop_weights(one, vectors)
     best = one.crops[int(weights.argmax())]
     return {
@@ -80,7 +86,8 @@ def person_row(one: Tracklet, vectors: npt.NDArray[np.float32], first: int, acti
 
 
 def crop_weights(one: Tracklet, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """How much each crop counts: its quality, less when it is not as high as the boxes around its time or looks unlike the others.
+    """How much each crop counts: its quality, less when it is not as high as the boxes around its time or
+    looks unlike the others.
 
     Such crops show part of a person, several people, or what stands before them.
     """

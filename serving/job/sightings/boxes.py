@@ -16,7 +16,9 @@ __all__ = ["Boxes", "boxes_of", "fill_gaps"]
 
 @dataclass(frozen=True)
 class Boxes:
-    """N boxes: ``frame (N,)``, ``sighting (N,)`` its number, ``xywh (N, 4)`` float32 pixels, ``confidence (N,)``, 0 where filled in."""
+    """N boxes: ``frame (N,)``, ``sighting (N,)`` its number, ``xywh (N, 4)`` float32 pixels, ``confidence
+    (N,)``, 0 where filled in.
+    """
 
     frame: npt.NDArray[np.int64]
     sighting: npt.NDArray[np.int64]
@@ -31,24 +33,31 @@ class Boxes:
         return Boxes(self.frame[index], self.sighting[index], self.xywh[index], self.confidence[index])
 
 
-def boxes_of(sightings: Sequence[Sighting], segments: Sequence[Segment], work: WorkFolder, step: int, max_gap: int) -> Iterator[Boxes]:
+def boxes_of(
+    sightings: Sequence[Sighting], segments: Sequence[Segment], work: WorkFolder, step: int, max_gap: int
+) -> Iterator[Boxes]:
     """The boxes of a camera, one batch a segment, ordered by frame and sighting within it.
 
-    A batch may also hold boxes of up to ``max_gap`` frames before its segment, filled in across the border. Boxes of tracklets
-    that belong to no sighting are left out.
+    A batch may also hold boxes of up to ``max_gap`` frames before its segment, filled in across the border.
+    Boxes of tracklets that belong to no sighting are left out.
     """
     number = {(member.segment, member.raw): one.number for one in sightings for member in one.members}
     last: dict[int, tuple[int, npt.NDArray[np.float32]]] = {}
     for segment in segments:
         table = pq.read_table(work.segment(segment.name).boxes, filters=[("frame", ">=", segment.first)])
-        sighting = np.asarray([number.get((segment.index, raw), 0) for raw in table["raw"].to_pylist()], np.int64)
+        sighting = np.asarray(
+            [number.get((segment.index, raw), 0) for raw in table["raw"].to_pylist()], np.int64
+        )
         xywh = np.column_stack([table[name].to_numpy() for name in "xywh"]).astype(np.float32)
         found = Boxes(table["frame"].to_numpy(), sighting, xywh, table["confidence"].to_numpy())
         yield fill_gaps(_unique(found.take(np.flatnonzero(sighting > 0))), last, step, max_gap)
 
 
-def fill_gaps(boxes: Boxes, last: dict[int, tuple[int, npt.NDArray[np.float32]]], step: int, max_gap: int) -> Boxes:
-    """Add boxes on the straight line across gaps of at most ``max_gap`` frames; at most one box a sighting and frame is given.
+def fill_gaps(
+    boxes: Boxes, last: dict[int, tuple[int, npt.NDArray[np.float32]]], step: int, max_gap: int
+) -> Boxes:
+    """Add boxes on the straight line across gaps of at most ``max_gap`` frames; at most one box a sighting
+    and frame is given.
 
     ``last`` holds the last frame and box of each sighting; it is read and brought up to date.
     """
@@ -67,7 +76,12 @@ def fill_gaps(boxes: Boxes, last: dict[int, tuple[int, npt.NDArray[np.float32]]]
         lines.append((1 - share) * before[1] + share * box)
     added = sum(len(part) for part in frames[1:])
     confidence = np.concatenate([boxes.confidence, np.zeros(added, np.float32)])
-    merged = Boxes(np.concatenate(frames), np.concatenate(sightings), np.concatenate(lines).astype(np.float32), confidence)
+    merged = Boxes(
+        np.concatenate(frames),
+        np.concatenate(sightings),
+        np.concatenate(lines).astype(np.float32),
+        confidence,
+    )
     return merged.take(np.lexsort((merged.sighting, merged.frame)))
 
 

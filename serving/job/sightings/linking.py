@@ -1,4 +1,6 @@
-"""Tracklets that are one person's: joined across segment borders by their boxes, and after a loss by appearance and motion."""
+"""Tracklets that are one person's: joined across segment borders by their boxes, and after a loss by
+appearance and motion.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +32,9 @@ Bools = npt.NDArray[np.bool_]
 class Ends:
     """Where N tracklets begin and end, and how they look.
 
-    ``first_s``, ``last_s`` (N,) seconds; ``head``, ``tail`` (N, 8): the box xyxy at the start and at the end with its velocity in
-    pixels a second; ``embeddings`` (N, D) of norm 1; ``enters``, ``leaves`` (N,) bool: it begins or ends at the picture's edge.
+    ``first_s``, ``last_s`` (N,) seconds; ``head``, ``tail`` (N, 8): the box xyxy at the start and at the end
+    with its velocity in pixels a second; ``embeddings`` (N, D) of norm 1; ``enters``, ``leaves`` (N,) bool:
+    it begins or ends at the picture's edge.
     """
 
     first_s: Floats
@@ -46,8 +49,8 @@ class Ends:
 def join_border(before: tuple[Ints, Ints, Floats], after: tuple[Ints, Ints, Floats]) -> list[tuple[int, int]]:
     """Pairs (id before, id after) of tracklets with the same boxes in the frames that two segments share.
 
-    Each side is ``(ids (N,), frames (N,), boxes (N, 4) xyxy)`` of the shared frames alone. Pairs are one to one, most shared
-    boxes first.
+    Each side is ``(ids (N,), frames (N,), boxes (N, 4) xyxy)`` of the shared frames alone. Pairs are one to
+    one, most shared boxes first.
     """
     ids_a, frames_a, boxes_a = before
     ids_b, frames_b, boxes_b = after
@@ -69,10 +72,12 @@ def join_border(before: tuple[Ints, Ints, Floats], after: tuple[Ints, Ints, Floa
 
 
 def neutral_distance(cameras: Sequence[Ends], most: float) -> float:
-    """The distance between embeddings that speaks neither for one person nor for two, in this footage; at most ``most``.
+    """The distance between embeddings that speaks neither for one person nor for two, in this footage; at
+    most ``most``.
 
-    Tracklets that one camera sees at the same time are different people, so their distances show how unlike two people of this
-    footage look at least: four fifths of what all but one in twenty pairs exceed. With too few pairs the answer is ``most``.
+    Tracklets that one camera sees at the same time are different people, so their distances show how unlike
+    two people of this footage look at least: four fifths of what all but one in twenty pairs exceed. With too
+    few pairs the answer is ``most``.
     """
     apart = np.concatenate([np.zeros(0), *(_apart(ends) for ends in cameras)])
     if len(apart) < _LEAST_PAIRS:
@@ -99,11 +104,11 @@ def _distances(embeddings: Floats, i: Ints, j: Ints) -> Floats:
 def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Ints, Ints, Floats]:
     """Which tracklets can continue which, and how much speaks for it.
 
-    The score is a log likelihood ratio, the same person against two people, of how far apart end and beginning lie and of how
-    alike they look. Somebody unseen keeps his speed for a while; where he is then is uncertain by a quarter of a body height
-    plus a third for each second. Somebody else may begin anywhere in the picture, and does so most often at its edge, where
-    people also leave for good. Embeddings at ``same_distance`` (Euclidean)
-    speak for neither side, a tenth less is worth one unit.
+    The score is a log likelihood ratio, the same person against two people, of how far apart end and
+    beginning lie and of how alike they look. Somebody unseen keeps his speed for a while; where he is then is
+    uncertain by a quarter of a body height plus a third for each second. Somebody else may begin anywhere in
+    the picture, and does so most often at its edge, where people also leave for good. Embeddings at
+    ``same_distance`` (Euclidean) speak for neither side, a tenth less is worth one unit.
 
     Args:
         ends: of N tracklets of one camera.
@@ -115,7 +120,9 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
     """
     i, j = _within_gap(ends, max_gap_s)
     gap = ends.first_s[j] - ends.last_s[i]
-    height = np.sqrt(np.maximum((ends.tail[i, 3] - ends.tail[i, 1]) * (ends.head[j, 3] - ends.head[j, 1]), 1.0))
+    height = np.sqrt(
+        np.maximum((ends.tail[i, 3] - ends.tail[i, 1]) * (ends.head[j, 3] - ends.head[j, 1]), 1.0)
+    )
     walked = (_KEEPS_SPEED_S * (1.0 - np.exp(-gap / _KEEPS_SPEED_S)))[:, None]
     apart = _feet(ends.head[j]) - _feet(ends.tail[i])
     forward = np.linalg.norm(apart - _feet_velocity(ends.tail[i]) * walked, axis=1)
@@ -131,7 +138,8 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
 
 
 def chain(count: int, i: Ints, j: Ints, score: Floats) -> Ints:
-    """Group ``count`` tracklets into chains of largest total score, each with at most one successor and one predecessor.
+    """Group ``count`` tracklets into chains of largest total score, each with at most one successor and one
+    predecessor.
 
     Returns labels (count,): the index of the chain's first member.
     """
@@ -169,7 +177,9 @@ def _within_gap(ends: Ends, max_gap_s: float) -> tuple[Ints, Ints]:
 
 
 def at_edge(boxes: Floats, width: int, height: int) -> Bools:
-    """Which boxes (N, 4 or more) xyxy are at the edge of the picture, or nearer to it than a tenth of their height."""
+    """Which boxes (N, 4 or more) xyxy are at the edge of the picture, or nearer to it than a tenth of their
+    height.
+    """
     near = 0.1 * (boxes[:, 3] - boxes[:, 1])
     low = (boxes[:, 0] <= near) | (boxes[:, 1] <= near)
     return np.asarray(low | (boxes[:, 2] >= width - near) | (boxes[:, 3] >= height - near), np.bool_)

@@ -16,8 +16,8 @@ _HANDOVER_S = 0.5
 def one_at_a_time(sightings: Sequence[Sighting], matches: Sequence[Match]) -> list[Match]:
     """Take a name back where a nearer sighting of the same camera has it at the same time.
 
-    The sighting that loses is unknown and not its runner-up: that somebody looks most like a person who stands elsewhere says
-    little about the second best. Its distances stay as they were.
+    The sighting that loses is unknown and not its runner-up: that somebody looks most like a person who
+    stands elsewhere says little about the second best. Its distances stay as they were.
     """
     decided = list(matches)
     holders: dict[tuple[str, str], list[Sighting]] = {}

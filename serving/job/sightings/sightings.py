@@ -1,4 +1,6 @@
-"""From tracklets of segments to sightings: a person seen by one camera from when to when, with a name or ``unknown``."""
+"""From tracklets of segments to sightings: a person seen by one camera from when to when, with a name or
+``unknown``.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,9 @@ class Member:
 
 @dataclass(frozen=True)
 class Sighting:
-    """Stored tracklets of one camera that are one person, in order of time. ``number`` counts from 1 in each camera."""
+    """Stored tracklets of one camera that are one person, in order of time. ``number`` counts from 1 in each
+    camera.
+    """
 
     camera: str
     number: int
@@ -59,18 +63,28 @@ def collect(
 ) -> dict[str, list[Sighting]]:
     """Join the stored tracklets of each camera's segments into sightings, in order of their start.
 
-    What has fewer than ``min_frames`` frames is left out, and what was mostly less sure than it takes to start a tracklet: things
-    that look a little like a person for a long time.
+    What has fewer than ``min_frames`` frames is left out, and what was mostly less sure than it takes to
+    start a tracklet: things that look a little like a person for a long time.
     """
     cameras = {run.camera.id: _across_borders(run.segments, work) for run in runs}
     if link.enabled:
-        ends = {run.camera.id: _ends(cameras[run.camera.id], run.footage) for run in runs if run.footage and cameras[run.camera.id]}
+        ends = {
+            run.camera.id: _ends(cameras[run.camera.id], run.footage)
+            for run in runs
+            if run.footage and cameras[run.camera.id]
+        }
         limit = link.same_distance or max(neutral_distance(list(ends.values()), same_distance), 1e-3)
         rates = {run.camera.id: run.footage.fps / run.camera.step for run in runs if run.footage}
         for name, one in ends.items():
             cameras[name] = _linked(cameras[name], one, bridged_s(link.max_gap_s, rates[name]), limit)
-    least = {run.camera.id: least_frames(min_frames, run.footage.fps / run.camera.step) if run.footage else 1 for run in runs}
-    return {name: _numbered(name, [group for group in groups if _trusted(group, least[name])]) for name, groups in cameras.items()}
+    least = {
+        run.camera.id: least_frames(min_frames, run.footage.fps / run.camera.step) if run.footage else 1
+        for run in runs
+    }
+    return {
+        name: _numbered(name, [group for group in groups if _trusted(group, least[name])])
+        for name, groups in cameras.items()
+    }
 
 
 def _numbered(camera: str, groups: list[list[Member]]) -> list[Sighting]:
@@ -90,7 +104,11 @@ def pooled(members: Sequence[Member]) -> npt.NDArray[np.float32]:
 
 
 def _across_borders(segments: Sequence[Segment], work: WorkFolder) -> list[list[Member]]:
-    members = [Member(segment.index, int(row["raw"]), row) for segment in segments for row in _stored(work.segment(segment.name))]
+    members = [
+        Member(segment.index, int(row["raw"]), row)
+        for segment in segments
+        for row in _stored(work.segment(segment.name))
+    ]
     by_key = {(member.segment, member.raw): member for member in members}
     group_of: dict[tuple[int, int], list[Member]] = {}
     groups: list[list[Member]] = []
@@ -142,7 +160,9 @@ def _ends(groups: list[list[Member]], footage: Footage) -> Ends:
     )
 
 
-def _linked(groups: list[list[Member]], ends: Ends, max_gap_s: float, same_distance: float) -> list[list[Member]]:
+def _linked(
+    groups: list[list[Member]], ends: Ends, max_gap_s: float, same_distance: float
+) -> list[list[Member]]:
     labels = chain(len(groups), *link_scores(ends, max_gap_s, same_distance))
     linked: dict[int, list[Member]] = {}
     for index in np.argsort(ends.first_s, kind="stable"):

@@ -1,5 +1,5 @@
-"""Provisional names for people whom the gallery does not know: the same stranger has one name over all cameras of a job, and over
-earlier jobs.
+"""Provisional names for people whom the gallery does not know: the same stranger has one name over all
+cameras of a job, and over earlier jobs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,8 @@ class SeenStrangers:
 
     embeddings: npt.NDArray[np.float32]  # (N, D) of norm 1
     cameras: tuple[str, ...]
-    spans: npt.NDArray[np.float64]  # (N, 2) start and end, seconds since 1970; NaN where the camera had no clock
+    # (N, 2) start and end, seconds since 1970; NaN where the camera had no clock
+    spans: npt.NDArray[np.float64]
     numbers: tuple[int, ...]  # the stranger each was taken for, from 1
 
 
@@ -31,14 +32,15 @@ def group_strangers(
 ) -> list[int]:
     """Group N sightings of unknown people, in their order: a number from 1 for each.
 
-    Every sighting joins the group whose mean embedding is nearest, if that is within ``same_distance`` and the person could have
-    been there: nobody is twice in one camera at one time, or in another camera sooner than the way takes. Otherwise it begins a new
-    group.
+    Every sighting joins the group whose mean embedding is nearest, if that is within ``same_distance`` and
+    the person could have been there: nobody is twice in one camera at one time, or in another camera sooner
+    than the way takes. Otherwise it begins a new group.
 
     Args:
         embeddings: (N, D) of norm 1.
         cameras: the camera of each.
-        spans: (N, 2) start and end in seconds on one clock; NaN where it is not known, which rules out nothing.
+        spans: (N, 2) start and end in seconds on one clock; NaN where it is not known, which rules out
+            nothing.
         same_distance: Euclidean, between embeddings of norm 1.
         travel_s: the least seconds between leaving one of two cameras and coming to the other.
         earlier: sightings that have their number already; new groups are numbered on from theirs.
@@ -57,7 +59,9 @@ def group_strangers(
         if earlier is not None and index < old:
             number = earlier.numbers[index]
         else:
-            allowed = [one for one, group in groups.items() if _possible(index, group, places, times, travel_s or {})]
+            allowed = [
+                one for one, group in groups.items() if _possible(index, group, places, times, travel_s or {})
+            ]
             near = _nearest(vector, [sums[one] for one in allowed], same_distance)
             number = max(groups, default=0) + 1 if near is None else allowed[near]
             numbers.append(number)
@@ -66,7 +70,9 @@ def group_strangers(
     return numbers
 
 
-def _nearest(embedding: npt.NDArray[np.float64], sums: list[npt.NDArray[np.float64]], same_distance: float) -> int | None:
+def _nearest(
+    embedding: npt.NDArray[np.float64], sums: list[npt.NDArray[np.float64]], same_distance: float
+) -> int | None:
     if not sums:
         return None
     means = np.asarray(sums)
@@ -83,7 +89,9 @@ def _possible(
     spans: npt.NDArray[np.float64],
     travel_s: Mapping[frozenset[str], float],
 ) -> bool:
-    """Whether one person can be in sighting ``index`` and in all of a group. Comparing with NaN is False: no clock forbids nothing."""
+    """Whether one person can be in sighting ``index`` and in all of a group. Comparing with NaN is False: no
+    clock forbids nothing.
+    """
     start, end = spans[index]
     for one in group:
         apart_s = max(start - spans[one, 1], spans[one, 0] - end)

@@ -23,7 +23,9 @@ def test_the_head_goes_and_the_rest_stays() -> None:
 
 
 def test_a_face_cannot_be_told_from_another() -> None:
-    """Two faces of equal mean colour, eyes and mouth at other places, end closer together than 3 grey levels."""
+    """Two faces of equal mean colour, eyes and mouth at other places, end closer together than 3 grey
+    levels.
+    """
     faces = []
     for shift in (0, 4):
         face = np.full((128, 64, 3), 180, np.uint8)

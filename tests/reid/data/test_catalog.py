@@ -7,12 +7,24 @@ from reid.data.catalog import natural_order, read_catalog, write_catalog
 from reid.errors import ReidError, UsageError
 
 
-def row(name: str, identity: str = "a", camera: str = "1", split: str = "train", digest: str = "0") -> dict[str, object]:
-    return {"path": name, "identity": identity, "camera": camera, "split": split, "width": 4, "height": 8, "sha256": digest}
+def row(
+    name: str, identity: str = "a", camera: str = "1", split: str = "train", digest: str = "0"
+) -> dict[str, object]:
+    return {
+        "path": name,
+        "identity": identity,
+        "camera": camera,
+        "split": split,
+        "width": 4,
+        "height": 8,
+        "sha256": digest,
+    }
 
 
 def test_round_trip_splits_and_labels(tmp_path: Path) -> None:
-    write_catalog([row("2.jpg", "b"), row("1.jpg", "c"), row("3.jpg", "a", split="query")], tmp_path / "catalog.parquet")
+    write_catalog(
+        [row("2.jpg", "b"), row("1.jpg", "c"), row("3.jpg", "a", split="query")], tmp_path / "catalog.parquet"
+    )
     catalog = read_catalog(tmp_path / "catalog.parquet")
     assert len(catalog) == 3
     training = catalog.split("train")
@@ -51,7 +63,9 @@ def test_bad_catalogs(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_come_back_as_they_are(tmp_path: Path) -> None:
-    """Parquet's text is UTF-8: the exact bytes are in a column of their own, and the shown name is text for every reader."""
+    """Parquet's text is UTF-8: the exact bytes are in a column of their own, and the shown name is text for
+    every reader.
+    """
     foreign = os.fsdecode(b"caf\xe9/1.jpg")
     write_catalog([row(foreign, digest="a"), row("2.jpg", digest="b")], tmp_path / "catalog.parquet")
     catalog = read_catalog(tmp_path / "catalog.parquet")
@@ -72,7 +86,11 @@ def test_order_is_by_frame_or_by_number_in_the_name(tmp_path: Path) -> None:
     assert natural_order([Path(name) for name in names]).tolist() == [1, 0, 2]
     write_catalog([row(name) for name in names], tmp_path / "catalog.parquet")
     assert read_catalog(tmp_path / "catalog.parquet").order.tolist() == [1, 0, 2]
-    write_catalog([row(name) | {"frame": 9 - place} for place, name in enumerate(names)], tmp_path / "catalog.parquet")
+    write_catalog(
+        [row(name) | {"frame": 9 - place} for place, name in enumerate(names)], tmp_path / "catalog.parquet"
+    )
     assert read_catalog(tmp_path / "catalog.parquet").order.tolist() == [9, 8, 7]
     write_catalog([row("1.jpg") | {"frame": 3}, row("2.jpg")], tmp_path / "catalog.parquet")
-    assert read_catalog(tmp_path / "catalog.parquet").order.tolist() == [0, 1], "where a frame is missing, names decide"
+    assert read_catalog(tmp_path / "catalog.parquet").order.tolist() == [0, 1], (
+        "where a frame is missing, names decide"
+    )

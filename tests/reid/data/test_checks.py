@@ -56,7 +56,10 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cut.jpg": ("truncated", lambda path: path.write_bytes(jpeg(person(1))[:-200])),
     "cut.png": ("truncated", lambda path: path.write_bytes(png(noise(1))[:-300])),
     "cut.bmp": ("truncated", lambda path: path.write_bytes(bytes(cv2.imencode(".bmp", noise(1))[1])[:-300])),
-    "cut.webp": ("truncated", lambda path: path.write_bytes(bytes(cv2.imencode(".webp", person(2))[1])[:-100])),
+    "cut.webp": (
+        "truncated",
+        lambda path: path.write_bytes(bytes(cv2.imencode(".webp", person(2))[1])[:-100]),
+    ),
     "tiny.png": ("tiny", lambda path: path.write_bytes(png(noise(2, (4, 4))))),
     "grey.png": ("non_rgb", lambda path: path.write_bytes(png(noise(3)[..., 0]))),
     "alpha.png": ("non_rgb", lambda path: path.write_bytes(png(np.dstack([noise(4), noise(5)[..., :1]])))),
@@ -64,12 +67,17 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cmyk.jpg": ("non_rgb", lambda path: Image.fromarray(noise(7)).convert("CMYK").save(path)),
     "palette.png": ("non_rgb", lambda path: Image.fromarray(noise(8)).quantize(16).save(path)),
     "lying.jpg": ("exif_rotated", rotated),
-    "damaged.png": ("exif_damaged", lambda path: Image.fromarray(noise(10)).save(path, exif=b"Exif\0\0II*\0")),
+    "damaged.png": (
+        "exif_damaged",
+        lambda path: Image.fromarray(noise(10)).save(path, exif=b"Exif\0\0II*\0"),
+    ),
 }
 
 
 @pytest.mark.parametrize(("name", "kind", "make"), [(name, *bad) for name, bad in BAD.items()], ids=list(BAD))
-def test_every_kind_of_bad_file_is_listed_and_dealt_with(name: str, kind: str, make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_every_kind_of_bad_file_is_listed_and_dealt_with(
+    name: str, kind: str, make: Callable[[Path], object], tmp_path: Path
+) -> None:
     (tmp_path / "good.png").write_bytes(png(noise(0)))
     make(tmp_path / name)
     records = [Record(tmp_path / "good.png", "a", "1", "train"), Record(tmp_path / name, "a", "2", "train")]
@@ -84,7 +92,9 @@ def test_every_kind_of_bad_file_is_listed_and_dealt_with(name: str, kind: str, m
         about = [problem for problem in done.problems if problem.what.endswith(name)]
         assert [(problem.kind, problem.policy) for problem in about] == [(kind, policy)]
         assert about[0].detail
-        assert [row["path"] for row in done.rows] == (["good.png", name] if policy == "keep" else ["good.png"])
+        assert [row["path"] for row in done.rows] == (
+            ["good.png", name] if policy == "keep" else ["good.png"]
+        )
         assert len(done.rows) + sum(problem.images_out for problem in done.problems) == done.images_in == 2
         for row in done.rows:  # what is kept can be trained on
             assert load_images([tmp_path / str(row["path"])], 32, 16).shape == (1, 32, 16, 3)
@@ -101,27 +111,44 @@ def test_what_exif_says_is_applied(tmp_path: Path) -> None:
 
 def test_an_image_with_two_findings_is_left_out_once(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(noise(9, (4, 4))[..., 0]))
-    done = inspect([Record(tmp_path / "a.png", "a", "1", "train")], tmp_path, KEEP | {"tiny": "leave_out", "non_rgb": "leave_out"})
+    done = inspect(
+        [Record(tmp_path / "a.png", "a", "1", "train")],
+        tmp_path,
+        KEEP | {"tiny": "leave_out", "non_rgb": "leave_out"},
+    )
     assert [(problem.kind, problem.images_out) for problem in done.problems] == [("tiny", 1), ("non_rgb", 0)]
 
 
 def test_progress_and_missing_values(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(noise(0)))
     seen: list[tuple[int, int]] = []
-    done = inspect([Record(tmp_path / "a.png", "a", "1", "train")] * 3, tmp_path, KEEP, lambda *counts: seen.append(counts))
+    done = inspect(
+        [Record(tmp_path / "a.png", "a", "1", "train")] * 3,
+        tmp_path,
+        KEEP,
+        lambda *counts: seen.append(counts),
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert "frame" not in done.rows[0]
 
 
 @pytest.mark.parametrize(
     ("second", "kind"),
-    [(("a", "train"), "duplicate"), (("a", "query"), "split_leak"), (("b", "train"), "identity_conflict"), (("b", "query"), "split_leak")],
+    [
+        (("a", "train"), "duplicate"),
+        (("a", "query"), "split_leak"),
+        (("b", "train"), "identity_conflict"),
+        (("b", "query"), "split_leak"),
+    ],
 )
 def test_equal_bytes(second: tuple[str, str], kind: str, tmp_path: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_bytes(png(noise(1)))
     identity, split = second
-    records = [Record(tmp_path / "1.png", "a", "1", "train"), Record(tmp_path / "2.png", identity, "2", split)]
+    records = [
+        Record(tmp_path / "1.png", "a", "1", "train"),
+        Record(tmp_path / "2.png", identity, "2", split),
+    ]
     kept = inspect(records, tmp_path, KEEP)
     assert kind in {problem.kind for problem in kept.problems if problem.what.endswith("2.png")}
     assert "near_duplicate" not in {problem.kind for problem in kept.problems}
@@ -139,8 +166,14 @@ def test_look_alikes_survive_compression_and_size_but_people_do_not_look_alike(t
     files["flipped.png"] = png(pictures[11][:, ::-1])
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    done = inspect([Record(tmp_path / name, "a", str(i % 2), "train") for i, name in enumerate(files)], tmp_path, KEEP)
-    found = {Path(problem.what).name: problem.detail for problem in done.problems if problem.kind == "near_duplicate"}
+    done = inspect(
+        [Record(tmp_path / name, "a", str(i % 2), "train") for i, name in enumerate(files)], tmp_path, KEEP
+    )
+    found = {
+        Path(problem.what).name: problem.detail
+        for problem in done.problems
+        if problem.kind == "near_duplicate"
+    }
     assert set(found) == {"again.jpg", "small.png"}
     assert "07.png" in found["again.jpg"]
 
@@ -148,7 +181,9 @@ def test_look_alikes_survive_compression_and_size_but_people_do_not_look_alike(t
 def test_near_duplicates_equal_all_pairs_compared() -> None:
     generator = np.random.default_rng(0)
     base = generator.integers(0, 255, (40, 16, 8, 3)).astype(np.int16)
-    pictures = np.clip(base[generator.integers(0, 40, 700)] + generator.integers(-3, 4, (700, 16, 8, 3)), 0, 255).astype(np.uint8)
+    pictures = np.clip(
+        base[generator.integers(0, 40, 700)] + generator.integers(-3, 4, (700, 16, 8, 3)), 0, 255
+    ).astype(np.uint8)
     from reid.data.near_duplicates import _difference_hash
 
     hashes = _difference_hash(pictures)
@@ -174,7 +209,14 @@ def files(folder: Path, rows: list[tuple[str, str, str]]) -> list[Record]:
 
 
 def test_the_set_as_a_whole(tmp_path: Path) -> None:
-    rows = [("a", "1", "train"), ("a", "2", "train"), ("a", "2", "query"), ("b", "1", "train"), ("c", "2", "val"), ("c", "2", "val")]
+    rows = [
+        ("a", "1", "train"),
+        ("a", "2", "train"),
+        ("a", "2", "query"),
+        ("b", "1", "train"),
+        ("c", "2", "val"),
+        ("c", "2", "val"),
+    ]
     rows += [("d", "1", "query"), ("d", "2", "gallery"), ("e", "1", "train"), ("e", "2", "val")]
     records = files(tmp_path, rows)
     found = {(problem.kind, problem.what) for problem in inspect(records, tmp_path, KEEP).problems}
@@ -184,18 +226,32 @@ def test_the_set_as_a_whole(tmp_path: Path) -> None:
         ("single_image", "b"),
         ("single_camera", "c"),
     }
-    policies = KEEP | {"identity_in_train_and_test": "leave_out", "single_image": "leave_out", "single_camera": "leave_out"}
+    policies = KEEP | {
+        "identity_in_train_and_test": "leave_out",
+        "single_image": "leave_out",
+        "single_camera": "leave_out",
+    }
     left = inspect(records, tmp_path, policies)
-    assert [row["identity"] for row in left.rows] == ["d", "d"]  # with its training images gone, a has one image left
+    # with its training images gone, a has one image left
+    assert [row["identity"] for row in left.rows] == [
+        "d",
+        "d",
+    ]
     assert len(left.rows) + sum(problem.images_out for problem in left.problems) == len(records)
 
 
 def test_sets_whose_queries_cannot_match(tmp_path: Path) -> None:
     stop = KEEP | {"one_camera": "stop", "no_match": "stop"}
-    one = files(tmp_path, [("a", "1", "query"), ("a", "1", "gallery"), ("b", "1", "train"), ("b", "1", "train")])
-    with pytest.raises(ReidError, match="every image is from camera 1, so that figures are within the camera"):
+    one = files(
+        tmp_path, [("a", "1", "query"), ("a", "1", "gallery"), ("b", "1", "train"), ("b", "1", "train")]
+    )
+    with pytest.raises(
+        ReidError, match="every image is from camera 1, so that figures are within the camera"
+    ):
         inspect(one, tmp_path, stop)
-    apart = files(tmp_path, [("a", "1", "query"), ("a", "1", "gallery"), ("b", "2", "query"), ("b", "2", "gallery")])
+    apart = files(
+        tmp_path, [("a", "1", "query"), ("a", "1", "gallery"), ("b", "2", "query"), ("b", "2", "gallery")]
+    )
     with pytest.raises(ReidError, match="nobody among the 2 queries is in the gallery from another camera"):
         inspect(apart, tmp_path, stop)
     fine = files(tmp_path, [("a", "1", "query"), ("a", "2", "gallery"), ("b", "2", "query")])
@@ -220,9 +276,15 @@ def test_counts_in_are_counts_kept_and_listed(tmp_path: Path, data: st.DataObjec
         st.sampled_from(["train", "val", "query", "gallery"]),
     )
     records = data.draw(st.lists(record, min_size=1, max_size=12))
-    policies = {kind: data.draw(st.sampled_from([c for c in KINDS[kind].choices if c != "stop"])) for kind in KINDS}
+    policies = {
+        kind: data.draw(st.sampled_from([c for c in KINDS[kind].choices if c != "stop"])) for kind in KINDS
+    }
     done = inspect(records, tmp_path, policies)
-    assert done.images_in == len(records) == len(done.rows) + sum(problem.images_out for problem in done.problems)
+    assert (
+        done.images_in
+        == len(records)
+        == len(done.rows) + sum(problem.images_out for problem in done.problems)
+    )
 
 
 def test_each_kind_has_its_policy_in_the_parameters() -> None:
@@ -247,12 +309,17 @@ def test_junk_and_distractors_mean_the_same_in_every_reader(split: str, tmp_path
     assert said.detail.startswith("2 images")
     without = inspect(records, tmp_path, KEEP | {"distractor": "leave_out"})
     assert {row["identity"] for row in without.rows} == {"0001"}
-    assert without.images_in == 6 == len(without.rows) + sum(problem.images_out for problem in without.problems)
+    assert (
+        without.images_in == 6 == len(without.rows) + sum(problem.images_out for problem in without.problems)
+    )
 
 
 def test_files_that_are_no_records_are_counted_and_can_stop(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(person(0)))
-    strays = [Stray("unmatched", tmp_path / "x.jpg", "the pattern is y"), Stray("by_system", tmp_path / "._a.png", "macOS")]
+    strays = [
+        Stray("unmatched", tmp_path / "x.jpg", "the pattern is y"),
+        Stray("by_system", tmp_path / "._a.png", "macOS"),
+    ]
     records = [Record(tmp_path / "a.png", "a", "1", "train")]
     done = inspect(records, tmp_path, KEEP, strays=strays)
     assert done.images_in == 3
@@ -260,5 +327,7 @@ def test_files_that_are_no_records_are_counted_and_can_stop(tmp_path: Path) -> N
         ("unmatched", "leave_out", 1),
         ("by_system", "leave_out", 1),
     ]
-    with pytest.raises(ReidError, match=r"x\.jpg: the pattern is y; .*data\.policies\.unmatched to leave_out"):
+    with pytest.raises(
+        ReidError, match=r"x\.jpg: the pattern is y; .*data\.policies\.unmatched to leave_out"
+    ):
         inspect(records, tmp_path, KEEP | {"unmatched": "stop"}, strays=strays)

@@ -18,7 +18,9 @@ def batches_of_ranks(build, world: int) -> list[list[list[int]]]:
     return [list(build(rank, world)) for rank in range(world)]
 
 
-@given(label_lists, st.integers(1, 5), st.integers(2, 5), st.integers(1, 3), st.integers(0, 9), st.integers(0, 9))
+@given(
+    label_lists, st.integers(1, 5), st.integers(2, 5), st.integers(1, 3), st.integers(0, 9), st.integers(0, 9)
+)
 @settings(deadline=None)
 def test_pk_batches(labels, p, k, world, seed, epoch):
     labels = np.array(labels)
@@ -69,7 +71,9 @@ def test_epochs_and_seeds_differ_and_ranks_do_not_share_their_draws():
     assert drawn() != drawn(epoch=1)
     assert drawn() != drawn(seed=1)
     # Identities differ between ranks anyway; which of the six images are drawn must differ as well.
-    patterns = [[[image % 6 for image in batch] for batch in drawn(rank=rank, world_size=2)] for rank in (0, 1)]
+    patterns = [
+        [[image % 6 for image in batch] for batch in drawn(rank=rank, world_size=2)] for rank in (0, 1)
+    ]
     assert patterns[0] != patterns[1]
 
 
@@ -82,7 +86,11 @@ def test_over_epochs_every_image_has_its_turn():
     assert seen == set(range(20))
 
 
-@given(st.integers(2, 6), st.lists(st.sampled_from(["c1", "c2", "c3", "c4"]), min_size=1, max_size=9), st.integers(0, 99))
+@given(
+    st.integers(2, 6),
+    st.lists(st.sampled_from(["c1", "c2", "c3", "c4"]), min_size=1, max_size=9),
+    st.integers(0, 99),
+)
 @settings(deadline=None)
 def test_images_spread_over_the_cameras(k, cameras, seed):
     cameras = np.array(cameras)
@@ -97,7 +105,11 @@ def test_camera_aware_batches():
     labels, cameras = np.repeat([0, 1, 2], 8), np.tile([1, 1, 1, 1, 1, 1, 2, 3], 3)
     for batch in PKSampler(labels, 2, 3, cameras=cameras):
         for identity in set(labels[batch].tolist()):
-            assert sorted(cameras[[image for image in batch if labels[image] == identity]].tolist()) == [1, 2, 3]
+            assert sorted(cameras[[image for image in batch if labels[image] == identity]].tolist()) == [
+                1,
+                2,
+                3,
+            ]
     plain = [cameras[batch].tolist() for epoch in range(10) for batch in _at(PKSampler(labels, 2, 3), epoch)]
     assert any(row.count(1) > 2 for row in plain)
 
@@ -115,7 +127,9 @@ def test_names_and_tensors_may_be_labels_and_a_loader_takes_the_sampler():
 
 
 def tree_on_a_circle(classes: int = 12) -> tuple[ClassTree, np.ndarray]:
-    """Classes in order round a circle, so that a class's nearest are its neighbours by number. Labels are tens."""
+    """Classes in order round a circle, so that a class's nearest are its neighbours by number. Labels are
+    tens.
+    """
     labels = np.repeat(np.arange(classes), 3)
     angle = 2 * np.pi * (labels + np.tile([-0.02, 0, 0.02], classes)) / classes * 0.9
     return ClassTree.from_embeddings(np.stack([np.cos(angle), np.sin(angle)], 1), labels * 10), labels * 10
@@ -127,7 +141,9 @@ def test_hierarchical_batches(anchors, neighbours, images, world, epoch):
     tree, labels = tree_on_a_circle()
 
     def build(rank, world_size):
-        sampler = HierarchicalSampler(tree, labels, anchors, neighbours, images, rank=rank, world_size=world_size)
+        sampler = HierarchicalSampler(
+            tree, labels, anchors, neighbours, images, rank=rank, world_size=world_size
+        )
         sampler.set_epoch(epoch)
         return sampler
 
@@ -143,7 +159,9 @@ def test_hierarchical_batches(anchors, neighbours, images, world, epoch):
             chosen = [int(label) // 10 for label in dict.fromkeys(labels[batch].tolist())]
             visited |= set(chosen[:anchors])
             for position, anchor in enumerate(chosen[:anchors]):
-                own = chosen[anchors + position * (neighbours - 1) : anchors + (position + 1) * (neighbours - 1)]
+                own = chosen[
+                    anchors + position * (neighbours - 1) : anchors + (position + 1) * (neighbours - 1)
+                ]
                 taken = set(chosen[: anchors + position * (neighbours - 1)])
                 free = [int(c) for c in tree.nearest(anchor, 11) if int(c) not in taken]
                 assert own == free[: neighbours - 1]
@@ -177,11 +195,27 @@ def test_classes_of_one_image_and_too_few_classes():
         (lambda: PKSampler([0, 1], 1, 2, rank=2, world_size=2), UsageError, "rank 2"),
         (lambda: PKSampler([], 1, 2), ReidError, "at least one image"),
         (lambda: PKSampler([0, 1], 1, 2, cameras=[1]), ReidError, "cameras"),
-        (lambda: HierarchicalSampler(tree_on_a_circle()[0], [0, 10], 1, 1, 2), ReidError, "12 classes, the labels 2"),
-        (lambda: HierarchicalSampler(*tree_on_a_circle(), 0, 1, 2), UsageError, "classes of the sampler is 0"),
-        (lambda: HierarchicalSampler(*tree_on_a_circle(), 1, 0, 2), UsageError, "neighbours of the sampler is 0"),
+        (
+            lambda: HierarchicalSampler(tree_on_a_circle()[0], [0, 10], 1, 1, 2),
+            ReidError,
+            "12 classes, the labels 2",
+        ),
+        (
+            lambda: HierarchicalSampler(*tree_on_a_circle(), 0, 1, 2),
+            UsageError,
+            "classes of the sampler is 0",
+        ),
+        (
+            lambda: HierarchicalSampler(*tree_on_a_circle(), 1, 0, 2),
+            UsageError,
+            "neighbours of the sampler is 0",
+        ),
         (lambda: HierarchicalSampler(*tree_on_a_circle(), 1, 1, 1), UsageError, "images of the sampler is 1"),
-        (lambda: HierarchicalSampler(*tree_on_a_circle(), 1, 1, 2, batches=0), UsageError, "batches of the sampler is 0"),
+        (
+            lambda: HierarchicalSampler(*tree_on_a_circle(), 1, 1, 2, batches=0),
+            UsageError,
+            "batches of the sampler is 0",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(call, error, words):

@@ -19,8 +19,17 @@ def people(count: int, cameras: int = 2, images: int = 3) -> list[Record]:
     ]
 
 
-@given(st.integers(4, 40), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.floats(0.05, 0.9), st.integers(0, 99))
-def test_nobody_is_in_two_camps_and_nothing_is_lost(count: int, cameras: int, images: int, queries: int, share: float, seed: int) -> None:
+@given(
+    st.integers(4, 40),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.floats(0.05, 0.9),
+    st.integers(0, 99),
+)
+def test_nobody_is_in_two_camps_and_nothing_is_lost(
+    count: int, cameras: int, images: int, queries: int, share: float, seed: int
+) -> None:
     records = people(count, cameras, images)
     test = choose_test_people((r.identity for r in records), share, seed)
     result = hold_out_validation(split_people(records, test, queries), 0.2, seed)

@@ -59,7 +59,9 @@ def test_the_store_is_made_once_and_follows_the_content(tmp_path: Path) -> None:
     assert open_store(read_catalog(catalog([200, 10])), 16, 8)[:, 0, 0, 0].tolist() == [200, 10]
 
 
-def test_blocks_are_the_images_and_no_more_than_two_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_the_images_and_no_more_than_two_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(11)]
     for number, path in enumerate(paths):
         cv2.imwrite(str(path), np.full((20, 10, 3), 20 * number, np.uint8))
@@ -72,7 +74,9 @@ def test_blocks_are_the_images_and_no_more_than_two_are_held(tmp_path: Path, mon
     def counted(*arguments: Any) -> Any:
         images = decode(*arguments)
         held.append(weakref.ref(images))
-        assert sum(one() is not None for one in held) <= 3, "this one, the one the caller has, and one that waits"
+        assert sum(one() is not None for one in held) <= 3, (
+            "this one, the one the caller has, and one that waits"
+        )
         return images
 
     monkeypatch.setattr(store, "load_images", counted)

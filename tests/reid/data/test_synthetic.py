@@ -17,7 +17,9 @@ from reid.data.synthetic.crops import place, render_crop
 from reid.data.synthetic.footage import plan_visits, render_footage
 from reid.errors import UsageError
 
-SMALL = TownSpec(people=6, cameras=2, images_per_camera=2, footage_seconds=7.0, footage_fps=5, footage_people=3)
+SMALL = TownSpec(
+    people=6, cameras=2, images_per_camera=2, footage_seconds=7.0, footage_fps=5, footage_people=3
+)
 TEST_PEOPLE = (2, 3, 4, 6)
 
 
@@ -48,14 +50,20 @@ def read_frames(path: Path) -> list[np.ndarray]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 class TestTown:
     def test_files_are_named_and_counted_as_promised(self, town):
         expected = {f"{i:04d}_c{c}_{n:03d}.jpg" for i in range(1, 7) for c in (1, 2) for n in range(2)}
         assert {path.name for path in (town / "crops").iterdir()} == expected
-        assert {path.name for path in (town / "footage").iterdir()} == {f"camera{c}.{kind}" for c in (1, 2) for kind in ("webm", "txt")}
+        assert {path.name for path in (town / "footage").iterdir()} == {
+            f"camera{c}.{kind}" for c in (1, 2) for kind in ("webm", "txt")
+        }
         assert {path.name for path in town.iterdir()} == {"crops", "footage", "town.json"}
         for path in (town / "crops").iterdir():
             assert cv2.imread(str(path)).shape == (128, 64, 3)
@@ -68,7 +76,9 @@ class TestTown:
         other = replace(SMALL, seed=8)
         for identity in range(1, 7):
             for camera in (1, 2):
-                assert (render_crop(SMALL, identity, camera, 0) != render_crop(other, identity, camera, 0)).mean() > 0.5
+                assert (
+                    render_crop(SMALL, identity, camera, 0) != render_crop(other, identity, camera, 0)
+                ).mean() > 0.5
         for camera in (1, 2):
             before, after = (next(render_footage(spec, camera, (2, 3, 4)))[0] for spec in (SMALL, other))
             assert (before != after).mean() > 0.5
@@ -84,17 +94,38 @@ class TestTown:
         assert told["attributes"] == list(attribute_names())
         assert sorted(told["people"]) == [f"{i:04d}" for i in range(1, 7)]
         for name, entry in told["people"].items():
-            np.testing.assert_allclose(entry["vector"], sample_person(SMALL.seed, int(name)).as_vector(), atol=1e-4)
-        assert told["camera_start"].keys() == {"1", "2"} and told["camera_start"]["1"] < told["camera_start"]["2"]
+            np.testing.assert_allclose(
+                entry["vector"], sample_person(SMALL.seed, int(name)).as_vector(), atol=1e-4
+            )
+        assert (
+            told["camera_start"].keys() == {"1", "2"}
+            and told["camera_start"]["1"] < told["camera_start"]["2"]
+        )
 
     def test_progress_counts_images_and_frames(self, tmp_path):
         seen = []
-        spec = replace(SMALL, people=2, footage_people=1, footage_fps=2, images_per_camera=1, footage_width=160, footage_height=120)
+        spec = replace(
+            SMALL,
+            people=2,
+            footage_people=1,
+            footage_fps=2,
+            images_per_camera=1,
+            footage_width=160,
+            footage_height=120,
+        )
         generate_town(spec, tmp_path / "t", [1, 2], lambda done, total: seen.append((done, total)))
         assert seen == [(i, 2 * (2 + 14)) for i in range(1, 33)]
 
     def test_replaces_an_earlier_town_and_leaves_other_files(self, tmp_path):
-        spec = replace(SMALL, people=3, footage_people=1, footage_fps=2, images_per_camera=1, footage_width=160, footage_height=120)
+        spec = replace(
+            SMALL,
+            people=3,
+            footage_people=1,
+            footage_fps=2,
+            images_per_camera=1,
+            footage_width=160,
+            footage_height=120,
+        )
         (tmp_path / "catalog.parquet").write_text("mine")
         generate_town(spec, tmp_path, [1])
         generate_town(replace(spec, people=2), tmp_path, [1])
@@ -108,7 +139,9 @@ class TestTown:
             generate_town(SMALL, tmp_path, TEST_PEOPLE)
         assert (tmp_path / "crops" / "holiday.jpg").read_text() == "mine"
 
-    @pytest.mark.parametrize(("people", "complaint"), [((1, 2), "footage_people 3"), ((1, 2, 3, 7), "has 7"), ((0, 1, 2), "has 0")])
+    @pytest.mark.parametrize(
+        ("people", "complaint"), [((1, 2), "footage_people 3"), ((1, 2, 3, 7), "has 7"), ((0, 1, 2), "has 0")]
+    )
     def test_refuses_wrong_test_people(self, tmp_path, people, complaint):
         with pytest.raises(UsageError, match=complaint):
             generate_town(SMALL, tmp_path / "t", people)
@@ -118,7 +151,12 @@ class TestTown:
 class TestCrops:
     def test_depends_on_person_camera_and_number_alone(self):
         crop = render_crop(SMALL, 3, 1, 0)
-        assert (crop == render_crop(replace(SMALL, people=50, cameras=5, images_per_camera=9, footage_seconds=30.0), 3, 1, 0)).all()
+        assert (
+            crop
+            == render_crop(
+                replace(SMALL, people=50, cameras=5, images_per_camera=9, footage_seconds=30.0), 3, 1, 0
+            )
+        ).all()
         for other in ((3, 1, 1), (3, 2, 0), (4, 1, 0)):
             assert (crop != render_crop(SMALL, *other)).mean() > 0.5
 
@@ -134,7 +172,13 @@ class TestCrops:
 
     def test_cameras_differ_more_than_images_of_one_camera(self):
         means = np.array(
-            [[np.mean([render_crop(SMALL, i, c, n) for n in range(2)], axis=(0, 1, 2)) for i in range(1, 13)] for c in (1, 2, 3)]
+            [
+                [
+                    np.mean([render_crop(SMALL, i, c, n) for n in range(2)], axis=(0, 1, 2))
+                    for i in range(1, 13)
+                ]
+                for c in (1, 2, 3)
+            ]
         )
         between = np.linalg.norm(means.mean(1)[:, None] - means.mean(1)[None], axis=-1)[np.triu_indices(3, 1)]
         assert between.min() > 1.2 * means.std(axis=1).mean()
@@ -164,7 +208,9 @@ class TestFootage:
         first_seen = []
         for camera in (1, 2):
             truth = read_truth(town / "footage" / f"camera{camera}.txt")
-            frames = {identity: sorted(frame for frame in truth if identity in truth[frame]) for identity in actors}
+            frames = {
+                identity: sorted(frame for frame in truth if identity in truth[frame]) for identity in actors
+            }
             assert {identity for boxes in truth.values() for identity in boxes} == set(actors)
             for seen in frames.values():
                 assert len(seen) >= 3 * SMALL.footage_fps
@@ -186,18 +232,27 @@ class TestFootage:
                 mask = np.pad(np.zeros((camera.height, camera.width), bool), 400)
                 left, top = alone.corner
                 height, width = alone.figure.image.shape[:2]
-                mask[400 + top : 400 + top + height, 400 + left : 400 + left + width] = alone.figure.image[..., 3] > 0.5
+                mask[400 + top : 400 + top + height, 400 + left : 400 + left + width] = (
+                    alone.figure.image[..., 3] > 0.5
+                )
                 inside = mask[400:-400, 400:-400]
                 x, y, w, h = truth.box
                 assert x >= 0 and y >= 0 and x + w <= camera.width and y + h <= camera.height
                 assert inside[y : y + h, x : x + w].sum() == inside.sum() > 0.3 * mask.sum()
-                assert inside[y].any() and inside[y + h - 1].any() and inside[:, x].any() and inside[:, x + w - 1].any()
+                assert (
+                    inside[y].any()
+                    and inside[y + h - 1].any()
+                    and inside[:, x].any()
+                    and inside[:, x + w - 1].any()
+                )
                 checked, clipped = checked + 1, clipped + (inside.sum() < mask.sum())
         assert checked > 45 and clipped > 0
 
     def test_people_stand_out_from_the_empty_beginning(self, town):
         for camera in (1, 2):
-            frames = [frame.astype(np.int16) for frame in read_frames(town / "footage" / f"camera{camera}.webm")]
+            frames = [
+                frame.astype(np.int16) for frame in read_frames(town / "footage" / f"camera{camera}.webm")
+            ]
             truth = read_truth(town / "footage" / f"camera{camera}.txt")
             background = np.median(frames[:5], axis=0)
             for frame in frames[:5]:

@@ -23,7 +23,13 @@ SPEC = TownSpec()
 
 def coarse(image: np.ndarray) -> list[int]:
     """Mean grey of a 2 x 4 grid: the same on every processor, though last bits may differ."""
-    return cv2.resize(image.mean(axis=2).astype(np.float32), (2, 4), interpolation=cv2.INTER_AREA).round().astype(int).ravel().tolist()
+    return (
+        cv2.resize(image.mean(axis=2).astype(np.float32), (2, 4), interpolation=cv2.INTER_AREA)
+        .round()
+        .astype(int)
+        .ravel()
+        .tolist()
+    )
 
 
 # Trained figures hang on these pictures: a change here changes them all.
@@ -52,19 +58,26 @@ def test_clothes_change_in_the_second_half_and_only_there() -> None:
     assert np.array_equal(render_crop(SPEC, 5, 1, 1), render_crop(changed, 5, 1, 1))
     assert (render_crop(SPEC, 5, 1, 2) != render_crop(changed, 5, 1, 2)).mean() > 0.1
     half = replace(SPEC, clothes_change=0.5)
-    moved = sum((render_crop(SPEC, person, 1, 3) != render_crop(half, person, 1, 3)).any() for person in range(1, 21))
+    moved = sum(
+        (render_crop(SPEC, person, 1, 3) != render_crop(half, person, 1, 3)).any() for person in range(1, 21)
+    )
     assert 4 <= moved <= 16
 
 
 def test_a_crowd_puts_others_into_the_picture() -> None:
     full = replace(SPEC, crowd=1.0)
-    changed = [(render_crop(SPEC, person, 2, 0) != render_crop(full, person, 2, 0)).mean() for person in range(1, 9)]
+    changed = [
+        (render_crop(SPEC, person, 2, 0) != render_crop(full, person, 2, 0)).mean() for person in range(1, 9)
+    ]
     assert sum(share > 0.05 for share in changed) >= 6
 
 
 def test_light_moves_over_the_day() -> None:
     grey = np.full((4, 4, 3), 120, np.uint8)
-    noon, dusk = in_daylight(grey, 13.5, 1.0)[0, 0].astype(int), in_daylight(grey, 20.5, 1.0)[0, 0].astype(int)
+    noon, dusk = (
+        in_daylight(grey, 13.5, 1.0)[0, 0].astype(int),
+        in_daylight(grey, 20.5, 1.0)[0, 0].astype(int),
+    )
     assert noon.tolist() == [120, 120, 120]
     assert dusk[0] > dusk[1] > dusk[2] and dusk[0] < 80
     assert in_daylight(grey, 20.5, 0.3).mean() > dusk.mean()
@@ -73,7 +86,9 @@ def test_light_moves_over_the_day() -> None:
     assert np.std(lit) > 1.5 * np.std(plain) and np.mean(lit) < np.mean(plain)
 
 
-@pytest.mark.parametrize("name", ["clothes_change", "daylight", "crowd", "occluders", "compression", "look_alikes"])
+@pytest.mark.parametrize(
+    "name", ["clothes_change", "daylight", "crowd", "occluders", "compression", "look_alikes"]
+)
 def test_shares_are_shares(name: str) -> None:
     for value in (1.5, -0.1, "half"):
         with pytest.raises(UsageError, match=name):
@@ -81,7 +96,15 @@ def test_shares_are_shares(name: str) -> None:
 
 
 ACTORS = (2, 3, 9, 20)
-TINY = replace(SPEC, cameras=4, footage_people=4, footage_seconds=7.0, footage_fps=2, footage_width=320, footage_height=240)
+TINY = replace(
+    SPEC,
+    cameras=4,
+    footage_people=4,
+    footage_seconds=7.0,
+    footage_fps=2,
+    footage_width=320,
+    footage_height=240,
+)
 
 
 def boxes_of(spec: TownSpec, camera: int) -> list[dict[int, tuple[int, int, int, int]]]:
@@ -95,7 +118,9 @@ def frames_of(spec: TownSpec, camera: int = 1) -> np.ndarray:
 @pytest.mark.parametrize("size", [(320, 240), (640, 360), (160, 320)])
 @pytest.mark.parametrize("count", [2, 4, 5, 8])
 def test_overlapping_views_are_of_one_ground(size: tuple[int, int], count: int) -> None:
-    """Distances and the order around a triangle of people are the same seen from anywhere; all walk where every camera can see them."""
+    """Distances and the order around a triangle of people are the same seen from anywhere; all walk where
+    every camera can see them.
+    """
     spec = replace(TINY, views="overlapping", cameras=count, footage_width=size[0], footage_height=size[1])
     places, timetables = [], []
     for number in range(1, count + 1):
@@ -108,7 +133,10 @@ def test_overlapping_views_are_of_one_ground(size: tuple[int, int], count: int) 
             # Half a metre beyond the edge no arm is seen.
             assert abs(steps[0].x) > half_views[0] + 0.4 and abs(steps[-1].x) > half_views[-1] + 0.4
             seen = [step.z for step, half in zip(steps, half_views, strict=True) if abs(step.x) < half]
-            assert camera.focal / camera.near - 0.05 <= min(seen) and max(seen) <= camera.focal / camera.far + 0.05
+            assert (
+                camera.focal / camera.near - 0.05 <= min(seen)
+                and max(seen) <= camera.focal / camera.far + 0.05
+            )
         places.append(np.array([(visit.walk.at(2.0).x, visit.walk.at(2.0).z) for visit in visits]))
     first = places[0]
     assert all(timetable == timetables[0] for timetable in timetables)
@@ -147,7 +175,9 @@ def test_nobody_is_in_two_disjoint_views_at_once(changes: dict[str, float]) -> N
 def test_the_second_half_of_the_cameras_films_changed_clothes() -> None:
     changed = replace(TINY, clothes_change=1.0)
     assert np.array_equal(frames_of(TINY, 2), frames_of(changed, 2))
-    assert (frames_of(TINY, 3) != frames_of(changed, 3)).any() and boxes_of(TINY, 3)[6].keys() == boxes_of(changed, 3)[6].keys()
+    assert (frames_of(TINY, 3) != frames_of(changed, 3)).any() and boxes_of(TINY, 3)[6].keys() == boxes_of(
+        changed, 3
+    )[6].keys()
     around = [replace(TINY, views="overlapping"), replace(changed, views="overlapping")]
     assert (frames_of(around[0], 1) != frames_of(around[1], 1)).any()
 
@@ -163,7 +193,9 @@ def test_footage_has_the_light_of_its_hour() -> None:
     spec = replace(TINY, daylight=1.0)
     for number, start in enumerate(camera_starts(spec), 1):
         expected = in_daylight(np.full((1, 1, 3), 100, np.uint8), hour_of_day(start), 1.0).mean() / 100
-        assert frames_of(spec, number).mean() / frames_of(TINY, number).mean() == pytest.approx(expected, abs=0.14)
+        assert frames_of(spec, number).mean() / frames_of(TINY, number).mean() == pytest.approx(
+            expected, abs=0.14
+        )
 
 
 def test_occluders_stand_before_everybody_and_move_no_truth() -> None:
@@ -174,8 +206,12 @@ def test_occluders_stand_before_everybody_and_move_no_truth() -> None:
     assert boxes_of(spec, 1) == boxes_of(TINY, 1)
     inner = cv2.erode(cover.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # optics smear at the edges
     still, moved = frames_of(spec)[:, inner], frames_of(TINY)[:, inner]
-    assert np.abs(still - still[0]).max() < 30 < 60 < np.abs(moved - moved[0]).max()  # people are seen there, but for a trunk or a hedge
-    hidden = [(render_crop(SPEC, person, 1, 0) != render_crop(replace(SPEC, occluders=1.0), person, 1, 0)).mean() for person in range(1, 9)]
+    # people are seen there, but for a trunk or a hedge
+    assert np.abs(still - still[0]).max() < 30 < 60 < np.abs(moved - moved[0]).max()
+    hidden = [
+        (render_crop(SPEC, person, 1, 0) != render_crop(replace(SPEC, occluders=1.0), person, 1, 0)).mean()
+        for person in range(1, 9)
+    ]
     assert sum(share > 0.05 for share in hidden) >= 3
 
 
@@ -185,7 +221,12 @@ def test_compression_makes_smaller_and_worse_pictures(tmp_path: Path) -> None:
     for share in (0.0, 0.5, 1.0):
         out = tmp_path / str(share)
         generate_town(replace(small, compression=share), out, [2, 3, 4])
-        sizes.append([sum(path.stat().st_size for path in (out / "crops").iterdir()), (out / "footage/camera1.webm").stat().st_size])
+        sizes.append(
+            [
+                sum(path.stat().st_size for path in (out / "crops").iterdir()),
+                (out / "footage/camera1.webm").stat().st_size,
+            ]
+        )
         drawn = cv2.cvtColor(render_crop(small, 3, 1, 0), cv2.COLOR_RGB2BGR)
         qualities.append(cv2.PSNR(drawn, cv2.imread(str(out / "crops/0003_c1_000.jpg"))))
     assert all(one > two > three for one, two, three in zip(*sizes, strict=True))
@@ -193,7 +234,15 @@ def test_compression_makes_smaller_and_worse_pictures(tmp_path: Path) -> None:
 
 
 def test_look_alikes_are_filmed_together(tmp_path: Path) -> None:
-    spec = replace(TINY, people=30, footage_people=6, images_per_camera=1, cameras=2, footage_width=160, footage_height=120)
+    spec = replace(
+        TINY,
+        people=30,
+        footage_people=6,
+        images_per_camera=1,
+        cameras=2,
+        footage_width=160,
+        footage_height=120,
+    )
     people = [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 17, 21, 22, 23, 26, 30]
 
     def filmed(share: float, known: list[int]) -> Counter[int]:
@@ -202,19 +251,40 @@ def test_look_alikes_are_filmed_together(tmp_path: Path) -> None:
         assert len(told) == 6 and set(told) <= set(known)
         return Counter(look_alike_of(identity) or identity for identity in told)
 
-    assert sum(count for count in filmed(1.0, people).values() if count > 1) == 5  # 1, 2 and 9, 10, 11: there are no more
+    # 1, 2 and 9, 10, 11: there are no more
+    assert sum(count for count in filmed(1.0, people).values() if count > 1) == 5
     assert sum(count for count in filmed(0.5, people).values() if count > 1) in (2, 3)
     assert max(filmed(1.0, [4, 5, 6, 7, 12, 13, 1]).values()) == 1
 
 
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
-    spec = replace(TINY, people=5, footage_people=3, images_per_camera=2, cameras=2, views="overlapping", crowd=0.5, clothes_change=0.5)
+    spec = replace(
+        TINY,
+        people=5,
+        footage_people=3,
+        images_per_camera=2,
+        cameras=2,
+        views="overlapping",
+        crowd=0.5,
+        clothes_change=0.5,
+    )
     seen = []
     for processes in (1, 2):
-        generate_town(spec, tmp_path / str(processes), [1, 2, 3], lambda done, total: seen.append((done, total)), processes)
-    one, two = ({p.relative_to(root): p.read_bytes() for p in root.rglob("*.*")} for root in (tmp_path / "1", tmp_path / "2"))
+        generate_town(
+            spec,
+            tmp_path / str(processes),
+            [1, 2, 3],
+            lambda done, total: seen.append((done, total)),
+            processes,
+        )
+    one, two = (
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("*.*")}
+        for root in (tmp_path / "1", tmp_path / "2")
+    )
     assert one == two and len(one) == 5 * 2 * 2 + 2 * 2 + 1
-    assert seen[-1] == (48, 48) and [done for done, _ in seen] == sorted(done for done, _ in seen[:48]) + sorted(d for d, _ in seen[48:])
+    assert seen[-1] == (48, 48) and [done for done, _ in seen] == sorted(
+        done for done, _ in seen[:48]
+    ) + sorted(d for d, _ in seen[48:])
 
 
 def test_views_are_named() -> None:

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.data.synthetic import Appearance, TownSpec, attribute_names, changed_clothes, look_alike_of, sample_person
+from reid.data.synthetic import (
+    Appearance,
+    TownSpec,
+    attribute_names,
+    changed_clothes,
+    look_alike_of,
+    sample_person,
+)
 from reid.data.synthetic.body import draw_person
 from reid.data.synthetic.cameras import build_camera, respond
 from reid.data.synthetic.crops import place
@@ -17,7 +24,9 @@ from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.skeleton import Pose
 from reid.data.synthetic.surface import Light
 
-SMALL = TownSpec(people=6, cameras=2, images_per_camera=2, footage_seconds=7.0, footage_fps=5, footage_people=3)
+SMALL = TownSpec(
+    people=6, cameras=2, images_per_camera=2, footage_seconds=7.0, footage_fps=5, footage_people=3
+)
 LIGHT = Light(0.5, 0.3)
 
 
@@ -27,8 +36,18 @@ class TestBody:
         return int(((np.abs(image[..., :3] - colour).max(axis=-1) < 0.12) & (image[..., 3] > 0.9)).sum())
 
     def person(self, **changes) -> Appearance:
-        plain = {"pattern": "plain", "upper": (0.5, 0.5, 0.5), "opening": 0.0, "hair_length": 0.2, "hair_tied": False, "hat": "none"}
-        return replace(sample_person(1, 1), **(plain | {"bag": "none", "hood": False, "hem": 0.0, "hair": (0.1, 0.1, 0.1)} | changes))
+        plain = {
+            "pattern": "plain",
+            "upper": (0.5, 0.5, 0.5),
+            "opening": 0.0,
+            "hair_length": 0.2,
+            "hair_tied": False,
+            "hat": "none",
+        }
+        return replace(
+            sample_person(1, 1),
+            **(plain | {"bag": "none", "hood": False, "hem": 0.0, "hair": (0.1, 0.1, 0.1)} | changes),
+        )
 
     def test_a_backpack_is_seen_from_behind(self):
         person = self.person(bag="backpack", bag_colour=(0.0, 1.0, 0.0))
@@ -43,17 +62,27 @@ class TestBody:
 
     def test_hair_covers_the_back_of_the_head(self):
         person = self.person(hair=(0.0, 0.0, 1.0), hair_length=0.6)
-        assert self.pixels_of(person, (0.0, 0.0, 1.0), 180) > 2 * self.pixels_of(person, (0.0, 0.0, 1.0), 0) > 0
+        assert (
+            self.pixels_of(person, (0.0, 0.0, 1.0), 180) > 2 * self.pixels_of(person, (0.0, 0.0, 1.0), 0) > 0
+        )
 
     def test_turning_mirrors_a_symmetrical_person(self):
         person = self.person()
-        left, right = (draw_person(person, Pose(yaw, 0.0, 0.0), 150, 0.0, Light(0.0, 0.3)) for yaw in (-1.2, 1.2))
+        left, right = (
+            draw_person(person, Pose(yaw, 0.0, 0.0), 150, 0.0, Light(0.0, 0.3)) for yaw in (-1.2, 1.2)
+        )
         assert abs(left.box[2] - right.box[2]) <= 1 and abs(left.box[3] - right.box[3]) <= 1
 
     def test_a_stride_is_wide_from_the_side_and_not_from_the_front(self):
         person = self.person(lower_kind="trousers")
-        side = [draw_person(person, Pose(np.pi / 2, phase, 0.45), 150, 0.1, LIGHT).box[2] for phase in np.linspace(0, np.pi, 7)]
-        front = [draw_person(person, Pose(0.0, phase, 0.45), 150, 0.1, LIGHT).box[2] for phase in np.linspace(0, np.pi, 7)]
+        side = [
+            draw_person(person, Pose(np.pi / 2, phase, 0.45), 150, 0.1, LIGHT).box[2]
+            for phase in np.linspace(0, np.pi, 7)
+        ]
+        front = [
+            draw_person(person, Pose(0.0, phase, 0.45), 150, 0.1, LIGHT).box[2]
+            for phase in np.linspace(0, np.pi, 7)
+        ]
         assert max(side) - min(side) > 25 > 8 > max(front) - min(front)
 
     @settings(max_examples=25, deadline=None)
@@ -74,7 +103,8 @@ class TestBody:
         walk = plan_visits(SMALL, camera, (1,))[0].walk.at(2.0)
         red, blue = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
         people = [
-            place(self.person(upper=colour, sleeve=1.0), replace(walk, x=-2.0, z=z), camera) for colour, z in ((red, near), (blue, far))
+            place(self.person(upper=colour, sleeve=1.0), replace(walk, x=-2.0, z=z), camera)
+            for colour, z in ((red, near), (blue, far))
         ]
         both = compose(scene, people, (0, 0, 480, 360))
         alone = compose(scene, people[:1], (0, 0, 480, 360))
@@ -99,7 +129,12 @@ class TestCameras:
         for number in (1, 2, 3):
             camera = build_camera(5, number, 480, 360)
             assert 1.52 * camera.far > 0.24 * 360 and 1.94 * camera.near < 0.47 * 360
-            assert camera.horizon < camera.foot(0.0, camera.focal / camera.far)[1] < camera.foot(0.0, camera.focal / camera.near)[1] < 360
+            assert (
+                camera.horizon
+                < camera.foot(0.0, camera.focal / camera.far)[1]
+                < camera.foot(0.0, camera.focal / camera.near)[1]
+                < 360
+            )
 
 
 class TestPeople:
@@ -116,7 +151,13 @@ class TestPeople:
 
     def test_what_is_not_worn_does_not_count(self):
         person = replace(sample_person(1, 1), bag="none", hat="none", pattern="plain", opening=0.0)
-        other = replace(person, bag_colour=(0.1, 0.2, 0.3), hat_colour=(0.9, 0.1, 0.1), upper_second=(0.5, 0.4, 0.3), inner=(0.2, 0.9, 0.1))
+        other = replace(
+            person,
+            bag_colour=(0.1, 0.2, 0.3),
+            hat_colour=(0.9, 0.1, 0.1),
+            upper_second=(0.5, 0.4, 0.3),
+            inner=(0.2, 0.9, 0.1),
+        )
         assert (person.as_vector() == other.as_vector()).all()
         assert (person.as_vector() != replace(person, upper=(0.31, 0.32, 0.33)).as_vector()).any()
 
@@ -126,11 +167,24 @@ class TestPeople:
         pairs = [(i, look_alike_of(i)) for i in vectors if look_alike_of(i) is not None]
         assert len(pairs) == 24
         alike = np.array([np.linalg.norm(vectors[i] - vectors[j]) for i, j in pairs])
-        strangers = np.array([np.linalg.norm(vectors[i] - vectors[j]) for i in vectors for j in vectors if i % 8 == 4 and j % 8 == 5])
+        strangers = np.array(
+            [
+                np.linalg.norm(vectors[i] - vectors[j])
+                for i in vectors
+                for j in vectors
+                if i % 8 == 4 and j % 8 == 5
+            ]
+        )
         assert alike.mean() < 0.8 * strangers.mean() and alike.min() > 0.6
         for identity, original in pairs:
             a, b = sample_person(seed, identity), sample_person(seed, original)
-            assert (a.upper, a.sleeve, a.hem, a.hood, a.lower_kind) == (b.upper, b.sleeve, b.hem, b.hood, b.lower_kind)
+            assert (a.upper, a.sleeve, a.hem, a.hood, a.lower_kind) == (
+                b.upper,
+                b.sleeve,
+                b.hem,
+                b.hood,
+                b.lower_kind,
+            )
 
     def test_people_differ(self):
         assert len({sample_person(1, identity) for identity in range(1, 400)}) == 399
@@ -140,6 +194,11 @@ class TestPeople:
 def test_changed_clothes_leave_the_body() -> None:
     for identity in range(1, 30):
         before, after = sample_person(7, identity), changed_clothes(7, identity)
-        assert (before.stature, before.build, before.skin, before.hair) == (after.stature, after.build, after.skin, after.hair)
+        assert (before.stature, before.build, before.skin, before.hair) == (
+            after.stature,
+            after.build,
+            after.skin,
+            after.hair,
+        )
         assert np.abs(np.subtract(before.upper, after.upper)).max() > 0 and before != after
         assert after.lower_kind != "skirt" or after.hips >= 0.5

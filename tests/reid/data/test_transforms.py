@@ -6,7 +6,9 @@ STILL = Augmentation(flip=False, pad_crop=0, erasing=0.0, colour_jitter=0.0)
 
 
 def images(count: int = 64) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 16, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    return torch.randint(
+        0, 256, (count, 16, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)
+    )
 
 
 def generator() -> torch.Generator:

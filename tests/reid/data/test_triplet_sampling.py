@@ -17,7 +17,9 @@ def test_every_mined_triplet_is_seen_and_stays_together(world):
     mined = mine_training_set(x, y, "hard")
     wanted = set(zip(*(part.tolist() for part in mined), strict=True))
     ranks = [list(TripletSampler(*mined, triplets=7, rank=rank, world_size=world)) for rank in range(world)]
-    seen = Counter((batch[i], batch[i + 7], batch[i + 14]) for batches in ranks for batch in batches for i in range(7))
+    seen = Counter(
+        (batch[i], batch[i + 7], batch[i + 14]) for batches in ranks for batch in batches for i in range(7)
+    )
     assert set(seen) == wanted
     assert {len(batches) for batches in ranks} == {len(TripletSampler(*mined, triplets=7, world_size=world))}
     assert all(len(batch) == 21 for batches in ranks for batch in batches)

@@ -33,7 +33,9 @@ def test_interval_agrees_with_a_plain_loop_over_drawn_people():
 
 def test_people_not_queries_are_drawn():
     report, ids = ranked(1)
-    by_person, by_query = (bootstrap_interval(report, who, samples=2000) for who in (ids, np.arange(len(ids))))
+    by_person, by_query = (
+        bootstrap_interval(report, who, samples=2000) for who in (ids, np.arange(len(ids)))
+    )
     # Queries of one person share its gallery images, so that drawing them one by one would promise too much.
     assert by_person.high - by_person.low > 1.15 * (by_query.high - by_query.low)
 

@@ -12,7 +12,10 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation.clustering import cluster_by_threshold, score_clusters
 
 labels = st.integers(2, 40).flatmap(
-    lambda n: st.tuples(st.lists(st.integers(0, 5), min_size=n, max_size=n), st.lists(st.integers(-1, 6), min_size=n, max_size=n))
+    lambda n: st.tuples(
+        st.lists(st.integers(0, 5), min_size=n, max_size=n),
+        st.lists(st.integers(-1, 6), min_size=n, max_size=n),
+    )
 )
 
 
@@ -32,7 +35,11 @@ def test_agrees_with_scikit_learn_and_loops(case):
     assert report.bcubed_precision == pytest.approx(np.mean(precisions))
     assert report.bcubed_recall == pytest.approx(np.mean(recalls))
     assert report.bcubed_f1 == pytest.approx(2 / (1 / np.mean(precisions) + 1 / np.mean(recalls)))
-    assert (report.images, report.identities, report.clusters) == (len(truth), len(set(case[0])), len(set(case[1])))
+    assert (report.images, report.identities, report.clusters) == (
+        len(truth),
+        len(set(case[0])),
+        len(set(case[1])),
+    )
 
 
 def test_names_do_not_matter_and_perfect_is_one():
@@ -46,7 +53,9 @@ def test_threshold_clusters_agree_with_scikit_learn():
     rows = rng.standard_normal((6, 8))[np.repeat(np.arange(6), 10)] + 0.4 * rng.standard_normal((60, 8))
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     for distance in (0.3, 0.6, 1.1):
-        theirs = AgglomerativeClustering(n_clusters=None, distance_threshold=distance, linkage="average").fit_predict(unit)
+        theirs = AgglomerativeClustering(
+            n_clusters=None, distance_threshold=distance, linkage="average"
+        ).fit_predict(unit)
         ours = cluster_by_threshold(rows, distance)
         assert normalized_mutual_info_score(theirs, ours) == pytest.approx(1)
         assert ours.min() == 0

@@ -16,7 +16,10 @@ def test_agrees_with_scikit_learn(small_blocks, monkeypatch):
     rng = np.random.default_rng(0)
     labels, gallery_labels = rng.standard_normal((25, 3)), rng.standard_normal((90, 3))
     mixing = rng.standard_normal((3, 6))
-    query, gallery = labels @ mixing + rng.standard_normal((25, 6)), gallery_labels @ mixing + rng.standard_normal((90, 6))
+    query, gallery = (
+        labels @ mixing + rng.standard_normal((25, 6)),
+        gallery_labels @ mixing + rng.standard_normal((90, 6)),
+    )
     report = score_continuous(query, labels, gallery, gallery_labels, k=10)
     apart = np.linalg.norm(labels[:, None] - gallery_labels[None], axis=-1)
     embedded = np.linalg.norm(query[:, None] - gallery[None], axis=-1)

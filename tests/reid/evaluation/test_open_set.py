@@ -43,7 +43,11 @@ def test_person_distances_agree_with_loops(policy, block_bytes, monkeypatch):
         for column, name in enumerate(who):
             own = unit(references[names == name].astype(np.float64))
             each = np.sort(np.linalg.norm(own - probe, axis=1))
-            expected = {"min": each[0], "top_k": each[:3].mean(), "mean": np.linalg.norm(unit(own.mean(axis=0)) - probe)}[policy]
+            expected = {
+                "min": each[0],
+                "top_k": each[:3].mean(),
+                "mean": np.linalg.norm(unit(own.mean(axis=0)) - probe),
+            }[policy]
             # Near 0 the square root magnifies float32 rounding of the square.
             assert found[row, column] == pytest.approx(expected, abs=1e-3 if each[0] < 0.01 else 2e-5)
     assert found.dtype == np.float32
@@ -68,7 +72,9 @@ def test_scores_in_blocks_are_those_of_the_whole_table(policy, block_bytes, monk
     known = np.isfinite(own)
 
     monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
-    scores = open_set_scores(rows[probes], ids[probes], rows, ids, policy=policy, probe_cams=cams[probes], reference_cams=cams)
+    scores = open_set_scores(
+        rows[probes], ids[probes], rows, ids, policy=policy, probe_cams=cams[probes], reference_cams=cams
+    )
     # One row of a matrix product may round otherwise than many.
     np.testing.assert_allclose(scores.impostor, others.min(axis=1), atol=1e-5)
     np.testing.assert_allclose(scores.genuine, np.minimum(own, others.min(axis=1))[known], atol=1e-5)
@@ -79,7 +85,9 @@ def test_lone_references_give_plain_distances():
     rows, ids = people(0, images=1)
     for policy in policies.POLICIES:
         found, _ = person_distances(rows[:3], rows, ids, policy)
-        np.testing.assert_allclose(found, np.linalg.norm(unit(rows)[:3, None] - unit(rows)[None], axis=-1), atol=2e-3)
+        np.testing.assert_allclose(
+            found, np.linalg.norm(unit(rows)[:3, None] - unit(rows)[None], axis=-1), atol=2e-3
+        )
 
 
 @settings(max_examples=30, deadline=None)
@@ -88,7 +96,13 @@ def test_no_more_unknown_probes_are_accepted_than_wanted(seed, rate, policy):
     rows, ids = people(seed)
     probes, references = np.arange(len(ids)) % 2 == 0, np.arange(len(ids)) % 2 == 1
     threshold = calibrate_threshold(
-        rows[probes], ids[probes], rows[references], ids[references], false_accept_rate=rate, policy=policy, bootstrap=20
+        rows[probes],
+        ids[probes],
+        rows[references],
+        ids[references],
+        false_accept_rate=rate,
+        policy=policy,
+        bootstrap=20,
     )
     # The protocol played out by hand: one probe at a time, its own person taken out of the gallery.
     accepted = []
@@ -97,7 +111,9 @@ def test_no_more_unknown_probes_are_accepted_than_wanted(seed, rate, policy):
         distances, _ = person_distances(row[None], rows[others], ids[others], policy)
         accepted.append(distances.min() <= threshold.distance + 1e-6)
     assert rate - 1 / len(accepted) < np.mean(accepted) <= rate + 1 / len(accepted)
-    scores = open_set_scores(rows[probes], ids[probes], rows[references], ids[references], policy=policy).impostor
+    scores = open_set_scores(
+        rows[probes], ids[probes], rows[references], ids[references], policy=policy
+    ).impostor
     assert np.sum(scores <= threshold.distance) == int(rate * len(scores))
     assert threshold.low is not None
     assert threshold.low <= threshold.distance <= threshold.high
@@ -110,7 +126,8 @@ def test_the_middle_names_as_many_right_as_the_limit_and_accepts_no_more(seed, r
     rows, ids = people(seed)
     half = (rows[::2], ids[::2], rows[1::2], ids[1::2])
     limit, middle = (
-        calibrate_threshold(*half, false_accept_rate=rate, policy=policy, placement=where, bootstrap=20) for where in ("limit", "middle")
+        calibrate_threshold(*half, false_accept_rate=rate, policy=policy, placement=where, bootstrap=20)
+        for where in ("limit", "middle")
     )
     scores = open_set_scores(*half, policy=policy)
     right = scores.genuine[scores.named_right]
@@ -130,7 +147,8 @@ def test_people_far_apart_get_a_threshold_between_them_and_strangers():
         rows[person + 3, 2 * person : 2 * person + 2] = np.cos(turn), np.sin(turn)
     ids = np.arange(3)
     found = [
-        calibrate_threshold(rows[3:], ids, rows[:3], ids, false_accept_rate=0.5, placement=one).distance for one in ("limit", "middle")
+        calibrate_threshold(rows[3:], ids, rows[:3], ids, false_accept_rate=0.5, placement=one).distance
+        for one in ("limit", "middle")
     ]
     np.testing.assert_allclose(found, [np.sqrt(2), (0.1 + np.sqrt(2)) / 2], atol=1e-3)
 
@@ -151,7 +169,10 @@ def test_the_interval_narrows_with_more_people_and_repeats():
     def width(persons):
         rows, ids = people(3, persons=persons)
         first, second = (
-            calibrate_threshold(rows[::2], ids[::2], rows[1::2], ids[1::2], false_accept_rate=0.2, bootstrap=200, seed=4) for _ in range(2)
+            calibrate_threshold(
+                rows[::2], ids[::2], rows[1::2], ids[1::2], false_accept_rate=0.2, bootstrap=200, seed=4
+            )
+            for _ in range(2)
         )
         assert first == second
         return first.high - first.low
@@ -176,7 +197,11 @@ def test_identification_curve_agrees_with_counts():
     probes, references = np.arange(len(ids)) % 2 == 0, (np.arange(len(ids)) % 2 == 1) & known
     scores = open_set_scores(rows[probes], ids[probes], rows[references], ids[references])
     curve = detection_identification_rate(scores)
-    assert (curve.known_probes, curve.unknown_probes, curve.people) == ((probes & known).sum(), probes.sum(), 15)
+    assert (curve.known_probes, curve.unknown_probes, curve.people) == (
+        (probes & known).sum(),
+        probes.sum(),
+        15,
+    )
     distances, who = person_distances(rows[probes], rows[references], ids[references])
     own = ids[probes]
     for threshold in (0.6, 0.9, 1.2):
@@ -199,8 +224,16 @@ def test_tracklets_are_pooled_by_name():
 
 def test_bad_input_is_named():
     rows, ids = people(0)
-    half = {"probe_emb": rows[::2], "probe_ids": ids[::2], "reference_emb": rows[1::2], "reference_ids": ids[1::2]}
-    with pytest.raises(ReidError, match=r"60 impostor probes are too few for a false accept rate of 0\.001: want at least 1000"):
+    half = {
+        "probe_emb": rows[::2],
+        "probe_ids": ids[::2],
+        "reference_emb": rows[1::2],
+        "reference_ids": ids[1::2],
+    }
+    with pytest.raises(
+        ReidError,
+        match=r"60 impostor probes are too few for a false accept rate of 0\.001: want at least 1000",
+    ):
         calibrate_threshold(**half, false_accept_rate=0.001)
     with pytest.raises(ReidError, match="references show 1 person"):
         calibrate_threshold(**half | {"reference_ids": [7] * 60}, false_accept_rate=0.1)
@@ -216,7 +249,11 @@ def test_bad_input_is_named():
         open_set_scores(**half, probe_cams=["x"] * 60, reference_cams=["x"] * 60)
     with pytest.raises(UsageError, match="one side only"):
         open_set_scores(**half, probe_cams=["x"] * 60)
-    for options in ({"false_accept_rate": 0.0}, {"false_accept_rate": 0.1, "unit": "video"}, {"false_accept_rate": 0.1, "policy": "max"}):
+    for options in (
+        {"false_accept_rate": 0.0},
+        {"false_accept_rate": 0.1, "unit": "video"},
+        {"false_accept_rate": 0.1, "policy": "max"},
+    ):
         with pytest.raises(UsageError):
             calibrate_threshold(**half, **options)
     with pytest.raises(ReidError, match="known probes"):

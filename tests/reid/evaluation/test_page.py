@@ -18,7 +18,13 @@ from reid.evaluation.page import Figure, Section, Table, write_page
 EVIL = '<script>alert("x")</script>&\'"$title'
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page with")
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 QUIET += ["--disable-sync", "--no-first-run", "--virtual-time-budget=5000"]
 
 
@@ -51,14 +57,19 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def page(tmp_path: Path, picture: Path) -> Path:
     vector = tmp_path / "curve.svg"
-    vector.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 7 4"><rect width="7" height="4"/></svg>')
+    vector.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 7 4"><rect width="7" height="4"/></svg>'
+    )
     table = Table(("cameras", "rank-1", EVIL), [("c1 to c2", "91.0 %", "33"), (EVIL, "80.0 %", "12")])
     figures = {
         "rank-1": Figure(0.876, low=0.80, high=0.95, count=3368, of="queries"),
         "EER threshold": Figure(1.0625, "distance"),
         EVIL: Figure(0.5, EVIL, count=4, of=EVIL),
     }
-    sections = [(EVIL, EVIL, [(picture, EVIL), (vector, "A black curve.")]), Section("Cameras", "By pair.", table=table)]
+    sections = [
+        (EVIL, EVIL, [(picture, EVIL), (vector, "A black curve.")]),
+        Section("Cameras", "By pair.", table=table),
+    ]
     path = tmp_path / "out" / "evaluation.html"
     write_page(path, f"Evaluation of {EVIL}", figures, sections)
     return path
@@ -70,14 +81,18 @@ def browse(address: str, profile: Path, *flags: str) -> str:
 
 
 def probe(page: Path, script: str, *flags: str, width: int = 390) -> dict[str, Any]:
-    """What ``script`` (the body of a function of the page's window and document) returns, in a frame as wide as a phone."""
+    """What ``script`` (the body of a function of the page's window and document) returns, in a frame as wide
+    as a phone.
+    """
     text = json.dumps(page.read_text(encoding="utf-8")).replace("</", "<\\/")
     outer = page.with_name("probe.html")
     outer.write_text(
-        f"""<!doctype html><meta charset=utf-8><iframe width={width} height=844 style="border:0"></iframe><pre id=probe></pre><script>
+        f"""<!doctype html><meta charset=utf-8><iframe width={width} height=844 style="border:0"></iframe>
+          <pre id=probe></pre><script>
         const frame = document.querySelector("iframe");
         frame.onload = () => {{ const window = frame.contentWindow, document = window.document;
-          globalThis.document.getElementById("probe").textContent = JSON.stringify((() => {{ {script} }})()); }};
+          globalThis.document.getElementById("probe").textContent =
+            JSON.stringify((() => {{ {script} }})()); }};
         frame.srcdoc = {text};</script>""",
         encoding="utf-8",
     )
@@ -90,7 +105,10 @@ def probe(page: Path, script: str, *flags: str, width: int = 390) -> dict[str, A
 def test_the_page_needs_nothing_but_itself(page: Path, picture: Path) -> None:
     parsed = Page(page)
     sources = [str(image["src"]) for image in parsed.of("img")]
-    assert [source.split(",")[0] for source in sources] == ["data:image/png;base64", "data:image/svg+xml;base64"]
+    assert [source.split(",")[0] for source in sources] == [
+        "data:image/png;base64",
+        "data:image/svg+xml;base64",
+    ]
     assert base64.b64decode(sources[0].split(",")[1]) == picture.read_bytes()
     assert not parsed.of("link") and not parsed.of("script")
     assert all(str(link["href"]).startswith("#part-") for link in parsed.of("a"))
@@ -100,7 +118,8 @@ def test_the_page_needs_nothing_but_itself(page: Path, picture: Path) -> None:
 def test_what_comes_from_outside_is_text(page: Path) -> None:
     assert EVIL not in page.read_text()
     text = re.sub(r"\s+", " ", Page(page).text)
-    # Twice as title, twice as heading, then text, caption, a figure's name, unit and count, a table's head and a row's name.
+    # Twice as title, twice as heading, then text, caption, a figure's name, unit and count, a table's head
+    # and a row's name.
     assert text.count(EVIL) == 11
 
 
@@ -128,13 +147,25 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, picture: Path) -> N
         ({}, [], ReidError, "has no figure"),
         ({"mAP": Figure(float("nan"))}, [], ReidError, "'mAP' is not finite"),
         ({"mAP": Figure(0.5, low=0.1, high=float("inf"))}, [], ReidError, "'mAP' is not finite"),
-        ({"mAP": Figure(0.5)}, [("h", "t", [("chart.png", " ")])], ReidError, r"chart\.png has no alternative text"),
+        (
+            {"mAP": Figure(0.5)},
+            [("h", "t", [("chart.png", " ")])],
+            ReidError,
+            r"chart\.png has no alternative text",
+        ),
         ({"mAP": Figure(0.5)}, [("h", "t", [("gone.png", "w")])], UsageError, r"gone\.png does not exist"),
         ({"mAP": Figure(0.5)}, [("h", "t", [("chart.bmp", "w")])], UsageError, r"'\.bmp' is unknown"),
-        ({"mAP": Figure(0.5)}, [Section("h", table=Table(("a", "b"), [("1",)]))], ReidError, "1 cells under 2 headings"),
+        (
+            {"mAP": Figure(0.5)},
+            [Section("h", table=Table(("a", "b"), [("1",)]))],
+            ReidError,
+            "1 cells under 2 headings",
+        ),
     ],
 )
-def test_bad_input_leaves_the_old_page(tmp_path, picture, monkeypatch, figures, sections, error, words) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input_leaves_the_old_page(
+    tmp_path, picture, monkeypatch, figures, sections, error, words
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     shutil.copy(picture, "chart.bmp")
     Path("page.html").write_text("old")
@@ -147,11 +178,13 @@ def test_bad_input_leaves_the_old_page(tmp_path, picture, monkeypatch, figures, 
 
 LOOK = """
   const linear = c => (c / 255) ** 2.2;
-  const light = colour => { const [r, g, b] = colour.match(/\\d+/g).map(linear); return .2126 * r + .7152 * g + .0722 * b; };
+  const light = colour => {
+    const [r, g, b] = colour.match(/\\d+/g).map(linear); return .2126 * r + .7152 * g + .0722 * b; };
   const root = document.documentElement, image = document.querySelector("img");
   const look = name => window.getComputedStyle(document.querySelector(name));
   return {
-    whole: root.scrollWidth, visible: root.clientWidth, title: document.title, size: parseFloat(look("p").fontSize),
+    whole: root.scrollWidth, visible: root.clientWidth, title: document.title,
+    size: parseFloat(look("p").fontSize),
     loaded: image.naturalWidth, shown: image.clientWidth, box: image.parentElement.clientWidth,
     page: light(look("body").backgroundColor), panel: light(look("section").backgroundColor),
     text: light(look("body").color), note: light(look("figcaption").color)};"""
@@ -164,7 +197,9 @@ def test_the_page_is_readable_on_a_phone_in_dark_and_light(page: Path, scheme: s
     assert found["title"] == f"Evaluation of {EVIL}"
     assert found["whole"] == found["visible"] <= 390, "the page scrolls sideways"
     assert found["loaded"] == 700, "the picture is not decoded"
-    assert found["shown"] >= 480 > 390 > found["box"], "a chart is too small to read, or sticks out of its box"
+    assert found["shown"] >= 480 > 390 > found["box"], (
+        "a chart is too small to read, or sticks out of its box"
+    )
     assert found["size"] >= 16
     assert (found["page"] < 0.1) is dark
     for ink in ("text", "note"):

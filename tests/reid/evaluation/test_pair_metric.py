@@ -38,7 +38,9 @@ def test_it_orders_short_lists_as_the_trained_metric_does(trained):
     query, gallery = rng.normal(size=(4, 5)).astype(np.float32), rng.normal(size=(20, 5)).astype(np.float32)
     candidates = np.stack([rng.permutation(20)[:7] for _ in range(4)])
     ordered, dissimilarity = scorer.rescore(query, gallery, candidates)
-    theirs, values = metric.rescore(torch.from_numpy(query), torch.from_numpy(gallery), torch.from_numpy(candidates))
+    theirs, values = metric.rescore(
+        torch.from_numpy(query), torch.from_numpy(gallery), torch.from_numpy(candidates)
+    )
     np.testing.assert_array_equal(ordered, theirs)
     np.testing.assert_allclose(dissimilarity, values, atol=1e-6)
     assert (np.diff(dissimilarity, axis=1) >= 0).all()
@@ -51,7 +53,8 @@ def test_many_pairs_give_what_each_gives_alone_and_take_the_memory_of_few():
     scorer = PairScorer(*weights)
     first, second = (rng.normal(size=(rows, dim)).astype(np.float32) for rows in (50, 90))
     pairs = np.stack([rng.integers(50, size=count), rng.integers(90, size=count)], axis=1)
-    together = scorer.paired(first[pairs[:, 0]], second[pairs[:, 1]])  # as it was done before: all pairs at once
+    # as it was done before: all pairs at once
+    together = scorer.paired(first[pairs[:, 0]], second[pairs[:, 1]])
     tracemalloc.start()
     found = scorer.of_pairs(first, second, pairs)
     peak = tracemalloc.get_traced_memory()[1]

@@ -12,7 +12,9 @@ LABELS = RNG.integers(-1, 8, 30), RNG.integers(0, 3, 30), RNG.integers(-1, 8, 10
 
 def possible():
     query_ids, query_cams, gallery_ids, gallery_cams = LABELS
-    usable = (query_ids[:, None] != -1) & (gallery_ids[None] != -1) & (query_cams[:, None] != gallery_cams[None])
+    usable = (
+        (query_ids[:, None] != -1) & (gallery_ids[None] != -1) & (query_cams[:, None] != gallery_cams[None])
+    )
     return usable, query_ids[:, None] == gallery_ids[None]
 
 
@@ -42,7 +44,11 @@ def test_distances_are_those_of_the_pairs(metric):
     found = pair_distances(query, gallery, pairs, metric)
     for (row, column), distance in zip(pairs[::50], found[::50], strict=True):
         a, b = query[row], gallery[column]
-        expected = np.linalg.norm(a - b) if metric == "euclidean" else 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        expected = (
+            np.linalg.norm(a - b)
+            if metric == "euclidean"
+            else 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        )
         assert distance == pytest.approx(expected, abs=1e-5)
 
 

@@ -36,7 +36,10 @@ def world(tmp_path_factory):
     query, gallery = cams == 0, cams == 1
     split = (rows[query], ids[query], cams[query], rows[gallery], ids[gallery], cams[gallery])
     pairs, same = draw_pairs(split[1], split[2], split[4], split[5])
-    files = [path for path, q in zip(paths, query, strict=True) if q], [path for path, q in zip(paths, query, strict=True) if not q]
+    files = (
+        [path for path, q in zip(paths, query, strict=True) if q],
+        [path for path, q in zip(paths, query, strict=True) if not q],
+    )
     return split, pairs, pair_distances(split[0], split[3], pairs), same, files
 
 
@@ -44,7 +47,9 @@ def charts(world):
     split, _, distances, same, _ = world
     rows, ids = np.vstack([split[0], split[3]]), np.append(split[1], split[4])
     curve = detection_identification_rate(open_set_scores(split[0], split[1], split[3], split[4]))
-    threshold = Threshold(policy="min", unit="image", false_accept_rate=0.1, distance=2.5, low=2.25, high=2.75, probes=20)
+    threshold = Threshold(
+        policy="min", unit="image", false_accept_rate=0.1, distance=2.5, low=2.25, high=2.75, probes=20
+    )
     report = verify(distances, same, fars=(0.1,))
     return {
         "cmc": lambda path: p.plot_cmc({"a": rank_gallery(*split).cmc, "b": np.linspace(0.2, 1, 30)}, path),
@@ -53,7 +58,9 @@ def charts(world):
         "distances": lambda path: p.plot_distance_histogram(distances, same, path, threshold=threshold),
         "identification": lambda path: p.plot_identification({"a": curve}, path),
         "embeddings": lambda path: p.plot_embeddings(rows, ids, path, people=5),
-        "tree": lambda path: p.plot_class_tree(hierarchy.linkage(rows, "average"), path, thresholds=[1.0, 2.0]),
+        "tree": lambda path: p.plot_class_tree(
+            hierarchy.linkage(rows, "average"), path, thresholds=[1.0, 2.0]
+        ),
     }
 
 
@@ -76,7 +83,9 @@ def test_charts_are_written_the_same_every_time_and_say_their_figures(world, tmp
     accepted = 100 * np.mean(distances[same] <= 2.5)
     assert f"accepts {accepted:.0f} % of the same-person pairs" in words["distances"]
     assert "threshold 2.50" in text["distances"]
-    assert words["distances"] == p.plot_distance_histogram(distances, same, tmp_path / "plain.png", threshold=2.5)
+    assert words["distances"] == p.plot_distance_histogram(
+        distances, same, tmp_path / "plain.png", threshold=2.5
+    )
     assert "20 unknown and 20 known probes, 10 people" in text["identification"]
     assert words["embeddings"] == "t-SNE map of 20 images of 5 people."
     assert "Class tree of 40 people" in text["tree"]
@@ -94,7 +103,9 @@ def test_png_by_suffix_and_nothing_half_written(world, tmp_path):
 
 def test_ranked_lists_tick_right_and_cross_wrong(world, tmp_path):
     split, _, _, _, files = world
-    lists = ranked_lists(distances_between(split[0], split[3]), [0, 7], split[1], split[2], split[4], split[5], k=6)
+    lists = ranked_lists(
+        distances_between(split[0], split[3]), [0, 7], split[1], split[2], split[4], split[5], k=6
+    )
     exact = np.linalg.norm(split[0][:, None] - split[3][None], axis=-1)
     for one, row in zip(lists, (0, 7), strict=True):
         assert one.gallery.tolist() == np.argsort(exact[row])[:6].tolist()
@@ -112,7 +123,12 @@ def test_ranked_lists_tick_right_and_cross_wrong(world, tmp_path):
 
 def test_ranked_lists_keep_the_protocol():
     found = ranked_lists(
-        lambda rows: np.asarray([[0.1, 0.2, 0.3, 0.4]], np.float32), [0], ["a"], ["x"], ["a", "-1", "a", "b"], ["x", "y", "y", "x"]
+        lambda rows: np.asarray([[0.1, 0.2, 0.3, 0.4]], np.float32),
+        [0],
+        ["a"],
+        ["x"],
+        ["a", "-1", "a", "b"],
+        ["x", "y", "y", "x"],
     )
     assert found[0].gallery.tolist() == [2, 3]
     assert found[0].right.tolist() == [True, False]
@@ -125,7 +141,10 @@ def test_hardest_pairs_are_the_worst_and_no_image_comes_twice(world, tmp_path):
     hard = hardest_pairs(pairs, distances, same, count=3)
     assert hard.genuine_distances[0] == distances[same].max()
     assert hard.impostor_distances[0] == distances[~same].min()
-    for chosen, values, sign in ((hard.genuine, hard.genuine_distances, -1), (hard.impostors, hard.impostor_distances, 1)):
+    for chosen, values, sign in (
+        (hard.genuine, hard.genuine_distances, -1),
+        (hard.impostors, hard.impostor_distances, 1),
+    ):
         assert len(set(chosen[:, 0])) == len(set(chosen[:, 1])) == 3
         assert np.all(np.diff(values) * sign >= 0)
     words = p.plot_hardest_pairs(hard, *files, tmp_path / "hard.svg")

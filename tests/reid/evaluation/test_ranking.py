@@ -16,9 +16,15 @@ with warnings.catch_warnings():
 
 
 def case(seed, queries=30, images=200, people=12, cameras=4, dim=6, integers=True):
-    """Random people with junk, distractors (identity 0) and person 1 seen by camera 0 alone; whole numbers make many exact ties."""
+    """Random people with junk, distractors (identity 0) and person 1 seen by camera 0 alone; whole numbers
+    make many exact ties.
+    """
     rng = np.random.default_rng(seed)
-    draw = (lambda n: rng.integers(-1, 2, (n, dim)).astype(np.float32)) if integers else (lambda n: rng.standard_normal((n, dim)))
+    draw = (
+        (lambda n: rng.integers(-1, 2, (n, dim)).astype(np.float32))
+        if integers
+        else (lambda n: rng.standard_normal((n, dim)))
+    )
     query_ids, gallery_ids = rng.integers(1, people, queries), rng.integers(-1, people, images)
     query_cams, gallery_cams = rng.integers(0, cameras, queries), rng.integers(0, cameras, images)
     query_cams[query_ids == 1], gallery_cams[gallery_ids == 1] = 0, 0
@@ -31,13 +37,16 @@ def squared_distances(query, gallery):
 
 
 def loops(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams, ap):
-    """CMC, mAP and mINP from the definitions, one query and one rank at a time; the trapezoid as the Market-1501 code walks it."""
+    """CMC, mAP and mINP from the definitions, one query and one rank at a time; the trapezoid as the
+    Market-1501 code walks it.
+    """
     distances, first, precisions, inps = squared_distances(query, gallery), [], [], []
     for row in range(len(query)):
         ranked = [
             gallery_ids[j] == query_ids[row]
             for j in sorted(range(len(gallery)), key=lambda j: (distances[row, j], j))
-            if gallery_ids[j] != -1 and not (gallery_ids[j] == query_ids[row] and gallery_cams[j] == query_cams[row])
+            if gallery_ids[j] != -1
+            and not (gallery_ids[j] == query_ids[row] and gallery_cams[j] == query_cams[row])
         ]
         if not any(ranked):
             continue
@@ -64,7 +73,12 @@ def test_agrees_with_torchreid_on_ties_junk_distractors_and_single_camera_people
     original = np.argsort
     monkeypatch.setattr(np, "argsort", lambda values, axis=-1: original(values, axis=axis, kind="stable"))
     cmc, mean_ap = eval_market1501(
-        squared_distances(query, gallery[kept]), query_ids, gallery_ids[kept], query_cams, gallery_cams[kept], max_rank=50
+        squared_distances(query, gallery[kept]),
+        query_ids,
+        gallery_ids[kept],
+        query_cams,
+        gallery_cams[kept],
+        max_rank=50,
     )
     monkeypatch.undo()
     report = rank_gallery(*args)
@@ -132,7 +146,9 @@ def test_given_distances_rank_as_embeddings_do(metric, monkeypatch):
     assert (given.metric, given.junk_images) == ("given", plain.junk_images)
     whole = distances_between(query, gallery, metric)(np.arange(30))
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (query, gallery)]
-    expected = np.sqrt(squared_distances(query, gallery)) if metric == "euclidean" else 1 - unit[0] @ unit[1].T
+    expected = (
+        np.sqrt(squared_distances(query, gallery)) if metric == "euclidean" else 1 - unit[0] @ unit[1].T
+    )
     np.testing.assert_allclose(whole, expected, atol=1e-5)
 
 
@@ -145,10 +161,15 @@ def test_rounding_never_makes_a_distance_to_itself_nan():
 def test_bad_given_distances_are_named():
     _, query_ids, query_cams, _, gallery_ids, gallery_cams = case(4)
     labels = (query_ids[:9], query_cams[:9], gallery_ids, gallery_cams)
-    valid = rank_distances(lambda rows: np.zeros((len(rows), 200), np.float32), *labels, name="flat").valid_queries
+    valid = rank_distances(
+        lambda rows: np.zeros((len(rows), 200), np.float32), *labels, name="flat"
+    ).valid_queries
     with pytest.raises(ReidError, match=f"odd distances hold {valid * 200} NaN"):
         rank_distances(lambda rows: np.full((len(rows), 200), np.nan, np.float32), *labels, name="odd")
-    with pytest.raises(ReidError, match=rf"odd distances have shape \({valid}, 3\) for {valid} queries and 200 gallery images"):
+    with pytest.raises(
+        ReidError,
+        match=rf"odd distances have shape \({valid}, 3\) for {valid} queries and 200 gallery images",
+    ):
         rank_distances(lambda rows: np.zeros((len(rows), 3), np.float32), *labels, name="odd")
 
 
@@ -165,7 +186,12 @@ def test_strings_integers_and_the_order_of_queries_do_not_matter(seed):
     plain = rank_gallery(query, query_ids, query_cams, gallery, gallery_ids, gallery_cams)
     turn = np.random.default_rng(seed).permutation(len(query))
     other = rank_gallery(
-        query[turn], query_ids[turn].astype(str), query_cams[turn].astype(str), gallery, gallery_ids.astype(str), gallery_cams.astype(str)
+        query[turn],
+        query_ids[turn].astype(str),
+        query_cams[turn].astype(str),
+        gallery,
+        gallery_ids.astype(str),
+        gallery_cams.astype(str),
     )
     assert other.mean_ap == pytest.approx(plain.mean_ap, abs=1e-12)
     np.testing.assert_allclose(other.cmc, plain.cmc)
@@ -193,13 +219,26 @@ def test_breakdown_ranks_each_camera_pair_alone():
     assert len(pairs) == 12
     assert all(ours != theirs for ours, theirs in pairs)
     rows, columns = query_cams == 2, gallery_cams == 3
-    alone = rank_gallery(query[rows], query_ids[rows], query_cams[rows], gallery[columns], gallery_ids[columns], gallery_cams[columns])
+    alone = rank_gallery(
+        query[rows],
+        query_ids[rows],
+        query_cams[rows],
+        gallery[columns],
+        gallery_ids[columns],
+        gallery_cams[columns],
+    )
     assert pairs["2", "3"].mean_ap == alone.mean_ap
     assert pairs["2", "3"].valid_queries == alone.valid_queries
 
 
 def broken(change):
-    args = dict(zip(("query", "query_ids", "query_cams", "gallery", "gallery_ids", "gallery_cams"), case(0, integers=False), strict=True))
+    args = dict(
+        zip(
+            ("query", "query_ids", "query_cams", "gallery", "gallery_ids", "gallery_cams"),
+            case(0, integers=False),
+            strict=True,
+        )
+    )
     change(args)
     return args
 
@@ -212,20 +251,45 @@ def set_row(name, row, value):
 
 
 BAD = {
-    "nan": (set_row("query", [4, 7], np.nan), r"query embeddings hold NaN or infinity in 2 of 30 rows \(first: 4\)"),
-    "infinity": (set_row("gallery", [9], np.inf), r"gallery embeddings hold NaN or infinity in 1 of 200 rows \(first: 9\)"),
+    "nan": (
+        set_row("query", [4, 7], np.nan),
+        r"query embeddings hold NaN or infinity in 2 of 30 rows \(first: 4\)",
+    ),
+    "infinity": (
+        set_row("gallery", [9], np.inf),
+        r"gallery embeddings hold NaN or infinity in 1 of 200 rows \(first: 9\)",
+    ),
     "overflow": (set_row("gallery", [9], 1e30), "values too large for float32"),
-    "width": (lambda a: a.update(gallery=a["gallery"][:, :5]), "query embeddings have 6 dimensions and gallery embeddings 5"),
+    "width": (
+        lambda a: a.update(gallery=a["gallery"][:, :5]),
+        "query embeddings have 6 dimensions and gallery embeddings 5",
+    ),
     "vector": (lambda a: a.update(query=a["query"][0]), r"shape \(6,\)"),
     "no query": (lambda a: a.update(query=a["query"][:0]), "query embeddings are empty"),
     "no gallery": (lambda a: a.update(gallery=a["gallery"][:0]), "gallery embeddings are empty"),
-    "ids": (lambda a: a.update(gallery_ids=a["gallery_ids"][:-1]), r"gallery ids have shape \(199,\) but there are 200 embeddings"),
-    "kinds": (lambda a: a.update(query_ids=a["query_ids"].astype(str)), "strings on one side and integers on the other"),
+    "ids": (
+        lambda a: a.update(gallery_ids=a["gallery_ids"][:-1]),
+        r"gallery ids have shape \(199,\) but there are 200 embeddings",
+    ),
+    "kinds": (
+        lambda a: a.update(query_ids=a["query_ids"].astype(str)),
+        "strings on one side and integers on the other",
+    ),
     "floats": (lambda a: a.update(query_cams=a["query_cams"] * 1.0), "query cameras have type float64"),
-    "one camera": (lambda a: a.update(query_cams=[3] * 30, gallery_cams=[3] * 200), "every image is from camera 3"),
-    "strangers": (lambda a: a.update(query_ids=a["query_ids"] + 100), "none of the 11 query identities is among the 12 gallery identities"),
+    "one camera": (
+        lambda a: a.update(query_cams=[3] * 30, gallery_cams=[3] * 200),
+        "every image is from camera 3",
+    ),
+    "strangers": (
+        lambda a: a.update(query_ids=a["query_ids"] + 100),
+        "none of the 11 query identities is among the 12 gallery identities",
+    ),
     "apart": (
-        lambda a: a.update(query_ids=[1] * 30, query_cams=[0] * 30, gallery_cams=np.where(a["gallery_ids"] == 1, 0, a["gallery_cams"])),
+        lambda a: a.update(
+            query_ids=[1] * 30,
+            query_cams=[0] * 30,
+            gallery_cams=np.where(a["gallery_ids"] == 1, 0, a["gallery_cams"]),
+        ),
         "all 1 shared identities were seen by one camera only",
     ),
     "junk": (lambda a: a.update(gallery_ids=[-1] * 200), "gallery holds only junk"),

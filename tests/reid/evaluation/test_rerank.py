@@ -12,7 +12,9 @@ from reid.evaluation.rerank import expand_queries, k_reciprocal, rescore_short_l
 def people(seed, persons=15, images=12, dim=8, noise=0.8):
     rng = np.random.default_rng(seed)
     ids = np.repeat(np.arange(persons), images)
-    rows = (rng.standard_normal((persons, dim))[ids] + noise * rng.standard_normal((len(ids), dim))).astype(np.float32)
+    rows = (rng.standard_normal((persons, dim))[ids] + noise * rng.standard_normal((len(ids), dim))).astype(
+        np.float32
+    )
     query = np.arange(len(ids)) % images == 0
     return rows[query], ids[query], rows[~query], ids[~query]
 
@@ -21,7 +23,9 @@ def plain(first, second):
     return np.linalg.norm(first[:, None].astype(np.float64) - second[None].astype(np.float64), axis=-1)
 
 
-@pytest.mark.parametrize(("k1", "k2", "weight"), [(20, 6, 0.3), (7, 1, 0.0), (5, 3, 0.9), (20, 6, 1.0), (3, 4, 0.1)])
+@pytest.mark.parametrize(
+    ("k1", "k2", "weight"), [(20, 6, 0.3), (7, 1, 0.0), (5, 3, 0.9), (20, 6, 1.0), (3, 4, 0.1)]
+)
 @pytest.mark.parametrize("small_blocks", [False, True])
 def test_agrees_with_the_authors_code(k1, k2, weight, small_blocks, monkeypatch):
     if small_blocks:
@@ -29,7 +33,9 @@ def test_agrees_with_the_authors_code(k1, k2, weight, small_blocks, monkeypatch)
         monkeypatch.setattr(rerank, "_PAIR_BYTES", 8 * 8 * 70)
     for seed in range(3):
         query, _, gallery, _ = people(seed)
-        theirs = re_ranking(plain(query, gallery), plain(query, query), plain(gallery, gallery), k1, k2, weight)
+        theirs = re_ranking(
+            plain(query, gallery), plain(query, query), plain(gallery, gallery), k1, k2, weight
+        )
         ours = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=weight)
         np.testing.assert_allclose(ours(np.arange(len(query))), theirs, atol=2e-6)
         np.testing.assert_allclose(ours(np.asarray([9, 2])), theirs[[9, 2]], atol=2e-6)
@@ -40,9 +46,26 @@ def test_raises_mean_ap_of_clustered_people():
     cams = np.zeros(len(query_ids), int), np.ones(len(gallery_ids), int)
     before = rank_gallery(query, query_ids, cams[0], gallery, gallery_ids, cams[1])
     for better in (
-        rank_distances(k_reciprocal(query, gallery, k1=10, k2=4), query_ids, cams[0], gallery_ids, cams[1], name="k-reciprocal"),
-        rank_gallery(expand_queries(query, gallery), query_ids, cams[0], gallery, gallery_ids, cams[1], "cosine"),
-        rank_gallery(expand_queries(query, gallery, alpha=3), query_ids, cams[0], gallery, gallery_ids, cams[1], "cosine"),
+        rank_distances(
+            k_reciprocal(query, gallery, k1=10, k2=4),
+            query_ids,
+            cams[0],
+            gallery_ids,
+            cams[1],
+            name="k-reciprocal",
+        ),
+        rank_gallery(
+            expand_queries(query, gallery), query_ids, cams[0], gallery, gallery_ids, cams[1], "cosine"
+        ),
+        rank_gallery(
+            expand_queries(query, gallery, alpha=3),
+            query_ids,
+            cams[0],
+            gallery,
+            gallery_ids,
+            cams[1],
+            "cosine",
+        ),
     ):
         assert better.mean_ap > before.mean_ap + 0.02
 
@@ -85,7 +108,9 @@ def test_bad_input_is_named():
     for options in ({"k1": 0}, {"k2": 0}, {"k2": 40}, {"lambda_value": 1.5}):
         with pytest.raises(UsageError, match="k1"):
             k_reciprocal(query, gallery, **options)
-    with pytest.raises(ReidError, match="20 images are too few for neighbourhoods of k1=20: want at least 21"):
+    with pytest.raises(
+        ReidError, match="20 images are too few for neighbourhoods of k1=20: want at least 21"
+    ):
         k_reciprocal(query[:10], gallery[:10])
     with pytest.raises(ReidError, match="all 30 embeddings are equal"):
         k_reciprocal(np.ones((10, 4)), np.ones((20, 4)))

@@ -49,7 +49,9 @@ def test_falls_are_clean_less_shifted():
 
     def ranked(noise, count=60):
         query = rows + noise * rng.standard_normal(rows.shape)
-        return rank_gallery(query[:count], ids[:count], [0] * count, rows + rng.standard_normal(rows.shape), ids, [1] * 60)
+        return rank_gallery(
+            query[:count], ids[:count], [0] * count, rows + rng.standard_normal(rows.shape), ids, [1] * 60
+        )
 
     clean, worse = ranked(0.3), ranked(2.0)
     found = falls(clean, {"blur": worse}, ("mean_ap", "rank5"))

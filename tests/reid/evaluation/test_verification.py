@@ -44,7 +44,12 @@ def test_small_case_by_hand():
     assert report.eer == pytest.approx(1 / 3)
     assert report.accuracy == pytest.approx(0.8)
     assert 0.1 < report.threshold < 0.2 or 0.3 < report.threshold < 0.4
-    assert np.mean((np.asarray([0.1, 0.2, 0.3, 0.4, 0.5]) <= report.threshold) == [True, False, True, False, False]) == report.accuracy
+    assert (
+        np.mean(
+            (np.asarray([0.1, 0.2, 0.3, 0.4, 0.5]) <= report.threshold) == [True, False, True, False, False]
+        )
+        == report.accuracy
+    )
 
 
 def test_smaller_distance_means_same():

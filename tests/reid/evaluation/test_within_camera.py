@@ -1,4 +1,6 @@
-"""Where nobody is seen by two cameras: which images stand for two views, and that neighbours in time are never among them."""
+"""Where nobody is seen by two cameras: which images stand for two views, and that neighbours in time are
+never among them.
+"""
 
 import numpy as np
 import pytest
@@ -23,13 +25,16 @@ def test_two_cameras_change_nothing() -> None:
 
 
 def test_earlier_images_stand_against_later_ones() -> None:
-    """Six images of a, out of order: the middle one is left out; b has two alone, which are neighbours, so b has no match."""
+    """Six images of a, out of order: the middle one is left out; b has two alone, which are neighbours, so b
+    has no match.
+    """
     identities = strings(*"aaaaaabb")
     order = np.array([50, 10, 40, 20, 60, 30, 1, 2])
     ranked = views(identities, strings(*"11111122"), order)
     assert ranked.within
     assert dict(zip(ranked.rows.tolist(), ranked.cameras.tolist(), strict=True)) == {
-        1: "1, earlier", 3: "1, earlier", 5: "1, earlier", 0: "1, later", 4: "1, later", 6: "2, earlier", 7: "2, earlier",
+        1: "1, earlier", 3: "1, earlier", 5: "1, earlier", 0: "1, later",
+        4: "1, later", 6: "2, earlier", 7: "2, earlier",
     }  # fmt: skip
 
 
@@ -61,7 +66,9 @@ def test_no_match_is_a_neighbour_in_time(counts: list[int], seed: int) -> None:
 
 
 def test_a_burst_does_not_find_itself() -> None:
-    """Each image is nearly its neighbour and nothing else: with neighbours in, ranking is perfect, and says nothing."""
+    """Each image is nearly its neighbour and nothing else: with neighbours in, ranking is perfect, and says
+    nothing.
+    """
     rng = np.random.default_rng(0)
     people, images = 20, 16
     identities = np.repeat(np.arange(people).astype(np.str_), images)
@@ -73,14 +80,19 @@ def test_a_burst_does_not_find_itself() -> None:
 
 
 def test_the_gallery_lacks_the_neighbours_of_a_query() -> None:
-    """Of eight images of a the third asks: those beside it are left out. Images of b in a camera of its own stay."""
+    """Of eight images of a the third asks: those beside it are left out. Images of b in a camera of its own
+    stay.
+    """
     query = strings("a"), strings("1"), np.array([2])
     gallery = strings(*"aaaaaaabb"), strings(*"111111122"), np.array([0, 1, 3, 4, 5, 6, 7, 1, 2])
     assert gallery_apart(*query, *gallery).tolist() == [0, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_pair_is_kept_where_nobody_has_more() -> None:
-    query, gallery = (strings(*"ab"), strings(*"11"), np.array([0, 0])), (strings(*"ab"), strings(*"11"), np.array([1, 1]))
+    query, gallery = (
+        (strings(*"ab"), strings(*"11"), np.array([0, 0])),
+        (strings(*"ab"), strings(*"11"), np.array([1, 1])),
+    )
     assert gallery_apart(*query, *gallery).tolist() == [0, 1]
 
 

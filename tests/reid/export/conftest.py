@@ -51,7 +51,9 @@ def crops() -> npt.NDArray[np.uint8]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A ResNet-18 with a reduction to 64 dimensions and GeM."""
     folder = tmp_path_factory.mktemp("exported")
-    spec = ModelSpec(backbone="resnet18", weights="none", height=64, width=32, embedding_dim=64, pooling="gem")
+    spec = ModelSpec(
+        backbone="resnet18", weights="none", height=64, width=32, embedding_dim=64, pooling="gem"
+    )
     torch.manual_seed(0)
     model = settled(build_model(spec), smooth_crops(16, 64, 32, seed=2))
     save_model(model, spec, folder / "model.safetensors")
@@ -74,7 +76,14 @@ def positive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _six_convolutions(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:
     torch.manual_seed(0)
     layers: list[torch.nn.Module] = []
-    for channels_in, channels_out, stride in ((3, 16, 2), (16, 16, 1), (16, 16, 2), (16, 16, 1), (16, 16, 2), (16, 16, 1)):
+    for channels_in, channels_out, stride in (
+        (3, 16, 2),
+        (16, 16, 1),
+        (16, 16, 2),
+        (16, 16, 1),
+        (16, 16, 2),
+        (16, 16, 1),
+    ):
         layers += [
             torch.nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
             torch.nn.BatchNorm2d(channels_out),

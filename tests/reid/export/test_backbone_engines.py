@@ -1,4 +1,6 @@
-"""Every backbone in every precision becomes an ONNX file that runs and a TensorRT-RTX engine that builds. No engine runs here."""
+"""Every backbone in every precision becomes an ONNX file that runs and a TensorRT-RTX engine that builds. No
+engine runs here.
+"""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -22,9 +24,11 @@ from reid.models.embedder import ModelSpec, build_model
 from reid.models.inference import embed_images
 from tests.reid.export.conftest import settled, smooth_crops
 
-# OpenVINO takes seconds to open a file of a deep network: it runs one of each family, ONNX Runtime runs them all.
+# OpenVINO takes seconds to open a file of a deep network: it runs one of each family, ONNX Runtime runs them
+# all.
 IN_EVERY_RUNTIME = ("resnet18", "mobilenet_v2", "osnet_x0_25")
-# Random weights, and no layer kept back: this asks whether the files are right, not how good int8 can be made.
+# Random weights, and no layer kept back: this asks whether the files are right, not how good int8 can be
+# made.
 LEAST_MEAN_COSINE = {"fp32": 0.99999, "fp16": 0.998, "int8": 0.8}
 
 
@@ -39,7 +43,9 @@ class Made:
 
 
 def make(backbone: str) -> dict[str, Made]:
-    """Export, convert, run and build; by precision. Runs in a process of its own: tracing a network keeps one processor busy."""
+    """Export, convert, run and build; by precision. Runs in a process of its own: tracing a network keeps one
+    processor busy.
+    """
     # The files of one backbone are gone before the next: together they would fill two gigabytes.
     with TemporaryDirectory() as folder:
         return made_in(Path(folder), backbone)
@@ -61,7 +67,9 @@ def made_in(folder: Path, backbone: str) -> dict[str, Made]:
     made = {}
     for precision, path in paths.items():
         rows = [str(row) for row in range(len(crops))]
-        cosines = {name: measure_parity(reference, run(path, crops), rows).mean for name, run in runners.items()}
+        cosines = {
+            name: measure_parity(reference, run(path, crops), rows).mean for name, run in runners.items()
+        }
         plan = path.with_suffix(".plan")
         build_engine(path, plan, profile=(1, 2, 4), targets=("SM86",), optimization_level=0)
         made[precision] = Made(cosines, read_stamp(plan), path.stat().st_size, plan.stat().st_size)
@@ -72,7 +80,11 @@ def made_in(folder: Path, backbone: str) -> dict[str, Made]:
 def workshop(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[dict[str, Made]]]]:
     """The backbones of the tests that were asked for, two at a time while the tests wait."""
     pytest.importorskip("tensorrt_rtx")
-    wanted = [item.callspec.params["backbone"] for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    wanted = [
+        item.callspec.params["backbone"]
+        for item in request.session.items
+        if item.path == request.path and hasattr(item, "callspec")
+    ]
     # Two processes on two processors: a second thread of each would only stand in the way.
     threads = pytest.MonkeyPatch()
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -84,7 +96,9 @@ def workshop(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[dict[s
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_precision_runs_on_the_cpu_and_builds_an_engine(backbone: str, workshop: dict[str, Future[dict[str, Made]]]) -> None:
+def test_every_precision_runs_on_the_cpu_and_builds_an_engine(
+    backbone: str, workshop: dict[str, Future[dict[str, Made]]]
+) -> None:
     made = workshop[backbone].result()
     assert set(made) == {"fp32", "fp16", "int8"}
     for precision, one in made.items():

@@ -34,12 +34,23 @@ def _export(exported: Exported, out: Path, crops: npt.NDArray[np.uint8], **optio
     return export_model(exported.checkpoint, out, crops=crops, **(defaults | options))
 
 
-def test_a_directory_holds_what_its_card_says(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_a_directory_holds_what_its_card_says(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
     pytest.importorskip("tensorrt_rtx")
     out = tmp_path / "model"
-    report = _export(exported, out, crops, engines="tensorrt_rtx", engine_options={"targets": ["SM86"], "profile": (1, 4, 16)})
+    report = _export(
+        exported,
+        out,
+        crops,
+        engines="tensorrt_rtx",
+        engine_options={"targets": ["SM86"], "profile": (1, 4, 16)},
+    )
     card = load_card(out)
-    assert {role: file.path for role, file in card.files.items()} == {"fp32": "model.onnx", "engine_fp32": "model.plan"}
+    assert {role: file.path for role, file in card.files.items()} == {
+        "fp32": "model.onnx",
+        "engine_fp32": "model.plan",
+    }
     assert card.left_out == report["left_out"] == {}
     assert all(sha256_of(out / file.path) == file.sha256 for file in card.files.values())
     assert sorted(path.name for path in out.iterdir()) == [
@@ -49,13 +60,21 @@ def test_a_directory_holds_what_its_card_says(exported: Exported, crops: npt.NDA
         "model.plan.json",
         "self_test.safetensors",
     ]
-    assert (card.dim, card.neck_feature, card.backbone, card.name, card.git_commit) == (64, "after_bn", "resnet18", "small", "abc")
+    assert (card.dim, card.neck_feature, card.backbone, card.name, card.git_commit) == (
+        64,
+        "after_bn",
+        "resnet18",
+        "small",
+        "abc",
+    )
     assert (card.input.height, card.input.width, card.input.dtype) == (64, 32, "uint8")
     assert card.thresholds == (THRESHOLD,)
     assert card.fingerprint == report["fingerprint"] == fingerprint_of(exported.checkpoint, card.input)
     assert report["files"]["fp32"]["lowest"] > 0.99999
     assert report["engines"]["fp32"]["targets"] == ["SM86"]
-    np.testing.assert_allclose(embed_onnxruntime(out / "model.onnx", crops), embed_images(exported.model, crops), atol=1e-5)
+    np.testing.assert_allclose(
+        embed_onnxruntime(out / "model.onnx", crops), embed_images(exported.model, crops), atol=1e-5
+    )
 
 
 def test_every_precision_is_written_measured_and_ranked(
@@ -70,7 +89,9 @@ def test_every_precision_is_written_measured_and_ranked(
 
     monkeypatch.setattr("reid.export.gate.check_parity", spy)
     brighter = np.minimum(crops, 245) + np.uint8(10)
-    people = People(np.concatenate([crops, brighter]), np.tile(np.arange(12).astype(str), 2), np.repeat(["1", "2"], 12))
+    people = People(
+        np.concatenate([crops, brighter]), np.tile(np.arange(12).astype(str), 2), np.repeat(["1", "2"], 12)
+    )
     report = _export(
         exported,
         out,
@@ -138,7 +159,11 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_layers_are_chosen_again_more_strictly_until_the_gate_passes(
     exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path, refusals: list[int]
 ) -> None:
-    options: dict[str, Any] = {"calibration": crops, "precisions": ["int8"], "limits": Limits({"fp32": 0.9999, "int8": 0.96})}
+    options: dict[str, Any] = {
+        "calibration": crops,
+        "precisions": ["int8"],
+        "limits": Limits({"fp32": 0.9999, "int8": 0.96}),
+    }
     report = _export(exported, tmp_path / "model", crops, **options)
     assert _Remembering.aims == pytest.approx([0.96, 0.98, 0.99])
     assert report["files"]["int8"]["float32_layers"] == ["attempt 3"]
@@ -163,7 +188,9 @@ def test_a_precision_that_fails_is_left_out_unless_it_is_required(
     assert not (tmp_path / "never").exists()
 
 
-def test_the_self_test_holds_the_trained_models_answers(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_the_self_test_holds_the_trained_models_answers(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
     report = _export(exported, tmp_path / "model", crops)
     card = load_card(tmp_path / "model")
     assert card.self_test is not None
@@ -190,7 +217,9 @@ def test_the_fingerprint_is_of_weights_and_input(exported: Exported, tmp_path: P
     assert here != fingerprint_of(changed, InputSpec(height=64, width=32))
 
 
-def test_without_an_engine_the_report_says_why(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: Any) -> None:
+def test_without_an_engine_the_report_says_why(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("reid.export.installed", lambda module: False)
     report = _export(exported, tmp_path / "absent", crops, engines="tensorrt_rtx")
     assert "tensorrt_rtx is not installed" in report["engines"]["fp32"]["note"]
@@ -204,9 +233,17 @@ def test_a_file_that_strays_stops_the_export_and_leaves_the_old_directory(
     report = _export(exported, out, crops)
     assert report["engines"]["fp32"] == {"note": "no engine was asked for"}
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(ReidError, match=r"model\.onnx in onnxruntime strays from .* worst images: .*person 3\.png") as caught:
+    with pytest.raises(
+        ReidError, match=r"model\.onnx in onnxruntime strays from .* worst images: .*person 3\.png"
+    ) as caught:
         # No float32 file reaches a cosine over one: the limit fails every image.
-        _export(exported, out, crops[:4], limits=Limits({"fp32": 1.1}), crop_names=[f"person {row}.png" for row in range(4)])
+        _export(
+            exported,
+            out,
+            crops[:4],
+            limits=Limits({"fp32": 1.1}),
+            crop_names=[f"person {row}.png" for row in range(4)],
+        )
     assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -222,7 +259,9 @@ def test_wrong_arguments_are_named(exported: Exported, crops: npt.NDArray[np.uin
         _export(exported, out, crops, precisions=("int8",), limits=Limits({"fp32": 0.9, "int8": 0.9}))
     with pytest.raises(UsageError, match="provenance key 'author' is unknown"):
         _export(exported, out, crops, provenance={"author": "x"})
-    with pytest.raises(ReidError, match=r"crops are uint8 \(12, 32, 64, 3\): the model wants uint8 \(N, 64, 32, 3\)"):
+    with pytest.raises(
+        ReidError, match=r"crops are uint8 \(12, 32, 64, 3\): the model wants uint8 \(N, 64, 32, 3\)"
+    ):
         _export(exported, out, np.ascontiguousarray(crops.transpose(0, 2, 1, 3)))
     with pytest.raises(ReidError, match="no crop to check parity on"):
         _export(exported, out, crops[:0])

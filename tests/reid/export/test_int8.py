@@ -1,4 +1,6 @@
-"""Int8 files: no product can saturate, the function is the same before rounding, and rounding costs outputs as little as it can."""
+"""Int8 files: no product can saturate, the function is the same before rounding, and rounding costs outputs
+as little as it can.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -41,7 +43,11 @@ def int8_weights(path: Path) -> dict[str, npt.NDArray[np.int8]]:
     producer = {name: node for node in proto.graph.node for name in node.output}
     found = {}
     for node in proto.graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in producer and node.input[0] in producer:
+        if (
+            node.op_type in ("Conv", "Gemm", "MatMul")
+            and node.input[1] in producer
+            and node.input[0] in producer
+        ):
             images, weights = producer[node.input[0]], producer[node.input[1]]
             assert images.op_type == weights.op_type == "DequantizeLinear"
             found[node.name] = tensors[weights.input[0]]
@@ -50,7 +56,9 @@ def int8_weights(path: Path) -> dict[str, npt.NDArray[np.int8]]:
 
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "osnet_x0_25"])
 def test_no_sum_of_two_products_leaves_sixteen_bits(backbone: str, tmp_path: Path) -> None:
-    """Without VNNI processors multiply unsigned by signed bytes and add two neighbouring products into a signed 16-bit number."""
+    """Without VNNI processors multiply unsigned by signed bytes and add two neighbouring products into a
+    signed 16-bit number.
+    """
     spec = ModelSpec(backbone=backbone, weights="none", height=64, width=32)
     images = smooth_crops(8, 64, 32, seed=2)
     export_onnx(settled(build_model(spec), images), spec, tmp_path / "model.onnx", {})
@@ -85,7 +93,8 @@ def test_weights_are_signed_per_channel_and_activations_unsigned_before_convolut
         source = producer[producer[activation.input[0]].input[0]]
         assert zero_point == {"Div": 128, "Relu": 0}[source.op_type]
         assert tensors[convolution.input[2]].dtype == np.float32
-    # Rounding comes after the activation function: in this network a convolution never feeds another one directly.
+    # Rounding comes after the activation function: in this network a convolution never feeds another one
+    # directly.
     into = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
     assert {producer[node.input[0]].op_type for node in into} == {"Div", "Relu"}
     assert [prop.key for prop in proto.metadata_props] == ["reid.note"]
@@ -96,7 +105,9 @@ def test_it_is_the_same_each_time_and_keeps_the_layers_it_is_given(
 ) -> None:
     solved = Int8File(small, training)
     assert solved.layers == convolutions(read_onnx(small))
-    first, second, partly, none = (tmp_path / f"{name}.onnx" for name in ("first", "second", "partly", "none"))
+    first, second, partly, none = (
+        tmp_path / f"{name}.onnx" for name in ("first", "second", "partly", "none")
+    )
     solved.write(first)
     Int8File(small, training).write(second)
     assert first.read_bytes() == second.read_bytes()
@@ -108,7 +119,15 @@ def test_it_is_the_same_each_time_and_keeps_the_layers_it_is_given(
 
 def test_the_work_is_counted_as_by_hand(small: Path, training: npt.NDArray[np.uint8]) -> None:
     solved = Int8File(small, training)
-    sizes = [(3, 32 * 16), (16, 32 * 16), (16, 16 * 8), (16, 16 * 8), (16, 8 * 4), (16, 8 * 4)]  # input channels, positions out
+    # input channels, positions out
+    sizes = [
+        (3, 32 * 16),
+        (16, 32 * 16),
+        (16, 16 * 8),
+        (16, 16 * 8),
+        (16, 8 * 4),
+        (16, 8 * 4),
+    ]
     counts = [16 * 9 * channels * positions for channels, positions in sizes]
     assert list(solved.multiply_adds.values()) == counts
     assert solved.float32_share(solved.layers[:1]) == pytest.approx(counts[0] / sum(counts))
@@ -127,9 +146,15 @@ def test_weights_that_layers_share_are_rounded_for_each_of_them(tmp_path: Path) 
         helper.make_node("Conv", ["images", "w"], ["a"], name="first", pads=[1, 1, 1, 1]),
         helper.make_node("Conv", ["a", "w"], ["b"], name="second", pads=[1, 1, 1, 1]),
     ]
-    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4, 8, 8]) for name in ("images", "b")]
+    ports = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4, 8, 8])
+        for name in ("images", "b")
+    ]
     graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], [numpy_helper.from_array(weights, "w")])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "shared.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        tmp_path / "shared.onnx",
+    )
     images = rng.normal(size=(32, 4, 8, 8)).astype(np.float32)
     Int8File(tmp_path / "shared.onnx", images).write(tmp_path / "int8.onnx")  # type: ignore[arg-type]  # a graph that takes floats
     assert set(int8_weights(tmp_path / "int8.onnx")) == {"first", "second"}
@@ -137,7 +162,9 @@ def test_weights_that_layers_share_are_rounded_for_each_of_them(tmp_path: Path) 
     assert np.square(given_ - wanted).mean() < 2e-3 * np.square(wanted).mean()
 
 
-def test_equalising_changes_no_answer_on_the_crops_it_saw(small: Path, training: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_equalising_changes_no_answer_on_the_crops_it_saw(
+    small: Path, training: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
     """Also with ReLU6, whose bound cuts what grows beyond it."""
     for bound in (None, 1.5):
         proto = read_onnx(small)
@@ -149,7 +176,9 @@ def test_equalising_changes_no_answer_on_the_crops_it_saw(small: Path, training:
         onnx.save(proto, tmp_path / "after.onnx")
         after = constants(proto.graph)
         assert sum(not np.array_equal(after[name], value) for name, value in weights.items()) >= 5
-        before_, after_ = (embed_onnxruntime(tmp_path / f"{name}.onnx", training) for name in ("before", "after"))
+        before_, after_ = (
+            embed_onnxruntime(tmp_path / f"{name}.onnx", training) for name in ("before", "after")
+        )
         np.testing.assert_allclose(after_, before_, atol=2e-5)
 
 
@@ -159,7 +188,10 @@ def _bounded(proto: onnx.ModelProto, bound: float) -> None:
             node.op_type = "Clip"
             node.input.extend(["zero", "bound"])
     proto.graph.initializer.extend(
-        [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("zero", 0.0), ("bound", bound))]
+        [
+            numpy_helper.from_array(np.array(value, np.float32), name)
+            for name, value in (("zero", 0.0), ("bound", bound))
+        ]
     )
 
 
@@ -179,9 +211,13 @@ def test_equalised_channels_reach_equally_far(small: Path, training: npt.NDArray
 
 
 def test_convolutions_around_a_residual_sum_share_their_factors(tmp_path: Path) -> None:
-    """As in MobileNetV2: nothing but a sum lies between convolutions. What something else reads, here the last one's, stays."""
+    """As in MobileNetV2: nothing but a sum lies between convolutions. What something else reads, here the
+    last one's, stays.
+    """
     rng = np.random.default_rng(4)
-    weights = {name: rng.normal(size=(4, 4, 1, 1)).astype(np.float32) for name in ("into", "widen", "narrow", "next")}
+    weights = {
+        name: rng.normal(size=(4, 4, 1, 1)).astype(np.float32) for name in ("into", "widen", "narrow", "next")
+    }
     for name in ("into", "narrow"):
         weights[name] *= np.array([1, 1 / 2, 1 / 4, 1 / 7], np.float32)[:, None, None, None]
     nodes = [
@@ -193,8 +229,17 @@ def test_convolutions_around_a_residual_sum_share_their_factors(tmp_path: Path) 
         helper.make_node("Conv", ["e", "next"], ["f"]),
         helper.make_node("Sigmoid", ["f"], ["g"]),
     ]
-    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4, 8, 8]) for name in ("images", "g")]
-    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], [numpy_helper.from_array(value, name) for name, value in weights.items()])
+    ports = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4, 8, 8])
+        for name in ("images", "g")
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        ports[:1],
+        ports[1:],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     images = rng.normal(size=(16, 4, 8, 8)).astype(np.float32)
 
@@ -232,17 +277,24 @@ def test_the_correction_is_the_ridge_regression_of_true_outputs_on_seen_inputs(s
     # Written out as a least squares problem with the penalty as further rows.
     rows = np.vstack([seen[0] / np.sqrt(200), np.sqrt(penalty) * np.eye(6)])
     for channel in range(3):
-        wanted = np.concatenate([true[0] @ weights[0, channel] / np.sqrt(200), np.sqrt(penalty) * weights[0, channel]])
+        wanted = np.concatenate(
+            [true[0] @ weights[0, channel] / np.sqrt(200), np.sqrt(penalty) * weights[0, channel]]
+        )
         np.testing.assert_allclose(found[0, channel], np.linalg.lstsq(rows, wanted, rcond=None)[0], atol=1e-8)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
-def test_rounding_with_feedback_costs_outputs_less_than_rounding_to_the_nearest(seed: int, groups: int) -> None:
+def test_rounding_with_feedback_costs_outputs_less_than_rounding_to_the_nearest(
+    seed: int, groups: int
+) -> None:
     rng = np.random.default_rng(seed)
-    inputs = rng.normal(size=(groups, 400, 2)) @ rng.normal(size=(groups, 2, 12)) + 0.3 * rng.normal(size=(groups, 400, 12))
+    inputs = rng.normal(size=(groups, 400, 2)) @ rng.normal(size=(groups, 2, 12)) + 0.3 * rng.normal(
+        size=(groups, 400, 12)
+    )
     moments = inputs.transpose(0, 2, 1) @ inputs / 400
     weights = rng.normal(size=(groups, 40, 12))
-    scales = weight_scales(weights, np.diagonal(moments, axis1=1, axis2=2)) * 8  # coarse, so that the difference is plain
+    # coarse, so that the difference is plain
+    scales = weight_scales(weights, np.diagonal(moments, axis1=1, axis2=2)) * 8
     levels = rounded_with_feedback(weights, moments, scales)
     assert np.array_equal(levels, np.rint(levels))
     assert np.abs(levels).max() <= WEIGHT_LIMIT
@@ -266,10 +318,14 @@ def test_patches_times_weights_are_the_convolution(groups: int) -> None:
     rng = np.random.default_rng(1)
     values = rng.normal(size=(2, 4, 9, 7)).astype(np.float32)
     weights = rng.normal(size=(8, 4 // groups, 3, 2)).astype(np.float32)
-    node = helper.make_node("Conv", ["x", "w"], ["y"], group=groups, strides=[2, 1], pads=[1, 0, 2, 1], dilations=[1, 2])
+    node = helper.make_node(
+        "Conv", ["x", "w"], ["y"], group=groups, strides=[2, 1], pads=[1, 0, 2, 1], dilations=[1, 2]
+    )
     wanted = run_node(node, {"x": values, "w": weights}, 20)["y"]
     found = patches(values, node, (3, 2)) @ weights.reshape(groups, 8 // groups, -1).transpose(0, 2, 1)
-    np.testing.assert_allclose(found.transpose(0, 2, 1).reshape(8, 2, *wanted.shape[2:]).transpose(1, 0, 2, 3), wanted, atol=1e-5)
+    np.testing.assert_allclose(
+        found.transpose(0, 2, 1).reshape(8, 2, *wanted.shape[2:]).transpose(1, 0, 2, 3), wanted, atol=1e-5
+    )
 
 
 def test_one_outlier_does_not_take_the_levels_of_all_others() -> None:
@@ -288,8 +344,12 @@ def test_a_grid_holds_what_onnx_gives_back(lowest: float) -> None:
     values[0, 0, 0, :3] = [-50.0, 0.0, 50.0]  # beyond the grid, and its zero
     grid = activation_grid(values.clip(lowest, 5.0))
     scale, zero = np.array(grid.scale, np.float32), np.array(grid.zero, np.uint8)
-    levels = run_node(helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]), {"x": values, "s": scale, "z": zero}, 20)["q"]
-    given = run_node(helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]), {"q": levels, "s": scale, "z": zero}, 20)["y"]
+    levels = run_node(
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]), {"x": values, "s": scale, "z": zero}, 20
+    )["q"]
+    given = run_node(
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]), {"q": levels, "s": scale, "z": zero}, 20
+    )["y"]
     np.testing.assert_array_equal(grid.nearest(values), given)
     assert given[0, 0, 0, 1] == 0
     # Where nothing is negative, all 255 steps lie above zero.
@@ -304,7 +364,9 @@ def test_tensorrt_gets_the_same_network_around_zero(
     proto = signed(read_onnx(path))
     write_onnx(proto, other)
     tensors = constants(proto.graph)
-    zeros = {node.input[2] for node in proto.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    zeros = {
+        node.input[2] for node in proto.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    }
     assert len(zeros) == 12  # six convolutions
     assert all(tensors[name].dtype == np.int8 and not tensors[name].any() for name in zeros)
     before = constants(read_onnx(path).graph)

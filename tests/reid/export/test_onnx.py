@@ -1,4 +1,6 @@
-"""The float32 ONNX file: same answers as torch, any batch, nothing left outside, nothing of this machine inside."""
+"""The float32 ONNX file: same answers as torch, any batch, nothing left outside, nothing of this machine
+inside.
+"""
 
 import re
 from collections.abc import Callable
@@ -17,7 +19,9 @@ from reid.models.inference import embed_images
 from tests.reid.export.conftest import Exported
 
 
-def test_the_file_gives_the_models_own_embeddings_for_any_batch(exported: Exported, crops: npt.NDArray[np.uint8]) -> None:
+def test_the_file_gives_the_models_own_embeddings_for_any_batch(
+    exported: Exported, crops: npt.NDArray[np.uint8]
+) -> None:
     reference = embed_images(exported.model, crops)
     for batch in (1, 5, 12):
         got = embed_onnxruntime(exported.onnx, crops, batch=batch)
@@ -27,7 +31,9 @@ def test_the_file_gives_the_models_own_embeddings_for_any_batch(exported: Export
     assert np.abs(reference - reference.mean(axis=0)).max() > 0.05
 
 
-def test_before_bn_is_exported_when_the_model_retrieves_with_it(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_before_bn_is_exported_when_the_model_retrieves_with_it(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
     other = exported.model.neck_feature
     try:
         exported.model.neck_feature = "before_bn"
@@ -39,7 +45,9 @@ def test_before_bn_is_exported_when_the_model_retrieves_with_it(exported: Export
     assert np.abs(want - embed_images(exported.model, crops)).max() > 1e-3
 
 
-def test_the_mirror_image_is_averaged_inside_the_graph(exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_the_mirror_image_is_averaged_inside_the_graph(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
     plain = embed_images(exported.model, crops)
     exported.model.flip = True
     try:
@@ -48,19 +56,33 @@ def test_the_mirror_image_is_averaged_inside_the_graph(exported: Exported, crops
     finally:
         exported.model.flip = False
     for batch in (1, 5):
-        np.testing.assert_allclose(embed_onnxruntime(tmp_path / "flip.onnx", crops, batch=batch), want, atol=1e-5)
-        np.testing.assert_allclose(embed_openvino(tmp_path / "flip.onnx", crops, batch=batch), want, atol=1e-4)
+        np.testing.assert_allclose(
+            embed_onnxruntime(tmp_path / "flip.onnx", crops, batch=batch), want, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            embed_openvino(tmp_path / "flip.onnx", crops, batch=batch), want, atol=1e-4
+        )
     assert np.abs(want - plain).max() > 1e-3
-    assert (tmp_path / "flip.onnx").stat().st_size < 1.1 * exported.onnx.stat().st_size  # the trunk is in it once
+    assert (
+        tmp_path / "flip.onnx"
+    ).stat().st_size < 1.1 * exported.onnx.stat().st_size  # the trunk is in it once
 
 
 def test_the_contract_of_the_graph(exported: Exported) -> None:
     proto = read_onnx(exported.onnx)
     (image,), (embedding,) = proto.graph.input, proto.graph.output
     assert (image.name, image.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
-    assert [axis.dim_value or axis.dim_param for axis in image.type.tensor_type.shape.dim] == ["batch", 64, 32, 3]
+    assert [axis.dim_value or axis.dim_param for axis in image.type.tensor_type.shape.dim] == [
+        "batch",
+        64,
+        32,
+        3,
+    ]
     assert (embedding.name, embedding.type.tensor_type.elem_type) == ("embeddings", onnx.TensorProto.FLOAT)
-    assert [axis.dim_value or axis.dim_param for axis in embedding.type.tensor_type.shape.dim] == ["batch", 64]
+    assert [axis.dim_value or axis.dim_param for axis in embedding.type.tensor_type.shape.dim] == [
+        "batch",
+        64,
+    ]
     assert {prop.key: prop.value for prop in proto.metadata_props} == {"reid.note": "test"}
     assert not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer)
     # TensorRT can do nothing with uint8 but cast it.
@@ -75,7 +97,9 @@ def test_the_file_names_no_source_file_and_is_the_same_each_time(exported: Expor
     assert (tmp_path / "again.onnx").read_bytes() == content
 
 
-def test_a_model_that_cannot_be_exported_is_named_and_nothing_is_left(exported: Exported, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_exported_is_named_and_nothing_is_left(
+    exported: Exported, tmp_path: Path
+) -> None:
     class Branching(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images if images.sum() > 0 else -images
@@ -97,7 +121,9 @@ def _runs(runner: str) -> Callable[[Path], object]:
 
 def test_openvino_gives_the_same_embeddings(exported: Exported, crops: npt.NDArray[np.uint8]) -> None:
     pytest.importorskip("openvino")
-    np.testing.assert_allclose(embed_openvino(exported.onnx, crops, batch=5), embed_images(exported.model, crops), atol=1e-5)
+    np.testing.assert_allclose(
+        embed_openvino(exported.onnx, crops, batch=5), embed_images(exported.model, crops), atol=1e-5
+    )
 
 
 def test_truncated_and_foreign_files_are_named(exported: Exported, tmp_path: Path) -> None:

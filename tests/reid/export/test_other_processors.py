@@ -1,8 +1,9 @@
 """An int8 file on processors without VNNI, whatever this machine has.
 
-Two stand-ins, each a process of its own: ``ONEDNN_MAX_CPU_ISA=AVX2``, which OpenVINO's oneDNN honours at full speed, and QEMU's user
-mode, which shows a processor of 2013 to ONNX Runtime and OpenVINO alike. Both are first shown a file with weights of the full
-range, which must come out wrong: else they would stand in for nothing.
+Two stand-ins, each a process of its own: ``ONEDNN_MAX_CPU_ISA=AVX2``, which OpenVINO's oneDNN honours at full
+speed, and QEMU's user mode, which shows a processor of 2013 to ONNX Runtime and OpenVINO alike. Both are
+first shown a file with weights of the full range, which must come out wrong: else they would stand in for
+nothing.
 """
 
 import json
@@ -38,7 +39,8 @@ def by_openvino(path):
 def lowest(a, b):
     return float((np.einsum("nd,nd->n", a, b) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
 wanted = by_onnxruntime(source)
-print(json.dumps([{run.__name__[3:]: lowest(run(path), wanted) for run in (by_onnxruntime, by_openvino)} for path in files]))
+runs = (by_onnxruntime, by_openvino)
+print(json.dumps([{run.__name__[3:]: lowest(run(path), wanted) for run in runs} for path in files]))
 """
 
 
@@ -57,7 +59,13 @@ def files(positive: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]
 
 
 def run(command: list[str], files: list[str], **environment: str) -> list[dict[str, float]]:
-    done = subprocess.run([*command, "-c", SCRIPT, *files], capture_output=True, text=True, env=os.environ | environment, timeout=500)
+    done = subprocess.run(
+        [*command, "-c", SCRIPT, *files],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=500,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -66,7 +74,9 @@ def run(command: list[str], files: list[str], **environment: str) -> list[dict[s
 def test_without_vnni_openvino_gives_what_it_gives_with_it(files: list[str]) -> None:
     here, _ = run([sys.executable], files)
     limited, full_range = run([sys.executable], files, ONEDNN_MAX_CPU_ISA="AVX2")
-    assert full_range["openvino"] < 0.9, "the limit stands in for nothing: the full range must saturate under it"
+    assert full_range["openvino"] < 0.9, (
+        "the limit stands in for nothing: the full range must saturate under it"
+    )
     for runtime, lowest in here.items():
         assert lowest > 0.97
         assert limited[runtime] == pytest.approx(lowest, abs=2e-3)
@@ -76,8 +86,13 @@ def test_without_vnni_openvino_gives_what_it_gives_with_it(files: list[str]) -> 
 @pytest.mark.skipif(QEMU is None, reason="qemu-x86_64 is not installed (Debian: qemu-user)")
 def test_on_an_emulated_processor_of_2013_both_runtimes_give_the_same(files: list[str]) -> None:
     here, _ = run([sys.executable], files)
-    python = str(Path(sys.executable).resolve())  # the environment's own link would start outside the emulator
-    emulated, full_range = run([str(QEMU), "-cpu", "Haswell", python], files, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
-    assert full_range["openvino"] < 0.9, "the emulator stands in for nothing: the full range must saturate in it"
+    # the environment's own link would start outside the emulator
+    python = str(Path(sys.executable).resolve())
+    emulated, full_range = run(
+        [str(QEMU), "-cpu", "Haswell", python], files, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)
+    )
+    assert full_range["openvino"] < 0.9, (
+        "the emulator stands in for nothing: the full range must saturate in it"
+    )
     for runtime, lowest in here.items():
         assert emulated[runtime] == pytest.approx(lowest, abs=2e-3)

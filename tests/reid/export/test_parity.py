@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid.errors import ReidError
-from reid.export.parity import Accuracy, People, check_accuracy, check_parity, measure_accuracy, measure_parity
+from reid.export.parity import (
+    Accuracy,
+    People,
+    check_accuracy,
+    check_parity,
+    measure_accuracy,
+    measure_parity,
+)
 
 
 def _unit(angles: list[float]) -> np.ndarray:
@@ -43,7 +50,8 @@ def test_one_bad_image_stops_the_file_and_is_named() -> None:
     report = measure_parity(reference, candidate, names)
     with pytest.raises(
         ReidError,
-        match=r"strays .* lowest cosine 0\.\d+, limit 0.99; worst images: crop 7 0\.\d+: leave the precision out",
+        match=r"strays .* lowest cosine 0\.\d+, limit 0.99; "
+        r"worst images: crop 7 0\.\d+: leave the precision out",
     ):
         check_parity(report, 0.99, "model.int8.onnx")
     check_parity(report, 0.99, "model.int8.onnx", statistic="mean")
@@ -65,14 +73,17 @@ def test_ranking_is_across_cameras_and_its_fall_is_gated() -> None:
     people = People(np.zeros((4, 1, 1, 3), np.uint8), identities, cameras)
     right = measure_accuracy(_unit([0.0, 0.1, 1.0, 1.1]), people)
     assert right == Accuracy(rank1=1.0, mean_ap=1.0)
-    # Each image of camera 2 moved onto the other person: every first hit is wrong, the right one is last of two or three.
+    # Each image of camera 2 moved onto the other person: every first hit is wrong, the right one is last of
+    # two or three.
     wrong = measure_accuracy(_unit([0.0, 1.1, 1.0, 0.1]), people)
     assert wrong.rank1 == 0.0
     assert wrong.mean_ap < 0.6
     turned = measure_parity(_unit([0.0, 0.0]), _unit([0.0, 1.0]), ["a", "b"])
     check_accuracy(right, right, 0.0, "model.int8.onnx", turned)
     with pytest.raises(
-        ReidError, match=r"model\.int8\.onnx in openvino ranks worse .* mAP 1\.0000 falls by 0\.\d+, limit 0\.005; worst images: b 0\.54"
+        ReidError,
+        match=r"model\.int8\.onnx in openvino ranks worse .* mAP 1\.0000 falls by 0\.\d+, "
+        r"limit 0\.005; worst images: b 0\.54",
     ):
         check_accuracy(right, wrong, 0.005, "model.int8.onnx in openvino", turned)
 

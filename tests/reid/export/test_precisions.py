@@ -1,4 +1,6 @@
-"""Half precision and int8: real files that differ from float32 by rounding only, and layers kept back where rounding costs too much."""
+"""Half precision and int8: real files that differ from float32 by rounding only, and layers kept back where
+rounding costs too much.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,16 +29,25 @@ def training() -> npt.NDArray[np.uint8]:
 
 
 def _parity(small: Path, path: Path, crops: npt.NDArray[np.uint8]) -> ParityReport:
-    return measure_parity(embed_onnxruntime(small, crops), embed_onnxruntime(path, crops), [str(row) for row in range(len(crops))])
+    return measure_parity(
+        embed_onnxruntime(small, crops),
+        embed_onnxruntime(path, crops),
+        [str(row) for row in range(len(crops))],
+    )
 
 
 def _types(path: Path) -> dict[str, int]:
     proto = onnx.shape_inference.infer_shapes(read_onnx(path))
-    known = {value.name: value.type.tensor_type.elem_type for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
+    known = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
+    }
     return {node.name: known[node.output[0]] for node in proto.graph.node}
 
 
-def test_half_precision_is_half_and_its_ends_are_not(small: Path, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_half_precision_is_half_and_its_ends_are_not(
+    small: Path, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
     path = tmp_path / "model.fp16.onnx"
     convert_fp16(small, path)
     report = _parity(small, path, crops)
@@ -47,21 +58,27 @@ def test_half_precision_is_half_and_its_ends_are_not(small: Path, crops: npt.NDA
     types = _types(path)
     trunk = trunk_nodes(proto)
     assert {types[name] for name in convolutions(proto)} == {TensorProto.FLOAT16}
-    assert {types[node.name] for node in proto.graph.node if node.op_type in ("ReduceMean", "ReduceL2", "BatchNormalization")} == {
-        TensorProto.FLOAT
-    }
+    assert {
+        types[node.name]
+        for node in proto.graph.node
+        if node.op_type in ("ReduceMean", "ReduceL2", "BatchNormalization")
+    } == {TensorProto.FLOAT}
     assert len(trunk) > len(convolutions(proto))
     assert [prop.key for prop in proto.metadata_props] == ["reid.note"]
 
 
-def test_layers_kept_from_half_precision_are_the_first(small: Path, crops: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_layers_kept_from_half_precision_are_the_first(
+    small: Path, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
     whole, partly, none = (tmp_path / f"{name}.onnx" for name in ("whole", "partly", "none"))
     names = convolutions(read_onnx(small))
     convert_fp16(small, whole)
     convert_fp16(small, partly, names[:3])
     convert_fp16(small, none, names)
     types = _types(partly)
-    assert [types[name] for name in names] == [TensorProto.FLOAT] * 3 + [TensorProto.FLOAT16] * (len(names) - 3)
+    assert [types[name] for name in names] == [TensorProto.FLOAT] * 3 + [TensorProto.FLOAT16] * (
+        len(names) - 3
+    )
     assert _parity(small, partly, crops).mean > _parity(small, whole, crops).mean
     np.testing.assert_array_equal(embed_onnxruntime(none, crops), embed_onnxruntime(small, crops))
 
@@ -79,8 +96,12 @@ def test_a_weight_beyond_half_precision_is_named(small: Path, tmp_path: Path) ->
     assert not (tmp_path / "half.onnx").exists()
 
 
-def test_a_channel_of_another_size_costs_int8_nothing(small: Path, training: npt.NDArray[np.uint8], tmp_path: Path) -> None:
-    """A channel of the second layer is scaled up by weights and down by the next: in int8 the others would be left two levels."""
+def test_a_channel_of_another_size_costs_int8_nothing(
+    small: Path, training: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """A channel of the second layer is scaled up by weights and down by the next: in int8 the others would be
+    left two levels.
+    """
     proto = read_onnx(small)
     second, third = [node for node in proto.graph.node if node.op_type == "Conv"][1:3]
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
@@ -122,18 +143,28 @@ def _report(mean: float) -> ParityReport:
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=30), st.floats(0.0, 1.0))
-def test_the_most_sensitive_layers_are_kept_and_no_more_than_it_takes(costs: list[float], goal: float) -> None:
+def test_the_most_sensitive_layers_are_kept_and_no_more_than_it_takes(
+    costs: list[float], goal: float
+) -> None:
     layers = [f"layer {row}" for row in range(len(costs))]
     total = sum(costs) or 1.0
 
     def attempt(kept: Sequence[str]) -> ParityReport:
-        return _report(1 - sum(cost for layer, cost in zip(layers, costs, strict=True) if layer not in kept) / total)
+        return _report(
+            1 - sum(cost for layer, cost in zip(layers, costs, strict=True) if layer not in kept) / total
+        )
 
-    found = most_sensitive(layers, attempt, lambda parity: parity.mean >= goal, lambda kept: len(kept) <= len(layers) // 2)
+    found = most_sensitive(
+        layers, attempt, lambda parity: parity.mean >= goal, lambda kept: len(kept) <= len(layers) // 2
+    )
     assert found.parity == attempt(found.kept)
     assert len(found.kept) <= len(layers) // 2
     kept_costs = [costs[layers.index(layer)] for layer in found.kept]
-    assert all(cost <= min(kept_costs) + 1e-9 for layer, cost in zip(layers, costs, strict=True) if found.kept and layer not in found.kept)
+    assert all(
+        cost <= min(kept_costs) + 1e-9
+        for layer, cost in zip(layers, costs, strict=True)
+        if found.kept and layer not in found.kept
+    )
     if found.kept and found.parity.mean >= goal:
         # One step fewer was not enough.
         fewer = [count for count in (0, 1, 2, 3, 4, 6, 8, 12) if count < len(found.kept)][-1]
@@ -142,6 +173,8 @@ def test_the_most_sensitive_layers_are_kept_and_no_more_than_it_takes(costs: lis
 
 def test_the_best_is_returned_when_nothing_is_enough() -> None:
     seen = {0: 0.2, 1: 0.5, 2: 0.9, 3: 0.4, 4: 0.3}
-    found = leading([f"layer {row}" for row in range(9)], lambda kept: _report(seen[len(kept)]), lambda parity: False)
+    found = leading(
+        [f"layer {row}" for row in range(9)], lambda kept: _report(seen[len(kept)]), lambda parity: False
+    )
     assert found.kept == ("layer 0", "layer 1")
     assert found.parity.mean == 0.9

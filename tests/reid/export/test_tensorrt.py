@@ -1,4 +1,5 @@
-"""The engine builder really builds, with TensorRT-RTX on the CPU; what the library refuses reaches the message.
+"""The engine builder really builds, with TensorRT-RTX on the CPU; what the library refuses reaches the
+message.
 
 Nothing here runs an engine.
 """
@@ -37,7 +38,12 @@ def plan(trt: ModuleType, exported: Exported, tmp_path: Path) -> Iterator[Path]:
 def test_an_engine_is_built_and_stamped(plan: Path, trt: ModuleType, exported: Exported) -> None:
     assert plan.stat().st_size > 11_000_000 * 4 * 0.9  # no smaller than ResNet-18's float32 weights
     stamp = read_stamp(plan)
-    assert (stamp.module, stamp.version, stamp.profile, stamp.targets) == ("tensorrt_rtx", trt.__version__, (1, 8, 64), TARGETS)
+    assert (stamp.module, stamp.version, stamp.profile, stamp.targets) == (
+        "tensorrt_rtx",
+        trt.__version__,
+        (1, 8, 64),
+        TARGETS,
+    )
     assert stamp.onnx_sha256 == sha256_of(exported.onnx)
     assert stamp.plan_sha256 == sha256_of(plan)
 
@@ -55,10 +61,13 @@ def test_a_present_engine_is_kept_until_something_changes(plan: Path, exported: 
 def test_a_torn_engine_is_refused_on_reading_and_rebuilt_on_building(plan: Path, exported: Exported) -> None:
     size = plan.stat().st_size
     plan.write_bytes(plan.read_bytes()[:-1])
-    with pytest.raises(ReidError, match="is not the file that its stamp was written for: build the engine again"):
+    with pytest.raises(
+        ReidError, match="is not the file that its stamp was written for: build the engine again"
+    ):
         read_stamp(plan)
     stamp = build_engine(exported.onnx, plan, targets=TARGETS)
-    assert plan.stat().st_size == size  # not the same bytes: TensorRT-RTX numbers some of its symbols by chance
+    # not the same bytes: TensorRT-RTX numbers some of its symbols by chance
+    assert plan.stat().st_size == size
     assert read_stamp(plan) == stamp
 
 
@@ -66,7 +75,9 @@ def _build(trt: ModuleType, content: bytes, shapes: dict[str, Any]) -> bytes:
     return serialise_engine(trt, content, shapes, targets=TARGETS, name="model.onnx")
 
 
-def _shapes(name: str = "images", least: int = 1, best: int = 8, most: int = 64, height: int = 64, width: int = 32) -> dict[str, Any]:
+def _shapes(
+    name: str = "images", least: int = 1, best: int = 8, most: int = 64, height: int = 64, width: int = 32
+) -> dict[str, Any]:
     return {name: tuple((batch, height, width, 3) for batch in (least, best, most))}
 
 
@@ -75,8 +86,14 @@ def _shapes(name: str = "images", least: int = 1, best: int = 8, most: int = 64,
     [
         ({}, "no optimization profile has been defined"),
         (_shapes(least=9), "MIN<=OPT<=MAX"),
-        (_shapes(height=96), "Dimension mismatch for tensor images .* has min=96, opt=96, max=96 but tensor has 64"),
-        (_shapes(width=64), "Dimension mismatch for tensor images .* has min=64, opt=64, max=64 but tensor has 32"),
+        (
+            _shapes(height=96),
+            "Dimension mismatch for tensor images .* has min=96, opt=96, max=96 but tensor has 64",
+        ),
+        (
+            _shapes(width=64),
+            "Dimension mismatch for tensor images .* has min=64, opt=64, max=64 but tensor has 32",
+        ),
         (_shapes(name="image"), "input tensor images is missing dimensions in profile"),
     ],
     ids=["no profile", "min over opt", "wrong height", "wrong width", "misspelt input"],
@@ -94,7 +111,9 @@ def _graph(nodes: list[onnx.NodeProto], half: bool = False) -> bytes:
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])]
     if half:
         inputs.append(helper.make_tensor_value_info("h", TensorProto.FLOAT16, ["n", 4]))
-    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])])
+    graph = helper.make_graph(
+        nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])]
+    )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("elsewhere", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
@@ -122,7 +141,9 @@ def test_garbage_is_refused_by_us_and_by_the_library(trt: ModuleType, tmp_path: 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx"]
 
 
-def test_unknown_targets_and_modules_list_the_choices(trt: ModuleType, exported: Exported, tmp_path: Path) -> None:
+def test_unknown_targets_and_modules_list_the_choices(
+    trt: ModuleType, exported: Exported, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=r"target SM90 is unknown to tensorrt_rtx .*: choose from SM75, "):
         build_engine(exported.onnx, tmp_path / "model.plan", targets=("SM90",))
     with pytest.raises(UsageError, match="'tensorflow' is unknown: choose one of tensorrt, tensorrt_rtx"):
@@ -155,13 +176,25 @@ GPU = Gpu(name="A10", compute_capability="SM86", driver=13000)
         (STAMP.model_copy(update={"version": "1.6"}), "was built by tensorrt_rtx 1.6, installed is 1.7"),
         (STAMP.model_copy(update={"onnx_sha256": "cd" * 32}), "another ONNX file"),
         (STAMP.model_copy(update={"targets": ("SM75", "SM89")}), "is for SM75, SM89, this GPU is SM86"),
-        (STAMP.model_copy(update={"targets": (), "gpu": GPU.model_copy(update={"name": "A30"})}), r"another GPU \(A30 SM86"),
-        (STAMP.model_copy(update={"targets": (), "gpu": GPU.model_copy(update={"driver": 12080})}), "driver 12080"),
+        (
+            STAMP.model_copy(update={"targets": (), "gpu": GPU.model_copy(update={"name": "A30"})}),
+            r"another GPU \(A30 SM86",
+        ),
+        (
+            STAMP.model_copy(update={"targets": (), "gpu": GPU.model_copy(update={"driver": 12080})}),
+            "driver 12080",
+        ),
     ],
 )
 def test_an_engine_of_another_version_file_or_gpu_is_refused(stamp: EngineStamp, message: str) -> None:
     check_stamp(STAMP, "model.plan", version="1.7", onnx_sha256="ab" * 32, gpu=GPU)
-    check_stamp(STAMP.model_copy(update={"targets": (), "gpu": GPU}), "model.plan", version="1.7", onnx_sha256="ab" * 32, gpu=GPU)
+    check_stamp(
+        STAMP.model_copy(update={"targets": (), "gpu": GPU}),
+        "model.plan",
+        version="1.7",
+        onnx_sha256="ab" * 32,
+        gpu=GPU,
+    )
     with pytest.raises(ReidError, match=f"model.plan .*{message}"):
         check_stamp(stamp, "model.plan", version="1.7", onnx_sha256="ab" * 32, gpu=GPU)
 

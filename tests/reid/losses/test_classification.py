@@ -43,20 +43,33 @@ def test_softmax_equals_the_loops(y, seed, smoothing):
         naive.mean(int((weight @ row).argmax()) != c for row, c in zip(x, y, strict=True))
     )
     d = naive.distances(x, squared=False)
-    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(naive.pair_means(d, y), abs=1e-6)
+    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(
+        naive.pair_means(d, y), abs=1e-6
+    )
 
 
 def test_softmax_has_no_bias():
-    assert [name for name, _ in build_loss("softmax", num_classes=3, embedding_dim=4).named_parameters()] == ["classifier.weight"]
+    assert [name for name, _ in build_loss("softmax", num_classes=3, embedding_dim=4).named_parameters()] == [
+        "classifier.weight"
+    ]
 
 
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=8), naive.seeds, st.sampled_from([0.0, 0.003, 2.0]), st.booleans())
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=8),
+    naive.seeds,
+    st.sampled_from([0.0, 0.003, 2.0]),
+    st.booleans(),
+)
 @settings(deadline=None)
 def test_center_equals_the_loops(y, seed, weight, classify):
-    loss, x = doubled("center", center_weight=weight, classify=classify, label_smoothing=0.1), naive.embeddings(len(y), seed, 4)
+    loss, x = (
+        doubled("center", center_weight=weight, classify=classify, label_smoothing=0.1),
+        naive.embeddings(len(y), seed, 4),
+    )
     torch.nn.init.normal_(loss.centers)
     spread = naive.mean(
-        sum((a - b) ** 2 for a, b in zip(row, loss.centers[c].tolist(), strict=True)) for row, c in zip(x.tolist(), y, strict=True)
+        sum((a - b) ** 2 for a, b in zip(row, loss.centers[c].tolist(), strict=True))
+        for row, c in zip(x.tolist(), y, strict=True)
     )
     expected = weight / 2 * spread
     if classify:
@@ -69,7 +82,9 @@ def test_center_equals_the_loops(y, seed, weight, classify):
 def test_gradients():
     x, labels = naive.embeddings(6, 0, 4).requires_grad_(), torch.tensor(Y)
     for loss in (doubled("softmax", label_smoothing=0.1), doubled("center", center_weight=0.5)):
-        assert torch.autograd.gradcheck(lambda e, *_, loss=loss: loss(e, labels).value, (x, *loss.parameters()))
+        assert torch.autograd.gradcheck(
+            lambda e, *_, loss=loss: loss(e, labels).value, (x, *loss.parameters())
+        )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.003, 100.0])
@@ -78,7 +93,8 @@ def test_centers_move_by_their_own_rate_alone(weight):
     loss.centers.copy_(torch.tensor([[1.0, 1.0], [5.0, 5.0], [0.0, 0.0]]))
     x = torch.tensor([[3.0, 1.0], [0.0, 4.0], [0.0, 2.0]], requires_grad=True)
     loss(x, torch.tensor([0, 2, 2])).value.backward()
-    # c += 0.5 sum(x - c) / (1 + n): for class 0 half of (2, 0) / 2; for class 2 half of (0, 6) / 3; class 1 has no image.
+    # c += 0.5 sum(x - c) / (1 + n): for class 0 half of (2, 0) / 2; for class 2 half of (0, 6) / 3; class 1
+    # has no image.
     torch.testing.assert_close(loss.centers, torch.tensor([[1.5, 1.0], [5.0, 5.0], [0.0, 1.0]]))
     assert "centers" not in dict(loss.named_parameters())
     assert "centers" in loss.state_dict()

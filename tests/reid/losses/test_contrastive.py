@@ -17,7 +17,13 @@ COSTS = {
 }
 
 
-@given(naive.any_labels, naive.seeds, st.sampled_from(sorted(COSTS)), st.sampled_from(["active", "all"]), st.booleans())
+@given(
+    naive.any_labels,
+    naive.seeds,
+    st.sampled_from(sorted(COSTS)),
+    st.sampled_from(["active", "all"]),
+    st.booleans(),
+)
 @settings(deadline=None)
 def test_equals_the_loops(y, seed, form, average, normalise):
     x = naive.embeddings(len(y), seed)
@@ -27,23 +33,33 @@ def test_equals_the_loops(y, seed, form, average, normalise):
     positive = [pull(d[i][j]) for i, j in pairs if y[i] == y[j]]
     negative = [push(d[i][j], 1.5) for i, j in pairs if y[i] != y[j]]
     reduce = naive.active_mean if average == "active" else naive.mean
-    output = build_loss("contrastive", margin=1.5, form=form, average=average, normalise=normalise)(x, torch.tensor(y))
+    output = build_loss("contrastive", margin=1.5, form=form, average=average, normalise=normalise)(
+        x, torch.tensor(y)
+    )
     assert float(output.value) == pytest.approx(reduce(positive) + reduce(negative), abs=1e-9)
-    assert float(output.active_fraction) == pytest.approx(naive.mean(cost > 0 for cost in positive + negative))
+    assert float(output.active_fraction) == pytest.approx(
+        naive.mean(cost > 0 for cost in positive + negative)
+    )
 
 
 def test_by_hand():
     x, labels = torch.tensor([[0.0], [0.5], [0.75]]), torch.tensor([1, 1, 2])
     # One equal pair at 0.5; different ones at 0.75 and 0.25.
     assert float(build_loss("contrastive")(x, labels).value) == pytest.approx(0.5 + (0.25 + 0.75) / 2)
-    assert float(build_loss("contrastive", form="squared")(x, labels).value) == pytest.approx(0.25 + (1 - 0.5625 + 1 - 0.0625) / 2)
-    assert float(build_loss("contrastive", form="hadsell")(x, labels).value) == pytest.approx(0.125 + (0.0625 + 0.5625) / 4)
+    assert float(build_loss("contrastive", form="squared")(x, labels).value) == pytest.approx(
+        0.25 + (1 - 0.5625 + 1 - 0.0625) / 2
+    )
+    assert float(build_loss("contrastive", form="hadsell")(x, labels).value) == pytest.approx(
+        0.125 + (0.0625 + 0.5625) / 4
+    )
 
 
 @pytest.mark.parametrize("form", sorted(COSTS))
 def test_gradients(form):
     x, labels = naive.embeddings(8, 3).requires_grad_(), torch.tensor([5, 5, 5, 2, 2, 8, 8, 1])
-    assert torch.autograd.gradcheck(lambda e: build_loss("contrastive", form=form, margin=2.0)(e, labels).value, (x,))
+    assert torch.autograd.gradcheck(
+        lambda e: build_loss("contrastive", form=form, margin=2.0)(e, labels).value, (x,)
+    )
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -51,8 +67,12 @@ def test_gradients(form):
 def test_agrees_with_pytorch_metric_learning(power, average):
     x, labels = naive.embeddings(24, 4, dim=4).float(), torch.arange(24) % 6
     reducer = AvgNonZeroReducer() if average == "active" else MeanReducer()
-    theirs = ContrastiveLoss(neg_margin=2.0, distance=LpDistance(normalize_embeddings=False, power=power), reducer=reducer)
-    ours = build_loss("contrastive", margin=2.0, form="squared" if power == 2 else "distance", average=average)
+    theirs = ContrastiveLoss(
+        neg_margin=2.0, distance=LpDistance(normalize_embeddings=False, power=power), reducer=reducer
+    )
+    ours = build_loss(
+        "contrastive", margin=2.0, form="squared" if power == 2 else "distance", average=average
+    )
     torch.testing.assert_close(ours(x, labels).value, theirs(x, labels), atol=1e-5, rtol=1e-5)
 
 

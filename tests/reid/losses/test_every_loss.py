@@ -13,8 +13,17 @@ from tests.reid.losses import naive
 
 CLASSES, DIM = 4, 6
 OWN_DRAWS = {"distance_weighted"}
-# Objectives over pairs and triplets: without two identities, one of them with two images, there is nothing to learn from.
-OF_TRIPLETS = ("batch_hard", "batch_all", "batch_semi_hard", "easy_positive", "distance_weighted", "quadruplet_euclidean", "hierarchical")
+# Objectives over pairs and triplets: without two identities, one of them with two images, there is nothing to
+# learn from.
+OF_TRIPLETS = (
+    "batch_hard",
+    "batch_all",
+    "batch_semi_hard",
+    "easy_positive",
+    "distance_weighted",
+    "quadruplet_euclidean",
+    "hierarchical",
+)
 NAMES = [name for name in LOSSES if name != "quadruplet"] + ["quadruplet_euclidean", "quadruplet_learned"]
 
 
@@ -26,9 +35,13 @@ def build(name: str, classes: int = CLASSES, dim: int = DIM) -> torch.nn.Module:
         "num_classes": classes,
         "embedding_dim": dim,
         "metric": metric,
-        "tree": ClassTree.from_embeddings(rng.normal(size=(5 * classes, dim)), np.arange(5 * classes) % classes),
+        "tree": ClassTree.from_embeddings(
+            rng.normal(size=(5 * classes, dim)), np.arange(5 * classes) % classes
+        ),
     }
-    return build_loss(name, **{key: value for key, value in offered.items() if key in loss_options(name) and value != ""})
+    return build_loss(
+        name, **{key: value for key, value in offered.items() if key in loss_options(name) and value != ""}
+    )
 
 
 def evaluate(name: str, x: torch.Tensor, labels: torch.Tensor) -> LossOutput:
@@ -58,7 +71,13 @@ def test_hostile_batches_have_finite_values_and_gradients(name, case):
     output = evaluate(name, x, labels)
     output.value.backward()
     assert torch.isfinite(x.grad).all()
-    for field in (output.value, output.active_fraction, output.mean_positive, output.mean_negative, *output.extras.values()):
+    for field in (
+        output.value,
+        output.active_fraction,
+        output.mean_positive,
+        output.mean_negative,
+        *output.extras.values(),
+    ):
         assert field.ndim == 0
         assert field.is_floating_point()
         assert torch.isfinite(field)
@@ -99,7 +118,11 @@ def test_shapes_that_do_not_fit_are_named(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OWN_DRAWS])
-@given(y=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=9), seed=naive.seeds, order=st.randoms(use_true_random=False))
+@given(
+    y=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=9),
+    seed=naive.seeds,
+    order=st.randoms(use_true_random=False),
+)
 @settings(deadline=None, max_examples=8)
 def test_the_order_of_the_batch_does_not_matter(name, y, seed, order):
     x, labels = naive.embeddings(len(y), seed, DIM).requires_grad_(), torch.tensor(y)
@@ -116,7 +139,8 @@ def test_the_order_of_the_batch_does_not_matter(name, y, seed, order):
 UNNUMBERED = [
     name
     for name in NAMES
-    if name not in OWN_DRAWS | {"log_ratio", "hierarchical"} and "num_classes" not in loss_options(name.split("_eu")[0].split("_le")[0])
+    if name not in OWN_DRAWS | {"log_ratio", "hierarchical"}
+    and "num_classes" not in loss_options(name.split("_eu")[0].split("_le")[0])
 ]
 
 
@@ -129,7 +153,10 @@ UNNUMBERED = [
 @settings(deadline=None, max_examples=8)
 def test_labels_may_be_any_integers(name, y, seed, names):
     x, renamed = naive.embeddings(len(y), seed, DIM), sorted(names, key=hash)
-    one, other = evaluate(name, x, torch.tensor(y)), evaluate(name, x, torch.tensor([renamed[label] for label in y]))
+    one, other = (
+        evaluate(name, x, torch.tensor(y)),
+        evaluate(name, x, torch.tensor([renamed[label] for label in y])),
+    )
     for first, second in zip(one[:4], other[:4], strict=True):
         torch.testing.assert_close(first, second, atol=1e-9, rtol=1e-9)
 
@@ -143,12 +170,16 @@ def test_autocast_changes_nothing(name):
     plain = evaluate(name, x, labels)
     assert under.value.dtype == half.value.dtype == torch.float32
     torch.testing.assert_close(under.value, plain.value, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(half.value, evaluate(name, x.bfloat16().float(), labels).value, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        half.value, evaluate(name, x.bfloat16().float(), labels).value, atol=1e-6, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_batch_gives_the_same_bits(name):
-    """At the size of a real batch, with threads: what adds gradients up in the order of their arrival shows here."""
+    """At the size of a real batch, with threads: what adds gradients up in the order of their arrival shows
+    here.
+    """
     x, labels = torch.randn(64, 1280, generator=torch.Generator().manual_seed(0)), torch.arange(64) // 4
     loss, threads = build(name, 16, 1280).eval(), torch.get_num_threads()
     gradients = []

@@ -16,7 +16,9 @@ class_indices = st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=11)
 def some_tree(seed: int = 0, levels: int = 16) -> ClassTree:
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(CLASSES), 4)
-    return ClassTree.from_embeddings(rng.normal(size=(CLASSES, 3))[labels] + 0.3 * rng.normal(size=(len(labels), 3)), labels, levels=levels)
+    return ClassTree.from_embeddings(
+        rng.normal(size=(CLASSES, 3))[labels] + 0.3 * rng.normal(size=(len(labels), 3)), labels, levels=levels
+    )
 
 
 def flat_tree(margin: float, beta: float) -> ClassTree:
@@ -49,14 +51,20 @@ def test_equals_the_loops(y, seed, squared, beta, levels):
     output = build_loss("hierarchical", tree=tree, beta=beta, squared=squared)(x, torch.tensor(y))
     assert float(output.value) == pytest.approx(naive.mean(naive.hinge(gap) for gap in gaps) / 2, abs=1e-9)
     assert float(output.active_fraction) == pytest.approx(naive.mean(gap > 0 for gap in gaps))
-    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(naive.pair_means(d, y), abs=1e-6)
+    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(
+        naive.pair_means(d, y), abs=1e-6
+    )
     used = [margins[p, q] for p in set(y) for q in set(y) if p != q]
     if used:
         merged = [tree.merge_level(p, q) for p in set(y) for q in set(y) if p != q]
         extras = {name: float(value) for name, value in output.extras.items()}
         assert extras["margin_min"] == pytest.approx(min(used), rel=1e-6, abs=1e-6)
         assert extras["margin_mean"] == pytest.approx(np.mean(used), rel=1e-6, abs=1e-6)
-        assert (extras["level_min"], extras["level_max"], extras["levels_used"]) == (min(merged), max(merged), len(set(merged)))
+        assert (extras["level_min"], extras["level_max"], extras["levels_used"]) == (
+            min(merged),
+            max(merged),
+            len(set(merged)),
+        )
 
 
 @pytest.mark.parametrize("squared", [True, False])
@@ -83,8 +91,9 @@ def test_the_length_of_the_embeddings_does_not_matter():
 
 
 def test_by_hand_on_the_circle():
-    # Two classes at right angles, each of one direction: squared distances 0 inside, 2 between. s = 0, d_0 = 0; with L = 2 they merge
-    # at level 2 (2 is not below 2), whose threshold is 4. So every triplet costs 0 - 2 + 0.1 + 4, halved.
+    # Two classes at right angles, each of one direction: squared distances 0 inside, 2 between. s = 0, d_0 =
+    # 0; with L = 2 they merge at level 2 (2 is not below 2), whose threshold is 4. So every triplet costs 0 -
+    # 2 + 0.1 + 4, halved.
     x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 5.0]])
     labels = torch.tensor([0, 0, 1, 1])
     tree = ClassTree.from_embeddings(x, labels, levels=2)

@@ -1,4 +1,6 @@
-"""The compiled loops of a CPU against the tensor operations that other devices take, and both against every triplet and quadruplet."""
+"""The compiled loops of a CPU against the tensor operations that other devices take, and both against every
+triplet and quadruplet.
+"""
 
 import pytest
 import torch
@@ -17,7 +19,9 @@ WAYS = {
 
 
 def distances(rows, seed, kind):
-    """(B, B) float64 symmetric with a zero diagonal; whole numbers make ties, and a far pair crowds all others into one cell."""
+    """(B, B) float64 symmetric with a zero diagonal; whole numbers make ties, and a far pair crowds all
+    others into one cell.
+    """
     values = torch.rand(rows, rows, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 4
     values = values.round() if kind == "ties" else torch.ones_like(values) if kind == "equal" else values
     values = values.triu(1) + values.triu(1).T
@@ -61,7 +65,8 @@ def check(found, wanted):
     (total, slope, active), (wanted_total, wanted_active, wanted_slope) = found, wanted
     assert float(active) == wanted_active
     assert float(total) == pytest.approx(wanted_total, rel=1e-5, abs=1e-9)
-    assert (slope + slope.T).equal(wanted_slope + wanted_slope.T)  # of a symmetric matrix only the sum of both places counts
+    # of a symmetric matrix only the sum of both places counts
+    assert (slope + slope.T).equal(wanted_slope + wanted_slope.T)
 
 
 # Quarters are exact in both ways of subtracting a margin, so that ties fall alike.
@@ -70,7 +75,9 @@ def check(found, wanted):
 def check_every_batch(way, y, seed, kind, margin):
     matrix, groups = distances(len(y), seed, kind), Groups.of(torch.tensor(y))
     check(way[0](matrix, margin, groups), every_triplet(matrix, y, margin))
-    check(way[1](matrix, torch.tensor(margin, dtype=matrix.dtype), groups), every_quadruplet(matrix, y, margin))
+    check(
+        way[1](matrix, torch.tensor(margin, dtype=matrix.dtype), groups), every_quadruplet(matrix, y, margin)
+    )
 
 
 def test_sums_and_slopes_are_those_of_the_single_hinges(way):
@@ -81,8 +88,15 @@ def test_sums_and_slopes_are_those_of_the_single_hinges(way):
 @pytest.mark.parametrize("name", [0, 1])
 def test_a_large_batch_counts_alike_both_ways(kind, name):
     labels = torch.arange(40).repeat_interleave(torch.arange(40) % 5 + 1)
-    matrix, groups, margin = distances(len(labels), 3, kind), Groups.of(labels), torch.tensor(0.25, dtype=torch.float64)
-    cpu, elsewhere = WAYS["cpu"][name](matrix, margin, groups), WAYS["elsewhere"][name](matrix, margin, groups)
+    matrix, groups, margin = (
+        distances(len(labels), 3, kind),
+        Groups.of(labels),
+        torch.tensor(0.25, dtype=torch.float64),
+    )
+    cpu, elsewhere = (
+        WAYS["cpu"][name](matrix, margin, groups),
+        WAYS["elsewhere"][name](matrix, margin, groups),
+    )
     assert cpu[2] == elsewhere[2] > 0
     assert float(cpu[0]) == pytest.approx(float(elsewhere[0]), rel=1e-9)
     assert (cpu[1] + cpu[1].T).equal(elsewhere[1] + elsewhere[1].T)
@@ -95,7 +109,9 @@ def test_distances_so_near_or_far_that_a_grid_over_them_degenerates(way, spread)
     matrix = torch.zeros(9, 9, dtype=torch.float64)
     matrix[0, 1] = matrix[1, 0] = spread
     groups = Groups.of(torch.tensor(labels))
-    check(way[1](matrix, torch.tensor(0.0, dtype=torch.float64), groups), every_quadruplet(matrix, labels, 0.0))
+    check(
+        way[1](matrix, torch.tensor(0.0, dtype=torch.float64), groups), every_quadruplet(matrix, labels, 0.0)
+    )
 
 
 def test_infinite_distances_are_seen_in_the_sum():

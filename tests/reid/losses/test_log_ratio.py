@@ -22,7 +22,8 @@ def test_equals_the_loops(rows, width, seed, anchors):
 
 
 def test_scalar_labels_by_hand():
-    # From row 0 the squared distances are 1 and 4, the label distances 1 and 2: log(1 / 4) - log(1 / 2) = -log 2.
+    # From row 0 the squared distances are 1 and 4, the label distances 1 and 2: log(1 / 4) - log(1 / 2) =
+    # -log 2.
     x, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([3.0, 4.0, 5.0])
     first = build_loss("log_ratio", anchors="first")(x, labels)
     assert float(first.value) == pytest.approx(math.log(2) ** 2)
@@ -37,7 +38,9 @@ def test_scalar_labels_by_hand():
 def test_gradients():
     x, labels = naive.embeddings(7, 3).requires_grad_(), naive.embeddings(7, 4, 2)
     for anchors in ("all", "first"):
-        assert torch.autograd.gradcheck(lambda e, how=anchors: build_loss("log_ratio", anchors=how)(e, labels).value, (x,))
+        assert torch.autograd.gradcheck(
+            lambda e, how=anchors: build_loss("log_ratio", anchors=how)(e, labels).value, (x,)
+        )
 
 
 def test_the_scale_of_neither_matters():
@@ -52,7 +55,8 @@ def test_equal_labels_have_no_ratio(labels):
     output = build_loss("log_ratio")(x, labels)
     output.value.backward()
     assert torch.isfinite(x.grad).all()
-    # Where the anchor is the odd one out, the three others are at equal label distance and their embeddings are drawn to one distance.
+    # Where the anchor is the odd one out, the three others are at equal label distance and their embeddings
+    # are drawn to one distance.
     assert (float(output.value.detach()) > 0) == bool(labels.any())
 
 

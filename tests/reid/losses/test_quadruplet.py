@@ -21,14 +21,21 @@ def metric_of(loss: torch.nn.Module, x: torch.Tensor) -> naive.Matrix:
 def test_fixed_margins_equal_the_loops(y, seed, selection, normalise):
     x = naive.embeddings(len(y), seed)
     g_sq = naive.distances(naive.unit(x) if normalise else x, squared=True)
-    output = build_loss("quadruplet", metric="euclidean", adaptive=False, margins=(1.2, 0.4), selection=selection, normalise=normalise)(
-        x, torch.tensor(y)
-    )
+    output = build_loss(
+        "quadruplet",
+        metric="euclidean",
+        adaptive=False,
+        margins=(1.2, 0.4),
+        selection=selection,
+        normalise=normalise,
+    )(x, torch.tensor(y))
     first, second = naive.quadruplet(g_sq, y, 1.2, 0.4, AVERAGES[selection])
     assert float(output.extras["triplet"]) == pytest.approx(first, abs=1e-9)
     assert float(output.extras["quadruplet"]) == pytest.approx(second, abs=1e-9)
     assert float(output.value) == pytest.approx(first + second, abs=1e-9)
-    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(naive.pair_means(g_sq, y), abs=1e-6)
+    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(
+        naive.pair_means(g_sq, y), abs=1e-6
+    )
     positive = [g_sq[i][j] - g_sq[i][k] > -1.2 for i, j, k in naive.triplets(y)]
     # Quadruplets are counted once for every unordered pair, triplets for every anchor.
     foreign = [g_sq[i][j] - g_sq[m][k] > -0.4 for i, j, m, k in naive.quadruplets(y) if i < j and m < k]
@@ -39,7 +46,9 @@ def test_fixed_margins_equal_the_loops(y, seed, selection, normalise):
 @settings(deadline=None)
 def test_adaptive_margins_equal_the_loops(y, seed, selection, learned):
     x = naive.embeddings(len(y), seed)
-    options = {"metric": "learned", "embedding_dim": 3, "pair_weight": 0.0} if learned else {"metric": "euclidean"}
+    options = (
+        {"metric": "learned", "embedding_dim": 3, "pair_weight": 0.0} if learned else {"metric": "euclidean"}
+    )
     loss = build_loss("quadruplet", selection=selection, **options)
     if learned:
         torch.nn.init.normal_(loss.pair_metric.product, generator=torch.Generator().manual_seed(seed))
@@ -53,7 +62,9 @@ def test_adaptive_margins_equal_the_loops(y, seed, selection, learned):
     assert float(output.extras["margin_1"]) == pytest.approx(gap, abs=1e-9)
     assert float(output.extras["margin_2"]) == pytest.approx(gap / 2, abs=1e-9)
     assert float(output.value.detach()) == pytest.approx(first + second, abs=1e-9)
-    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx((mean_positive, mean_negative), abs=1e-6)
+    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(
+        (mean_positive, mean_negative), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("selection", ["all", "margin", "hardest"])
@@ -61,7 +72,14 @@ def test_adaptive_margins_equal_the_loops(y, seed, selection, learned):
 @pytest.mark.parametrize("detach", [True, False])
 def test_gradients(selection, metric, detach):
     x, labels = naive.embeddings(8, 3).requires_grad_(), torch.tensor(LABELS)
-    loss = build_loss("quadruplet", metric=metric, embedding_dim=3, selection=selection, detach_margin=detach, adaptive=not detach).double()
+    loss = build_loss(
+        "quadruplet",
+        metric=metric,
+        embedding_dim=3,
+        selection=selection,
+        detach_margin=detach,
+        adaptive=not detach,
+    ).double()
     inputs = (x, *loss.parameters())
     assert torch.autograd.gradcheck(lambda e, *_: loss(e, labels).value, inputs)
 
@@ -76,7 +94,8 @@ def test_a_detached_margin_equals_the_same_margin_fixed():
 
 
 def test_the_gradient_through_the_margin_nearly_cancels_the_first_term():
-    # All people but a last one lie equally far apart, so that all their triplets stay below the mean gap, which the last one widens.
+    # All people but a last one lie equally far apart, so that all their triplets stay below the mean gap,
+    # which the last one widens.
     people = 24
     corners = torch.eye(people, dtype=torch.float64)
     corners[-1] *= 1.2
@@ -84,7 +103,9 @@ def test_the_gradient_through_the_margin_nearly_cancels_the_first_term():
     labels = torch.arange(people).repeat_interleave(2)
     norms = {}
     for detach in (True, False):
-        loss = build_loss("quadruplet", metric="euclidean", selection="all", detach_margin=detach, quadruplet_weight=0.0)
+        loss = build_loss(
+            "quadruplet", metric="euclidean", selection="all", detach_margin=detach, quadruplet_weight=0.0
+        )
         output = loss(x, labels)
         norms[detach] = float(torch.autograd.grad(output.value, x)[0].norm())
     d, margin = naive.distances(x.detach(), True), float(output.extras["margin_1"])
@@ -110,7 +131,9 @@ def test_the_warm_up_counts_training_steps_and_is_saved():
 @settings(deadline=None)
 def test_without_the_second_term_it_is_the_squared_triplet_loss(y, seed):
     x, labels = naive.embeddings(len(y), seed), torch.tensor(y)
-    quadruplet = build_loss("quadruplet", metric="euclidean", adaptive=False, margins=(0.6, 0.5), quadruplet_weight=0.0)
+    quadruplet = build_loss(
+        "quadruplet", metric="euclidean", adaptive=False, margins=(0.6, 0.5), quadruplet_weight=0.0
+    )
     triplet = build_loss("batch_all", margin=0.6, squared=True)
     assert float(quadruplet(x, labels).value) == pytest.approx(float(triplet(x, labels).value), abs=1e-9)
 
@@ -124,15 +147,22 @@ def test_two_identities_have_no_quadruplet(y, seed):
 
 
 def test_on_a_line_by_hand():
-    # A at 0 and 1, B at 3, C at 5: g squared of the positive pair is 1. Triplets of A: 1-9, 1-25, 1-4, 1-16; the foreign pair B C: 1-4.
+    # A at 0 and 1, B at 3, C at 5: g squared of the positive pair is 1. Triplets of A: 1-9, 1-25, 1-4, 1-16;
+    # the foreign pair B C: 1-4.
     x, labels = torch.tensor([[0.0], [1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1, 2])
     for selection in ("margin", "all"):
-        output = build_loss("quadruplet", metric="euclidean", adaptive=False, margins=(10.0, 5.0), selection=selection)(x, labels)
+        output = build_loss(
+            "quadruplet", metric="euclidean", adaptive=False, margins=(10.0, 5.0), selection=selection
+        )(x, labels)
         assert float(output.extras["triplet"]) == pytest.approx((2 + 7) / (2 if selection == "margin" else 4))
         assert float(output.extras["quadruplet"]) == pytest.approx(2)
         assert float(output.active_fraction) == pytest.approx(3 / 5)
-        assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx((1, (9 + 25 + 4 + 16 + 4) / 5))
-    hardest = build_loss("quadruplet", metric="euclidean", adaptive=False, margins=(10.0, 5.0), selection="hardest")(x, labels)
+        assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(
+            (1, (9 + 25 + 4 + 16 + 4) / 5)
+        )
+    hardest = build_loss(
+        "quadruplet", metric="euclidean", adaptive=False, margins=(10.0, 5.0), selection="hardest"
+    )(x, labels)
     assert float(hardest.extras["triplet"]) == pytest.approx((2 + 7) / 2)
     adaptive = build_loss("quadruplet", metric="euclidean")(x, labels)
     assert float(adaptive.extras["margin_1"]) == pytest.approx(58 / 5 - 1)
@@ -153,7 +183,9 @@ def test_the_metric_is_trained_by_classifying_pairs():
     loss = build_loss("quadruplet", embedding_dim=3, pair_weight=2.0)
     without = build_loss("quadruplet", embedding_dim=3, pair_weight=0.0)
     difference = loss(x, labels).value - without(x, labels).value
-    assert float(difference.detach()) == pytest.approx(2 * float(loss(x, labels).extras["pair_loss"]), abs=1e-6)
+    assert float(difference.detach()) == pytest.approx(
+        2 * float(loss(x, labels).extras["pair_loss"]), abs=1e-6
+    )
     assert "pair_loss" not in build_loss("quadruplet", metric="euclidean")(x, labels).extras
 
 

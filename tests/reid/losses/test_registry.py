@@ -34,7 +34,9 @@ def test_unknown_names_and_options_are_named_with_the_known_ones():
         build_loss("tripelt")
     with pytest.raises(UsageError, match=r"'tripelt'"):
         loss_options("tripelt")
-    with pytest.raises(UsageError, match=r"batch_hard has no option 'margn'.*margin, soft_margin, squared, normalise"):
+    with pytest.raises(
+        UsageError, match=r"batch_hard has no option 'margn'.*margin, soft_margin, squared, normalise"
+    ):
         build_loss("batch_hard", margn=1)
     with pytest.raises(UsageError, match=r"softmax needs the option 'num_classes'"):
         build_loss("softmax", embedding_dim=3)
@@ -53,7 +55,10 @@ def strong_baseline() -> CombinedLoss:
         {
             "triplet": (1.0, build_loss("batch_hard")),
             "softmax": (0.5, build_loss("softmax", num_classes=4, embedding_dim=3)),
-            "center": (0.0005, build_loss("center", num_classes=4, embedding_dim=3, center_weight=1.0, classify=False)),
+            "center": (
+                0.0005,
+                build_loss("center", num_classes=4, embedding_dim=3, center_weight=1.0, classify=False),
+            ),
         }
     )
 
@@ -63,7 +68,9 @@ def test_combined_is_the_weighted_sum_with_every_term_by_name():
     output = loss(x, labels)
     assert list(output.terms) == ["triplet", "softmax", "center"]
     values = {name: float(term.value.detach()) for name, term in output.terms.items()}
-    assert float(output.value.detach()) == pytest.approx(values["triplet"] + 0.5 * values["softmax"] + 0.0005 * values["center"], rel=1e-6)
+    assert float(output.value.detach()) == pytest.approx(
+        values["triplet"] + 0.5 * values["softmax"] + 0.0005 * values["center"], rel=1e-6
+    )
     assert values["triplet"] == float(build_loss("batch_hard")(x, labels).value)
     assert len(list(loss.parameters())) == 1
 

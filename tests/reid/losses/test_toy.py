@@ -1,5 +1,5 @@
-"""Every objective on a toy of two dimensions: two cameras see six people, each camera in an order of its own, and a small net must learn
-who is who across them.
+"""Every objective on a toy of two dimensions: two cameras see six people, each camera in an order of its own,
+and a small net must learn who is who across them.
 """
 
 import numpy as np
@@ -26,7 +26,8 @@ OPTIONS = {
     "hierarchical": [{}, {"squared": False}],
     "contrastive": [{}, {"form": "squared"}, {"form": "hadsell"}],
     "batch_semi_hard": [{"normalise": True}],
-    # Without smoothing, four dimensions are enough to part six people whose directions differ between the cameras.
+    # Without smoothing, four dimensions are enough to part six people whose directions differ between the
+    # cameras.
     "softmax": [{"label_smoothing": 0.1}],
     "proxy_nca": [{"scale": 3.0}],
     "arcface": [{"scale": 16.0}],
@@ -37,13 +38,17 @@ CASES = [(name, options) for name in LOSSES if name != "log_ratio" for options i
 
 
 def toy() -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
-    """Points (N, 2), people (N,) and cameras (N,): the people stand on a small circle before one camera, on a large one before another."""
+    """Points (N, 2), people (N,) and cameras (N,): the people stand on a small circle before one camera, on a
+    large one before another.
+    """
     rng = np.random.default_rng(0)
     people = np.tile(np.repeat(np.arange(PEOPLE), IMAGES), 2)
     cameras = np.repeat([0, 1], PEOPLE * IMAGES)
     place = np.where(cameras == 0, people, np.array([3, 5, 4, 1, 0, 2])[people])
     angle = 2 * np.pi * place / PEOPLE
-    points = (1.0 + cameras)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * rng.normal(size=(len(people), 2))
+    points = (1.0 + cameras)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * rng.normal(
+        size=(len(people), 2)
+    )
     return torch.from_numpy(points).float(), torch.from_numpy(people), cameras
 
 
@@ -77,7 +82,9 @@ def on_fixed_margins(loss: nn.Module, embeddings: Tensor, labels: Tensor) -> flo
 
 def built(name: str, options: dict) -> nn.Module:
     sizes = {"num_classes": PEOPLE, "embedding_dim": DIM}
-    return build_loss(name, **options, **{key: size for key, size in sizes.items() if key in loss_options(name)})
+    return build_loss(
+        name, **options, **{key: size for key, size in sizes.items() if key in loss_options(name)}
+    )
 
 
 @pytest.mark.parametrize("name,options", CASES)
@@ -85,7 +92,8 @@ def test_a_small_net_learns_who_is_who(name, options):
     x, labels, cameras = toy()
     model, untrained, loss = net(), net(), built(name, options)
     optimizer = torch.optim.Adam([*model.parameters(), *loss.parameters()], lr=1e-2)
-    # Easy positives need none but the nearest: with two images of each person that one is of the other camera.
+    # Easy positives need none but the nearest: with two images of each person that one is of the other
+    # camera.
     sampler = PKSampler(labels.numpy(), PEOPLE, 2 if name == "easy_positive" else 4, cameras=cameras)
     start = None
     for step in range(STEPS):
@@ -114,7 +122,8 @@ def test_a_small_net_learns_who_is_who(name, options):
 
 def test_log_ratio_learns_the_proportions_of_the_labels():
     x, people, cameras = toy()
-    wanted = people + 0.5 * x.norm(dim=1)  # a number of each person's own, the same for both cameras but for half a step
+    # a number of each person's own, the same for both cameras but for half a step
+    wanted = people + 0.5 * x.norm(dim=1)
     before, behind = torch.from_numpy(cameras == 0), torch.from_numpy(cameras == 1)
     model, loss = net(), build_loss("log_ratio")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

@@ -22,27 +22,41 @@ def prepared(x: torch.Tensor, squared: bool, normalise: bool) -> naive.Matrix:
 def test_batch_hard_equals_the_loops(y, seed, squared, normalise, soft):
     x = naive.embeddings(len(y), seed)
     d = prepared(x, squared, normalise)
-    output = build_loss("batch_hard", margin=0.4, soft_margin=soft, squared=squared, normalise=normalise)(x, torch.tensor(y))
+    output = build_loss("batch_hard", margin=0.4, soft_margin=soft, squared=squared, normalise=normalise)(
+        x, torch.tensor(y)
+    )
     gaps = naive.batch_hard(d, y)
     costs = [naive.softplus(gap) if soft else naive.hinge(gap + 0.4) for gap in gaps]
     assert float(output.value) == pytest.approx(naive.mean(costs), abs=1e-9)
-    assert float(output.active_fraction) == pytest.approx(naive.mean(gap > (0 if soft else -0.4) for gap in gaps))
-    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(naive.pair_means(d, y), abs=1e-6)
+    assert float(output.active_fraction) == pytest.approx(
+        naive.mean(gap > (0 if soft else -0.4) for gap in gaps)
+    )
+    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(
+        naive.pair_means(d, y), abs=1e-6
+    )
 
 
-@given(naive.any_labels, naive.seeds, st.booleans(), st.booleans(), st.sampled_from(["active", "all", "soft"]))
+@given(
+    naive.any_labels, naive.seeds, st.booleans(), st.booleans(), st.sampled_from(["active", "all", "soft"])
+)
 @settings(deadline=None)
 def test_batch_all_equals_the_loops(y, seed, squared, normalise, how):
     x = naive.embeddings(len(y), seed)
     d = prepared(x, squared, normalise)
     options = {"soft_margin": True} if how == "soft" else {"average": how}
-    output = build_loss("batch_all", margin=0.4, squared=squared, normalise=normalise, **options)(x, torch.tensor(y))
+    output = build_loss("batch_all", margin=0.4, squared=squared, normalise=normalise, **options)(
+        x, torch.tensor(y)
+    )
     gaps = [d[a][p] - d[a][n] for a, p, n in naive.triplets(y)]
     costs = [naive.softplus(gap) if how == "soft" else naive.hinge(gap + 0.4) for gap in gaps]
     expected = naive.active_mean(costs) if how == "active" else naive.mean(costs)
     assert float(output.value) == pytest.approx(expected, abs=1e-9)
-    assert float(output.active_fraction) == pytest.approx(naive.mean(gap > (0 if how == "soft" else -0.4) for gap in gaps))
-    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(naive.pair_means(d, y), abs=1e-6)
+    assert float(output.active_fraction) == pytest.approx(
+        naive.mean(gap > (0 if how == "soft" else -0.4) for gap in gaps)
+    )
+    assert (float(output.mean_positive), float(output.mean_negative)) == pytest.approx(
+        naive.pair_means(d, y), abs=1e-6
+    )
 
 
 @given(naive.any_labels, naive.seeds, st.booleans(), st.booleans(), st.booleans())
@@ -50,7 +64,9 @@ def test_batch_all_equals_the_loops(y, seed, squared, normalise, how):
 def test_semi_hard_equals_the_loops(y, seed, squared, normalise, soft):
     x = naive.embeddings(len(y), seed)
     gaps = naive.semi_hard(prepared(x, squared, normalise), y)
-    output = build_loss("batch_semi_hard", margin=0.4, soft_margin=soft, squared=squared, normalise=normalise)(x, torch.tensor(y))
+    output = build_loss(
+        "batch_semi_hard", margin=0.4, soft_margin=soft, squared=squared, normalise=normalise
+    )(x, torch.tensor(y))
     costs = [naive.softplus(gap) if soft else naive.hinge(gap + 0.4) for gap in gaps]
     assert float(output.value) == pytest.approx(naive.mean(costs), abs=1e-9)
 
@@ -58,7 +74,8 @@ def test_semi_hard_equals_the_loops(y, seed, squared, normalise, soft):
 def test_on_a_line_by_hand():
     # Farthest positives 3, 3, 6, 6; nearest negatives 1, 2, 1, 4: gaps 2, 1, 5, 2.
     assert float(build_loss("batch_hard", margin=0.5)(LINE, LINE_LABELS).value) == 3.0
-    # Gaps of all triplets: 2, -4; 1, -1; 5, 4; -1, 2. With a margin of 1.5 six stay, of cost 3.5, 2.5, 0.5, 6.5, 5.5, 0.5, 3.5.
+    # Gaps of all triplets: 2, -4; 1, -1; 5, 4; -1, 2. With a margin of 1.5 six stay, of cost 3.5, 2.5, 0.5,
+    # 6.5, 5.5, 0.5, 3.5.
     output = build_loss("batch_all", margin=1.5)(LINE, LINE_LABELS)
     assert float(output.value) == pytest.approx((3.5 + 2.5 + 0.5 + 6.5 + 5.5 + 0.5 + 3.5) / 7)
     assert float(output.active_fraction) == pytest.approx(7 / 8)
@@ -71,7 +88,9 @@ def test_on_a_line_by_hand():
 
 
 @pytest.mark.parametrize("name", ["batch_hard", "batch_all", "batch_semi_hard", "easy_positive"])
-@pytest.mark.parametrize("options", [{}, {"soft_margin": True}, {"squared": True}, {"normalise": True, "margin": 0.1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"soft_margin": True}, {"squared": True}, {"normalise": True, "margin": 0.1}]
+)
 def test_gradients(name, options):
     x, labels = naive.embeddings(8, 3).requires_grad_(), torch.tensor([5, 5, 5, 2, 2, 8, 8, 1])
     assert torch.autograd.gradcheck(lambda e: build_loss(name, **options)(e, labels).value, (x,))
@@ -105,7 +124,9 @@ def test_agrees_with_pytorch_metric_learning(power, normalise, soft):
     ):
         ours = build_loss(name, margin=0.3, **options)(x, labels).value
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
-        ours_gradient, gradient = (torch.autograd.grad(value, x, retain_graph=True)[0] for value in (ours, expected))
+        ours_gradient, gradient = (
+            torch.autograd.grad(value, x, retain_graph=True)[0] for value in (ours, expected)
+        )
         torch.testing.assert_close(ours_gradient, gradient, atol=1e-5, rtol=1e-4)
 
 

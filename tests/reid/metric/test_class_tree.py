@@ -25,7 +25,12 @@ def naive(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     between, inside = np.zeros((len(classes), len(classes))), np.zeros(len(classes))
     for i, p in enumerate(classes):
         for j, q in enumerate(classes):
-            values = [((unit[a] - unit[b]) ** 2).sum() for a in np.flatnonzero(y == p) for b in np.flatnonzero(y == q) if a != b]
+            values = [
+                ((unit[a] - unit[b]) ** 2).sum()
+                for a in np.flatnonzero(y == p)
+                for b in np.flatnonzero(y == q)
+                if a != b
+            ]
             if i == j:
                 inside[i] = np.mean(values) if values else np.nan
             else:
@@ -44,7 +49,9 @@ def test_equals_the_double_sums(classes, seed, levels):
     d_0 = np.nanmean(inside)
     np.testing.assert_allclose(tree.class_distances, between, atol=1e-12)
     np.testing.assert_allclose(tree.intra_class, np.where(np.isnan(inside), d_0, inside), atol=1e-12)
-    np.testing.assert_allclose(tree.thresholds, [step * (4 - d_0) / levels + d_0 for step in range(levels + 1)], atol=1e-12)
+    np.testing.assert_allclose(
+        tree.thresholds, [step * (4 - d_0) / levels + d_0 for step in range(levels + 1)], atol=1e-12
+    )
     assert tree.thresholds[-1] == pytest.approx(4)
 
 
@@ -52,11 +59,14 @@ def test_levels_are_the_flat_clusters_of_average_linkage():
     x, y = data(classes=14)
     tree = ClassTree.from_embeddings(x, y)
     between, _ = naive(x, y)
-    # Average linkage by hand: merge the two nodes with the least mean distance of their classes until one is left.
+    # Average linkage by hand: merge the two nodes with the least mean distance of their classes until one is
+    # left.
     nodes = [[c] for c in range(14)]
     merged_at = np.zeros((14, 14))
     while len(nodes) > 1:
-        height, a, b = min((between[np.ix_(p, q)].mean(), i, j) for (i, p), (j, q) in combinations(enumerate(nodes), 2))
+        height, a, b = min(
+            (between[np.ix_(p, q)].mean(), i, j) for (i, p), (j, q) in combinations(enumerate(nodes), 2)
+        )
         merged_at[np.ix_(nodes[a], nodes[b])] = merged_at[np.ix_(nodes[b], nodes[a])] = height
         nodes = [node for i, node in enumerate(nodes) if i not in (a, b)] + [nodes[a] + nodes[b]]
     for p, q in combinations(range(14), 2):
@@ -71,7 +81,9 @@ def test_levels_are_the_flat_clusters_of_average_linkage():
 def test_two_near_pairs_by_hand():
     # Four classes of two equal images: at 0 and 10 degrees, and at 180 and 190 degrees.
     angles = np.deg2rad([0, 0, 10, 10, 180, 180, 190, 190])
-    tree = ClassTree.from_embeddings(np.stack([np.cos(angles), np.sin(angles)], 1), [3, 3, 5, 5, 8, 8, 9, 9], levels=4)
+    tree = ClassTree.from_embeddings(
+        np.stack([np.cos(angles), np.sin(angles)], 1), [3, 3, 5, 5, 8, 8, 9, 9], levels=4
+    )
     np.testing.assert_allclose(tree.thresholds, [0, 1, 2, 3, 4], atol=1e-12)
     near = 2 - 2 * np.cos(np.deg2rad(10))
     assert near < 1
@@ -86,7 +98,10 @@ def test_two_near_pairs_by_hand():
 def test_merge_level_takes_numbers_arrays_and_tensors():
     tree = ClassTree.from_embeddings(*data())
     rows, columns = np.array([[0, 1], [2, 3]]), np.array([4, 5])
-    expected = [[tree.merge_level(0, 4), tree.merge_level(1, 5)], [tree.merge_level(2, 4), tree.merge_level(3, 5)]]
+    expected = [
+        [tree.merge_level(0, 4), tree.merge_level(1, 5)],
+        [tree.merge_level(2, 4), tree.merge_level(3, 5)],
+    ]
     assert isinstance(tree.merge_level(0, 4), int)
     assert tree.merge_level(rows, columns).tolist() == expected
     answer = tree.merge_level(torch.from_numpy(rows), torch.from_numpy(columns))
@@ -97,7 +112,9 @@ def test_merge_level_takes_numbers_arrays_and_tensors():
 def test_torch_float32_and_other_label_names_give_the_same_tree():
     x, y = data()
     tree = ClassTree.from_embeddings(x, y)
-    again = ClassTree.from_embeddings(torch.from_numpy(x).float().requires_grad_(), torch.from_numpy(y) * 100 - 7)
+    again = ClassTree.from_embeddings(
+        torch.from_numpy(x).float().requires_grad_(), torch.from_numpy(y) * 100 - 7
+    )
     np.testing.assert_allclose(again.class_distances, tree.class_distances, atol=1e-6)
     np.testing.assert_array_equal(again.merge_levels, tree.merge_levels)
     assert again.classes.tolist() == [100 * c - 7 for c in range(9)]

@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid.metric import distances
-from reid.metric.distances import function_of_distances, paired_distances, pairwise_distances, safe_sqrt, squared_distances, unit_rows
+from reid.metric.distances import (
+    function_of_distances,
+    paired_distances,
+    pairwise_distances,
+    safe_sqrt,
+    squared_distances,
+    unit_rows,
+)
 
 
 def points(rows: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -84,18 +91,27 @@ def test_the_square_root_has_no_slope_at_zero():
 def test_equal_rows_have_finite_gradients():
     for rows in (torch.zeros(4, 3), torch.full((4, 3), 1e4), torch.full((4, 3), 1e-30)):
         x = rows.requires_grad_()
-        (pairwise_distances(x).sum() + pairwise_distances(x, x).sum() + paired_distances(x, x).sum()).backward()
+        (
+            pairwise_distances(x).sum() + pairwise_distances(x, x).sum() + paired_distances(x, x).sum()
+        ).backward()
         assert torch.isfinite(x.grad).all()
 
 
 def test_points_far_from_the_origin_lose_no_digits():
     near = points(12, 8).float()
-    torch.testing.assert_close(pairwise_distances(near + 1000.0), pairwise_distances(near.double() + 1000.0).float(), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        pairwise_distances(near + 1000.0),
+        pairwise_distances(near.double() + 1000.0).float(),
+        atol=1e-3,
+        rtol=1e-3,
+    )
 
 
 def test_unit_rows():
     x = points(6, 3).requires_grad_()
-    torch.testing.assert_close(unit_rows(x).detach(), torch.stack([row / (row * row).sum().sqrt() for row in x.detach()]))
+    torch.testing.assert_close(
+        unit_rows(x).detach(), torch.stack([row / (row * row).sum().sqrt() for row in x.detach()])
+    )
     assert torch.autograd.gradcheck(unit_rows, (x,))
     zero = torch.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True)
     (unit_rows(zero) * torch.tensor([1.0, 2.0])).sum().backward()

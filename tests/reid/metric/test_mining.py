@@ -11,7 +11,9 @@ from reid.metric import mining
 from reid.metric.distances import pairwise_distances
 
 # Rows 0 and 1 are one person, 2 and 3 another.
-MATRIX = torch.tensor([[0.0, 3.0, 1.0, 5.0], [3.0, 0.0, 4.0, 2.0], [1.0, 4.0, 0.0, 6.0], [5.0, 2.0, 6.0, 0.0]])
+MATRIX = torch.tensor(
+    [[0.0, 3.0, 1.0, 5.0], [3.0, 0.0, 4.0, 2.0], [1.0, 4.0, 0.0, 6.0], [5.0, 2.0, 6.0, 0.0]]
+)
 LABELS = torch.tensor([7, 7, -1, -1])
 
 labels_of = st.lists(st.sampled_from([-3, 0, 4, 1000]), min_size=1, max_size=10)
@@ -86,7 +88,10 @@ def test_hard_and_easy_agree_with_pytorch_metric_learning():
     d = pairwise_distances(x)
     for ours, kind in ((mining.batch_hard, "hard"), (mining.easy_positive, "easy")):
         a1, p, a2, n = BatchEasyHardMiner(pos_strategy=kind, neg_strategy="hard")(x, labels)
-        theirs = {anchor: (pos, neg) for anchor, pos, neg in zip(a1.tolist(), p.tolist(), n[a2.argsort()][a1].tolist(), strict=True)}
+        theirs = {
+            anchor: (pos, neg)
+            for anchor, pos, neg in zip(a1.tolist(), p.tolist(), n[a2.argsort()][a1].tolist(), strict=True)
+        }
         assert as_set(ours(d, labels)) == {(anchor, *rest) for anchor, rest in theirs.items()}
 
 
@@ -95,7 +100,10 @@ def test_semi_hard_is_the_nearest_of_what_pytorch_metric_learning_calls_so():
     labels = torch.arange(24) % 6
     d = pairwise_distances(x)
     nearest: dict[tuple[int, int], int] = {}
-    for a, p, n in zip(*(part.tolist() for part in TripletMarginMiner(margin=10.0, type_of_triplets="semihard")(x, labels)), strict=True):
+    for a, p, n in zip(
+        *(part.tolist() for part in TripletMarginMiner(margin=10.0, type_of_triplets="semihard")(x, labels)),
+        strict=True,
+    ):
         if (a, p) not in nearest or d[a, n] < d[a, nearest[a, p]]:
             nearest[a, p] = n
     assert as_set(mining.semi_hard(d, labels)) == {(a, p, n) for (a, p), n in nearest.items()}
@@ -124,7 +132,9 @@ def test_distance_weighted_prefers_negatives_in_reach_and_takes_any_where_there_
     generator = torch.Generator().manual_seed(0)
     negatives = {0: set(), 1: set(), 2: set(), 3: set()}
     for _ in range(50):
-        for a, n in zip(*(part.tolist() for part in mining.distance_weighted(d, LABELS, 8, generator)[::2]), strict=True):
+        for a, n in zip(
+            *(part.tolist() for part in mining.distance_weighted(d, LABELS, 8, generator)[::2]), strict=True
+        ):
             negatives[a].add(n)
     assert negatives == {0: {3}, 1: {2, 3}, 2: {0, 1}, 3: {0}}
 
@@ -149,4 +159,10 @@ def test_identical_embeddings_still_have_hard_triplets():
 def test_dense_triplets_by_hand():
     y = torch.tensor([0.0, 1.0, 3.0, 1.0])
     assert as_set(mining.dense_triplets((y[:, None] - y).abs()[:1])) == {(0, 1, 2), (0, 3, 2)}
-    assert as_set(mining.dense_triplets((y[:, None] - y).abs()[:2])) == {(0, 1, 2), (0, 3, 2), (1, 3, 0), (1, 3, 2), (1, 0, 2)}
+    assert as_set(mining.dense_triplets((y[:, None] - y).abs()[:2])) == {
+        (0, 1, 2),
+        (0, 3, 2),
+        (1, 3, 0),
+        (1, 3, 2),
+        (1, 0, 2),
+    }

@@ -10,7 +10,9 @@ from reid.metric.offline_mining import mine_training_set
 
 def training_set(rows: int = 60, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.normal(size=(rows, 4))), torch.from_numpy(rng.integers(0, 12, size=rows) * 5 - 20)
+    return torch.from_numpy(rng.normal(size=(rows, 4))), torch.from_numpy(
+        rng.integers(0, 12, size=rows) * 5 - 20
+    )
 
 
 @pytest.mark.parametrize("block", [1, 7, 60, 500])
@@ -41,7 +43,10 @@ def test_semi_hard_takes_the_nearest_beyond_its_positive(block):
 
 def test_the_draw_of_positives_follows_the_generator():
     x, y = training_set()
-    first, again, other = (mine_training_set(x, y, generator=torch.Generator().manual_seed(seed)).positive.tolist() for seed in (1, 1, 2))
+    first, again, other = (
+        mine_training_set(x, y, generator=torch.Generator().manual_seed(seed)).positive.tolist()
+        for seed in (1, 1, 2)
+    )
     assert first == again != other
 
 

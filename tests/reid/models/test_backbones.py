@@ -102,12 +102,15 @@ def test_unknown_names_list_the_choices() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "osnet_x0_25"])
-def test_a_failed_download_says_what_to_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_says_what_to_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # the discard port: refused at once
     with pytest.raises(
-        ReidError, match=f"backbone {name}: its ImageNet weights could not be downloaded .*weights: PATH.*mobilenet_v2"
+        ReidError,
+        match=f"backbone {name}: its ImageNet weights could not be downloaded .*weights: PATH.*mobilenet_v2",
     ) as caught:
         build_backbone(name, "imagenet")
     assert "\n" not in str(caught.value)

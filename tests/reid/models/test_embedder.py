@@ -41,7 +41,11 @@ def test_embed_is_the_normalised_feature_of_the_neck(model: EmbeddingModel) -> N
     images = torch.randn(3, 3, 64, 32)
     with torch.inference_mode():
         features = model(images)
-        after = (features - model.bn.running_mean) / (model.bn.running_var + model.bn.eps).sqrt() * model.bn.weight
+        after = (
+            (features - model.bn.running_mean)
+            / (model.bn.running_var + model.bn.eps).sqrt()
+            * model.bn.weight
+        )
         torch.testing.assert_close(model.neck(features), after)
         torch.testing.assert_close(model.embed(images), after / after.norm(dim=1, keepdim=True))
     assert features.shape == (3, 24)
@@ -93,7 +97,11 @@ def test_normalise_agrees_with_a_pixel_worked_by_hand_in_both_layouts() -> None:
     batch = torch.zeros(1, 4, 5, 3, dtype=torch.uint8)
     batch[0, 2, 1] = torch.tensor([255, 128, 0])
     out = normalise(batch)
-    want = [(1 - IMAGENET_MEAN[0]) / IMAGENET_STD[0], (128 / 255 - IMAGENET_MEAN[1]) / IMAGENET_STD[1], -IMAGENET_MEAN[2] / IMAGENET_STD[2]]
+    want = [
+        (1 - IMAGENET_MEAN[0]) / IMAGENET_STD[0],
+        (128 / 255 - IMAGENET_MEAN[1]) / IMAGENET_STD[1],
+        -IMAGENET_MEAN[2] / IMAGENET_STD[2],
+    ]
     torch.testing.assert_close(out[0, :, 2, 1], torch.tensor(want))
     assert out.shape == (1, 3, 4, 5)
     torch.testing.assert_close(normalise(batch.permute(0, 3, 1, 2)), out)
@@ -124,7 +132,11 @@ def test_bad_model_files_are_one_line_that_names_them(model: EmbeddingModel, tmp
     foreign = tmp_path / "foreign.safetensors"
     save_file({"a": torch.zeros(2)}, foreign)
     wrong_key = tmp_path / "key.safetensors"
-    save_file({"a": torch.zeros(2)}, wrong_key, metadata={"reid.model_spec": json.dumps({"backbone": "resnet18", "hight": 2})})
+    save_file(
+        {"a": torch.zeros(2)},
+        wrong_key,
+        metadata={"reid.model_spec": json.dumps({"backbone": "resnet18", "hight": 2})},
+    )
     wrong_tensors = tmp_path / "tensors.safetensors"
     save_model(model, SPEC, wrong_tensors)
     for path in (torn, empty, foreign, wrong_key, wrong_tensors):
@@ -145,7 +157,9 @@ def test_several_models_embed_blocks_as_each_embeds_all() -> None:
     torch.manual_seed(1)
     models = [build_model(dataclasses.replace(SPEC, embedding_dim=dim)) for dim in (8, 12)]
     images = np.random.default_rng(0).integers(0, 255, (130, 64, 32, 3), np.uint8)
-    found = embed_blocks(models, ((start, images[start : start + 64]) for start in range(0, 130, 64)), len(images))
+    found = embed_blocks(
+        models, ((start, images[start : start + 64]) for start in range(0, 130, 64)), len(images)
+    )
     for model, rows in zip(models, found, strict=True):
         np.testing.assert_array_equal(rows, embed_images(model, images))
         assert rows.shape == (130, model.dim)

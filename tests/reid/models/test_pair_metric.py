@@ -65,9 +65,13 @@ def test_rescoring_orders_a_short_list():
     candidates = torch.tensor([[4, 1, 9], [0, 2, 7], [3, 3, 8]])
     ordered, dissimilarity = g.rescore(query, gallery, candidates)
     for row in range(3):
-        expected = sorted(candidates[row].tolist(), key=lambda c: by_the_layer(g, query[row].tolist(), gallery[c].tolist()))
+        expected = sorted(
+            candidates[row].tolist(), key=lambda c: by_the_layer(g, query[row].tolist(), gallery[c].tolist())
+        )
         assert ordered[row].tolist() == expected
-        np.testing.assert_allclose(dissimilarity[row], [by_the_layer(g, query[row].tolist(), gallery[c].tolist()) for c in expected])
+        np.testing.assert_allclose(
+            dissimilarity[row], [by_the_layer(g, query[row].tolist(), gallery[c].tolist()) for c in expected]
+        )
 
 
 def test_pairs_are_classified_with_each_class_weighing_half():
@@ -79,14 +83,18 @@ def test_pairs_are_classified_with_each_class_weighing_half():
                 value = by_the_layer(g, x[i].tolist(), x[j].tolist())
                 (same if y[i] == y[j] else different).append(-math.log(1 - value if y[i] == y[j] else value))
     loss = g.classification_loss(g.logits(x), torch.tensor(y))
-    assert float(loss.detach()) == pytest.approx((sum(same) / len(same) + sum(different) / len(different)) / 2)
+    assert float(loss.detach()) == pytest.approx(
+        (sum(same) / len(same) + sum(different) / len(different)) / 2
+    )
     assert torch.autograd.gradcheck(
-        lambda e, *_: g.classification_loss(g.logits(e), torch.tensor(y)), (x.requires_grad_(), *g.parameters())
+        lambda e, *_: g.classification_loss(g.logits(e), torch.tensor(y)),
+        (x.requires_grad_(), *g.parameters()),
     )
 
 
 def test_it_learns_a_dimension_that_does_not_count():
-    # The first dimension says who it is, the second is loud noise: on plain distance the pairs cannot be told apart.
+    # The first dimension says who it is, the second is loud noise: on plain distance the pairs cannot be told
+    # apart.
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 2
     x = torch.stack([2.0 * labels - 1, 2.0 * torch.randn(64, generator=generator), torch.ones(64)], 1)
@@ -110,16 +118,25 @@ def test_it_learns_a_dimension_that_does_not_count():
 def test_saved_and_loaded_is_the_same_and_needs_no_torch(tmp_path):
     g, x = metric(), points(5)
     g.save(tmp_path / "pair_metric.safetensors")
-    torch.testing.assert_close(PairMetric.load(tmp_path / "pair_metric.safetensors").double()(x), g(x), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        PairMetric.load(tmp_path / "pair_metric.safetensors").double()(x), g(x), atol=1e-6, rtol=1e-6
+    )
     weights = load_file(tmp_path / "pair_metric.safetensors")
-    assert {name: value.shape for name, value in weights.items()} == {"difference": (4,), "product": (4,), "bias": ()}
+    assert {name: value.shape for name, value in weights.items()} == {
+        "difference": (4,),
+        "product": (4,),
+        "bias": (),
+    }
 
 
 def test_other_files_are_named(tmp_path):
     with pytest.raises(UsageError, match="gone"):
         PairMetric.load(tmp_path / "gone.safetensors")
     (tmp_path / "text.safetensors").write_text("nothing")
-    save_file({"difference": torch.zeros(3), "product": torch.zeros(2), "bias": torch.zeros(())}, tmp_path / "mixed.safetensors")
+    save_file(
+        {"difference": torch.zeros(3), "product": torch.zeros(2), "bias": torch.zeros(())},
+        tmp_path / "mixed.safetensors",
+    )
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     for name in ("text", "mixed", "other"):
         with pytest.raises(ReidError, match=name) as caught:

@@ -1,4 +1,6 @@
-"""Networks as their library publishes them: the embedding of the library itself, from a checkpoint that the library saved."""
+"""Networks as their library publishes them: the embedding of the library itself, from a checkpoint that the
+library saved.
+"""
 
 import re
 from pathlib import Path
@@ -39,8 +41,12 @@ def trained(name: str, folder: Path, height: int, width: int, people: int = 751)
 
 
 def by_torchreid(name: str, folder: Path, images: np.ndarray) -> np.ndarray:
-    """Rows of length 1 from its own extractor, which cannot read its own checkpoints since PyTorch 2.6: from the plain weights."""
-    extract = FeatureExtractor(name, str(folder / "plain.pth"), image_size=images.shape[1:3], device="cpu", verbose=False)
+    """Rows of length 1 from its own extractor, which cannot read its own checkpoints since PyTorch 2.6: from
+    the plain weights.
+    """
+    extract = FeatureExtractor(
+        name, str(folder / "plain.pth"), image_size=images.shape[1:3], device="cpu", verbose=False
+    )
     rows = extract(list(images)).numpy()
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -61,7 +67,9 @@ def test_the_embedding_is_that_of_torchreid_s_feature_extractor(name: str, tmp_p
 
 def test_a_checkpoint_is_the_same_model_every_time(tmp_path: Path) -> None:
     path = trained("osnet_x0_25", tmp_path, 64, 32)
-    first, second = (build_published("torchreid:osnet_x0_25", 64, 32, str(path))[0].state_dict() for _ in range(2))
+    first, second = (
+        build_published("torchreid:osnet_x0_25", 64, 32, str(path))[0].state_dict() for _ in range(2)
+    )
     assert any(key.startswith("net.classifier.") for key in first)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
@@ -77,13 +85,17 @@ def test_another_architecture_is_one_line_with_the_layers_and_what_would_fit(tmp
     with pytest.raises(ReidError) as caught:
         build_published("torchreid:osnet_x1_0", 64, 32, str(path))
     said = str(caught.value)
-    assert re.search(r"are not of torchreid:osnet_x1_0: \d+ of \d+ tensors of another shape: conv1\.conv\.weight", said)
+    assert re.search(
+        r"are not of torchreid:osnet_x1_0: \d+ of \d+ tensors of another shape: conv1\.conv\.weight", said
+    )
     assert said.endswith("they fit torchreid:osnet_x0_25")
     assert "\n" not in said
 
 
 def test_names_and_sizes_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="architecture 'osnet' is unknown: choose one of torchreid:osnet_x1_0, "):
+    with pytest.raises(
+        UsageError, match="architecture 'osnet' is unknown: choose one of torchreid:osnet_x1_0, "
+    ):
         build_published("osnet", 256, 128)
     with pytest.raises(ReidError, match=r"takes no images of 256x128 .*its publisher uses 160x64"):
         build_published("torchreid:hacnn", 256, 128)

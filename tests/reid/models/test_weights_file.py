@@ -69,7 +69,9 @@ def test_numpy_numbers_of_before_numpy_2_are_read(tmp_path: Path) -> None:
     torch.save(training(network()), now)
     with zipfile.ZipFile(now) as given, zipfile.ZipFile(before, "w") as older:
         for one in given.namelist():
-            older.writestr(one, given.read(one).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+            older.writestr(
+                one, given.read(one).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+            )
     assert before.read_bytes().count(b"cnumpy.core.multiarray\n")
     assert read_weights(before).keys() == read_weights(now).keys()
 
@@ -79,14 +81,20 @@ def test_the_network_is_found_under_the_keys_of_other_programs(tmp_path: Path, k
     net = network()
     torch.save({key: net.state_dict(), "iteration": 90}, tmp_path / "one.pth")
     save_file(net.state_dict(), tmp_path / "two.safetensors")
-    assert read_weights(tmp_path / "one.pth").keys() == read_weights(tmp_path / "two.safetensors").keys() == net.state_dict().keys()
+    assert (
+        read_weights(tmp_path / "one.pth").keys()
+        == read_weights(tmp_path / "two.safetensors").keys()
+        == net.state_dict().keys()
+    )
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_pickle_is_not_executed_and_the_way_out_is_said(tmp_path: Path, zipped: bool) -> None:
     touched, path = tmp_path / "touched", tmp_path / "model.pth.tar"
     torch.save(training(network()) | {"args": Touch(touched)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ReidError, match=r"hold more than tensors and numbers \(posix\.system\), which was not loaded") as caught:
+    with pytest.raises(
+        ReidError, match=r"hold more than tensors and numbers \(posix\.system\), which was not loaded"
+    ) as caught:
         read_weights(path)
     assert not touched.exists()
     assert str(caught.value).endswith(conversion_command(path))
@@ -132,12 +140,15 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
 
 def test_what_differs_is_named_by_kind() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
-    given = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(4)).state_dict() | {"extra.weight": torch.zeros(1)}
+    given = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(4)).state_dict() | {
+        "extra.weight": torch.zeros(1)
+    }
     del given["1.num_batches_tracked"]  # as old files lack it
     with pytest.raises(ReidError) as caught:
         load_weights(net, given, ("none.",), "weights x are not of y")
     assert str(caught.value) == (
-        "weights x are not of y: 2 of 8 tensors of another shape: 0.weight (8x3x3x3 instead of 4x3x3x3), 0.bias (8 instead of 4); "
+        "weights x are not of y: 2 of 8 tensors of another shape: 0.weight (8x3x3x3 instead of "
+        "4x3x3x3), 0.bias (8 instead of 4); "
         "2 of 8 tensors missing: 2.weight, 2.bias; 1 of 8 tensors unknown to it: extra.weight"
     )
     load_weights(net, net.state_dict() | {"classifier.weight": torch.zeros(751, 4)}, ("classifier",), "")

@@ -30,7 +30,13 @@ def tiny_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = folder / f"{person}_{camera}_{image}.png"
                 pixels = colour * (0.6 if camera == "1" else 1.0) + generator.integers(0, 20, (32, 16, 3))
                 cv2.imwrite(str(path), pixels.astype(np.uint8))
-                row: dict[str, object] = {"path": path.name, "identity": f"p{person}", "camera": camera, "width": 16, "height": 32}
+                row: dict[str, object] = {
+                    "path": path.name,
+                    "identity": f"p{person}",
+                    "camera": camera,
+                    "width": 16,
+                    "height": 32,
+                }
                 rows.append(row | {"split": "train" if person < 6 else "val", "sha256": sha256_of(path)})
     write_catalog(rows, folder / "catalog.parquet")
     return folder / "catalog.parquet"
@@ -38,10 +44,19 @@ def tiny_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_params(tmp_path: Path) -> Params:
-    """The project's parameters cut down to six steps of a small network, with every store below ``tmp_path``."""
+    """The project's parameters cut down to six steps of a small network, with every store below
+    ``tmp_path``.
+    """
     value = yaml.safe_load(PARAMS.read_text())
     value["model"] |= {"weights": "none", "height": 32, "width": 16}
-    value["train"] |= {"steps": 6, "epoch_steps": 2, "identities": 3, "images": 2, "threads": 1, "pad_crop": 2}
+    value["train"] |= {
+        "steps": 6,
+        "epoch_steps": 2,
+        "identities": 3,
+        "images": 2,
+        "threads": 1,
+        "pad_crop": 2,
+    }
     for objective in value["objectives"].values():
         objective |= {"steps": None, "learning_rate": None}
     value["objectives"]["hierarchical"] |= {"neighbours": 2}
@@ -54,7 +69,9 @@ def tiny_params(tmp_path: Path) -> Params:
 def forks() -> ForkServerContext:
     """Processes forked from one that has torch loaded: a start takes a tenth of a second."""
     context: ForkServerContext = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.reid.training.test_kill", "tests.reid.training.test_distributed", "torchvision"])
+    context.set_forkserver_preload(
+        ["tests.reid.training.test_kill", "tests.reid.training.test_distributed", "torchvision"]
+    )
     first = context.Process(target=time.sleep, args=(0,))
     first.start()  # the import of torch happens here, before any clock runs
     first.join()

@@ -1,4 +1,6 @@
-"""A sweep in a process of its own, for a test that kills it: python -m tests.reid.training.sweep_driver PARAMS CATALOG RESULT."""
+"""A sweep in a process of its own, for a test that kills it: python -m tests.reid.training.sweep_driver
+PARAMS CATALOG RESULT.
+"""
 
 import json
 import sys
@@ -22,7 +24,9 @@ def main(params_file: str, catalog: str, result: str) -> None:
         sys.stdout.write(json.dumps({"trial": trial, "epoch": figures["epoch"]}) + "\n")
         sys.stdout.flush()
 
-    best = best_trial(params, "batch_hard", Path(catalog), start=None, parent=run_file.read_text(), on_result=note)
+    best = best_trial(
+        params, "batch_hard", Path(catalog), start=None, parent=run_file.read_text(), on_result=note
+    )
     value = {
         "folder": str(best.folder),
         "failures": dict(best.failures),

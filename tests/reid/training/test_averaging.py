@@ -29,7 +29,9 @@ def test_counters_are_copied_and_the_state_can_be_loaded_back():
     averaged = AveragedWeights(model, decay=0.9)
     model.train()(torch.rand(2, 3, 64, 32))
     averaged.update()
-    counters = [buffer for name, buffer in averaged.module.named_buffers() if name.endswith("num_batches_tracked")]
+    counters = [
+        buffer for name, buffer in averaged.module.named_buffers() if name.endswith("num_batches_tracked")
+    ]
     assert any(int(counter) == 1 for counter in counters)
     other = AveragedWeights(build_model(ModelSpec("mobilenet_v2", "none", 64, 32)), decay=0.9)
     other.load_state_dict(averaged.state_dict())

@@ -22,16 +22,30 @@ CLASSES, DIM = 4, 8
 
 
 def parts(name: str) -> tuple[EmbeddingModel, CombinedLoss, torch.Tensor, torch.Tensor]:
-    """A small network in double precision, an objective, and a batch of 4 x 3 images whose halves differ in brightness."""
+    """A small network in double precision, an objective, and a batch of 4 x 3 images whose halves differ in
+    brightness.
+    """
     torch.manual_seed(5)
     trunk = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, DIM, 3, bias=False), nn.BatchNorm2d(DIM)
+        nn.Conv2d(3, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, DIM, 3, bias=False),
+        nn.BatchNorm2d(DIM),
     )
     model = EmbeddingModel(trunk, DIM).double()
-    options = {"batch_hard": {"soft_margin": True}, "quadruplet": {"metric": "learned", "adaptive": True}, "multi_similarity": {}}[name]
+    options = {
+        "batch_hard": {"soft_margin": True},
+        "quadruplet": {"metric": "learned", "adaptive": True},
+        "multi_similarity": {},
+    }[name]
     weights = {"triplet_weight": 1.0, "softmax_weight": 0.5, "center_weight": 0.0, "label_smoothing": 0.1}
-    objective = build_objective(name, num_classes=CLASSES, embedding_dim=DIM, options=options, **weights).double()  # type: ignore[arg-type]
-    images = torch.rand(CLASSES * 3, 3, 8, 4, dtype=torch.float64) * torch.linspace(0.2, 3, CLASSES * 3).view(-1, 1, 1, 1)
+    objective = build_objective(
+        name, num_classes=CLASSES, embedding_dim=DIM, options=options, **weights
+    ).double()  # type: ignore[arg-type]
+    images = torch.rand(CLASSES * 3, 3, 8, 4, dtype=torch.float64) * torch.linspace(0.2, 3, CLASSES * 3).view(
+        -1, 1, 1, 1
+    )
     return model, objective, images, torch.arange(CLASSES).repeat_interleave(3)
 
 
@@ -46,11 +60,17 @@ def step(name: str, ranks: Ranks) -> dict[str, torch.Tensor]:
     ranks.sum_gradients(model.trunk_parameters())
     named = [("model." + key, p) for key, p in model.named_parameters()] + list(objective.named_parameters())
     result = {key: p.grad for key, p in named if p.grad is not None}
-    statistics = {key: value.double() for key, value in model.state_dict().items() if "running" in key or "num_batches" in key}
+    statistics = {
+        key: value.double()
+        for key, value in model.state_dict().items()
+        if "running" in key or "num_batches" in key
+    }
     return {"loss": output.value.detach()} | result | statistics
 
 
-def started(forks: ForkServerContext, target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[ForkServerProcess]:
+def started(
+    forks: ForkServerContext, target: Callable[..., None], arguments: list[tuple[Any, ...]]
+) -> list[ForkServerProcess]:
     """A process for each tuple of arguments."""
     processes = [forks.Process(target=target, args=one, daemon=True) for one in arguments]
     for process in processes:
@@ -66,12 +86,17 @@ def finish(processes: list[ForkServerProcess]) -> None:
 
 def work(name: str, rank: int, size: int, folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
-    save_file({key: value.contiguous() for key, value in step(name, Ranks.present()).items()}, folder / f"{rank}.safetensors")
+    save_file(
+        {key: value.contiguous() for key, value in step(name, Ranks.present()).items()},
+        folder / f"{rank}.safetensors",
+    )
     distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(("name", "size"), [("batch_hard", 2), ("quadruplet", 2), ("multi_similarity", 3)])
-def test_workers_together_do_what_one_does_with_the_joined_batch(name: str, size: int, forks: ForkServerContext, tmp_path: Path) -> None:
+def test_workers_together_do_what_one_does_with_the_joined_batch(
+    name: str, size: int, forks: ForkServerContext, tmp_path: Path
+) -> None:
     finish(started(forks, work, [(name, rank, size, tmp_path) for rank in range(size)]))
     alone = step(name, ALONE)
     assert sum(key.startswith("model.") for key in alone) >= 7
@@ -95,7 +120,10 @@ def normalise_part(rank: int, folder: Path) -> None:
     normal = layer(own)
     assert normal.dtype == torch.bfloat16
     (normal.float() ** 3).sum().backward()
-    save_file({"normal": normal.detach(), "gradient": own.grad, **layer.state_dict()}, folder / f"{rank}.safetensors")
+    save_file(
+        {"normal": normal.detach(), "gradient": own.grad, **layer.state_dict()},
+        folder / f"{rank}.safetensors",
+    )
     distributed.destroy_process_group()
 
 
@@ -123,13 +151,21 @@ def train_part(params: Params, catalog: Path, rank: int, size: int, meet: Path, 
 def test_a_whole_training_by_two_workers_ends_near_that_of_one(
     forks: ForkServerContext, tiny_params: Params, tiny_catalog: Path, tmp_path: Path
 ) -> None:
-    gentle = {"train.learning_rate": 1e-6, "train.weight_decay": 0.0, "train.steps": 2, "train.epoch_steps": 1, "train.workers": 2}
+    gentle = {
+        "train.learning_rate": 1e-6,
+        "train.weight_decay": 0.0,
+        "train.steps": 2,
+        "train.epoch_steps": 1,
+        "train.workers": 2,
+    }
     # An untrained network makes much of rounding, and bfloat16 rounds to two digits.
     params = with_values(tiny_params, gentle | {"train.precision": "float32"})
     together, alone = tmp_path / "together", tmp_path / "alone"
     together.mkdir()
     alone.mkdir()
-    processes = started(forks, train_part, [(params, tiny_catalog, rank, 2, tmp_path / "meet", together) for rank in (0, 1)])
+    processes = started(
+        forks, train_part, [(params, tiny_catalog, rank, 2, tmp_path / "meet", together) for rank in (0, 1)]
+    )
     figures = run_training(with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, alone)
     finish(processes)
     one, two = load_file(alone / "model.safetensors"), load_file(together / "model.safetensors")

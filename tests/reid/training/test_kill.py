@@ -38,8 +38,12 @@ Start = Callable[..., ForkServerProcess]
 
 @pytest.fixture
 def start(forks: ForkServerContext) -> Start:
-    def run(params: Params, catalog: Path, folder: Path, limit: tuple[int, int] | None = None) -> ForkServerProcess:
-        process = forks.Process(target=run_here, args=(params.model_dump(mode="json"), catalog, folder, limit), daemon=True)
+    def run(
+        params: Params, catalog: Path, folder: Path, limit: tuple[int, int] | None = None
+    ) -> ForkServerProcess:
+        process = forks.Process(
+            target=run_here, args=(params.model_dump(mode="json"), catalog, folder, limit), daemon=True
+        )
         process.start()
         return process
 
@@ -93,7 +97,9 @@ def wait_for_checkpoint(process: ForkServerProcess, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments_it_ends_with_the_same_bits(start: Start, long_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
+def test_killed_at_twenty_moments_it_ends_with_the_same_bits(
+    start: Start, long_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
     reference, chance = tmp_path / "reference", random.Random(3)
     reference.mkdir()
     began = time.monotonic()
@@ -130,7 +136,9 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bits(start: Start, long_
     assert found >= KILLS / 2, "most kills must come after a first checkpoint"
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(start: Start, long_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    start: Start, long_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
     reference, folder = tmp_path / "reference", tmp_path / "full"
     reference.mkdir()
     folder.mkdir()
@@ -153,11 +161,18 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(start: Start, long_params:
     assert_same_files(folder, reference)
 
 
-def test_out_of_memory_says_which_batch_to_try(start: Start, long_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
-    large = with_values(long_params, {"model.height": 256, "model.width": 128, "train.identities": 8, "train.images": 16})
-    message = finish(start(large, tiny_catalog, tmp_path, (resource.RLIMIT_AS, 700 * 2**20)), tmp_path, error=True)
+def test_out_of_memory_says_which_batch_to_try(
+    start: Start, long_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    large = with_values(
+        long_params, {"model.height": 256, "model.width": 128, "train.identities": 8, "train.images": 16}
+    )
+    message = finish(
+        start(large, tiny_catalog, tmp_path, (resource.RLIMIT_AS, 700 * 2**20)), tmp_path, error=True
+    )
     assert message == (
-        "out of memory with a batch of P x K = 8 x 16 = 128 images: try P x K = 4 x 16 (train.identities: 4, train.images: 16)"
+        "out of memory with a batch of P x K = 8 x 16 = 128 images: try P x K = 4 x 16 "
+        "(train.identities: 4, train.images: 16)"
     )
 
 

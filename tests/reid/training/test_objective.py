@@ -12,7 +12,9 @@ from reid.training.objective import build_objective, features_by_term
         ("quadruplet", {"metric": "learned"}, {"softmax", "quadruplet"}),
     ],
 )
-def test_classifiers_and_a_learned_metric_see_the_features_after_the_neck(name: str, options: dict[str, str], after: set[str]) -> None:
+def test_classifiers_and_a_learned_metric_see_the_features_after_the_neck(
+    name: str, options: dict[str, str], after: set[str]
+) -> None:
     weights = {"triplet_weight": 1.0, "softmax_weight": 1.0, "center_weight": 0.1, "label_smoothing": 0.1}
     objective = build_objective(name, num_classes=3, embedding_dim=4, options=options, **weights)  # type: ignore[arg-type]
     before, behind = torch.zeros(2, 4), torch.ones(2, 4)

@@ -18,15 +18,27 @@ from reid.models.embedder import EmbeddingModel
 from reid.training.modes import half_precision, training_pass
 from reid.training.on_cpu import team
 from reid.training.on_cpu.batch_norm import NormClamp
-from reid.training.on_cpu.team import address, barrier, compile_loop, narrow, thread_count, thread_number, widen
+from reid.training.on_cpu.team import (
+    address,
+    barrier,
+    compile_loop,
+    narrow,
+    thread_count,
+    thread_number,
+    widen,
+)
 from reid.training.on_cpu.trunk import CpuTrunk
 
 BACKBONES = ["mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "osnet_x0_25", "resnet18"]
 MISSES = 1.25  # how much further from the exact result than torch's
 
 
-def run(network: nn.Module, images: Tensor, weights: Tensor | None = None, half: bool = False, ours: bool = True) -> list[Tensor]:
-    """The output, the input's gradient, the parameters' and the buffers after it, of a copy of ``network``."""
+def run(
+    network: nn.Module, images: Tensor, weights: Tensor | None = None, half: bool = False, ours: bool = True
+) -> list[Tensor]:
+    """The output, the input's gradient, the parameters' and the buffers after it, of a copy of
+    ``network``.
+    """
     network = copy.deepcopy(network).to(images.dtype)
     images = images.clone(memory_format=torch.preserve_format).requires_grad_()
     torch.manual_seed(0)
@@ -79,13 +91,17 @@ def threads(request: pytest.FixtureRequest):
 )
 @pytest.mark.parametrize("size", [(16, 8), (15, 9)])
 @pytest.mark.parametrize("half", [True, False])
-def test_a_depthwise_convolution_is_that_of_float32(kernel, stride, padding, size, last: bool, half: bool) -> None:
+def test_a_depthwise_convolution_is_that_of_float32(
+    kernel, stride, padding, size, last: bool, half: bool
+) -> None:
     torch.manual_seed(0)
     layer = nn.Sequential(nn.Conv2d(6, 6, kernel, stride, padding, groups=6, bias=False))
     images = torch.randn(4, 6, *size)
     images = channels_last(images) if last else images
     weights = torch.randn_like(layer(images))
-    for own, exact in zip(run(layer, images, weights, half), run(layer, images, weights, ours=False), strict=True):
+    for own, exact in zip(
+        run(layer, images, weights, half), run(layer, images, weights, ours=False), strict=True
+    ):
         assert own.shape == exact.shape
         assert apart(own, exact) < (0.01 if half else 1e-6)
 
@@ -110,7 +126,9 @@ def test_every_other_convolution_is_that_of_float32_too(layer: nn.Conv2d) -> Non
     network = nn.Sequential(layer)
     images = channels_last(torch.randn(3, 8, 9, 7))
     weights = torch.randn_like(layer(images))
-    for half, exact in zip(run(network, images, weights, half=True), run(network, images, weights, ours=False), strict=True):
+    for half, exact in zip(
+        run(network, images, weights, half=True), run(network, images, weights, ours=False), strict=True
+    ):
         assert half.shape == exact.shape
         assert apart(half, exact) < 0.01
 
@@ -118,7 +136,9 @@ def test_every_other_convolution_is_that_of_float32_too(layer: nn.Conv2d) -> Non
 @pytest.mark.parametrize("clamp", [nn.ReLU6(inplace=True), nn.ReLU(), nn.Hardswish(), nn.Identity()], ids=str)
 @pytest.mark.parametrize("shape", [(3, 5, 9, 7), (2, 40, 1, 1), (64, 16, 8, 4)])
 @pytest.mark.parametrize("half", [True, False])
-def test_batch_normalisation_with_its_clamp_is_that_of_float64(clamp: nn.Module, shape, half: bool, threads: int) -> None:
+def test_batch_normalisation_with_its_clamp_is_that_of_float64(
+    clamp: nn.Module, shape, half: bool, threads: int
+) -> None:
     torch.manual_seed(threads)
     norm = nn.BatchNorm2d(shape[1], eps=0.01, momentum=0.3)
     with torch.no_grad():
@@ -128,15 +148,26 @@ def test_batch_normalisation_with_its_clamp_is_that_of_float64(clamp: nn.Module,
         assert norm.running_mean is not None
         norm.running_mean.normal_()
     network = nn.Sequential(norm, clamp)
-    images, weights = channels_last(torch.randn(shape) + torch.randn(shape[1])[:, None, None]), torch.randn(shape)
+    images, weights = (
+        channels_last(torch.randn(shape) + torch.randn(shape[1])[:, None, None]),
+        torch.randn(shape),
+    )
     if half:
         images = images.bfloat16().float()
-        network.insert(0, nn.Conv2d(shape[1], shape[1], 1, bias=False))  # whose output autocast makes a bfloat16
+        # whose output autocast makes a bfloat16
+        network.insert(0, nn.Conv2d(shape[1], shape[1], 1, bias=False))
         torch.nn.init.dirac_(network[0].weight)
     exact = run(network, images.double(), weights.double(), ours=False)
-    for own, torchs, right in zip(run(network, images, weights, half), run(network, images, weights, half, ours=False), exact, strict=True):
+    for own, torchs, right in zip(
+        run(network, images, weights, half),
+        run(network, images, weights, half, ours=False),
+        exact,
+        strict=True,
+    ):
         assert own.dtype == torchs.dtype
-        assert apart(own.double(), right.double()) < MISSES * apart(torchs.double(), right.double()) + (2e-3 if half else 2e-6)
+        assert apart(own.double(), right.double()) < MISSES * apart(torchs.double(), right.double()) + (
+            2e-3 if half else 2e-6
+        )
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -149,10 +180,13 @@ def test_a_network_is_no_further_from_float64_than_torch_is(backbone: str, half:
     exact = run(network, images.double(), weights.double(), ours=False)
     ours, theirs = run(network, images, weights, half), run(network, images, weights, half, ours=False)
     assert not all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
-    # Where rounding switches a rectifier on or off, the gradients behind it are others: some thousandths in float32, by chance.
+    # Where rounding switches a rectifier on or off, the gradients behind it are others: some thousandths in
+    # float32, by chance.
     smooth = 1e-4 if backbone == "efficientnet_b0" else 0.03
     for own, torchs, right, much in zip(ours, theirs, exact, (1e-4, smooth, smooth, 1e-4), strict=True):
-        assert apart(own.double(), right.double()) < MISSES * apart(torchs.double(), right.double()) + (0.02 if half else much)
+        assert apart(own.double(), right.double()) < MISSES * apart(torchs.double(), right.double()) + (
+            0.02 if half else much
+        )
 
 
 def test_the_weights_and_names_stay_the_trunks_own() -> None:
@@ -164,7 +198,9 @@ def test_the_weights_and_names_stay_the_trunks_own() -> None:
     after = network.state_dict()
     assert list(after) == list(before)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {name for name in before if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert changed == {
+        name for name in before if name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    }
     network.eval()
     assert torch.equal(trunk(images), network(images))
     assert all(torch.equal(after[name], network.state_dict()[name]) for name in after)
@@ -199,12 +235,15 @@ def test_one_value_for_each_channel_has_no_variance() -> None:
 
 
 @pytest.mark.parametrize("clamp", [nn.ReLU6(), nn.ReLU(), nn.Identity()], ids=str)
-def test_without_threads_to_lend_and_in_another_layout_torch_normalises(clamp: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_threads_to_lend_and_in_another_layout_torch_normalises(
+    clamp: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = nn.Sequential(nn.BatchNorm2d(4), clamp)
     images, weights = torch.randn(3, 4, 5, 6), torch.randn(3, 4, 5, 6)
     want = run(network, images, weights, ours=False)
     assert all(torch.equal(*pair) for pair in zip(run(network, images, weights), want, strict=True))
-    monkeypatch.setattr(team, "available", lambda: False)  # as in a torch with other threads, which cannot be had here
+    # as in a torch with other threads, which cannot be had here
+    monkeypatch.setattr(team, "available", lambda: False)
     images = channels_last(images)
     want = run(network, images, weights, ours=False)
     assert all(torch.equal(*pair) for pair in zip(run(network, images, weights), want, strict=True))
@@ -213,15 +252,22 @@ def test_without_threads_to_lend_and_in_another_layout_torch_normalises(clamp: n
 def test_bits_of_bfloat16_are_torchs() -> None:
     def copy_numbers(data) -> None:
         given = numba.carray(data, (3,), np.int64)
-        wide, short = numba.carray(address(given[0]), (given[2],), np.float32), numba.carray(address(given[1]), (given[2],), np.uint16)
+        wide, short = (
+            numba.carray(address(given[0]), (given[2],), np.float32),
+            numba.carray(address(given[1]), (given[2],), np.uint16),
+        )
         for i in range(given[2]):
             short[i] = narrow(wide[i], short[i])
             wide[i] = widen(short[i])
 
-    bits = torch.randint(-(2**31), 2**31 - 1, (4096,), dtype=torch.int64, generator=torch.Generator().manual_seed(0)).to(torch.int32)
+    bits = torch.randint(
+        -(2**31), 2**31 - 1, (4096,), dtype=torch.int64, generator=torch.Generator().manual_seed(0)
+    ).to(torch.int32)
     bits[:2048] = (bits[:2048] & -65536) | 0x8000  # ties
     numbers = bits.view(torch.float32)
-    numbers = torch.cat([numbers[numbers.isfinite()], torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan])])
+    numbers = torch.cat(
+        [numbers[numbers.isfinite()], torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan])]
+    )
     want, short = numbers.bfloat16(), torch.empty(len(numbers), dtype=torch.bfloat16)
     compile_loop(copy_numbers, keep=False)(numbers.data_ptr(), short.data_ptr(), len(numbers))
     assert torch.equal(short[:-1], want[:-1])
@@ -265,11 +311,15 @@ print(float((NormClamp(norm, -torch.inf, torch.inf)(maps) - norm(maps)).abs().ma
 
 
 @pytest.mark.parametrize("able", ["avx512_bf16", "amx_bf16", None])
-def test_auto_is_bfloat16_where_the_processor_calculates_in_it(able: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_bfloat16_where_the_processor_calculates_in_it(
+    able: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Stand-ins for machines that are not here.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(
-        torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": able == "avx512_bf16", "amx_bf16": able == "amx_bf16"}
+        torch.cpu,
+        "get_capabilities",
+        lambda: {"avx2": True, "avx512_bf16": able == "avx512_bf16", "amx_bf16": able == "amx_bf16"},
     )
     assert half_precision("auto") is (able is not None)
     assert half_precision("bfloat16")
@@ -279,5 +329,7 @@ def test_auto_is_bfloat16_where_the_processor_calculates_in_it(able: str | None,
 @pytest.mark.parametrize("half", [True, False])
 def test_a_training_pass_is_in_the_wanted_precision_and_leaves_no_trace(half: bool) -> None:
     model = EmbeddingModel(nn.Sequential(nn.Conv2d(3, 4, 1, bias=False)), 4)
-    assert training_pass(model, half)(torch.ones(2, 3, 4, 4)).dtype == (torch.bfloat16 if half else torch.float32)
+    assert training_pass(model, half)(torch.ones(2, 3, 4, 4)).dtype == (
+        torch.bfloat16 if half else torch.float32
+    )
     assert model(torch.ones(2, 3, 4, 4)).dtype == torch.float32

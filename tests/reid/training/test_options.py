@@ -16,14 +16,24 @@ from reid.training.objective import build_objective
 from reid.training.trial import load_training_data, model_spec, run_training
 
 
-def trained(params: Params, catalog: Path, steps_seen: list[dict[str, Any]] | None = None) -> tuple[EmbeddingModel, dict[str, Tensor]]:
-    """The network after a training without averaging, and its weights before; ``steps_seen`` collects rates and what was frozen."""
+def trained(
+    params: Params, catalog: Path, steps_seen: list[dict[str, Any]] | None = None
+) -> tuple[EmbeddingModel, dict[str, Tensor]]:
+    """The network after a training without averaging, and its weights before; ``steps_seen`` collects rates
+    and what was frozen.
+    """
     torch.manual_seed(params.seed)
     torch.set_num_threads(1)
     model = build_model(model_spec(params))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     data = load_training_data(catalog, params.model.height, params.model.width)
-    own = {"triplet_weight": 1.0, "softmax_weight": 1.0, "center_weight": 0.0, "label_smoothing": 0.1, "options": {"soft_margin": True}}
+    own = {
+        "triplet_weight": 1.0,
+        "softmax_weight": 1.0,
+        "center_weight": 0.0,
+        "label_smoothing": 0.1,
+        "options": {"soft_margin": True},
+    }
     objective = build_objective("batch_hard", num_classes=6, embedding_dim=model.dim, **own)  # type: ignore[arg-type]
     first = next(model.backbone.parameters())
 
@@ -43,7 +53,9 @@ def largest_difference(one: EmbeddingModel, two: EmbeddingModel) -> float:
 def test_a_frozen_trunk_stays_as_it_was_until_its_step(tiny_params: Params, tiny_catalog: Path) -> None:
     seen: list[dict[str, Any]] = []
     model, before = trained(with_values(tiny_params, {"train.freeze_steps": 3}), tiny_catalog, seen)
-    start = next(value for key, value in before.items() if key.startswith("backbone.") and key.endswith("weight"))
+    start = next(
+        value for key, value in before.items() if key.startswith("backbone.") and key.endswith("weight")
+    )
     assert [step["frozen"] for step in seen] == [True, True, True, False, False, False]
     assert all(torch.equal(step["weight"], start) for step in seen[:3])
     assert not torch.equal(seen[3]["weight"], start)
@@ -55,7 +67,9 @@ def test_a_frozen_trunk_stays_as_it_was_until_its_step(tiny_params: Params, tiny
     assert not torch.equal(after["bn.weight"], before["bn.weight"])
 
 
-def test_frozen_training_continues_to_the_same_weights(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
+def test_frozen_training_continues_to_the_same_weights(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
     params = with_values(tiny_params, {"train.freeze_steps": 3, "train.schedule": "one_cycle"})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
@@ -84,7 +98,8 @@ def test_half_precision_stays_near_and_keeps_float32_weights(tiny_params: Params
     auto, _ = trained(with_values(gentle, {"train.precision": "auto"}), tiny_catalog)
     half, _ = trained(with_values(gentle, {"train.precision": "bfloat16"}), tiny_catalog)
     assert {p.dtype for p in half.parameters()} == {torch.float32}
-    assert 0 < largest_difference(plain, half) < 2 * 6 * 1e-5  # Adam moves a weight by at most the rate a step
+    # Adam moves a weight by at most the rate a step
+    assert 0 < largest_difference(plain, half) < 2 * 6 * 1e-5
     assert largest_difference(half if half_precision("auto") else plain, auto) == 0
 
 
@@ -92,18 +107,30 @@ def test_a_limit_on_the_processors_abilities_counts_as_its_own(monkeypatch: pyte
     """bfloat16 that oneDNN must emulate takes ten times as long as float32."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    for limit, expected in (("", True), ("AVX512_CORE_BF16", True), ("avx2", False), ("AVX512_CORE_VNNI", False)):
+    for limit, expected in (
+        ("", True),
+        ("AVX512_CORE_BF16", True),
+        ("avx2", False),
+        ("AVX512_CORE_VNNI", False),
+    ):
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
         assert half_precision("auto") is expected
         assert half_precision("bfloat16") is True
 
 
 def test_the_memory_layout_changes_rounding_alone(tiny_params: Params, tiny_catalog: Path) -> None:
-    one_step = {"train.learning_rate": 1e-5, "train.weight_decay": 0.0, "train.steps": 1, "train.precision": "float32"}
+    one_step = {
+        "train.learning_rate": 1e-5,
+        "train.weight_decay": 0.0,
+        "train.steps": 1,
+        "train.precision": "float32",
+    }
     gentle = with_values(tiny_params, one_step)
     last, before = trained(gentle, tiny_catalog)
     first, _ = trained(with_values(gentle, {"train.channels_last": False}), tiny_catalog)
-    key = next(key for key, value in before.items() if value.ndim == 4 and value.shape[1] > 1 and value.shape[2] > 1)
+    key = next(
+        key for key, value in before.items() if value.ndim == 4 and value.shape[1] > 1 and value.shape[2] > 1
+    )
     assert last.state_dict()[key].is_contiguous(memory_format=torch.channels_last)
     assert first.state_dict()[key].is_contiguous()
     other, _ = trained(with_values(gentle, {"seed": 8}), tiny_catalog)
@@ -114,7 +141,8 @@ def test_the_memory_layout_changes_rounding_alone(tiny_params: Params, tiny_cata
         means = [key for key in theirs if key.startswith(layers) and key.endswith("running_mean")]
         return max(float((last.state_dict()[key] - theirs[key]).abs().max()) for key in means)
 
-    # Untrained depthwise layers answer with variances below BatchNorm's epsilon: over the network's depth rounding grows a hundredfold.
+    # Untrained depthwise layers answer with variances below BatchNorm's epsilon: over the network's depth
+    # rounding grows a hundredfold.
     assert apart(first, "backbone.features.0.") < 1e-6
     assert apart(first, "backbone.") < 1e-4
     assert apart(other, "backbone.") > 1e-2

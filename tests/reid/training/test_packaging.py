@@ -30,10 +30,13 @@ def test_the_package_runs_without_this_repository_and_holds_no_pickle(tmp_path: 
         "example = model.input_example\n"
         "answer = model.predict(numpy.load('images.npy'))\n"
         "numpy.save('answer.npy', answer)\n"
-        "print(json.dumps({'reid': reid.__file__, 'inputs': model.metadata.signature.inputs.to_dict(), 'example': example.shape}))\n"
+        "print(json.dumps({'reid': reid.__file__, 'inputs': model.metadata.signature.inputs.to_dict(), "
+        "'example': example.shape}))\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
     assert told["inputs"] == [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 32, 16, 3]}}]

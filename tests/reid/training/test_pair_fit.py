@@ -9,7 +9,10 @@ def people(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Twenty people with eight images; half of the dimensions hold nothing but noise."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(20), 8)
-    rows = np.concatenate([rng.normal(size=(20, 8))[labels] + 0.2 * rng.normal(size=(160, 8)), rng.normal(size=(160, 8))], axis=1)
+    rows = np.concatenate(
+        [rng.normal(size=(20, 8))[labels] + 0.2 * rng.normal(size=(160, 8)), rng.normal(size=(160, 8))],
+        axis=1,
+    )
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), labels
 
 
@@ -32,4 +35,6 @@ def test_the_same_seed_gives_the_same_metric() -> None:
     metrics = [PairMetric(16) for _ in range(2)]
     for metric in metrics:
         fit_pair_metric(metric, *people(0), seed=3, steps=20)
-    assert all(torch.equal(a, b) for a, b in zip(metrics[0].parameters(), metrics[1].parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(metrics[0].parameters(), metrics[1].parameters(), strict=True)
+    )

@@ -1,4 +1,6 @@
-"""Where MLflow's store lies: from DVC's temporary folders, after the project was moved or copied, under names that leave room."""
+"""Where MLflow's store lies: from DVC's temporary folders, after the project was moved or copied, under names
+that leave room.
+"""
 
 import os
 import shutil
@@ -54,7 +56,9 @@ def log_a_run(name: str = "one") -> str:
     return found
 
 
-def test_a_temporary_copy_of_the_project_means_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_copy_of_the_project_means_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
@@ -78,16 +82,34 @@ def test_experiments_of_dvc_log_to_the_projects_store(project: Path) -> None:
     (project / "in.txt").write_text("0")
     (project / "params.yaml").write_text("value: 0\n")
     (project / ".gitignore").write_text("mlflow.db*\nmlruns\nrecords\npicture\n")
-    stage = {"cmd": "python script.py", "deps": ["in.txt", "script.py"], "params": ["value"], "outs": ["out.txt"]}
+    stage = {
+        "cmd": "python script.py",
+        "deps": ["in.txt", "script.py"],
+        "params": ["value"],
+        "outs": ["out.txt"],
+    }
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"one": stage}}))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    environment |= {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    environment |= {
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@t",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@t",
+    }
 
     def run(*command: str) -> None:
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "-A"], ["git", "commit", "-qm", "start"]):
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", "commit", "-qm", "start"],
+    ):
         run(*command)
     run("dvc", "exp", "run", "--temp", "-S", "value=1")
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
@@ -96,17 +118,24 @@ def test_experiments_of_dvc_log_to_the_projects_store(project: Path) -> None:
     assert (project / "mlruns" / found.info.run_id / "artifacts/pictures/a.txt").read_text() == "a"
 
 
-def test_a_moved_project_says_so_and_one_command_repairs_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_project_says_so_and_one_command_repairs_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = log_a_run()
     moved = project.rename(project.with_name("elsewhere"))
     monkeypatch.chdir(moved)
     tracker = Tracker("sqlite:///mlflow.db", "people", "records")
-    with pytest.raises(StoreError, match=r"project/mlruns, from where the project was moved: run `reid runs relocate`"):
+    with pytest.raises(
+        StoreError, match=r"project/mlruns, from where the project was moved: run `reid runs relocate`"
+    ):
         tracker.experiment_id  # noqa: B018
     run = tracker.start("two", {}, {})
     assert tracker.problem is not None
     assert not project.exists(), "nothing is written to where the project was"
-    assert dict(relocate("sqlite:///mlflow.db"))[project.joinpath("mlruns").as_uri()] == (moved / "mlruns").as_uri()
+    assert (
+        dict(relocate("sqlite:///mlflow.db"))[project.joinpath("mlruns").as_uri()]
+        == (moved / "mlruns").as_uri()
+    )
     assert relocate("sqlite:///mlflow.db") == []
     again = Tracker("sqlite:///mlflow.db", "people", "records")
     again.finish(run)
@@ -116,7 +145,9 @@ def test_a_moved_project_says_so_and_one_command_repairs_it(project: Path, monke
     assert client.get_model_version("model", "1").source.startswith((moved / "mlruns").as_uri())
 
 
-def test_a_copied_project_does_not_write_into_the_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copied_project_does_not_write_into_the_first(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = log_a_run()
     shutil.copytree(project, project.with_name("copy"))
     monkeypatch.chdir(project.with_name("copy"))
@@ -131,7 +162,9 @@ def test_a_copied_project_does_not_write_into_the_first(project: Path, monkeypat
     assert (project.with_name("copy") / "mlruns" / first).is_dir()
 
 
-def test_a_store_elsewhere_keeps_its_own_places(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_elsewhere_keeps_its_own_places(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log_a_run()
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
@@ -148,7 +181,10 @@ def test_a_deleted_experiment_is_named(project: Path) -> None:
     client.delete_experiment(number)
     tracker = Tracker("sqlite:///mlflow.db", "people", "records")
     tracker.start("two", {}, {})
-    reason = "experiment 'people' was deleted in MLflow: bring it back with `mlflow experiments restore --experiment-id"
+    reason = (
+        "experiment 'people' was deleted in MLflow: bring it back with `mlflow experiments "
+        "restore --experiment-id"
+    )
     assert tracker.problem is not None
     assert tracker.problem.startswith(f"{reason} {number}`")
     client.restore_experiment(number)
@@ -175,7 +211,9 @@ def test_addresses_are_shown_without_secrets(source: str, shown: str) -> None:
     assert redacted(source) == shown
 
 
-def test_secrets_of_the_tracking_address_are_in_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_of_the_tracking_address_are_in_no_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     tracker = Tracker("http://anna:hunter2@127.0.0.1:9/", "people", "records")
     tracker.start("one", {}, {})
@@ -185,7 +223,9 @@ def test_secrets_of_the_tracking_address_are_in_no_message(tmp_path: Path, monke
     assert redacted_text("cannot open postgresql://u:p@h/db now") == "cannot open postgresql://h/db now"
 
 
-def test_a_long_temporary_folder_leaves_room_for_ray_s_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_temporary_folder_leaves_room_for_ray_s_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
     leave_room_for_sockets()

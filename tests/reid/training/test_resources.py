@@ -1,4 +1,6 @@
-"""More processors or GPUs than Ray has: one line within seconds, or fewer threads; on a real Ray of one processor."""
+"""More processors or GPUs than Ray has: one line within seconds, or fewer threads; on a real Ray of one
+processor.
+"""
 
 import os
 import subprocess
@@ -20,7 +22,14 @@ ROOT = Path(__file__).parents[3]
 def one_processor() -> Iterator[None]:
     import ray
 
-    ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=1,
+        num_gpus=0,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()
 
@@ -31,7 +40,9 @@ def test_what_ray_has_is_enough(one_processor: None, tiny_params: Params) -> Non
 
 
 @pytest.mark.parametrize("threads", [2, 64])
-def test_more_threads_than_processors_ask_for_what_is_there(one_processor: None, tiny_params: Params, threads: int) -> None:
+def test_more_threads_than_processors_ask_for_what_is_there(
+    one_processor: None, tiny_params: Params, threads: int
+) -> None:
     """The default of two threads on a machine of one processor."""
     params = with_values(tiny_params, {"train.threads": threads})
     check_resources(params)
@@ -41,14 +52,22 @@ def test_more_threads_than_processors_ask_for_what_is_there(one_processor: None,
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"train.workers": 2}, r"train\.workers is 2 of 1 processors each: Ray has room for 1; lower it or train\.threads"),
+        (
+            {"train.workers": 2},
+            r"train\.workers is 2 of 1 processors each: Ray has room for 1; lower it or train\.threads",
+        ),
         ({"train.workers": 2, "train.threads": 4}, r"train\.workers is 2 .* Ray has room for 1"),
-        ({"tune.gpus": 1}, r"tune\.gpus is 1 for each of 1 workers: Ray has 0; lower it, or set 0 to train without"),
+        (
+            {"tune.gpus": 1},
+            r"tune\.gpus is 1 for each of 1 workers: Ray has 0; lower it, or set 0 to train without",
+        ),
         ({"tune.gpus": 0.5}, r"tune\.gpus is 0\.5 .* Ray has 0"),
         ({"tune.gpus": 4096}, r"tune\.gpus is 4096 .* Ray has 0"),
     ],
 )
-def test_what_ray_has_not_is_one_line(one_processor: None, tiny_params: Params, values: dict[str, float], message: str) -> None:
+def test_what_ray_has_not_is_one_line(
+    one_processor: None, tiny_params: Params, values: dict[str, float], message: str
+) -> None:
     began = time.monotonic()
     with pytest.raises(UsageError, match=message):
         check_resources(with_values(tiny_params, values))
@@ -69,8 +88,12 @@ except UsageError as error:
 """
 
 
-def test_a_wanted_gpu_is_refused_within_seconds_in_a_long_folder(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
-    """The whole way, in a process of its own: Ray is started below a folder whose name leaves no room for its sockets."""
+def test_a_wanted_gpu_is_refused_within_seconds_in_a_long_folder(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    """The whole way, in a process of its own: Ray is started below a folder whose name leaves no room for its
+    sockets.
+    """
     folder = tmp_path / ("long" * 20)
     folder.mkdir()
     (tmp_path / "params.json").write_text(with_values(tiny_params, {"tune.gpus": 2}).model_dump_json())

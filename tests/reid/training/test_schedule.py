@@ -19,7 +19,8 @@ def test_one_cycle_is_torchs() -> None:
     steps, warmup = 41, 0.3
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     peer = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, pct_start=warmup)
-    # torch's first phase ends half a step early: it counts pct_start of the steps, less one, of total_steps less one.
+    # torch's first phase ends half a step early: it counts pct_start of the steps, less one, of total_steps
+    # less one.
     ours_warmup = (warmup * steps - 1) / (steps - 1)
     for step in range(steps):
         rates = one_cycle(step / (steps - 1), ours_warmup)

@@ -28,7 +28,9 @@ def tracker(tiny_params: Params, mlflow_schema: Path, tmp_path: Path) -> Tracker
 
 
 def children(tracker: Tracker, parent: str) -> list[Any]:
-    found = tracker.client.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{tracker.run_id(parent)}'")
+    found = tracker.client.search_runs(
+        [tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{tracker.run_id(parent)}'"
+    )
     return list(found)
 
 
@@ -47,19 +49,37 @@ def test_a_wrong_search_space_names_the_key(space: dict[str, dict[str, list[floa
 
 @pytest.mark.slow
 def test_a_sweep_on_two_nodes_goes_on_after_its_driver_was_killed(
-    ray_cluster: str, tiny_params: Params, tiny_catalog: Path, tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: str,
+    tiny_params: Params,
+    tiny_catalog: Path,
+    tmp_path: Path,
+    tracker: Tracker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two trials at the same time, each on a node of its own, because a node has one processor."""
     space = {"train.learning_rate": {"loguniform": [1e-5, 1e-3]}}
-    changes = {"tune.trials": 2, "tune.concurrent": 2, "tune.space": space, "tune.grace_epochs": 99, "train.steps": STEPS}
+    changes = {
+        "tune.trials": 2,
+        "tune.concurrent": 2,
+        "tune.space": space,
+        "tune.grace_epochs": 99,
+        "train.steps": STEPS,
+    }
     # Relative: the trials' working directories are others than the driver's.
-    changes |= {"train.epoch_steps": 1, "tracking.uri": "sqlite:///mlflow.db", "tracking.records": "records", "tune.storage": "tune"}
+    changes |= {
+        "train.epoch_steps": 1,
+        "tracking.uri": "sqlite:///mlflow.db",
+        "tracking.records": "records",
+        "tune.storage": "tune",
+    }
     params = with_values(tiny_params, changes)
     (tmp_path / "params.json").write_text(params.model_dump_json())
     command = [sys.executable, "-m", "tests.reid.training.sweep_driver"]
     command += [str(tmp_path / "params.json"), str(tiny_catalog), str(tmp_path / "result.json")]
     environment = os.environ | {"RAY_ADDRESS": ray_cluster, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=tmp_path) as driver:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd=tmp_path
+    ) as driver:
         assert driver.stdout is not None
         heard: dict[str, int] = {}
         for line in driver.stdout:
@@ -83,7 +103,9 @@ def test_a_sweep_on_two_nodes_goes_on_after_its_driver_was_killed(
     for line in done.stdout.splitlines():
         told_again[json.loads(line)["trial"]].append(json.loads(line)["epoch"])
     assert told_again
-    assert all(epochs[0] >= KILLED_AFTER and epochs[-1] == STEPS for epochs in told_again.values()), "goes on from checkpoints"
+    assert all(epochs[0] >= KILLED_AFTER and epochs[-1] == STEPS for epochs in told_again.values()), (
+        "goes on from checkpoints"
+    )
     runs = children(tracker, parent)
     assert len(runs) == 2
     assert all("train.learning_rate" in run.data.params for run in runs)
@@ -99,13 +121,20 @@ def test_a_sweep_on_two_nodes_goes_on_after_its_driver_was_killed(
 
 @pytest.mark.slow
 def test_a_trial_that_fails_is_tried_again_reported_and_left_out(
-    ray_cluster: str, tiny_params: Params, tiny_catalog: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: str,
+    tiny_params: Params,
+    tiny_catalog: Path,
+    tracker: Tracker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
     space = {"train.learning_rate": {"choice": [1e30]}, "train.warmup_share": {"choice": [0.0]}}
     parent = tracker.start("batch_hard", {}, {})
     hopeless = with_values(tiny_params, {"tune.space": space})
-    with pytest.raises(ReidError, match=r"^every trial of batch_hard failed: the (loss is|embeddings are) not finite at step \d.*\.png"):
+    with pytest.raises(
+        ReidError,
+        match=r"^every trial of batch_hard failed: the (loss is|embeddings are) not finite at step \d.*\.png",
+    ):
         best_trial(hopeless, "batch_hard", tiny_catalog, start=None, parent=parent)
     (run,) = children(tracker, parent)
     assert run.info.status == "FAILED"
@@ -131,7 +160,12 @@ def test_a_trial_that_fails_is_tried_again_reported_and_left_out(
 
 @pytest.mark.slow
 def test_one_trial_with_a_worker_on_each_node(
-    ray_cluster: str, tiny_params: Params, tiny_catalog: Path, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: str,
+    tiny_params: Params,
+    tiny_catalog: Path,
+    tracker: Tracker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
     exact = {"train.precision": "float32"}  # an untrained network makes much of rounding
@@ -140,14 +174,21 @@ def test_one_trial_with_a_worker_on_each_node(
     heard: list[tuple[str, int]] = []
     parent = tracker.start("batch_hard", {}, {})
     result = best_trial(
-        params, "batch_hard", tiny_catalog, start=None, parent=parent, on_step=lambda trial, step: heard.append((trial, step))
+        params,
+        "batch_hard",
+        tiny_catalog,
+        start=None,
+        parent=parent,
+        on_step=lambda trial, step: heard.append((trial, step)),
     )
     assert result.failures == {}
     assert {trial for trial, _ in heard} == {heard[0][0]}
     assert result.folder.name.startswith(heard[0][0])
     assert {step for _, step in heard} <= {1, 2}, "steps within an epoch are told, too"
     (tmp_path / "alone").mkdir()
-    alone = run_training(with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, tmp_path / "alone")
+    alone = run_training(
+        with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, tmp_path / "alone"
+    )
     assert result.figures["loss"] == pytest.approx(alone["loss"], rel=1e-3)
     assert (result.folder / "model.safetensors").exists()
     (run,) = children(tracker, parent)

@@ -15,7 +15,9 @@ from reid.training.record import RunRecord
 from reid.training.tracking import Tracker, absolute_uri
 
 
-def test_parent_child_curve_and_registry_in_a_real_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path) -> None:
+def test_parent_child_curve_and_registry_in_a_real_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(mlflow_schema, "mlflow.db")
     tracker = Tracker("sqlite:///mlflow.db", "people", "records")
@@ -44,16 +46,22 @@ def test_parent_child_curve_and_registry_in_a_real_store(tmp_path: Path, monkeyp
     tracker.finish(parent)
     assert tracker.problem is None
     assert client.get_run(child_id).data.tags["mlflow.parentRunId"] == parent_id
-    assert [(point.step, point.value) for point in client.get_metric_history(child_id, "loss")] == [(1, 1.0), (2, 0.5)]
+    assert [(point.step, point.value) for point in client.get_metric_history(child_id, "loss")] == [
+        (1, 1.0),
+        (2, 0.5),
+    ]
     assert "broken" not in client.get_run(child_id).data.metrics
     assert client.get_run(parent_id).info.status == "FINISHED"
     assert len(client.get_run(parent_id).data.params) == 131
     assert [item.path for item in client.list_artifacts(parent_id, "model")] == ["model/model.safetensors"]
     assert list((tmp_path / "records").iterdir()) == [], "a finished run that MLflow knows leaves no record"
     tracker.artifacts(parent_id, model / "model.safetensors", "exported")  # a later stage knows MLflow's id
-    assert [item.path for item in client.list_artifacts(parent_id, "exported")] == ["exported/model.safetensors"]
+    assert [item.path for item in client.list_artifacts(parent_id, "exported")] == [
+        "exported/model.safetensors"
+    ]
     assert list((tmp_path / "records").iterdir()) == []
-    tracker.log(child, {"loss": 0.25}, 3)  # a second try of a trial whose record is gone goes on in the same run
+    # a second try of a trial whose record is gone goes on in the same run
+    tracker.log(child, {"loss": 0.25}, 3)
     tracker.finish(child)
     assert [point.value for point in client.get_metric_history(child_id, "loss")] == [1.0, 0.5, 0.25]
 
@@ -79,7 +87,9 @@ def unreachable(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     elif request.param == "nobody listens":
         server.server_close()
     else:
-        (tmp_path / "mlflow.db").write_text("this is no database, it is a text that is long enough to be read as a header of one" * 20)
+        (tmp_path / "mlflow.db").write_text(
+            "this is no database, it is a text that is long enough to be read as a header of one" * 20
+        )
         uri = f"sqlite:///{tmp_path}/mlflow.db"
     return uri
 
@@ -119,13 +129,17 @@ def test_what_an_unreachable_server_missed_is_logged_afterwards(
     assert run.info.status == "FINISHED"
     points = up.client.get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in points] == [(1, 1.0), (2, 0.5)]
-    assert all(abs(point.timestamp / 1000 - written) < 30 for point in points), "the time is that of the training"
+    assert all(abs(point.timestamp / 1000 - written) < 30 for point in points), (
+        "the time is that of the training"
+    )
     copy = up.client.download_artifacts(up.run_id(parent), "model/weights", str(tmp_path))
     assert Path(copy).read_bytes() == b"as it was"
     assert version_of(up, "embedder", str(up.run_id(parent))) is not None
 
 
-def test_a_delivery_that_breaks_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path) -> None:
+def test_a_delivery_that_breaks_off_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(mlflow_schema, "mlflow.db")
     tracker = Tracker("sqlite:///mlflow.db", "people", "records")
@@ -143,7 +157,10 @@ def test_a_delivery_that_breaks_off_goes_on_where_it_was(tmp_path: Path, monkeyp
     assert len(RunRecord(tmp_path / "records" / run).events()) == 3
     assert tracker.client.get_metric_history(tracker.run_id(run), "loss") == [], "left alone for a while"
     assert tracker.deliver() == []
-    assert [point.value for point in tracker.client.get_metric_history(tracker.run_id(run), "loss")] == [1.0, 0.5]
+    assert [point.value for point in tracker.client.get_metric_history(tracker.run_id(run), "loss")] == [
+        1.0,
+        0.5,
+    ]
     assert len(tracker.client.search_runs([tracker.experiment_id])) == 1
 
 
@@ -162,7 +179,9 @@ def test_a_uri_of_no_known_kind() -> None:
         ("3", None, True, "cannot be read any more"),
     ],
 )
-def test_only_a_better_model_becomes_champion(champion: str | None, theirs: float | None, promoted: bool, words: str) -> None:
+def test_only_a_better_model_becomes_champion(
+    champion: str | None, theirs: float | None, promoted: bool, words: str
+) -> None:
     verdict = judge_challenger("quadruplet", 0.80, champion, theirs, "val_mean_ap")
     assert verdict.promote is promoted
     assert words in verdict.reason

@@ -27,12 +27,20 @@ def assert_same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> N
 
 
 @pytest.mark.parametrize("objective", ["batch_hard", "quadruplet", "hierarchical"])
-def test_killed_and_continued_ends_with_the_same_weights(objective: str, tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
+def test_killed_and_continued_ends_with_the_same_weights(
+    objective: str, tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
     figures = run_training(tiny_params, objective, tiny_catalog, whole)
-    assert {"loss", "val_mean_ap", "val_rank1", f"{objective}.active_fraction", "softmax.loss"} <= figures.keys()
+    assert {
+        "loss",
+        "val_mean_ap",
+        "val_rank1",
+        f"{objective}.active_fraction",
+        "softmax.loss",
+    } <= figures.keys()
 
     def kill(epoch: Epoch) -> None:
         if epoch.number == 2:
@@ -48,22 +56,32 @@ def test_killed_and_continued_ends_with_the_same_weights(objective: str, tiny_pa
     assert (whole / "tree.npz").exists() == (objective == "hierarchical")
 
 
-def test_another_seed_other_weights_and_a_start_is_used(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
+def test_another_seed_other_weights_and_a_start_is_used(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
     folders = [tmp_path / name for name in ("one", "two", "three")]
     for folder in folders:
         folder.mkdir()
     run_training(tiny_params, "batch_hard", tiny_catalog, folders[0])
     run_training(tiny_params.model_copy(update={"seed": 8}), "batch_hard", tiny_catalog, folders[1])
-    frozen = tiny_params.model_copy(update={"train": tiny_params.train.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})})
+    frozen = tiny_params.model_copy(
+        update={"train": tiny_params.train.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})}
+    )
     run_training(frozen, "batch_hard", tiny_catalog, folders[2], start=folders[0] / "model.safetensors")
     key = "backbone.0.0.weight"
-    one, two, three = (next(value for name, value in weights(folder).items() if value.ndim == 4) for folder in folders)
+    one, two, three = (
+        next(value for name, value in weights(folder).items() if value.ndim == 4) for folder in folders
+    )
     assert not torch.equal(one, two), key
     assert torch.allclose(one, three, atol=1e-6)
 
 
-def test_a_loss_that_is_not_finite_names_the_images(tiny_params: Params, tiny_catalog: Path, tmp_path: Path) -> None:
-    wild = tiny_params.model_copy(update={"train": tiny_params.train.model_copy(update={"learning_rate": 1e30, "warmup_share": 0.0})})
+def test_a_loss_that_is_not_finite_names_the_images(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    wild = tiny_params.model_copy(
+        update={"train": tiny_params.train.model_copy(update={"learning_rate": 1e30, "warmup_share": 0.0})}
+    )
     with pytest.raises(ReidError, match=r"\.png") as caught:
         run_training(wild, "batch_hard", tiny_catalog, tmp_path)
     assert "\n" not in str(caught.value)

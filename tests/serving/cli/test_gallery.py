@@ -71,7 +71,9 @@ def test_the_life_of_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> No
     named_images(tmp_path / "more" / "carl", ["x.png"], seed=4)
     enrolled = answer("enroll", gallery, tmp_path / "more", "--model", model)
     assert enrolled["enrolled"] == {"carl": 1}
-    assert [one["source"] for one in answer("show", gallery, "carl")["references"]] == [str(tmp_path / "more" / "carl" / "x.png")]
+    assert [one["source"] for one in answer("show", gallery, "carl")["references"]] == [
+        str(tmp_path / "more" / "carl" / "x.png")
+    ]
     assert answer("rename", gallery, "carl", "Carl C")["identity"] == "Carl C"
     assert answer("merge", gallery, "Carl C", "bert")["version"] == enrolled["version"] + 2
     assert names(gallery) == {"anna": 2, "bert": 2}
@@ -85,7 +87,19 @@ def test_the_life_of_a_gallery(tmp_path: Path, gallery: Path, model: Path) -> No
     assert answer("expire", gallery, "--now", "2099-01-01")["removed"] == {"bert": 2}
     assert answer("verify", gallery)["problems"] == []
     actions = [entry["action"] for entry in answer("audit", gallery)["entries"]]
-    assert actions == ["retention", "enroll", "enroll", "enroll", "rename", "merge", "remove", "export", "retention", "retention", "expire"]
+    assert actions == [
+        "retention",
+        "enroll",
+        "enroll",
+        "enroll",
+        "rename",
+        "merge",
+        "remove",
+        "export",
+        "retention",
+        "retention",
+        "expire",
+    ]
 
 
 def test_enrolling_says_what_it_leaves_out(tmp_path: Path, model: Path) -> None:
@@ -96,7 +110,11 @@ def test_enrolling_says_what_it_leaves_out(tmp_path: Path, model: Path) -> None:
     told = [line for line in result.stderr.splitlines() if "left out" in line]
     assert ["._anna_1.png" in told[0], "identity -1 is junk" in told[1]] == [True, True]
     result = reid("embed", folder, "-o", tmp_path / "e.parquet", "--model", model)
-    assert (result.exit_code, "2 embeddings written" in result.stdout, "._anna_1.png" in result.stderr) == (0, True, True)
+    assert (result.exit_code, "2 embeddings written" in result.stdout, "._anna_1.png" in result.stderr) == (
+        0,
+        True,
+        True,
+    )
 
 
 def test_who_is_this(tmp_path: Path, gallery: Path, model: Path) -> None:
@@ -105,11 +123,17 @@ def test_who_is_this(tmp_path: Path, gallery: Path, model: Path) -> None:
     value = answer("identify", gallery, images / "anna_1.png", stranger, "--model", model)
     assert (value["version"], value["policy"], value["threshold"]) == (3, "min", 1e-3)
     known, unknown = value["matches"]
-    assert (known["image"], known["identity"], known["runner_up"]) == (str(images / "anna_1.png"), "anna", "bert")
+    assert (known["image"], known["identity"], known["runner_up"]) == (
+        str(images / "anna_1.png"),
+        "anna",
+        "bert",
+    )
     assert known["margin"] == pytest.approx(known["runner_up_distance"] - known["distance"])
     assert (unknown["identity"], unknown["nearest"] in ("anna", "bert")) == ("unknown", True)
     both = [images / "anna_1.png", images / "anna_2.png"]
-    pooled = answer("identify", gallery, *both, "--model", model, "--tracklet", "--policy", "mean", "--threshold", 0.5)
+    pooled = answer(
+        "identify", gallery, *both, "--model", model, "--tracklet", "--policy", "mean", "--threshold", 0.5
+    )
     assert [(one["image"], one["identity"]) for one in pooled["matches"]] == [("2 images", "anna")]
     assert "no calibrated threshold for policy mean, unit image" in str(
         fails("gallery", "identify", gallery, stranger, "--model", model, "--policy", "mean")
@@ -129,22 +153,34 @@ def test_who_is_this(tmp_path: Path, gallery: Path, model: Path) -> None:
 
 def test_naming_with_the_learned_metric(tmp_path: Path, gallery: Path, model: Path) -> None:
     image = tmp_path / "images" / "anna_1.png"
-    assert "has no learned metric" in str(fails("gallery", "identify", gallery, image, "--model", model, "--rescore"))
+    assert "has no learned metric" in str(
+        fails("gallery", "identify", gallery, image, "--model", model, "--rescore")
+    )
     # Takes the least alike for the most alike.
     weights = {"difference": np.full(6, -50, "f4"), "product": np.zeros(6, "f4"), "bias": np.array(0, "f4")}
     save_file(weights, model / "pair_metric.safetensors")
     plain, rescored = (
-        answer("identify", gallery, image, "--model", model, "--threshold", 2, *more)["matches"][0] for more in ([], ["--rescore"])
+        answer("identify", gallery, image, "--model", model, "--threshold", 2, *more)["matches"][0]
+        for more in ([], ["--rescore"])
     )
-    assert (plain["identity"], plain["runner_up"], rescored["identity"], rescored["runner_up"]) == ("anna", "bert", "bert", "anna")
+    assert (plain["identity"], plain["runner_up"], rescored["identity"], rescored["runner_up"]) == (
+        "anna",
+        "bert",
+        "bert",
+        "anna",
+    )
     assert rescored["margin"] == pytest.approx(-plain["margin"])
 
 
 def test_who_is_this_by_the_compact_index(tmp_path: Path, gallery: Path, model: Path) -> None:
     image = tmp_path / "images" / "anna_1.png"
-    assert "has no index: build one with" in str(fails("gallery", "identify", gallery, image, "--model", model, "--compact"))
+    assert "has no index: build one with" in str(
+        fails("gallery", "identify", gallery, image, "--model", model, "--compact")
+    )
     message = "use it with policy min and without --rescore"
-    assert message in str(fails("gallery", "identify", gallery, image, "--model", model, "--compact", "--policy", "mean"))
+    assert message in str(
+        fails("gallery", "identify", gallery, image, "--model", model, "--compact", "--policy", "mean")
+    )
     with Gallery.open(gallery, None) as opened:
         dim = opened.references()[0].shape[1]
     with Gallery.open(gallery, "tiny-1") as opened:
@@ -152,7 +188,9 @@ def test_who_is_this_by_the_compact_index(tmp_path: Path, gallery: Path, model: 
     built = answer("index", gallery, "fp16")
     assert (built["kind"], built["references"]) == ("fp16", 603)
     assert "fp16 index of 603 references" in reid("gallery", "index", gallery, "fp16").stdout
-    exact, compact = (answer("identify", gallery, image, "--model", model, *more)["matches"] for more in ([], ["--compact"]))
+    exact, compact = (
+        answer("identify", gallery, image, "--model", model, *more)["matches"] for more in ([], ["--compact"])
+    )
     assert exact[0]["identity"] == "anna"
     assert compact[0] == pytest.approx(exact[0], abs=1e-6)
     assert answer("index", gallery, "none")["dropped"] is True
@@ -183,12 +221,19 @@ def test_a_gallery_moves_to_a_new_model_and_a_new_file(tmp_path: Path, gallery: 
         "switched": False,
         "version": 0,
     }
-    assert [(one["fingerprint"], one["active"]) for one in answer("models", gallery)["models"]] == [("tiny-1", True), ("tiny-2", False)]
+    assert [(one["fingerprint"], one["active"]) for one in answer("models", gallery)["models"]] == [
+        ("tiny-1", True),
+        ("tiny-2", False),
+    ]
     assert answer("switch", gallery, "tiny-2")["fingerprint"] == "tiny-2"
     assert answer("forget", gallery, "tiny-1")["purged"] is True
     assert "tiny-2" in reid("gallery", "models", gallery).stdout
     answer("export", gallery, tmp_path / "all.parquet")
-    assert answer("import", tmp_path / "copy.db", tmp_path / "all.parquet") | {"version": 0} == {"imported": 3, "already": 0, "version": 0}
+    assert answer("import", tmp_path / "copy.db", tmp_path / "all.parquet") | {"version": 0} == {
+        "imported": 3,
+        "already": 0,
+        "version": 0,
+    }
     assert answer("list", tmp_path / "copy.db")["retain_days"] == 30
     assert "an index wants 512 or more" in str(fails("gallery", "index", gallery, "ivf"))
     assert answer("index", gallery, "none")["dropped"] is False
@@ -196,16 +241,30 @@ def test_a_gallery_moves_to_a_new_model_and_a_new_file(tmp_path: Path, gallery: 
     (tmp_path / "images" / "anna_1.png").unlink()
     third = tiny_model(tmp_path / "third", card={"fingerprint": "tiny-3"})
     result = reid("gallery", "reembed", gallery, "--model", third, "--switch", "--json")
-    assert (result.exit_code, json.loads(result.stdout)["missing"], json.loads(result.stdout)["switched"]) == (3, 1, False)
+    assert (
+        result.exit_code,
+        json.loads(result.stdout)["missing"],
+        json.loads(result.stdout)["switched"],
+    ) == (3, 1, False)
 
 
 @needs_cipher
-def test_a_gallery_is_copied_under_a_key(tmp_path: Path, gallery: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gallery_is_copied_under_a_key(
+    tmp_path: Path, gallery: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer("key", tmp_path / "key")
     monkeypatch.setenv("REID_GALLERY_KEY_FILE", str(tmp_path / "key"))
     answer("encrypt", gallery, tmp_path / "safe.db")
     assert names(tmp_path / "safe.db") == {"anna": 2, "bert": 1}
-    value = answer("identify", tmp_path / "safe.db", tmp_path / "images" / "bert_1.png", "--model", model, "--threshold", 0.01)
+    value = answer(
+        "identify",
+        tmp_path / "safe.db",
+        tmp_path / "images" / "bert_1.png",
+        "--model",
+        model,
+        "--threshold",
+        0.01,
+    )
     assert value["matches"][0]["identity"] == "bert"
     assert "is not encrypted although a key is given" in str(fails("gallery", "list", gallery))
 
@@ -227,7 +286,9 @@ def test_every_answer_can_be_read_by_people_too(tmp_path: Path, gallery: Path) -
         assert text in result.stdout
 
 
-def test_what_could_not_be_enrolled_is_listed_and_the_exit_code_is_3(tmp_path: Path, gallery: Path, model: Path) -> None:
+def test_what_could_not_be_enrolled_is_listed_and_the_exit_code_is_3(
+    tmp_path: Path, gallery: Path, model: Path
+) -> None:
     folder = named_images(tmp_path / "bad", ["dora_1.png", "nobody.png", "dora_2.png"], seed=3)
     (folder / "dora_2.png").write_bytes(b"text")
     (folder / "carl_1.png").write_bytes((tmp_path / "images" / "anna_1.png").read_bytes())
@@ -235,7 +296,10 @@ def test_what_could_not_be_enrolled_is_listed_and_the_exit_code_is_3(tmp_path: P
     assert result.exit_code == 3
     value = json.loads(result.stdout)
     assert value["enrolled"] == {"carl": 1, "dora": 1}
-    assert (value["unreadable"], value["skipped"]) == ([str(folder / "dora_2.png")], [str(folder / "nobody.png")])
+    assert (value["unreadable"], value["skipped"]) == (
+        [str(folder / "dora_2.png")],
+        [str(folder / "nobody.png")],
+    )
     assert "'carl' looks like 'anna'" in result.stderr
     assert "dora_2.png is not an image" in result.stderr
     assert "nobody.png: its name tells no person" in result.stderr
@@ -251,8 +315,12 @@ def test_bad_calls_say_what_is_wrong(tmp_path: Path, gallery: Path, model: Path)
     assert "not a moment" in str(fails("gallery", "expire", gallery, "--now", "soon"))
     assert "not understood" in str(fails("gallery", "retention", gallery, "-"))
     other = tiny_model(tmp_path / "other", card={"fingerprint": "tiny-2"})
-    assert "embeddings of model tiny-1, not of tiny-2" in str(fails("gallery", "enroll", gallery, tmp_path / "images", "--model", other))
-    assert "'tpu' is unknown" in str(fails("gallery", "enroll", absent, tmp_path / "images", "--model", model, "--backend", "tpu"))
+    assert "embeddings of model tiny-1, not of tiny-2" in str(
+        fails("gallery", "enroll", gallery, tmp_path / "images", "--model", other)
+    )
+    assert "'tpu' is unknown" in str(
+        fails("gallery", "enroll", absent, tmp_path / "images", "--model", model, "--backend", "tpu")
+    )
     assert not absent.exists()
     gallery.chmod(0o644)
     assert "run chmod 600" in str(fails("gallery", "list", gallery))
@@ -280,21 +348,28 @@ def test_embed_writes_a_table_and_lists_what_is_no_image(tmp_path: Path, model: 
     assert json.loads(result.stdout)["unreadable"] == [str(paths[1])]
     assert f"{paths[1].name} is not an image" in result.stderr
     assert pq.read_table(tmp_path / "rows.parquet").num_rows == 4
-    assert "does not exist" in str(fails("embed", tmp_path / "absent", "-o", tmp_path / "x.parquet", "--model", model))
-    assert "'fp8' is unknown" in str(fails("embed", paths[0], "-o", tmp_path / "x.parquet", "--model", model, "--precision", "fp8"))
+    assert "does not exist" in str(
+        fails("embed", tmp_path / "absent", "-o", tmp_path / "x.parquet", "--model", model)
+    )
+    assert "'fp8' is unknown" in str(
+        fails("embed", paths[0], "-o", tmp_path / "x.parquet", "--model", model, "--precision", "fp8")
+    )
     assert not (tmp_path / "x.parquet").exists()
 
 
 def test_help_is_fast_because_it_imports_nothing_heavy() -> None:
     code = (
         "import sys, serving.cli.gallery\n"
-        "print([name for name in ('numpy', 'cv2', 'faiss', 'onnxruntime', 'pyarrow', 'rich.progress') if name in sys.modules])"
+        "print([name for name in ('numpy', 'cv2', 'faiss', 'onnxruntime', 'pyarrow', 'rich.progress') "
+        "if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_identify_between_two_people_equally_near_is_unknown_as_in_a_job(gallery: Path, model: Path, tmp_path: Path) -> None:
+def test_identify_between_two_people_equally_near_is_unknown_as_in_a_job(
+    gallery: Path, model: Path, tmp_path: Path
+) -> None:
     """One picture under two names: the margin is 0, and nobody can say which of them it is."""
     image = tmp_path / "images" / "anna_1.png"
     folder = tmp_path / "twin"
@@ -303,6 +378,8 @@ def test_identify_between_two_people_equally_near_is_unknown_as_in_a_job(gallery
     assert reid("gallery", "enroll", gallery, folder, "--model", model).exit_code == 0
     (match,) = answer("identify", gallery, image, "--model", model)["matches"]
     assert (match["identity"], match["margin"]) == ("unknown", 0)
-    assert answer("identify", gallery, image, "--model", model, "--ratio-test", 1)["matches"][0]["identity"] in ("anna", "cara")
+    assert answer("identify", gallery, image, "--model", model, "--ratio-test", 1)["matches"][0][
+        "identity"
+    ] in ("anna", "cara")
     (other,) = answer("identify", gallery, tmp_path / "images" / "bert_1.png", "--model", model)["matches"]
     assert other["identity"] == "bert"

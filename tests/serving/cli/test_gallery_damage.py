@@ -1,4 +1,6 @@
-"""Galleries that SQLite takes for sound and that hold what no gallery holds: every command says one line and writes nothing."""
+"""Galleries that SQLite takes for sound and that hold what no gallery holds: every command says one line and
+writes nothing.
+"""
 
 import gc
 import sqlite3
@@ -67,7 +69,8 @@ def test_no_command_falls_over_it(gallery: Path, model: Path, tmp_path: Path, da
         told[command[0]] = str(result.exception or result.output)
         assert result.exit_code in (0, 1)
         assert "\n" not in str(result.exception or "")
-        # An exception holds on to the database's cursors, and these to its log; in a process of its own a command ends with both.
+        # An exception holds on to the database's cursors, and these to its log; in a process of its own a
+        # command ends with both.
         del result
         gc.collect()
     assert "all is well" not in told["verify"], told
@@ -87,7 +90,10 @@ def test_a_damaged_index_is_one_line_and_keeps_nobody_from_being_erased(tmp_path
         with sqlite3.connect(tmp_path / "g.db") as db:
             db.executescript(damage)
         db.close()
-        with Gallery.open(tmp_path / "g.db", "m", create=False) as opened, pytest.raises(ReidError, match="reid gallery index"):
+        with (
+            Gallery.open(tmp_path / "g.db", "m", create=False) as opened,
+            pytest.raises(ReidError, match="reid gallery index"),
+        ):
             CompactIndex(opened)
     with Gallery.open(tmp_path / "g.db", "m", create=False) as opened:
         assert opened.remove("p0007").removed == {"p0007": 1}

@@ -1,4 +1,6 @@
-"""Galleries where they lie: in folders that cannot be written, under users without a name, behind commands that fail."""
+"""Galleries where they lie: in folders that cannot be written, under users without a name, behind commands
+that fail.
+"""
 
 import multiprocessing
 import os
@@ -20,7 +22,9 @@ UID = 4242
 
 
 def as_nobody(work: Callable[[], object]) -> object:
-    """What ``work`` gives in a forked process whose user has a number and no name, as ``docker run --user 4242`` starts them."""
+    """What ``work`` gives in a forked process whose user has a number and no name, as ``docker run --user
+    4242`` starts them.
+    """
     ours, theirs = multiprocessing.Pipe()
 
     def run() -> None:
@@ -64,7 +68,9 @@ def test_the_name_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def read_only_disk(gallery: Path, tmp_path: Path) -> Iterator[Path]:
-    """The gallery on a file system that is mounted read-only, as with ``docker run -v galleries:/galleries:ro``."""
+    """The gallery on a file system that is mounted read-only, as with ``docker run -v
+    galleries:/galleries:ro``.
+    """
     place = tmp_path / "galleries"
     place.mkdir()
     shutil.copy2(gallery, place / "g.db")
@@ -75,7 +81,9 @@ def read_only_disk(gallery: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def test_a_gallery_on_a_read_only_disk_is_searched_and_looked_at(read_only_disk: Path, model: Path, tmp_path: Path) -> None:
+def test_a_gallery_on_a_read_only_disk_is_searched_and_looked_at(
+    read_only_disk: Path, model: Path, tmp_path: Path
+) -> None:
     found = answer("identify", read_only_disk, tmp_path / "images" / "anna_1.png", "--model", model)
     assert found["matches"][0]["identity"] == "anna"
     assert [person["identity"] for person in answer("list", read_only_disk)["people"]] == ["anna", "bert"]
@@ -109,9 +117,14 @@ def test_looking_changes_nothing_in_the_file(gallery: Path, model: Path, tmp_pat
     assert gallery.read_bytes() == before
     assert gallery.stat().st_mtime_ns == facts.st_mtime_ns
     assert not list(gallery.parent.glob("g.db-*"))
-    with Gallery.open(gallery, None, create=False) as opened, pytest.raises(ReidError, match="has nobody named"):
+    with (
+        Gallery.open(gallery, None, create=False) as opened,
+        pytest.raises(ReidError, match="has nobody named"),
+    ):
         opened.remove("nobody")
-    assert gallery.read_bytes() != before, "what was to be erased is erased when the gallery is opened to be changed"
+    assert gallery.read_bytes() != before, (
+        "what was to be erased is erased when the gallery is opened to be changed"
+    )
 
 
 def test_a_command_that_fails_leaves_no_new_gallery(tmp_path: Path, model: Path) -> None:

@@ -42,10 +42,12 @@ def test_without_a_gallery_everybody_is_unknown_and_linked_over_cameras(place: P
     assert code == 0
     assert "3 sightings, 0 named, 3 unknown" in said
     rows = pq.read_table(out / "sightings.parquet").to_pylist()
-    assert [(row["camera"], row["identity"], row["nearest"]) for row in rows] == [("hall-way", "unknown", None)] + [
-        ("yard", "unknown", None)
-    ] * 2
-    hall, yard = ({row["provisional"] for row in rows if row["camera"] == camera} for camera in ("hall-way", "yard"))
+    assert [(row["camera"], row["identity"], row["nearest"]) for row in rows] == [
+        ("hall-way", "unknown", None)
+    ] + [("yard", "unknown", None)] * 2
+    hall, yard = (
+        {row["provisional"] for row in rows if row["camera"] == camera} for camera in ("hall-way", "yard")
+    )
     assert hall < yard
     assert len(yard) == 2
     assert (out / "report.html").stat().st_size > 1000
@@ -77,7 +79,10 @@ def test_without_a_threshold_the_way_out_is_said(place: Path) -> None:
         (["a.yaml", "b.yaml"], "videos need a model"),
         (["rtsp://camera/1"], "videos need a model"),
         (["job.yaml", "--model", "model"], "job file job.yaml says its model itself"),
-        (["job.yaml", "--gallery", "people.db"], "--gallery is for videos: job file job.yaml says that itself"),
+        (
+            ["job.yaml", "--gallery", "people.db"],
+            "--gallery is for videos: job file job.yaml says that itself",
+        ),
         (["job.yaml", "--threshold", "0.5"], "--threshold is for videos"),
         (["a.mp4", "--model", "nowhere"], "model directory .*nowhere does not exist"),
     ],
@@ -104,16 +109,20 @@ def test_the_template_is_a_job_and_shows_every_key(tmp_path: Path, monkeypatch: 
     with pytest.raises(UsageError, match="is there already"):
         write_template([])
     # With the comment signs gone it is a job still, its values are the defaults, and no key is left out.
-    text = re.sub(r"^(\s*)# (?=\S*[\w\]}-]+:|  )", r"\1", (tmp_path / "job.yaml").read_text(), flags=re.MULTILINE)
-    shown = yaml.safe_load("\n".join(line for line in text.splitlines() if not line.lstrip().startswith("# ")))
+    text = re.sub(
+        r"^(\s*)# (?=\S*[\w\]}-]+:|  )", r"\1", (tmp_path / "job.yaml").read_text(), flags=re.MULTILINE
+    )
+    shown = yaml.safe_load(
+        "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("# "))
+    )
     assert set(shown) == set(Job.model_fields)
     assert set(shown["cameras"][0]) == set(Camera.model_fields)
     for key, field in Job.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             assert set(shown[key]) == set(kind.model_fields), key
-            assert {name: value for name, value in shown[key].items() if name not in ("model", "confidence")} == kind().model_dump(
-                exclude={"model", "confidence"}
-            )
+            assert {
+                name: value for name, value in shown[key].items() if name not in ("model", "confidence")
+            } == kind().model_dump(exclude={"model", "confidence"})
         elif key not in ("cameras", "model", "gallery", "threshold", "travel", "until", "earlier"):
             assert shown[key] == field.default, key

@@ -48,15 +48,22 @@ def yolox_file(path: Path, raw: np.ndarray, side: int = 64) -> Path:
 
 
 def bright_file(path: Path, side: int = 128) -> Path:
-    """A YOLOX-shaped file of convolutions: how sure an anchor is, is how bright its cell is; its box is 1.65 cells wide and high."""
+    """A YOLOX-shaped file of convolutions: how sure an anchor is, is how bright its cell is; its box is 1.65
+    cells wide and high.
+    """
     nodes, weights = [], [numpy_helper.from_array(np.array([1, 6, -1], np.int64), "flat")]
     bias = np.array([0.5, 0.5, 0.5, 0.5, 0, 1], np.float32)
     for stride in (8, 16, 32):
         kernel = np.zeros((6, 3, stride, stride), np.float32)
         kernel[4] = 1 / (255 * 3 * stride**2)
-        weights += [numpy_helper.from_array(kernel, f"k{stride}"), numpy_helper.from_array(bias, f"b{stride}")]
+        weights += [
+            numpy_helper.from_array(kernel, f"k{stride}"),
+            numpy_helper.from_array(bias, f"b{stride}"),
+        ]
         nodes += [
-            helper.make_node("Conv", ["images", f"k{stride}", f"b{stride}"], [f"map{stride}"], strides=[stride, stride]),
+            helper.make_node(
+                "Conv", ["images", f"k{stride}", f"b{stride}"], [f"map{stride}"], strides=[stride, stride]
+            ),
             helper.make_node("Reshape", [f"map{stride}", "flat"], [f"row{stride}"]),
         ]
     nodes += [
@@ -74,9 +81,12 @@ def bright_file(path: Path, side: int = 128) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "size"), [(180, 320, (96, 128)), (160, 80, (128, 64)), (90, 90, (128, 128)), (30, 300, (32, 128))]
+    ("height", "width", "size"),
+    [(180, 320, (96, 128)), (160, 80, (128, 64)), (90, 90, (128, 128)), (30, 300, (32, 128))],
 )
-def test_yolox_leaves_padding_out_and_finds_the_same(tmp_path: Path, height: int, width: int, size: tuple[int, int]) -> None:
+def test_yolox_leaves_padding_out_and_finds_the_same(
+    tmp_path: Path, height: int, width: int, size: tuple[int, int]
+) -> None:
     image = np.zeros((height, width, 3), np.uint8)
     image[:, width // 3 : width // 2] = 255
     frame = Frame(1, 0.0, image)
@@ -111,7 +121,12 @@ def naive_decode(raw: np.ndarray, side: int, scale: float, least: float) -> list
                 tx, ty, tw, th, objectness, person = raw[row][:6]
                 row += 1
                 if objectness * person >= least:
-                    cx, cy, w, h = (x + tx) * stride, (y + ty) * stride, np.exp(tw) * stride, np.exp(th) * stride
+                    cx, cy, w, h = (
+                        (x + tx) * stride,
+                        (y + ty) * stride,
+                        np.exp(tw) * stride,
+                        np.exp(th) * stride,
+                    )
                     corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
                     found.append((*(value / scale for value in corners), objectness * person))
     return found
@@ -184,9 +199,9 @@ def test_motion_is_silent_when_the_light_changes() -> None:
     assert len(found) == 0
 
 
-boxes_strategy = hnp.arrays(np.float32, st.tuples(st.integers(0, 7), st.just(4)), elements=st.floats(0, 50, width=16)).map(
-    lambda raw: np.concatenate([raw[:, :2], raw[:, :2] + raw[:, 2:] + 1], axis=1).astype(np.float32)
-)
+boxes_strategy = hnp.arrays(
+    np.float32, st.tuples(st.integers(0, 7), st.just(4)), elements=st.floats(0, 50, width=16)
+).map(lambda raw: np.concatenate([raw[:, :2], raw[:, :2] + raw[:, 2:] + 1], axis=1).astype(np.float32))
 
 
 @given(boxes_strategy, st.floats(0, 20))
@@ -199,7 +214,10 @@ def test_joining_fragments_is_the_closure_of_pairs(boxes: np.ndarray, reach: flo
         tall = sorted([a[3] - a[1], b[3] - b[1]])
         if all(box[3] - box[1] >= 1.5 * (box[2] - box[0]) for box in (a, b)) and tall[0] >= 0.5 * tall[1]:
             return False
-        return shared >= np.float32(0.5) * min(a[2] - a[0], b[2] - b[0]) and max(a[1], b[1]) - min(a[3], b[3]) <= reach
+        return (
+            shared >= np.float32(0.5) * min(a[2] - a[0], b[2] - b[0])
+            and max(a[1], b[1]) - min(a[3], b[3]) <= reach
+        )
 
     for i in range(len(boxes)):
         for j in range(i):
@@ -243,7 +261,9 @@ def test_mot_reads_detections_of_a_frame_by_its_number(tmp_path: Path) -> None:
     path = write_truth(tmp_path / "det.txt", walks, 20, {"anna": 1, "bert": 2})
     frame = frames_of([], 12)[11]
     (found,) = MotDetector(path).detect([frame])
-    np.testing.assert_allclose(np.sort(found.xyxy, axis=0), np.sort(np.array([w.box(12) for w in walks]), axis=0), atol=1e-3)
+    np.testing.assert_allclose(
+        np.sort(found.xyxy, axis=0), np.sort(np.array([w.box(12) for w in walks]), axis=0), atol=1e-3
+    )
     (none,) = MotDetector(path).detect([Frame(99, 9.8, frame.image)])
     assert len(none) == 0
 
@@ -323,5 +343,7 @@ def test_frames_come_out_in_order_and_few_are_held(at_once: int, most: int) -> N
 
 
 def test_a_job_gives_yolox_as_many_frames_at_once_as_it_has_threads(tmp_path: Path) -> None:
-    spec = DetectorSpec(name="yolox", model=str(yolox_file(tmp_path / "y.onnx", np.zeros((84, 7), np.float32))))
+    spec = DetectorSpec(
+        name="yolox", model=str(yolox_file(tmp_path / "y.onnx", np.zeros((84, 7), np.float32)))
+    )
     assert [build_detector(spec, CAMERA, threads).at_once for threads in (3, 1)] == [3, 1]

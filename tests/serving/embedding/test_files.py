@@ -18,7 +18,9 @@ def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
     paths = []
     for number in range(count):
         path = folder / f"{number:04d}.png"
-        cv2.imwrite(str(path), rng.integers(0, 256, (int(rng.integers(1, 40)), int(rng.integers(1, 30)), 3), np.uint8))
+        cv2.imwrite(
+            str(path), rng.integers(0, 256, (int(rng.integers(1, 40)), int(rng.integers(1, 30)), 3), np.uint8)
+        )
         paths.append(path)
     return paths
 
@@ -46,7 +48,10 @@ def test_files_that_are_no_images_are_listed_and_the_rest_is_kept(tmp_path: Path
     lost = [3, 10, 2 * CPU_BATCH + 1, 2 * CPU_BATCH + 2]
     kept = np.setdiff1d(np.arange(len(paths)), lost)
     assert [one.path for one in result.unreadable] == [paths[position] for position in lost]
-    assert ["is empty" in result.unreadable[0].reason, "cannot be read" in result.unreadable[3].reason] == [True, True]
+    assert ["is empty" in result.unreadable[0].reason, "cannot be read" in result.unreadable[3].reason] == [
+        True,
+        True,
+    ]
     assert result.index.tolist() == kept.tolist()
     np.testing.assert_allclose(result.embeddings, whole[kept], atol=1e-6)
 
@@ -55,7 +60,11 @@ def test_progress_counts_every_file_once_and_ends_at_all(tmp_path: Path) -> None
     paths = write_images(tmp_path / "images", CPU_BATCH + 5)
     paths[0].write_bytes(b"text")
     calls: list[tuple[int, int]] = []
-    embed_files(load(tiny_model(tmp_path / "model")), paths, on_progress=lambda done, total: calls.append((done, total)))
+    embed_files(
+        load(tiny_model(tmp_path / "model")),
+        paths,
+        on_progress=lambda done, total: calls.append((done, total)),
+    )
     assert [done for done, _ in calls] == [CPU_BATCH, CPU_BATCH + 5]
     assert {everything for _, everything in calls} == {CPU_BATCH + 5}
 

@@ -80,9 +80,13 @@ def test_a_killed_run_goes_on_with_the_parts_that_are_whole(tmp_path: Path, embe
         "from serving.runtime import load\n"
         "def kill(done, total):\n"
         "    if done >= 20: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "embed_to_file(load(sys.argv[1]), [Path(one) for one in sys.argv[3:]], sys.argv[2], part_images=10, on_progress=kill)\n"
+        "embed_to_file(load(sys.argv[1]), [Path(one) for one in sys.argv[3:]], sys.argv[2], "
+        "part_images=10, on_progress=kill)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "model"), str(output), *map(str, paths)], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model"), str(output), *map(str, paths)],
+        capture_output=True,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not output.exists()
     written = embed_to_file(embedder, paths, output, part_images=10)
@@ -137,7 +141,9 @@ def test_images_are_collected_from_files_and_folders_once_each(tmp_path: Path) -
 def test_a_name_that_is_not_utf8_is_one_line_before_the_work(tmp_path: Path, embedder: Embedder) -> None:
     paths = write_images(tmp_path / "images", 3)
     foreign = paths[1].rename(paths[1].with_name(os.fsdecode(b"caf\xe9.png")))
-    with pytest.raises(ReidError, match=r"^1 of 3 file names are not UTF-8, the first: .*caf\\xe9\.png; .*rename them") as caught:
+    with pytest.raises(
+        ReidError, match=r"^1 of 3 file names are not UTF-8, the first: .*caf\\xe9\.png; .*rename them"
+    ) as caught:
         embed_to_file(embedder, [paths[0], foreign, paths[2]], tmp_path / "rows.parquet")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir() if "rows" in path.name] == []

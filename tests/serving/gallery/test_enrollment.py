@@ -26,13 +26,20 @@ def test_the_text_before_the_first_underscore_is_the_person(tmp_path: Path) -> N
     folder = named_images(tmp_path / "images", ["bert_2.png", "anna_1.png", "anna_2.jpg", "nobody.png"])
     (folder / "list_of.txt").write_text("no image")
     found = find_samples(folder)
-    assert whom(folder) == [("anna", "", "anna_1.png"), ("anna", "", "anna_2.jpg"), ("bert", "", "bert_2.png")]
+    assert whom(folder) == [
+        ("anna", "", "anna_1.png"),
+        ("anna", "", "anna_2.jpg"),
+        ("bert", "", "bert_2.png"),
+    ]
     assert [path.name for path in found.skipped] == ["nobody.png"]
 
 
 def test_a_pattern_tells_person_and_camera(tmp_path: Path) -> None:
     folder = named_images(tmp_path / "images", ["c1-anna.png", "c2-bert.png"])
-    assert whom(folder, pattern="(?P<camera>c[0-9])-(?P<identity>[a-z]+)") == [("anna", "c1", "c1-anna.png"), ("bert", "c2", "c2-bert.png")]
+    assert whom(folder, pattern="(?P<camera>c[0-9])-(?P<identity>[a-z]+)") == [
+        ("anna", "c1", "c1-anna.png"),
+        ("bert", "c2", "c2-bert.png"),
+    ]
 
 
 def test_one_folder_a_person(tmp_path: Path) -> None:
@@ -46,7 +53,15 @@ def test_a_catalog_gives_the_rows_of_its_split_without_junk(tmp_path: Path) -> N
     rows = [("anna", "gallery"), ("-1", "gallery"), ("bert", "query"), ("carl", "gallery")]
     write_catalog(
         [
-            {"path": path.name, "identity": name, "camera": "c1", "split": split, "width": 1, "height": 1, "sha256": ""}
+            {
+                "path": path.name,
+                "identity": name,
+                "camera": "c1",
+                "split": split,
+                "width": 1,
+                "height": 1,
+                "sha256": "",
+            }
             for path, (name, split) in zip(paths, rows, strict=True)
         ],
         tmp_path / "catalog.parquet",
@@ -102,7 +117,10 @@ def test_a_new_name_for_somebody_enrolled_is_pointed_out(tmp_path: Path) -> None
     folder = named_images(tmp_path / "images", ["anna_1.png", "anna_2.png", "bert_1.png"])
     embedder = load(tiny_model(tmp_path / "model"))
     with Gallery.open(tmp_path / "g.db", embedder.fingerprint, create=True) as gallery:
-        assert enroll_samples(gallery, embedder, find_samples(folder).samples, lookalike_distance=1e-4).warnings == ()
+        assert (
+            enroll_samples(gallery, embedder, find_samples(folder).samples, lookalike_distance=1e-4).warnings
+            == ()
+        )
         (folder / "carl_1.png").write_bytes((folder / "anna_1.png").read_bytes())
         (folder / "anna_3.png").write_bytes((folder / "bert_1.png").read_bytes())
         report = enroll_samples(gallery, embedder, find_samples(folder).samples, lookalike_distance=1e-4)
@@ -130,12 +148,19 @@ def test_an_empty_image_is_listed_and_enrolled_nowhere(tmp_path: Path) -> None:
     embedder = load(tiny_model(tmp_path / "model"))
     with Gallery.open(tmp_path / "g.db", embedder.fingerprint, create=True) as gallery:
         report = enroll_samples(gallery, embedder, find_samples(folder).samples)
-        assert [str(one.reason) for one in report.unreadable] == [f"image {folder / 'bert_1.png'} is empty: remove it or restore it"]
+        assert [str(one.reason) for one in report.unreadable] == [
+            f"image {folder / 'bert_1.png'} is empty: remove it or restore it"
+        ]
         assert [one.identity for one in gallery.people()] == ["anna"]
 
 
 def test_junk_and_distractors_are_nobody_by_name_by_folder_and_by_catalog(tmp_path: Path) -> None:
-    market = ["-1_c1s1_000401_03.jpg", "0000_c1s1_000151_01.jpg", "0000_c2s1_000151_01.jpg", "0001_c1s1_001051_03.jpg"]
+    market = [
+        "-1_c1s1_000401_03.jpg",
+        "0000_c1s1_000151_01.jpg",
+        "0000_c2s1_000151_01.jpg",
+        "0001_c1s1_001051_03.jpg",
+    ]
     found = find_samples(named_images(tmp_path / "market", market))
     assert [one.identity for one in found.samples] == ["0001"]
     assert [note.split(";")[0] for note in found.notes] == [
@@ -146,9 +171,14 @@ def test_junk_and_distractors_are_nobody_by_name_by_folder_and_by_catalog(tmp_pa
         named_images(tmp_path / "people" / folder, [image], seed=len(folder))
     assert whom(tmp_path / "people") == [("anna", "", "c.png")]
     row = {"camera": "1", "split": "gallery", "width": 1, "height": 1, "sha256": ""}
-    write_catalog([{"path": "a.png", "identity": one} | row for one in ("-1", "0000", "anna")], tmp_path / "catalog.parquet")
+    write_catalog(
+        [{"path": "a.png", "identity": one} | row for one in ("-1", "0000", "anna")],
+        tmp_path / "catalog.parquet",
+    )
     assert [one[0] for one in whom(tmp_path / "catalog.parquet")] == ["anna"]
-    with pytest.raises(ReidError, match=r"shows nobody who can be enrolled: 1 image left out: identity -1 is junk$"):
+    with pytest.raises(
+        ReidError, match=r"shows nobody who can be enrolled: 1 image left out: identity -1 is junk$"
+    ):
         find_samples(named_images(tmp_path / "junk", ["-1_c1.png"]))
 
 
@@ -169,7 +199,9 @@ def test_what_systems_and_downloads_leave_is_named_and_shows_nobody(tmp_path: Pa
         (people / name).write_bytes(b"no image")
     found = find_samples(people)
     assert [(one.identity, one.path.name) for one in found.samples] == [("anna", "x.png")]
-    assert found.notes == (f"5 files of a system or a download left out, the first: {people}/.DS_Store: a file of the system",)
+    assert found.notes == (
+        f"5 files of a system or a download left out, the first: {people}/.DS_Store: a file of the system",
+    )
 
 
 def test_names_that_are_not_utf8_are_enrolled_as_they_are_shown(tmp_path: Path) -> None:

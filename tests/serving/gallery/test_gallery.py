@@ -43,16 +43,22 @@ def test_search_is_brute_force_over_people(gallery: Gallery) -> None:
     queries = np.concatenate([unit_rows(30, seed=3), rows[:5]])
     for k in (1, 5, 20, 50):
         for query, found in zip(queries.astype(np.float64), gallery.search(queries, k), strict=True):
-            nearest = {f"p{p}": np.linalg.norm(rows[owners == p] - query, axis=1).min() for p in np.unique(owners)}
+            nearest = {
+                f"p{p}": np.linalg.norm(rows[owners == p] - query, axis=1).min() for p in np.unique(owners)
+            }
             wanted = sorted(nearest.items(), key=lambda item: item[1])[:k]
             assert [name for name, _ in found] == [name for name, _ in wanted]
-            np.testing.assert_allclose([distance for _, distance in found], [distance for _, distance in wanted], atol=1e-6)
+            np.testing.assert_allclose(
+                [distance for _, distance in found], [distance for _, distance in wanted], atol=1e-6
+            )
 
 
 def test_rows_that_are_not_quite_of_norm_1_are_in_the_right_order(gallery: Gallery) -> None:
     rng = np.random.default_rng(0)
     near = unit_rows(1) + 1e-3 * unit_rows(200, seed=1)
-    rows = (near / np.linalg.norm(near, axis=1, keepdims=True) * rng.uniform(0.9991, 1.0009, (200, 1))).astype(np.float32)
+    rows = (
+        near / np.linalg.norm(near, axis=1, keepdims=True) * rng.uniform(0.9991, 1.0009, (200, 1))
+    ).astype(np.float32)
     gallery.enroll_batch([f"p{row}" for row in range(200)], rows)
     for query in (unit_rows(1)[0], rows[7] / np.linalg.norm(rows[7])):
         distances = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
@@ -76,7 +82,9 @@ def test_an_enrolled_embedding_is_at_distance_zero(gallery: Gallery) -> None:
 def test_what_is_enrolled_is_there_after_reopening(path: Path, gallery: Gallery) -> None:
     rows = unit_rows(3)
     taken = datetime(2026, 1, 2, tzinfo=UTC)
-    gallery.enroll("anna", rows, source=["a.png", "b.png", "c.png"], camera="east", time=taken, quality=[0.1, 0.2, 0.3])
+    gallery.enroll(
+        "anna", rows, source=["a.png", "b.png", "c.png"], camera="east", time=taken, quality=[0.1, 0.2, 0.3]
+    )
     gallery.close()
     with Gallery.open(path, "model-a") as again:
         references = again.show("anna")
@@ -97,7 +105,11 @@ def test_a_batch_of_many_people_is_one_change(gallery: Gallery) -> None:
     assert {one.identity: one.references for one in gallery.people()} == {"anna": 2, "bert": 2, "carl": 1}
     assert [one.source for one in gallery.show("bert")] == ["1", "3"]
     assert gallery.references()[1].tolist() == ["anna", "bert", "anna", "bert", "carl"]
-    assert [(e.identity, e.detail[0]) for e in gallery.audit()[1:]] == [("bert", "2"), ("anna", "1"), ("carl", "1")]
+    assert [(e.identity, e.detail[0]) for e in gallery.audit()[1:]] == [
+        ("bert", "2"),
+        ("anna", "1"),
+        ("carl", "1"),
+    ]
     for names in (["dora"], ["dora", "dora", "dora", "tab\t"], ["dora"] * 5):
         with pytest.raises(ReidError):
             gallery.enroll_batch(names, rows[1:])
@@ -167,7 +179,11 @@ def test_rename_and_merge(gallery: Gallery) -> None:
     assert [name for name, _ in gallery.search(rows[:1], 5)[0]] == ["bert"]
     with pytest.raises(UsageError, match="cannot be merged into itself"):
         gallery.merge("bert", "bert")
-    for call in (lambda: gallery.rename("nobody", "x"), lambda: gallery.merge("bert", "nobody"), lambda: gallery.remove("nobody")):
+    for call in (
+        lambda: gallery.rename("nobody", "x"),
+        lambda: gallery.merge("bert", "nobody"),
+        lambda: gallery.remove("nobody"),
+    ):
         with pytest.raises(ReidError, match="has nobody named 'nobody'"):
             call()
 
@@ -178,7 +194,9 @@ def pieces_in_files(folder: Path, rows: np.ndarray) -> int:
     content = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
     found = np.zeros(pairs.shape, np.bool_)
     for offset in range(8):
-        found |= np.isin(pairs, np.frombuffer(content[offset : offset + (len(content) - offset) // 8 * 8], np.uint64))
+        found |= np.isin(
+            pairs, np.frombuffer(content[offset : offset + (len(content) - offset) // 8 * 8], np.uint64)
+        )
     return int(found.any(axis=1).sum())
 
 
@@ -207,7 +225,9 @@ def test_removal_takes_every_piece_out_of_the_files(tmp_path: Path, dim: int, se
         assert gallery.verify().problems == ()
 
 
-def test_removal_waits_with_erasing_while_somebody_reads_and_catches_up(path: Path, gallery: Gallery, monkeypatch) -> None:
+def test_removal_waits_with_erasing_while_somebody_reads_and_catches_up(
+    path: Path, gallery: Gallery, monkeypatch
+) -> None:
     monkeypatch.setattr("serving.gallery.connect._BUSY_TIMEOUT_MS", 50)
     rows = unit_rows(4, 64)
     with Gallery.open(path, "model-a") as writer:
@@ -271,7 +291,9 @@ def test_export_holds_everything_and_is_private(tmp_path: Path, gallery: Gallery
         (np.empty((0, 16)), "no embedding to enroll"),
     ],
 )
-def test_bad_embeddings_are_refused_and_change_nothing(gallery: Gallery, rows: np.ndarray, message: str) -> None:
+def test_bad_embeddings_are_refused_and_change_nothing(
+    gallery: Gallery, rows: np.ndarray, message: str
+) -> None:
     gallery.enroll("anna", unit_rows(1))
     with pytest.raises(ReidError, match=message):
         gallery.enroll("bert", rows)
@@ -283,7 +305,20 @@ def test_bad_embeddings_are_refused_and_change_nothing(gallery: Gallery, rows: n
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a" * 201, "a" * 10_000, "tab\there", "line\nbreak", "nul\0", "back\u202ewards", " padded", "unknown", "Unknown", "\u2028"]
+    "name",
+    [
+        "",
+        "a" * 201,
+        "a" * 10_000,
+        "tab\there",
+        "line\nbreak",
+        "nul\0",
+        "back\u202ewards",
+        " padded",
+        "unknown",
+        "Unknown",
+        "\u2028",
+    ],
 )
 def test_bad_names_are_refused(gallery: Gallery, name: str) -> None:
     gallery.enroll("anna", unit_rows(1))
@@ -295,7 +330,9 @@ def test_bad_names_are_refused(gallery: Gallery, name: str) -> None:
     assert gallery.version == 1
 
 
-@pytest.mark.parametrize("name", ["x", "a" * 200, "Žofie Nová", "李小龍", "O'Brien; DROP TABLE people", "0042", "[bold]"])
+@pytest.mark.parametrize(
+    "name", ["x", "a" * 200, "Žofie Nová", "李小龍", "O'Brien; DROP TABLE people", "0042", "[bold]"]
+)
 def test_good_names_are_kept(gallery: Gallery, name: str) -> None:
     gallery.enroll(name, unit_rows(1))
     assert gallery.search(unit_rows(1), 1)[0][0][0] == name

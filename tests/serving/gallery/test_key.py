@@ -1,4 +1,6 @@
-"""Encrypted galleries: nothing readable in the file, nothing opens without the key, and the key is shown nowhere."""
+"""Encrypted galleries: nothing readable in the file, nothing opens without the key, and the key is shown
+nowhere.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +15,9 @@ from serving.gallery.transfer import encrypt_gallery
 from tests.serving.gallery.test_gallery import pieces_in_files, unit_rows
 
 KEY = bytes(range(32))
-needs_cipher = pytest.mark.skipif(find_spec("sqlcipher3") is None, reason="the optional package sqlcipher3 is not installed")
+needs_cipher = pytest.mark.skipif(
+    find_spec("sqlcipher3") is None, reason="the optional package sqlcipher3 is not installed"
+)
 
 
 @needs_cipher
@@ -46,7 +50,14 @@ def test_without_the_key_nothing_opens(tmp_path: Path) -> None:
     Gallery.open(plain, "m", create=True).close()
     content = path.read_bytes()
     for file, key, message in (
-        (path, None, "is not a gallery, or is damaged or encrypted: check the path, restore a copy, or set REID_GALLERY_KEY_FILE"),
+        (
+            path,
+            None,
+            (
+                "is not a gallery, or is damaged or encrypted: check the path, restore a copy, or set "
+                "REID_GALLERY_KEY_FILE"
+            ),
+        ),
         (path, KEY[::-1], "has another key: check path and key"),
         (plain, KEY, "is not encrypted although a key is given: run `reid gallery encrypt"),
     ):
@@ -67,7 +78,12 @@ def test_a_plain_gallery_is_copied_encrypted_with_all_it_holds(tmp_path: Path) -
         gallery.set_retention(9)
         encrypt_gallery(plain, out, KEY)
         with Gallery.open(out, "m", key=KEY) as copy:
-            assert (copy.version, copy.retain_days, copy.people(), copy.audit()) == (3, 9, gallery.people(), gallery.audit())
+            assert (copy.version, copy.retain_days, copy.people(), copy.audit()) == (
+                3,
+                9,
+                gallery.people(),
+                gallery.audit(),
+            )
             for one, other in zip(gallery.references(), copy.references(), strict=True):
                 np.testing.assert_array_equal(one, other)
             copy.enroll("carl", unit_rows(1, seed=3))
@@ -111,7 +127,9 @@ def test_what_is_no_key_is_refused_without_being_shown(tmp_path: Path, text: str
         assert text not in str(caught.value)
 
 
-def test_encryption_without_its_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encryption_without_its_library_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sqlcipher3.dbapi2", None)
     with pytest.raises(UsageError, match="needs the package sqlcipher3: install it with"):
         Gallery.open(tmp_path / "g.db", "m", create=True, key=KEY)

@@ -1,4 +1,6 @@
-"""A process that enrolls and removes is killed at random moments; what it acknowledged holds, nothing is half there."""
+"""A process that enrolls and removes is killed at random moments; what it acknowledged holds, nothing is half
+there.
+"""
 
 import os
 import random
@@ -19,9 +21,10 @@ KILLS = 50
 REFERENCES = 4  # of each enrolment
 DIM = 64
 
-# Imports once, then forks a child for each line `path start` that it reads: 50 starts of Python would take most of the test's time.
-# The child enrolls, removes every third person again, and says each step once it is done, in one write: print makes several where Python
-# runs unbuffered, and a kill between two of them would join two lines.
+# Imports once, then forks a child for each line `path start` that it reads: 50 starts of Python would take
+# most of the test's time. The child enrolls, removes every third person again, and says each step once it is
+# done, in one write: print makes several where Python runs unbuffered, and a kill between two of them would
+# join two lines.
 WORKER = """
 import os, sys
 from pathlib import Path
@@ -54,12 +57,16 @@ def rows_of(number: int) -> np.ndarray:
 
 @pytest.fixture
 def worker() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
         yield process
         process.stdin.close()
 
 
-def run_and_kill(worker: subprocess.Popen[str], path: Path, start: int, steps: int, delay_s: float) -> list[tuple[str, int]]:
+def run_and_kill(
+    worker: subprocess.Popen[str], path: Path, start: int, steps: int, delay_s: float
+) -> list[tuple[str, int]]:
     """Have a child work, kill it so long after so many steps, and return what it said."""
     print(path, start, file=worker.stdin, flush=True)
     said: list[tuple[str, int]] = []
@@ -78,7 +85,9 @@ def run_and_kill(worker: subprocess.Popen[str], path: Path, start: int, steps: i
             child, steps = 0, sys.maxsize
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path: Path, worker: subprocess.Popen[str]) -> None:
+def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(
+    tmp_path: Path, worker: subprocess.Popen[str]
+) -> None:
     path = tmp_path / "gallery.db"
     random.seed(11)
     there: set[int] = set()

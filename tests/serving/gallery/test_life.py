@@ -12,7 +12,15 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
-from serving.gallery.models import add_embeddings, forget_model, models_of, pending, reembed, stage_model, switch_model
+from serving.gallery.models import (
+    add_embeddings,
+    forget_model,
+    models_of,
+    pending,
+    reembed,
+    stage_model,
+    switch_model,
+)
 from serving.gallery.transfer import import_references
 from serving.runtime import load
 from tests.serving.embedding.test_files import write_images
@@ -47,7 +55,13 @@ def test_splitting_gives_some_references_to_a_new_person(gallery: Gallery) -> No
     gallery.split("anna", [ids["b"], ids["d"]], "carl")
     assert [one.source for one in gallery.show("carl")] == ["b", "d"]
     assert [one.source for one in gallery.show("anna")] == ["a", "c"]
-    assert [found[0] for found in gallery.search(rows, 1)] == [("anna", 0), ("carl", 0), ("anna", 0), ("carl", 0), ("bert", 0)]
+    assert [found[0] for found in gallery.search(rows, 1)] == [
+        ("anna", 0),
+        ("carl", 0),
+        ("anna", 0),
+        ("carl", 0),
+        ("bert", 0),
+    ]
     assert gallery.audit()[-1].detail == "2 references to carl"
     version = gallery.version
     for references, into, message in (
@@ -78,14 +92,21 @@ def test_a_new_model_grows_beside_the_old_one_and_takes_over_at_once(gallery: Ga
         switch_model(admin, "new")
     # Whoever has the gallery open with the old model must not compare its embeddings with the new ones.
     for call in (lambda: gallery.search(old[:1], 1), lambda: gallery.enroll("carl", old[:1])):
-        with pytest.raises(ReidError, match="holds embeddings of model new, not of old: use that model, embed the gallery anew"):
+        with pytest.raises(
+            ReidError,
+            match="holds embeddings of model new, not of old: use that model, embed the gallery anew",
+        ):
             call()
     with Gallery.open(gallery.path, "new") as after:
         assert after.search(new[4:5], 1) == [[("bert", 0.0)]]
         assert [(r.camera, r.taken_at, r.quality) for r in after.show("anna")] == [("c1", 5 * DAY, 0.5)] * 3
         after.enroll("carl", unit_rows(1, 8, seed=9))
         assert [m.missing for m in models_of(after)] == [0, 1]
-        with pytest.raises(ReidError, match=r"1 references of gallery .* have no embedding of model old: run `reid gallery reembed` again"):
+        with pytest.raises(
+            ReidError,
+            match=r"1 references of gallery .* have no embedding of model old: "
+            r"run `reid gallery reembed` again",
+        ):
             switch_model(after, "old")
         assert forget_model(after, "old")
         assert pieces_in_files(gallery.path.parent, old) == 0
@@ -151,9 +172,15 @@ def test_wrong_calls_about_models_change_nothing(gallery: Gallery) -> None:
     version, ids = gallery.version, [key for key, _ in pending(gallery, "new")]
     for call, message in (
         (lambda: stage_model(gallery, "old", 16), "already searched with model old"),
-        (lambda: stage_model(gallery, "third", 8), "has embeddings of model new besides its own: finish with it, or drop it"),
+        (
+            lambda: stage_model(gallery, "third", 8),
+            "has embeddings of model new besides its own: finish with it, or drop it",
+        ),
         (lambda: stage_model(gallery, "new", 9), "embeddings of 8 numbers before, now of 9"),
-        (lambda: add_embeddings(gallery, "new", ids, unit_rows(2, 9)), "9 numbers a row but the gallery's have 8"),
+        (
+            lambda: add_embeddings(gallery, "new", ids, unit_rows(2, 9)),
+            "9 numbers a row but the gallery's have 8",
+        ),
         (lambda: add_embeddings(gallery, "new", ids, unit_rows(1, 8)), "2 references for 1 embeddings"),
         (lambda: add_embeddings(gallery, "new", ids, np.ones((2, 8))), "norm 2.8"),
         (lambda: add_embeddings(gallery, "old", ids, unit_rows(2)), "is the active one"),
@@ -171,11 +198,16 @@ def test_wrong_calls_about_models_change_nothing(gallery: Gallery) -> None:
 
 def test_reembedding_reads_the_images_again_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     paths = write_images(tmp_path / "images", 5)
-    first, second = load(tiny_model(tmp_path / "one")), load(tiny_model(tmp_path / "two", card={"fingerprint": "tiny-2"}))
+    first, second = (
+        load(tiny_model(tmp_path / "one")),
+        load(tiny_model(tmp_path / "two", card={"fingerprint": "tiny-2"})),
+    )
     from serving.embedding import embed_files
 
     with Gallery.open(tmp_path / "g.db", first.fingerprint, create=True) as gallery:
-        gallery.enroll_batch(list("aabbc"), embed_files(first, paths).embeddings, source=[str(path) for path in paths])
+        gallery.enroll_batch(
+            list("aabbc"), embed_files(first, paths).embeddings, source=[str(path) for path in paths]
+        )
         paths[1].rename(tmp_path / "away.png")
         once = reembed(gallery, second)
         assert (once.embedded, once.missing, [one.path for one in once.unreadable]) == (4, 1, [paths[1]])
@@ -190,16 +222,25 @@ def test_reembedding_reads_the_images_again_and_goes_on_where_it_stopped(tmp_pat
 
 def test_an_export_comes_back_as_it_was(tmp_path: Path, gallery: Gallery) -> None:
     gallery.set_retention(30)
-    gallery.enroll("anna", unit_rows(3), source=list("xyz"), camera="c1", time=[1.0, 2.0, 3.0], quality=[0.1, 0.2, 0.3])
+    gallery.enroll(
+        "anna", unit_rows(3), source=list("xyz"), camera="c1", time=[1.0, 2.0, 3.0], quality=[0.1, 0.2, 0.3]
+    )
     gallery.enroll("Žofie", unit_rows(2, seed=1))
     assert gallery.export(tmp_path / "all.parquet") == 5
-    assert (gallery.audit()[-1].action, gallery.audit()[-1].detail, gallery.version) == ("export", "all.parquet", 3)
+    assert (gallery.audit()[-1].action, gallery.audit()[-1].detail, gallery.version) == (
+        "export",
+        "all.parquet",
+        3,
+    )
     with Gallery.open(tmp_path / "copy.db", None) as copy:
         assert import_references(copy, tmp_path / "all.parquet") == (5, 0)
         assert (copy.fingerprint, copy.retain_days) == ("old", 30)
         assert {e.action for e in copy.audit()} == {"retention", "import"}
         for name in ("anna", "Žofie"):
-            facts = [[(r.source, r.camera, r.taken_at, r.quality) for r in one.show(name)] for one in (gallery, copy)]
+            facts = [
+                [(r.source, r.camera, r.taken_at, r.quality) for r in one.show(name)]
+                for one in (gallery, copy)
+            ]
             assert facts[0] == facts[1]
         for one, other in zip(gallery.references(), copy.references(), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -237,7 +278,10 @@ def test_what_is_no_export_is_refused_and_makes_no_gallery(tmp_path: Path, galle
             bad.write_bytes(content)
         else:
             pq.write_table(content, bad)
-        with Gallery.open(tmp_path / "new.db", None) as new, pytest.raises(ReidError, match=message) as caught:
+        with (
+            Gallery.open(tmp_path / "new.db", None) as new,
+            pytest.raises(ReidError, match=message) as caught,
+        ):
             import_references(new, bad)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "new.db").exists()
@@ -269,4 +313,6 @@ def test_verify_finds_a_reference_whose_twin_belongs_to_somebody_else(gallery: G
     with sqlite3.connect(gallery.path) as db:
         db.execute("UPDATE refs SET person_id = 2 WHERE id = 3")
     with Gallery.open(gallery.path, None) as again:
-        assert again.verify().problems == ("references 3 and 1 are one image of two people: split or merge them",)
+        assert again.verify().problems == (
+            "references 3 and 1 are one image of two people: split or merge them",
+        )

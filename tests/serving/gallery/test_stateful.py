@@ -90,7 +90,10 @@ class GalleryMachine(RuleBasedStateMachine):
             return
         self.gallery.split(name, ids, other)
         index = self.gallery.index()
-        moved = [(one.taken_at / DAY, index.embeddings[np.searchsorted(index.ids, one.id)].tobytes()) for one in self.gallery.show(other)]
+        moved = [
+            (one.taken_at / DAY, index.embeddings[np.searchsorted(index.ids, one.id)].tobytes())
+            for one in self.gallery.show(other)
+        ]
         for ref in moved:
             self.model[name].remove(ref)
         self.model[other] = moved
@@ -107,14 +110,18 @@ class GalleryMachine(RuleBasedStateMachine):
         rows = np.roll(index.embeddings, 1, axis=1)[np.searchsorted(index.ids, todo)]
         # Those embedded by this model before keep what it gave them then: the same, rolled there and back.
         if todo:
-            assert add_embeddings(self.gallery, new, todo, rows if new == "n" else np.roll(rows, -2, axis=1)) == len(todo)
+            assert add_embeddings(
+                self.gallery, new, todo, rows if new == "n" else np.roll(rows, -2, axis=1)
+            ) == len(todo)
         switch_model(self.gallery, new)
         if forget:
             assert forget_model(self.gallery, old)
         self.fingerprint = new
         self.reopen()
         steps = 1 if new == "n" else -1
-        self.model = {name: [(day, rolled(row, steps)) for day, row in refs] for name, refs in self.model.items()}
+        self.model = {
+            name: [(day, rolled(row, steps)) for day, row in refs] for name, refs in self.model.items()
+        }
         assert self.gallery.version > before
         self.version = self.gallery.version
 
@@ -163,7 +170,9 @@ class GalleryMachine(RuleBasedStateMachine):
             return
         query = rows_from(seed, 1)
         nearest = {
-            name: min(np.linalg.norm(np.frombuffer(row, "f4").astype(np.float64) - query[0]) for _, row in refs)
+            name: min(
+                np.linalg.norm(np.frombuffer(row, "f4").astype(np.float64) - query[0]) for _, row in refs
+            )
             for name, refs in self.model.items()
         }
         found = self.gallery.search(query, k)[0]
@@ -175,8 +184,12 @@ class GalleryMachine(RuleBasedStateMachine):
 
     @invariant()
     def same_content(self) -> None:
-        assert {one.identity: one.references for one in self.gallery.people()} == {name: len(refs) for name, refs in self.model.items()}
-        assert content_of(self.gallery) == sorted((name, row) for name, refs in self.model.items() for _, row in refs)
+        assert {one.identity: one.references for one in self.gallery.people()} == {
+            name: len(refs) for name, refs in self.model.items()
+        }
+        assert content_of(self.gallery) == sorted(
+            (name, row) for name, refs in self.model.items() for _, row in refs
+        )
         assert self.gallery.version == self.version
 
     def teardown(self) -> None:
@@ -187,5 +200,8 @@ class GalleryMachine(RuleBasedStateMachine):
 
 TestGalleryModel = GalleryMachine.TestCase
 TestGalleryModel.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

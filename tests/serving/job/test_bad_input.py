@@ -1,6 +1,7 @@
 """Odd and broken footage in one job: each camera has a stated outcome, and none stops the others.
 
-Single files are in test_video.py, wrong job files in test_job.py, galleries and output folders of others in test_worker.py.
+Single files are in test_video.py, wrong job files in test_job.py, galleries and output folders of others in
+test_worker.py.
 """
 
 import json
@@ -44,7 +45,9 @@ def done(tmp_path_factory: pytest.TempPathFactory):
     tiny_model(folder / "model")
     Gallery.open(folder / "gallery.db", "tiny-1", create=True).close()
     times = [round(1000 * (number / 10 + 0.02 * (number % 3))) for number in range(FRAMES)]
-    write_video(folder / "uneven.mkv", [draw(number, [WALK]) for number in range(1, FRAMES + 1)], times_ms=times)
+    write_video(
+        folder / "uneven.mkv", [draw(number, [WALK]) for number in range(1, FRAMES + 1)], times_ms=times
+    )
     write_video(folder / "pixel.avi", [np.full((1, 1, 3), 90, np.uint8)] * 20, codec="ffv1")
     write_video(folder / "huge.avi", [np.full((4320, 7680, 3), 90, np.uint8)] * 2)
     audio_only(folder / "audio.wav")
@@ -56,7 +59,9 @@ def done(tmp_path_factory: pytest.TempPathFactory):
     cameras[-1]["start_time"] = "2026-05-04T10:00:00"  # of this machine's zone; the others have no clock
     job = {"cameras": cameras, "model": "model", "gallery": "gallery.db", "threshold": 0.35}
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
-    result = CliRunner().invoke(app, ["match", str(folder / "job.yaml"), "--out", str(folder / "out"), "--quiet"])
+    result = CliRunner().invoke(
+        app, ["match", str(folder / "job.yaml"), "--out", str(folder / "out"), "--quiet"]
+    )
     return result, folder / "out"
 
 
@@ -71,13 +76,24 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_done(done) -> None:
     record = json.loads((out / "job.json").read_text())
     assert record["problems"] == lines
     frames = {name: one["frames"] for name, one in record["counts"]["cameras"].items()}
-    assert frames | {"noise": 0} == {"uneven": FRAMES, "pixel": 20, "huge": 2, "audio": 0, "codec": 0, "noise": 0, "fine": FRAMES}
+    assert frames | {"noise": 0} == {
+        "uneven": FRAMES,
+        "pixel": 20,
+        "huge": 2,
+        "audio": 0,
+        "codec": 0,
+        "noise": 0,
+        "fine": FRAMES,
+    }
     assert FRAMES // 3 < frames["noise"] < FRAMES
 
 
 def test_odd_footage_is_footage(done) -> None:
     rows = pq.read_table(done[1] / "sightings.parquet").to_pylist()
-    seen = {camera: [row for row in rows if row["camera"] == camera] for camera in ("uneven", "fine", "noise", "pixel", "huge")}
+    seen = {
+        camera: [row for row in rows if row["camera"] == camera]
+        for camera in ("uneven", "fine", "noise", "pixel", "huge")
+    }
     assert (len(seen["uneven"]), len(seen["fine"]), seen["pixel"], seen["huge"]) == (1, 1, [], [])
     assert seen["noise"]
     # Where the rate varies, times are the file's own and not frames by the mean rate.
@@ -90,4 +106,5 @@ def test_a_job_where_only_some_cameras_have_a_clock(done) -> None:
     rows = pq.read_table(done[1] / "sightings.parquet").to_pylist()
     assert {row["camera"] for row in rows if row["start_time"] is not None} == {"fine"}
     assert all(row["start_s"] >= 0 for row in rows)
-    assert "const dayStart = null" in (done[1] / "report.html").read_text()  # seconds of footage, not times of day
+    # seconds of footage, not times of day
+    assert "const dayStart = null" in (done[1] / "report.html").read_text()

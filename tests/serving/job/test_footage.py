@@ -1,7 +1,8 @@
-"""The camera worker on real footage, with real models that this project did not train: PETS 2009 S2.L1, YOLOX-nano, OSNet x0.25.
+"""The camera worker on real footage, with real models that this project did not train: PETS 2009 S2.L1,
+YOLOX-nano, OSNet x0.25.
 
-The truth's ids are of tracks: somebody who leaves and comes back has a new one. Who is the same person was settled by looking at
-the crops of every track; tracking is scored by the ids as they stand, names by person.
+The truth's ids are of tracks: somebody who leaves and comes back has a new one. Who is the same person was
+settled by looking at the crops of every track; tracking is scored by the ids as they stand, names by person.
 """
 
 import json
@@ -24,9 +25,9 @@ from tests.serving.tiny_models import OSNET, outside_model
 
 pytestmark = [pytest.mark.footage, pytest.mark.slow]
 
-# track, and the track by which the person is enrolled: the man in the black leather jacket, the blonde woman, the man with the
-# brown jacket and high forehead, the man in red and blue, the man in the brown jacket with dark hair, the man all in black, the
-# woman in red (who is not enrolled).
+# track, and the track by which the person is enrolled: the man in the black leather jacket, the blonde woman,
+# the man with the brown jacket and high forehead, the man in red and blue, the man in the brown jacket with
+# dark hair, the man all in black, the woman in red (who is not enrolled).
 PEOPLE = {14: 15, 18: 15, 8: 15, 4: 12, 2: 13, 3: 11, 5: 9, 1: 19, 6: 10}
 ENROLLED, MATCHED = (1, 200), (201, 795)
 
@@ -44,7 +45,12 @@ def place(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = np.array([path.name[:4] for path in paths])
     probes = np.array([int(path.stem[-6:]) % 2 == 0 for path in paths])
     limit = calibrate_threshold(
-        embeddings[probes], names[probes], embeddings[~probes], names[~probes], false_accept_rate=0.02, policy="min"
+        embeddings[probes],
+        names[probes],
+        embeddings[~probes],
+        names[~probes],
+        false_accept_rate=0.02,
+        policy="min",
     )
     save_card(load_card(folder / "model").model_copy(update={"thresholds": (limit,)}), folder / "model")
     with Gallery.open(folder / "gallery.db", embedder.fingerprint, create=True) as gallery:

@@ -1,4 +1,6 @@
-"""Files and addresses made to reach what they should not: other files of this machine, other hosts, folders outside the output."""
+"""Files and addresses made to reach what they should not: other files of this machine, other hosts, folders
+outside the output.
+"""
 
 import json
 import socket
@@ -36,8 +38,10 @@ def playlists(secret: Path, host: str) -> dict[str, str]:
     """Scripts that FFmpeg follows by their content, whatever they are called."""
     lines = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n"
     dash = (
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"><Period>'
-        '<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{0}</BaseURL></Representation></AdaptationSet>'
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'mediaPresentationDuration="PT1S"><Period>'
+        '<AdaptationSet mimeType="video/mp4"><Representation id="1" '
+        'bandwidth="1"><BaseURL>{0}</BaseURL></Representation></AdaptationSet>'
         "</Period></MPD>"
     )
     return {
@@ -47,7 +51,10 @@ def playlists(secret: Path, host: str) -> dict[str, str]:
         "concat": f"ffconcat version 1.0\nfile {secret.name}\n",
         "concat of a host": f"ffconcat version 1.0\nfile {host}/a.ts\n",
         "dash": dash.format(f"{host}/a.mp4"),
-        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        "sdp": (
+            "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP "
+            "96\na=rtpmap:96 H264/90000\n"
+        ),
     }
 
 
@@ -71,9 +78,13 @@ def visited() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
-@pytest.mark.parametrize("name", ["walk.mkv", "walk.mp4", "walk.m3u8", "walk.ffconcat", "walk.mpd", "walk.sdp", "walk"])
+@pytest.mark.parametrize(
+    "name", ["walk.mkv", "walk.mp4", "walk.m3u8", "walk.ffconcat", "walk.mpd", "walk.sdp", "walk"]
+)
 @pytest.mark.parametrize("kind", list(playlists(Path("x"), "h:1")))
-def test_a_playlist_reaches_nothing(tmp_path: Path, visited: tuple[str, list[str]], kind: str, name: str) -> None:
+def test_a_playlist_reaches_nothing(
+    tmp_path: Path, visited: tuple[str, list[str]], kind: str, name: str
+) -> None:
     secret = clip(tmp_path / "secret.avi")
     (tmp_path / name).write_text(playlists(secret, visited[0])[kind])
     with pytest.raises(ReidError, match="is a playlist or script"):
@@ -130,7 +141,14 @@ def test_a_playlist_from_a_camera_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        *("file:///etc/passwd", "concat://a|b", "async:http://h/x", "cache:http://h/x", "subfile,,start,0,end,9,,://x", "crypto://x"),
+        *(
+            "file:///etc/passwd",
+            "concat://a|b",
+            "async:http://h/x",
+            "cache:http://h/x",
+            "subfile,,start,0,end,9,,://x",
+            "crypto://x",
+        ),
         *(
             "data://text",
             "pipe://0",
@@ -176,7 +194,12 @@ def test_a_model_card_opens_nothing_outside_its_folder(tmp_path: Path, how: str)
     model = tiny_model(tmp_path / "model")
     (model / "linked").symlink_to(outside.parent)
     (model / "link.onnx").symlink_to(outside)
-    name = {"above": "../outside/model.onnx", "absolute": str(outside), "link": "link.onnx", "linked folder": "linked/model.onnx"}[how]
+    name = {
+        "above": "../outside/model.onnx",
+        "absolute": str(outside),
+        "link": "link.onnx",
+        "linked folder": "linked/model.onnx",
+    }[how]
     card = json.loads((model / "model.json").read_text())
     card["files"]["fp32"]["path"] = name
     (model / "model.json").write_text(json.dumps(card))
@@ -200,7 +223,10 @@ def test_a_model_folder_that_is_itself_a_link_is_opened(tmp_path: Path) -> None:
         ("input", {"height": 16, "width": 8, "mean": [float("nan"), 0, 0]}),
         ("dim", 2**62),
         ("dim", 2**70),
-        ("thresholds", [{"policy": "min", "unit": "image", "false_accept_rate": 0.1, "distance": float("inf")}]),
+        (
+            "thresholds",
+            [{"policy": "min", "unit": "image", "false_accept_rate": 0.1, "distance": float("inf")}],
+        ),
         ("files", {"fp32": {"path": "n" * 10_000}}),
         ("files", {"fp32": {"path": ""}}),
         ("files", {"fp32": {"path": "a\0b"}}),

@@ -1,4 +1,5 @@
-"""A job that is killed outright thirty times, at random moments, ends with the rows of one that nobody disturbed.
+"""A job that is killed outright thirty times, at random moments, ends with the rows of one that nobody
+disturbed.
 
 A helper forks a child for each attempt, so that imports are paid once and thirty kills take seconds.
 """
@@ -23,7 +24,8 @@ import av, cv2, onnxruntime, trackers, serving.job.outputs
 from serving.spec import load_job
 from serving.job.run import Execution, run_job
 
-job, out, longest, segment_s, kills = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
+job, out = sys.argv[1], Path(sys.argv[2])
+longest, segment_s, kills = float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
 work, chance = out.parent / f".{out.name}.work", random.Random(9)
 killed = finished = again = 0
 status, kept = None, {}
@@ -59,7 +61,9 @@ def test_killed_thirty_times_at_random_moments_nothing_is_lost_or_twice(tmp_path
     longest = (time.monotonic() - began) / 4
     out = place / "killed"
     arguments = [str(place / "job.yaml"), str(out), str(longest), str(SEGMENT_S), str(KILLS)]
-    helper = subprocess.run([sys.executable, "-c", _HELPER, *arguments], capture_output=True, text=True, timeout=240, check=False)
+    helper = subprocess.run(
+        [sys.executable, "-c", _HELPER, *arguments], capture_output=True, text=True, timeout=240, check=False
+    )
     assert helper.returncode == 0, helper.stderr
     told = json.loads(helper.stdout.splitlines()[-1])
     assert told["killed"] == KILLS

@@ -1,4 +1,6 @@
-"""The output folder: names in one place only, a record that reads back as it was written, versions that are refused."""
+"""The output folder: names in one place only, a record that reads back as it was written, versions that are
+refused.
+"""
 
 import ast
 import json
@@ -15,7 +17,12 @@ from serving.job.record import SCHEMA, DecidedRecord, JobRecord
 ROOT = Path(__file__).parents[3]
 RECORD = {
     "schema": SCHEMA,
-    "job": {"cameras": [{"id": "east", "step": 2}], "detector": {"name": "motion"}, "tracker": {"name": "botsort"}, "top_k": 3},
+    "job": {
+        "cameras": [{"id": "east", "step": 2}],
+        "detector": {"name": "motion"},
+        "tracker": {"name": "botsort"},
+        "top_k": 3,
+    },
     "job_key": "k",
     "seen_key": "s",
     "inputs": None,
@@ -23,7 +30,14 @@ RECORD = {
     "finished": "2026-11-28T12:00:00+00:00",
     "model": {"name": "m", "fingerprint": "f", "backend": "onnxruntime"},
     "gallery": {"version": 7, "identities": ["anna"]},
-    "decision": {"policy": "min", "top_k": 3, "ratio_test": 1.0, "rescore": False, "threshold": 0.5, "from": "job"},
+    "decision": {
+        "policy": "min",
+        "top_k": 3,
+        "ratio_test": 1.0,
+        "rescore": False,
+        "threshold": 0.5,
+        "from": "job",
+    },
     "problems": [],
     "notes": ["a \udce9"],
     "counts": {
@@ -34,7 +48,15 @@ RECORD = {
         "unknown": 0,
         "detections": 4,
         "cameras": {
-            "east": {"frames": 9, "crops_embedded": 2, "sightings": 1, "named": 1, "unknown": 0, "video_start_s": None, "fps": 10.0}
+            "east": {
+                "frames": 9,
+                "crops_embedded": 2,
+                "sightings": 1,
+                "named": 1,
+                "unknown": 0,
+                "video_start_s": None,
+                "fps": 10.0,
+            }
         },
     },
     "seconds": {"wall": 12.0, "tables": 0.5},
@@ -78,11 +100,23 @@ def test_no_other_module_spells_a_name_of_the_output_folder() -> None:
     names = {(one.path if isinstance(one, WorkFolder) else one).name for one in found} - {"crops"}
     assert {"job.json", "sightings.parquet", "tracklets.parquet", "ledger.json", "kept-segments"} <= names
     own = ROOT / "serving" / "job" / "layout.py"
-    for path in (path for package in ("serving", "pipelines") for path in (ROOT / package).rglob("*.py") if path != own):
+    for path in (
+        path for package in ("serving", "pipelines") for path in (ROOT / package).rglob("*.py") if path != own
+    ):
         tree = ast.parse(path.read_text())
-        documented = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))]
+        documented = [
+            node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        ]
         spoken = {ast.get_docstring(node, clean=False) for node in documented}
-        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        texts = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
         # The page's template has the page's name, and lies elsewhere.
-        told = {text for text in texts - spoken if text.rpartition("/")[2] in names and text != "templates/report.html"}
+        told = {
+            text
+            for text in texts - spoken
+            if text.rpartition("/")[2] in names and text != "templates/report.html"
+        }
         assert not told, path

@@ -1,4 +1,6 @@
-"""What a job and its commands leave: nobody else can read it at any moment, no secret is in it, and a full disk is one line."""
+"""What a job and its commands leave: nobody else can read it at any moment, no secret is in it, and a full
+disk is one line.
+"""
 
 import os
 import signal
@@ -41,7 +43,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_walks(folder / "walk.avi", WALKS, FRAMES)
     write_truth(folder / "gt.txt", WALKS, FRAMES, {"anna": 1, "bert": 2})
     camera = {"id": "hall", "source": "walk.avi", "detections": "gt.txt"}
-    job = {"cameras": [camera], "model": "model", "gallery": "gallery.db", "backend": "onnxruntime", "detector": {"name": "mot"}}
+    job = {
+        "cameras": [camera],
+        "model": "model",
+        "gallery": "gallery.db",
+        "backend": "onnxruntime",
+        "detector": {"name": "mot"},
+    }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     return folder
 
@@ -79,7 +87,21 @@ def evaluated(place: Path, images: Path, out: Path) -> tuple[object, ...]:
     """A command that evaluates crops of truth, as if their frames were cameras."""
     cameras = ("--query-cameras", "000021", "--gallery-cameras", "000041")
     names = r"^(?P<identity>\d+)_c1_f(?P<camera>\d+)"
-    return ("evaluate", "--model", place / "model", "--root", images, "--pattern", names, *cameras, "--bootstrap", "5", "--out", out, *RUN)
+    return (
+        "evaluate",
+        "--model",
+        place / "model",
+        "--root",
+        images,
+        "--pattern",
+        names,
+        *cameras,
+        "--bootstrap",
+        "5",
+        "--out",
+        out,
+        *RUN,
+    )
 
 
 @contextmanager
@@ -112,7 +134,8 @@ def readable_by_others(folder: Path) -> Iterator[Path]:
     """Files that others may read: their own mode and that of all folders above allow it."""
     for place, folders, names in os.walk(folder):
         yield from (Path(place, name) for name in names if mode_of(Path(place, name)) & 0o077)
-        folders[:] = [one for one in folders if mode_of(Path(place, one)) & 0o077]  # a private folder keeps everybody out
+        # a private folder keeps everybody out
+        folders[:] = [one for one in folders if mode_of(Path(place, one)) & 0o077]
 
 
 def test_what_is_of_people_is_private_under_any_umask_and_at_any_moment(place: Path, tmp_path: Path) -> None:
@@ -153,11 +176,15 @@ def test_the_watch_sees_what_is_open(tmp_path: Path) -> None:
 
 
 def test_no_secret_of_an_address_or_key_is_anywhere(place: Path, tmp_path: Path) -> None:
-    """Tables, pages, ledgers, the screen, and the list of processes of this machine while the job runs, with workers of its own."""
+    """Tables, pages, ledgers, the screen, and the list of processes of this machine while the job runs, with
+    workers of its own.
+    """
     work, key = tmp_path / "work", "ab" * 32
     work.mkdir()
     truth = str(place / "gt.txt")
-    cameras = [{"id": "net", "source": "rtsp://anna:hunter2@127.0.0.1:9/live?token=s3cr3t#frag", "detections": truth}]
+    cameras = [
+        {"id": "net", "source": "rtsp://anna:hunter2@127.0.0.1:9/live?token=s3cr3t#frag", "detections": truth}
+    ]
     cameras.append({"id": "hall", "source": str(place / "walk.avi"), "detections": truth})
     encrypted = reid("gallery", "encrypt", place / "gallery.db", work / "g.db", REID_GALLERY_KEY=key)
     assert encrypted.code == 0 or "sqlcipher3" in encrypted.told
@@ -181,7 +208,17 @@ def test_no_secret_of_an_address_or_key_is_anywhere(place: Path, tmp_path: Path)
                 continue
             listed.update(secret for secret in secrets if secret in text)
 
-    command = ("match", tmp_path / "job.yaml", "--out", work / "o", "--workers", "2", "--metrics", work / "m.prom", "--json-lines")
+    command = (
+        "match",
+        tmp_path / "job.yaml",
+        "--out",
+        work / "o",
+        "--workers",
+        "2",
+        "--metrics",
+        work / "m.prom",
+        "--json-lines",
+    )
     with repeatedly(list_processes):
         result = reid(*command, **({"REID_GALLERY_KEY": key} if encrypted.code == 0 else {}))
     assert result.code == 3, result.told
@@ -193,23 +230,35 @@ def test_no_secret_of_an_address_or_key_is_anywhere(place: Path, tmp_path: Path)
 
 @pytest.fixture(params=["full", "file above"])
 def bad_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """Where nothing can be written, by root neither: a real file system that is nearly full, and a path below a file."""
+    """Where nothing can be written, by root neither: a real file system that is nearly full, and a path below
+    a file.
+    """
     folder = tmp_path / "bad"
     if request.param == "file above":
         folder.write_text("x")
         yield folder
         return
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True
+        ).returncode
+    ):
         pytest.skip("no small disk can be mounted here: that takes root")
     (folder / "fill").write_bytes(bytes(60_000))
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def test_every_command_that_cannot_write_says_one_line_and_leaves_nothing(place: Path, tmp_path: Path, bad_place: Path) -> None:
+def test_every_command_that_cannot_write_says_one_line_and_leaves_nothing(
+    place: Path, tmp_path: Path, bad_place: Path
+) -> None:
     cut = tmp_path / "cut"
-    assert reid("crops", place / "walk.avi", "--truth", place / "gt.txt", "--out", cut, "--every", "20").code == 0
+    assert (
+        reid("crops", place / "walk.avi", "--truth", place / "gt.txt", "--out", cut, "--every", "20").code
+        == 0
+    )
     commands: list[tuple[object, ...]] = [
         ("match", place / "job.yaml", "--out", bad_place / "found", "--quiet"),
         ("crops", place / "walk.avi", "--truth", place / "gt.txt", "--out", bad_place / "cut"),
@@ -234,7 +283,9 @@ def test_a_link_in_the_place_of_the_output_is_left_alone(place: Path, tmp_path: 
     (tmp_path / which).symlink_to("precious")
     done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
     assert (done.code, done.told.count("\n")) == (2, 1), done.told
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == sorted({which, "precious", "precious/file"})
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == sorted(
+        {which, "precious", "precious/file"}
+    )
 
 
 def test_a_folder_of_somebody_s_in_the_place_of_the_segments_stays(place: Path, tmp_path: Path) -> None:
@@ -248,7 +299,9 @@ def test_a_folder_of_somebody_s_in_the_place_of_the_segments_stays(place: Path, 
 
 @pytest.mark.parametrize("text", ["[]", "3", '"x"', "{}", '{"backend": 3}', "[" * 2000, "x"])
 def test_a_ledger_or_a_record_of_another_shape(place: Path, tmp_path: Path, text: str) -> None:
-    """What is beside an output from some other time: begun anew where it is ours, refused in one line where it is not."""
+    """What is beside an output from some other time: begun anew where it is ours, refused in one line where
+    it is not.
+    """
     (tmp_path / ".o.work").mkdir()
     (tmp_path / ".o.work" / "ledger.json").write_text(text)
     done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
@@ -256,7 +309,10 @@ def test_a_ledger_or_a_record_of_another_shape(place: Path, tmp_path: Path, text
     assert not (tmp_path / ".o.work").exists()
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "job.json").write_text(text)
-    for words in (("match", place / "job.yaml", "--out", tmp_path / "p", "--quiet"), ("report", tmp_path / "p")):
+    for words in (
+        ("match", place / "job.yaml", "--out", tmp_path / "p", "--quiet"),
+        ("report", tmp_path / "p"),
+    ):
         done = reid(*words)
         assert done.code in (1, 2), done.told
         assert done.told.count("\n") == 1, done.told

@@ -62,9 +62,14 @@ def test_a_log_gets_a_line_a_camera_with_the_time_left(clock: list[float]) -> No
 def test_a_job_whose_screen_is_a_file_says_how_far_it_is(tmp_path: Path) -> None:
     """The whole command, told to speak ten times a second instead of every 30 s."""
     place = make_place(tmp_path, cameras=1)
-    code = "import sys; from serving.job import progress; progress.LINE_EVERY_S = 0.1; from pipelines.cli import main; sys.exit(main())"
+    code = (
+        "import sys; from serving.job import progress; progress.LINE_EVERY_S = 0.1; from "
+        "pipelines.cli import main; sys.exit(main())"
+    )
     arguments = ["match", str(place / "job.yaml"), "--out", str(tmp_path / "out")]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^camera one: \d+ of 260, 0:00:\d\d so far", done.stderr, re.MULTILINE), done.stderr
     assert "\x1b" not in done.stderr

@@ -16,12 +16,21 @@ from serving.job.stranger_file import read_earlier, read_strangers, write_strang
 from tests.serving.matching.test_identification import at_angle
 
 
-def job_folder(folder: Path, rows: list[tuple[str, int, int, float]], series: str | None = None, fingerprint: str = "m") -> Path:
+def job_folder(
+    folder: Path, rows: list[tuple[str, int, int, float]], series: str | None = None, fingerprint: str = "m"
+) -> Path:
     """What a job leaves of its unknown people: (camera, tracklet, number, angle)."""
     folder.mkdir(parents=True)
     (folder / "job.json").write_text(json.dumps({"decision": {"threshold": 0.2}}))
     table = [
-        {"camera": camera, "tracklet": tracklet, "number": number, "start": 1e9 + 60 * at, "end": 1e9 + 60 * at + 5, "quality": 0.5}
+        {
+            "camera": camera,
+            "tracklet": tracklet,
+            "number": number,
+            "start": 1e9 + 60 * at,
+            "end": 1e9 + 60 * at + 5,
+            "quality": 0.5,
+        }
         | {"crop": f"crops/{camera}-{tracklet:05d}.jpg", "embedding": at_angle(angle)[0].tolist()}
         for at, (camera, tracklet, number, angle) in enumerate(rows)
     ]
@@ -43,7 +52,12 @@ def job(tmp_path: Path) -> Path:
 
 def test_all_sightings_of_a_stranger_become_references(gallery: Gallery, job: Path) -> None:
     done = promote(gallery, read_strangers(job), "unknown-1", "bert")
-    assert (done.identity, done.sightings, done.warnings, done.version) == ("bert", ("hall:1", "yard:1"), (), 2)
+    assert (done.identity, done.sightings, done.warnings, done.version) == (
+        "bert",
+        ("hall:1", "yard:1"),
+        (),
+        2,
+    )
     facts = [(one.source, one.camera, one.taken_at, one.quality) for one in gallery.show("bert")]
     assert facts == [
         (str(job / "crops/hall-00001.jpg"), "hall", 1e9, 0.5),
@@ -61,7 +75,9 @@ def test_one_sighting_can_be_promoted_and_a_lookalike_is_pointed_out(gallery: Ga
     assert promote(gallery, read_strangers(job), "yard:1", "bert").sightings == ("yard:1",)
     assert promote(gallery, read_strangers(job), "unknown-1", "bert").sightings == ("hall:1",)
     done = promote(gallery, read_strangers(job), "hall:2", "carl")
-    assert done.warnings == ("'carl' looks like 'anna' (1 of 1 images): merge the two if they are one person",)
+    assert done.warnings == (
+        "'carl' looks like 'anna' (1 of 1 images): merge the two if they are one person",
+    )
     assert promote(gallery, read_strangers(job), "unknown-2", "anna").warnings
 
 
@@ -77,7 +93,10 @@ def test_wrong_promotions_change_nothing(tmp_path: Path, gallery: Gallery, job: 
             promote(gallery, strangers, who, identity)
     assert gallery.version == 1
     (tmp_path / "empty").mkdir()
-    for folder, message in ((tmp_path / "empty", "holds no strangers.parquet"), (tmp_path / "absent", "job output .* does not exist")):
+    for folder, message in (
+        (tmp_path / "empty", "holds no strangers.parquet"),
+        (tmp_path / "absent", "job output .* does not exist"),
+    ):
         with pytest.raises(UsageError, match=message):
             read_strangers(folder)
     (job / "strangers.parquet").chmod(0o644)
@@ -112,5 +131,7 @@ def test_a_camera_without_a_clock_has_no_span(tmp_path: Path, job: Path) -> None
     table = pq.read_table(job / "strangers.parquet").to_pylist()
     folder = tmp_path / "clockless"
     shutil.copytree(job, folder)
-    write_strangers(folder / "strangers.parquet", [row | {"start": None, "end": None} for row in table], "m", None)
+    write_strangers(
+        folder / "strangers.parquet", [row | {"start": None, "end": None} for row in table], "m", None
+    )
     assert np.isnan(read_earlier([str(folder)], "m")[0].spans).all()

@@ -1,4 +1,6 @@
-"""Any frame rate: the same people in the same seconds are the same sightings, from 30 frames a second to one in three seconds."""
+"""Any frame rate: the same people in the same seconds are the same sightings, from 30 frames a second to one
+in three seconds.
+"""
 
 from fractions import Fraction
 from pathlib import Path
@@ -42,10 +44,24 @@ def run(place: Path, fps: int | Fraction, step: int, walking: bool, **more: obje
     frames = round(SECONDS * fps)
     if not (place / f"{name}.mkv").exists():
         people = walks(float(fps), walking)
-        encode(place / f"{name}.mkv", [draw(number, people) for number in range(1, frames + 1)], "mpeg4", fps=fps, qmin=1, qmax=3)
+        encode(
+            place / f"{name}.mkv",
+            [draw(number, people) for number in range(1, frames + 1)],
+            "mpeg4",
+            fps=fps,
+            qmin=1,
+            qmax=3,
+        )
         write_truth(place / f"{name}.txt", people, frames, {"anna": 1, "bert": 2})
     camera = {"id": "c", "source": f"{name}.mkv", "detections": f"{name}.txt", "step": step}
-    job = {"cameras": [camera], "model": "model", "gallery": "gallery.db", "threshold": 0.35, "threads": 1, "backend": "onnxruntime"}
+    job = {
+        "cameras": [camera],
+        "model": "model",
+        "gallery": "gallery.db",
+        "threshold": 0.35,
+        "threads": 1,
+        "backend": "onnxruntime",
+    }
     job |= {"detector": {"name": "mot"}, "outputs": {"video": False, "report": False, "crops": False}} | more
     path = place / f"{name}-{step}.yaml"
     path.write_text(yaml.safe_dump(job))

@@ -1,4 +1,6 @@
-"""A finished job run again: with another gallery or threshold people are named anew from stored segments, without detecting anew."""
+"""A finished job run again: with another gallery or threshold people are named anew from stored segments,
+without detecting anew.
+"""
 
 import json
 import shutil
@@ -47,7 +49,9 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A place with a finished job of two cameras, and a copy of it: anna and bert are known; carl walks through both cameras."""
+    """A place with a finished job of two cameras, and a copy of it: anna and bert are known; carl walks
+    through both cameras.
+    """
     folder = tmp_path_factory.mktemp("rematch")
     place = make_place(folder / "place")
     change(place, outputs={"video": False, "crops": True, "report": True})
@@ -70,7 +74,16 @@ def change(place: Path, **keys: object) -> None:
 
 
 def match(place: Path, *more: str) -> Result:
-    words = ["match", str(place / "job.yaml"), "--out", str(place / "found"), "--quiet", "--segment-s", str(SEGMENT_S), *more]
+    words = [
+        "match",
+        str(place / "job.yaml"),
+        "--out",
+        str(place / "found"),
+        "--quiet",
+        "--segment-s",
+        str(SEGMENT_S),
+        *more,
+    ]
     result = CliRunner().invoke(app, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -83,7 +96,10 @@ def names(place: Path) -> list[tuple[str, str]]:
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int]]:
-    return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
 
 
 def test_nothing_has_changed_is_one_line_and_touches_nothing(place: Path, watch: Watch) -> None:
@@ -106,31 +122,50 @@ def test_somebody_promoted_is_named_and_the_others_keep_their_numbers(place: Pat
     series = read_strangers(place / "found").series
     first = next(row for row in read_strangers(place / "found").rows if row["number"] == 1)
     assert (
-        CliRunner().invoke(app, ["gallery", "promote", str(place / "nobody.db"), str(place / "found"), "unknown-1", "Zoe"]).exit_code == 0
+        CliRunner()
+        .invoke(
+            app, ["gallery", "promote", str(place / "nobody.db"), str(place / "found"), "unknown-1", "Zoe"]
+        )
+        .exit_code
+        == 0
     )
     result = match(place)
     assert "nothing was detected again" in result.stdout
-    assert names(place) == sorted((camera, "Zoe" if name == "unknown-1" else name) for camera, name in unknown)
+    assert names(place) == sorted(
+        (camera, "Zoe" if name == "unknown-1" else name) for camera, name in unknown
+    )
     assert (first["camera"], "Zoe") in names(place)
     assert read_strangers(place / "found").series == series
     assert match(place).stdout.startswith("already done")
 
 
-def test_another_threshold_and_naming_are_matched_as_by_a_job_from_the_start(place: Path, watch: Watch) -> None:
+def test_another_threshold_and_naming_are_matched_as_by_a_job_from_the_start(
+    place: Path, watch: Watch
+) -> None:
     known = names(place)
     for keys in ({"ratio_test": 0.2}, {"policy": "mean"}, {"threshold": 0.01, "link": {"enabled": False}}):
         change(place, **keys)
         assert watch.during(lambda: match(place)) == 0, keys
     run_job(load_job(place / "job.yaml"), place / "fresh", execution=Execution(SEGMENT_S))
     for table in ("sightings", "detections"):
-        columns = [name for name in pq.read_schema(place / "found" / f"{table}.parquet").names if name != "provisional"]
-        ours, theirs = (pq.read_table(place / out / f"{table}.parquet", columns=columns) for out in ("found", "fresh"))
+        columns = [
+            name
+            for name in pq.read_schema(place / "found" / f"{table}.parquet").names
+            if name != "provisional"
+        ]
+        ours, theirs = (
+            pq.read_table(place / out / f"{table}.parquet", columns=columns) for out in ("found", "fresh")
+        )
         assert ours.equals(theirs)
     assert names(place) != known
 
 
 def test_what_decides_what_is_seen_is_another_job(place: Path) -> None:
-    for keys in ({"tracker": {"max_gap_s": 1.0}}, {"detector": {"name": "motion", "min_height": 30}}, {"crops": {"per_tracklet": 2}}):
+    for keys in (
+        {"tracker": {"max_gap_s": 1.0}},
+        {"detector": {"name": "motion", "min_height": 30}},
+        {"crops": {"per_tracklet": 2}},
+    ):
         before = (place / "job.yaml").read_text()
         change(place, **keys)
         with pytest.raises(Exception, match="is that of another job"):
@@ -176,7 +211,8 @@ def test_a_video_is_drawn_anew_where_other_names_are_on_it(place: Path) -> None:
     videos = {camera: place / "found" / f"annotated-{camera}.webm" for camera in ("one", "two")}
     before = {camera: path.read_bytes() for camera, path in videos.items()}
     number = {camera: path.stat().st_ino for camera, path in videos.items()}
-    CliRunner().invoke(app, ["gallery", "rename", str(place / "gallery.db"), "bert", "Bertram"])  # bert is in camera one alone
+    # bert is in camera one alone
+    CliRunner().invoke(app, ["gallery", "rename", str(place / "gallery.db"), "bert", "Bertram"])
     match(place)
     assert videos["two"].stat().st_ino == number["two"]
     assert videos["one"].stat().st_ino != number["one"]

@@ -21,7 +21,9 @@ EVIL = '<script>alert("x")</script>&\'"'
 START = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
 
 
-def sighting(camera: str, number: int, identity: str, start: float, end: float, certainty: float, clock: bool = True) -> dict[str, object]:
+def sighting(
+    camera: str, number: int, identity: str, start: float, end: float, certainty: float, clock: bool = True
+) -> dict[str, object]:
     known = identity != "unknown"
     return {
         "camera": camera,
@@ -57,9 +59,19 @@ def folder_of(place: Path, rows: list[dict[str, object]], problems: list[str] | 
         cv2.imwrite(str(place / row["crop"]), image)
     pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), place / "sightings.parquet")
     cameras = sorted({row["camera"] for row in rows}) or ["c1"]
-    counts = {"sightings": len(rows), "named": 1, "unknown": 1, "frames": 1234, "cameras": {one: {"video_start_s": 0.0} for one in cameras}}
+    counts = {
+        "sightings": len(rows),
+        "named": 1,
+        "unknown": 1,
+        "frames": 1234,
+        "cameras": {one: {"video_start_s": 0.0} for one in cameras},
+    }
     record = {
-        "job": {"cameras": [{"id": one} for one in cameras], "detector": {"name": "motion"}, "tracker": {"name": "botsort"}},
+        "job": {
+            "cameras": [{"id": one} for one in cameras],
+            "detector": {"name": "motion"},
+            "tracker": {"name": "botsort"},
+        },
         "model": {"name": EVIL, "fingerprint": "abc"},
         "gallery": {"version": 7},
         "decision": {"policy": "min", "threshold": 0.5, "from": "job"},
@@ -114,7 +126,9 @@ def test_the_page_needs_nothing_but_itself(report: Path) -> None:
     text = report.read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text.split("<body>")[0])
     page = Page(text)
-    assert [image["src"][:23] for image in page.of("img")] == ["data:image/jpeg;base64,"] * 8  # by person, and by sighting
+    assert [image["src"][:23] for image in page.of("img")] == [
+        "data:image/jpeg;base64,"
+    ] * 8  # by person, and by sighting
     assert not page.of("link")
     assert all("src" not in script for script in page.of("script"))
 
@@ -175,15 +189,31 @@ def test_people_come_first_named_before_unknown_with_the_line_that_names_them(tm
     people = [one["data-person"] for one in page.of("section") if "data-person" in one]
     assert (people[:1], set(people[1:-1]), people[-1]) == ([EVIL], {"anna"}, "unknown-2")
     blocks = text.split('<section class="person ')[1:]
-    lines = [unescape(code) for block in blocks for code in re.findall(r'<code class="copy">(.*?)</code>', block)]
+    lines = [
+        unescape(code) for block in blocks for code in re.findall(r'<code class="copy">(.*?)</code>', block)
+    ]
     assert lines == ["reid gallery promote '/data/my people.db' /found/monday unknown-2 NAME"]
     anna = blocks[people.index("anna")]
-    assert (anna.count("<img "), "east 10:00:02 to 10:00:12" in anna, "west 10:00:40 to 10:00:55" in anna) == (2, True, True)
-    assert text.index("<h2>People</h2>") < text.index("<h2>Timeline</h2>") < text.index('<i class="unknown"></i>unknown</span>')
+    assert (
+        anna.count("<img "),
+        "east 10:00:02 to 10:00:12" in anna,
+        "west 10:00:40 to 10:00:55" in anna,
+    ) == (2, True, True)
+    assert (
+        text.index("<h2>People</h2>")
+        < text.index("<h2>Timeline</h2>")
+        < text.index('<i class="unknown"></i>unknown</span>')
+    )
 
 
 def test_an_empty_gallery_leaves_nothing_to_be_sure_of(tmp_path: Path) -> None:
-    nobody = {"nearest": None, "distance": None, "runner_up": None, "runner_up_distance": None, "certainty": 2.0}
+    nobody = {
+        "nearest": None,
+        "distance": None,
+        "runner_up": None,
+        "runner_up_distance": None,
+        "certainty": 2.0,
+    }
     folder = folder_of(tmp_path / "job", [ROWS[1] | nobody])
     write_report(folder, folder / "report.html")
     text = (folder / "report.html").read_text()
@@ -216,8 +246,17 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 def in_browser(page: Path, script: str, profile: Path) -> str:
     """The text that ``script`` leaves in an element of a page after it was loaded."""
     probe = page.with_name("probe.html")
-    probe.write_text(page.read_text().replace("</body>", f"<pre id=probe></pre><script>{script}</script></body>"))
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    probe.write_text(
+        page.read_text().replace("</body>", f"<pre id=probe></pre><script>{script}</script></body>")
+    )
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ]
     command += [
         "--disable-sync",
         "--no-first-run",
@@ -234,15 +273,21 @@ def in_browser(page: Path, script: str, profile: Path) -> str:
 @pytest.mark.skipif(BROWSER is None, reason="no chromium to open the report with")
 def test_filters_work_in_a_browser(report: Path, tmp_path: Path) -> None:
     script = """
-      const shown = () => [...document.querySelectorAll("article")].filter(a => !a.hidden).map(a => a.id).join(" ");
-      const set = (name, value) => { form.elements[name].value = value; form.dispatchEvent(new Event("input", {bubbles: true})); };
+      const shown = () =>
+        [...document.querySelectorAll("article")].filter(a => !a.hidden).map(a => a.id).join(" ");
+      const set = (name, value) => {
+        form.elements[name].value = value; form.dispatchEvent(new Event("input", {bubbles: true})); };
       const lines = [shown()];
-      const above = what => document.querySelector(what).getBoundingClientRect().top, wide = document.documentElement.scrollWidth;
-      lines.push(above("img") < above(".row") && wide <= innerWidth, document.querySelectorAll(".person:not([hidden])").length);
-      set("person", "anna"); lines.push(shown(), document.querySelectorAll(".row[data-lane]:not([hidden])").length);
+      const above = what => document.querySelector(what).getBoundingClientRect().top;
+      const wide = document.documentElement.scrollWidth;
+      lines.push(above("img") < above(".row") && wide <= innerWidth,
+        document.querySelectorAll(".person:not([hidden])").length);
+      set("person", "anna");
+      lines.push(shown(), document.querySelectorAll(".row[data-lane]:not([hidden])").length);
       lines.push(document.querySelectorAll(".person:not([hidden])").length);
       set("camera", "west"); lines.push(shown());
-      form.elements.person.value = ""; form.elements.camera.value = ""; set("from", "10:00:45"); lines.push(shown());
+      form.elements.person.value = ""; form.elements.camera.value = ""; set("from", "10:00:45");
+      lines.push(shown());
       set("from", ""); set("to", "10:00:15"); lines.push(shown());
       set("to", ""); set("order", "start"); lines.push(shown(), form.querySelector("output").textContent);
       document.getElementById("probe").textContent = lines.join("|");

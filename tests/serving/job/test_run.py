@@ -80,13 +80,20 @@ def test_the_learned_metric_decides_between_the_near(place: Path, tmp_path: Path
     zeros, ones = np.zeros(dim, np.float32), np.ones(dim, np.float32)
     names = []
     for number, difference in enumerate((ones, -ones)):
-        save_file({"difference": difference, "product": zeros, "bias": np.zeros((), np.float32)}, tmp_path / "model" / PAIR_METRIC)
+        save_file(
+            {"difference": difference, "product": zeros, "bias": np.zeros((), np.float32)},
+            tmp_path / "model" / PAIR_METRIC,
+        )
         changed = job.model_copy(update={"model": str(tmp_path / "model")})
         result = run_job(changed, tmp_path / f"out{number}")
         assert result.summary["decision"]["rescore"] is True
         rows = pq.read_table(tmp_path / f"out{number}" / "sightings.parquet").to_pylist()
         names.append({row["identity"] for row in rows if row["identity"] != "unknown"})
-        plain = [min(row["distance"], row["runner_up_distance"]) == row["distance"] for row in rows if row["identity"] != "unknown"]
+        plain = [
+            min(row["distance"], row["runner_up_distance"]) == row["distance"]
+            for row in rows
+            if row["identity"] != "unknown"
+        ]
         assert all(plain) if number == 0 else not any(plain)
     assert names[0]
 
@@ -98,7 +105,9 @@ def test_nobody_is_named_between_two_who_look_alike(place: Path, tmp_path: Path)
         gallery.enroll("twin", embedder([np.ascontiguousarray(person("anna")[:, :, ::-1])]))
     named = {}
     for ratio in (0.95, 1.0):
-        job = job_of(place, "twins", [WALK], ratio_test=ratio).model_copy(update={"gallery": str(tmp_path / "twins.db")})
+        job = job_of(place, "twins", [WALK], ratio_test=ratio).model_copy(
+            update={"gallery": str(tmp_path / "twins.db")}
+        )
         rows = pq.read_table(run_job(job, tmp_path / f"out{ratio}").out / "sightings.parquet").to_pylist()
         assert {rows[0]["nearest"], rows[0]["runner_up"]} == {"0001", "twin"}
         assert rows[0]["certainty"] < 0.01
@@ -124,7 +133,9 @@ def test_sightings_say_where_when_and_how_sure(done: Path) -> None:
         assert abs(row["end_frame"] - walk.last) <= 12
         assert row["start_s"] == pytest.approx((row["start_frame"] - 1) / 10)
         assert row["start_time"].isoformat()[:16] == "2026-05-04T10:00"
-        assert (row["end_time"] - row["start_time"]).total_seconds() == pytest.approx(row["end_s"] - row["start_s"])
+        assert (row["end_time"] - row["start_time"]).total_seconds() == pytest.approx(
+            row["end_s"] - row["start_s"]
+        )
         x0, y0, *_ = walk.box(row["best_frame"])
         assert abs(row["x"] - x0) < 8
         assert abs(row["y"] - y0) < 8
@@ -138,7 +149,9 @@ def test_sightings_say_where_when_and_how_sure(done: Path) -> None:
 
 
 def test_boxes_carry_the_names_of_their_sightings(done: Path) -> None:
-    names = {row["tracklet"]: row["identity"] for row in pq.read_table(done / "sightings.parquet").to_pylist()}
+    names = {
+        row["tracklet"]: row["identity"] for row in pq.read_table(done / "sightings.parquet").to_pylist()
+    }
     table = pq.read_table(done / "detections.parquet")
     assert {row["tracklet"] for row in table.select(["tracklet"]).to_pylist()} == set(names)
     assert all(names[row["tracklet"]] == row["identity"] for row in table.to_pylist())
@@ -160,7 +173,11 @@ def test_the_record_says_what_was_done_with_what(place: Path, done: Path) -> Non
         "from": "model card, calibrated for one tracklet",
     }
     assert record["counts"]["frames"] == FRAMES
-    assert (record["counts"]["sightings"], record["counts"]["named"], record["counts"]["unknown"]) == (3, 2, 1)
+    assert (record["counts"]["sightings"], record["counts"]["named"], record["counts"]["unknown"]) == (
+        3,
+        2,
+        1,
+    )
     assert record["counts"]["detections"] == pq.read_table(done / "detections.parquet").num_rows
     assert record["problems"] == []
     assert {"detection", "tracking", "embedding", "video", "wall"} <= record["seconds"].keys()
@@ -191,7 +208,10 @@ def test_the_annotated_video_is_vp8_in_webm_with_every_frame(done: Path) -> None
 
 def test_a_part_of_the_frames_and_every_other_one(place: Path) -> None:
     camera = WALK | {"frames": [41, 140], "step": 2}
-    out = run_job(job_of(place, "part", [camera], outputs={"video": False, "report": False, "crops": False}), place / "part").out
+    out = run_job(
+        job_of(place, "part", [camera], outputs={"video": False, "report": False, "crops": False}),
+        place / "part",
+    ).out
     frames = pq.read_table(out / "detections.parquet")["frame"].to_numpy()
     assert frames.min() >= 41
     assert frames.max() <= 140
@@ -222,7 +242,9 @@ def test_what_is_mostly_doubtful_is_nobody(place: Path) -> None:
         lines.append(f"{number},-1,200,100,30,80,{sure if number < 55 else 0.9}")  # more than half
     (place / "det.txt").write_text("\n".join(lines))
     camera = {"id": "hall", "source": "walk.avi", "frames": [1, 60], "detections": "det.txt"}
-    job = job_of(place, "doubt", [camera], detector={"name": "mot"}, outputs={"video": False, "report": False})
+    job = job_of(
+        place, "doubt", [camera], detector={"name": "mot"}, outputs={"video": False, "report": False}
+    )
     rows = pq.read_table(run_job(job, place / "doubt").out / "sightings.parquet").to_pylist()
     assert len(rows) == 1
     assert 190 < rows[0]["x"] < 210
@@ -272,10 +294,17 @@ def test_segments_of_other_footage_are_not_taken_up(place: Path, tmp_path: Path)
 def test_nobody_in_the_footage_is_an_answer(place: Path) -> None:
     path = job_file(place, "nobody", [{"id": "c", "source": "empty.avi"}])
     metrics = place / "reid.prom"
-    result = CliRunner().invoke(app, ["match", str(path), "--out", str(place / "no"), "--json-lines", "--metrics", str(metrics)])
+    result = CliRunner().invoke(
+        app, ["match", str(path), "--out", str(place / "no"), "--json-lines", "--metrics", str(metrics)]
+    )
     assert result.exit_code == 0, result.output
     assert "nobody was seen in 40 frames" in result.stdout
-    assert json.loads(result.stderr.splitlines()[-1]) == {"event": "done", "camera": "c", "done": 40, "problem": None}
+    assert json.loads(result.stderr.splitlines()[-1]) == {
+        "event": "done",
+        "camera": "c",
+        "done": 40,
+        "problem": None,
+    }
     assert 'reid_frames_total{camera="c"} 40' in metrics.read_text()
     assert pq.read_table(place / "no" / "sightings.parquet").num_rows == 0
     assert pq.read_table(place / "no" / "detections.parquet").num_rows == 0
@@ -343,30 +372,49 @@ def test_strangers_keep_their_numbers_in_later_jobs_and_can_be_named(place: Path
     assert stranger["end"] - stranger["start"] > 5
     assert (done / stranger["crop"]).is_file()
     brief = {"crops": False, "video": False, "report": False}
-    next_day, after = ({"id": "yard", "source": "walk.avi", "frames": [70, 130], "start_time": f"2026-05-0{day}T10:00Z"} for day in (5, 6))
+    next_day, after = (
+        {"id": "yard", "source": "walk.avi", "frames": [70, 130], "start_time": f"2026-05-0{day}T10:00Z"}
+        for day in (5, 6)
+    )
     cases = {
         "apart": (next_day, {}, 1),  # a job on its own begins to count anew
         "later": (next_day, {"earlier": ["done"]}, 1),
         "later still": (after, {"earlier": ["later", "done"]}, 1),
         "twice": (next_day, {"earlier": ["later"]}, 2),  # nobody is twice in one camera at one time
-        "far": (next_day, {"earlier": ["done"], "travel": [{"between": ["hall", "yard"], "at_least_s": 2 * 86400}]}, 2),
+        "far": (
+            next_day,
+            {"earlier": ["done"], "travel": [{"between": ["hall", "yard"], "at_least_s": 2 * 86400}]},
+            2,
+        ),
     }
     for name, (camera, more, number) in cases.items():
         run_job(job_of(place, name, [camera], outputs=brief, **more), place / name)
         names = [
-            row["provisional"] for row in pq.read_table(place / name / "sightings.parquet").to_pylist() if row["identity"] == "unknown"
+            row["provisional"]
+            for row in pq.read_table(place / name / "sightings.parquet").to_pylist()
+            if row["identity"] == "unknown"
         ]
         assert (name, names) == (name, [f"unknown-{number}"])
     shutil.copy(place / "gallery.db", place / "named.db")
-    result = CliRunner().invoke(app, ["gallery", "promote", str(place / "named.db"), str(place / "later"), "unknown-1", "0003", "--json"])
+    result = CliRunner().invoke(
+        app,
+        ["gallery", "promote", str(place / "named.db"), str(place / "later"), "unknown-1", "0003", "--json"],
+    )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["sightings"] == ["yard:3"]
-    named = run_job(job_of(place, "named", [next_day], outputs=brief, gallery="named.db"), place / "named").summary
+    named = run_job(
+        job_of(place, "named", [next_day], outputs=brief, gallery="named.db"), place / "named"
+    ).summary
     assert (named["counts"]["named"], named["counts"]["unknown"]) == (3, 0)
     with pytest.raises(UsageError, match="camera 'yard', which the job has not"):
         job_of(place, "bad", [WALK], travel=[{"between": ["hall", "yard"], "at_least_s": 5}])
     with pytest.raises(UsageError, match="camera 'c', which has no start_time"):
-        job_of(place, "bad", [WALK, {"id": "c", "source": "walk.avi"}], travel=[{"between": ["hall", "c"], "at_least_s": 5}])
+        job_of(
+            place,
+            "bad",
+            [WALK, {"id": "c", "source": "walk.avi"}],
+            travel=[{"between": ["hall", "c"], "at_least_s": 5}],
+        )
 
 
 def test_a_gallery_of_another_model(place: Path, tmp_path: Path) -> None:
@@ -381,14 +429,20 @@ def test_a_gallery_of_another_model(place: Path, tmp_path: Path) -> None:
 def test_a_model_without_a_threshold_for_the_policy(place: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no calibrated threshold for the policy 'mean'"):
         run_job(job_of(place, "mean", [WALK], policy="mean"), tmp_path / "out")
-    record = run_job(job_of(place, "own", [{"id": "c", "source": "empty.avi"}], policy="mean", threshold=0.4), tmp_path / "out").summary
+    record = run_job(
+        job_of(place, "own", [{"id": "c", "source": "empty.avi"}], policy="mean", threshold=0.4),
+        tmp_path / "out",
+    ).summary
     assert record["decision"]["threshold"] == 0.4
     assert record["decision"]["from"] == "job"
 
 
 def test_an_empty_gallery_names_nobody(place: Path, tmp_path: Path) -> None:
     Gallery.open(tmp_path / "g.db", "tiny-1", create=True).close()
-    out = run_job(job_of(place, "strangers", [WALK], gallery=str(tmp_path / "g.db"), outputs={"video": False}), tmp_path / "out").out
+    out = run_job(
+        job_of(place, "strangers", [WALK], gallery=str(tmp_path / "g.db"), outputs={"video": False}),
+        tmp_path / "out",
+    ).out
     rows = pq.read_table(out / "sightings.parquet").to_pylist()
     assert {row["identity"] for row in rows} == {"unknown"}
     assert {row["distance"] for row in rows} == {None}
@@ -429,8 +483,13 @@ def test_a_range_of_frames_that_is_none(place: Path, done: Path, text: str) -> N
 
 
 def test_a_url_with_a_password_is_nowhere_in_the_output(place: Path) -> None:
-    cameras = [{"id": "net", "source": "http://user:s3cret@127.0.0.1:9/live?token=t0ken"}, {"id": "c", "source": "empty.avi"}]
-    result = CliRunner().invoke(app, ["match", str(job_file(place, "net", cameras)), "--out", str(place / "net")])
+    cameras = [
+        {"id": "net", "source": "http://user:s3cret@127.0.0.1:9/live?token=t0ken"},
+        {"id": "c", "source": "empty.avi"},
+    ]
+    result = CliRunner().invoke(
+        app, ["match", str(job_file(place, "net", cameras)), "--out", str(place / "net")]
+    )
     assert result.exit_code == 3
     assert "http://127.0.0.1:9/live" in result.stderr
     written = [path.read_bytes() for path in (place / "net").rglob("*") if path.is_file()]
@@ -444,7 +503,8 @@ def test_a_job_runs_the_precision_it_names(place: Path, workers: int) -> None:
     folder = place / f"int8-{workers}"
     with_self_test(folder / "model", int8=True, thresholds=(LIMIT,))
     card = load_card(folder / "model")
-    save_card(card.model_copy(update={"files": {"int8": card.files["int8"]}}), folder / "model")  # no other could be run by mistake
+    # no other could be run by mistake
+    save_card(card.model_copy(update={"files": {"int8": card.files["int8"]}}), folder / "model")
     job = job_of(place, f"int8-{workers}", [WALK | {"frames": [1, 60]}], precision="int8")
     job = job.model_copy(update={"model": str(folder / "model")})
     result = run_job(job, folder / "out", execution=Execution(segment_s=3.0, workers=workers))

@@ -37,7 +37,11 @@ def test_each_policy_on_a_hand_made_gallery(gallery: Gallery) -> None:
     gallery.enroll("near always", at_angle(20, 22, 24))
     probe = at_angle(0)
     best = {policy: identify(probe, gallery, 0.5, policy, top_k=2)[0] for policy in POLICIES}
-    assert (best["min"].identity, best["mean"].identity, best["top_k"].identity) == ("near once", "near always", "near always")
+    assert (best["min"].identity, best["mean"].identity, best["top_k"].identity) == (
+        "near once",
+        "near always",
+        "near always",
+    )
     assert best["min"].distance == pytest.approx(chord(10), abs=1e-5)
     assert best["min"].runner_up_distance == pytest.approx(chord(20), abs=1e-5)
     assert best["mean"].distance == pytest.approx(chord(22), abs=1e-5)
@@ -51,7 +55,10 @@ def test_each_policy_on_a_hand_made_gallery(gallery: Gallery) -> None:
 def test_the_threshold_itself_is_accepted_and_what_is_beyond_is_unknown(gallery: Gallery) -> None:
     gallery.enroll("anna", at_angle(0))
     distance = identify(at_angle(30), gallery, 2.0)[0].distance
-    inside, outside = identify(at_angle(30), gallery, distance)[0], identify(at_angle(30), gallery, np.nextafter(distance, 0))[0]
+    inside, outside = (
+        identify(at_angle(30), gallery, distance)[0],
+        identify(at_angle(30), gallery, np.nextafter(distance, 0))[0],
+    )
     assert (inside.identity, outside.identity) == ("anna", UNKNOWN)
     assert outside.nearest == "anna"
     assert outside.distance == distance
@@ -142,10 +149,18 @@ def test_a_pair_is_one_person_within_the_threshold() -> None:
 
 def test_thresholds_come_from_the_card_or_not_at_all() -> None:
     calibrated = (Threshold(policy="mean", unit="tracklet", false_accept_rate=0.01, distance=0.7),)
-    facts = {"name": "tiny", "dim": 2, "input": InputSpec(height=4, width=2), "files": {"fp32": ModelFile(path="model.onnx")}}
+    facts = {
+        "name": "tiny",
+        "dim": 2,
+        "input": InputSpec(height=4, width=2),
+        "files": {"fp32": ModelFile(path="model.onnx")},
+    }
     card = ModelCard(**facts, thresholds=calibrated)
     assert calibrated_threshold(card, "mean", "tracklet") == 0.7
-    with pytest.raises(ReidError, match="model tiny has no calibrated threshold for policy min, unit image: run reid calibrate"):
+    with pytest.raises(
+        ReidError,
+        match="model tiny has no calibrated threshold for policy min, unit image: run reid calibrate",
+    ):
         calibrated_threshold(card, "min", "image")
     with pytest.raises(UsageError, match="policy 'median'"):
         calibrated_threshold(card, "median", "image")

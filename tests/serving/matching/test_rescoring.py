@@ -34,7 +34,10 @@ def gallery(tmp_path: Path, people: np.ndarray):  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(1)
     with Gallery.open(tmp_path / "g.db", "m", create=True) as opened:
         for number, person in enumerate(people):
-            opened.enroll(f"p{number}", unit(np.concatenate([np.tile(person, (3, 1)), 1.5 * rng.normal(size=(3, TRUE))], axis=1)))
+            opened.enroll(
+                f"p{number}",
+                unit(np.concatenate([np.tile(person, (3, 1)), 1.5 * rng.normal(size=(3, TRUE))], axis=1)),
+            )
         yield opened
 
 
@@ -44,7 +47,9 @@ def probes(people: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("policy", ["min", "mean", "top_k"])
-def test_g_decides_between_those_within_the_threshold(gallery: Gallery, scorer: PairScorer, people: np.ndarray, policy: str) -> None:
+def test_g_decides_between_those_within_the_threshold(
+    gallery: Gallery, scorer: PairScorer, people: np.ndarray, policy: str
+) -> None:
     truth = [f"p{number}" for number in np.repeat(np.arange(6), 20)]
     plain = identify(probes(people), gallery, 2.0, policy)
     found = identify_rescored(probes(people), gallery, 2.0, scorer, policy)
@@ -53,19 +58,29 @@ def test_g_decides_between_those_within_the_threshold(gallery: Gallery, scorer: 
         return sum(one.identity == name for one, name in zip(matches, truth, strict=True))
 
     assert right(found) > right(plain) + 20
-    changed = [(ours, theirs) for ours, theirs in zip(found, plain, strict=True) if ours.identity != theirs.identity]
+    changed = [
+        (ours, theirs) for ours, theirs in zip(found, plain, strict=True) if ours.identity != theirs.identity
+    ]
     assert all(ours.margin <= 0 or ours.runner_up != theirs.identity for ours, theirs in changed)
 
 
-def test_the_distance_alone_says_who_is_unknown(gallery: Gallery, scorer: PairScorer, people: np.ndarray) -> None:
+def test_the_distance_alone_says_who_is_unknown(
+    gallery: Gallery, scorer: PairScorer, people: np.ndarray
+) -> None:
     for threshold in (0.0, 0.6, 0.9):
-        plain, found = (identify(probes(people), gallery, threshold), identify_rescored(probes(people), gallery, threshold, scorer))
+        plain, found = (
+            identify(probes(people), gallery, threshold),
+            identify_rescored(probes(people), gallery, threshold, scorer),
+        )
         assert [one.identity == UNKNOWN for one in plain] == [one.identity == UNKNOWN for one in found]
         assert all(one.distance <= threshold for one in found if one.identity != UNKNOWN)
     alone = [index for index, one in enumerate(plain) if one.runner_up_distance > 0.9]
     assert alone
     for index in alone:  # with one person near, g is not asked
-        assert (found[index].identity, found[index].runner_up) == (plain[index].identity, plain[index].runner_up)
+        assert (found[index].identity, found[index].runner_up) == (
+            plain[index].identity,
+            plain[index].runner_up,
+        )
         assert found[index].margin == pytest.approx(plain[index].margin, abs=1e-5)
 
 
@@ -83,14 +98,20 @@ def test_pairs_are_verified_by_g(scorer: PairScorer, people: np.ndarray) -> None
     assert not verify_pair_by_metric(one, stranger, scorer).same
     assert np.linalg.norm(one - other) > np.linalg.norm(one - stranger), "the distance says the opposite"
     with pytest.raises(ReidError, match="dimension"):
-        verify_pair_by_metric(one[:4] / np.linalg.norm(one[:4]), other[:4] / np.linalg.norm(other[:4]), scorer)
+        verify_pair_by_metric(
+            one[:4] / np.linalg.norm(one[:4]), other[:4] / np.linalg.norm(other[:4]), scorer
+        )
 
 
 def test_the_metric_of_a_model_directory(tmp_path: Path, scorer: PairScorer) -> None:
-    with pytest.raises(UsageError, match=r"has no learned metric \(pair_metric.safetensors\): export a quadruplet model"):
+    with pytest.raises(
+        UsageError, match=r"has no learned metric \(pair_metric.safetensors\): export a quadruplet model"
+    ):
         open_pair_scorer(tmp_path)
     bias = np.array(scorer.bias, np.float32)
-    save_file({"difference": scorer.difference, "product": scorer.product, "bias": bias}, tmp_path / PAIR_METRIC)
+    save_file(
+        {"difference": scorer.difference, "product": scorer.product, "bias": bias}, tmp_path / PAIR_METRIC
+    )
     assert open_pair_scorer(tmp_path).bias == scorer.bias
     (tmp_path / PAIR_METRIC).write_bytes(b"no tensors")
     with pytest.raises(ReidError, match="cannot be read"):

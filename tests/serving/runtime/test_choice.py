@@ -16,7 +16,11 @@ from serving.runtime.choice import choose, machine_facts, memory_path, probes
 from tests.serving.tiny_models import HEIGHT, WIDTH, expected, tiny_model
 
 CARD = ModelCard(
-    name="t", dim=HEIGHT * 3, normalised=False, input=InputSpec(height=HEIGHT, width=WIDTH), files={"fp32": ModelFile(path="m")}
+    name="t",
+    dim=HEIGHT * 3,
+    normalised=False,
+    input=InputSpec(height=HEIGHT, width=WIDTH),
+    files={"fp32": ModelFile(path="m")},
 )
 
 
@@ -37,7 +41,9 @@ class Means:
         return rows
 
 
-def candidate(opened: list[str], name: str, seconds: float = 0.0, turned: float = 0.0, error: str = "") -> Callable[[], Embedder]:
+def candidate(
+    opened: list[str], name: str, seconds: float = 0.0, turned: float = 0.0, error: str = ""
+) -> Callable[[], Embedder]:
     def opener() -> Embedder:
         opened.append(name)
         if error:
@@ -50,7 +56,11 @@ def candidate(opened: list[str], name: str, seconds: float = 0.0, turned: float 
 def test_the_fastest_is_kept_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     opened: list[str] = []
-    candidates = {"slow": candidate(opened, "slow", 0.02), "quick": candidate(opened, "quick"), "lazy": candidate(opened, "lazy", 0.02)}
+    candidates = {
+        "slow": candidate(opened, "slow", 0.02),
+        "quick": candidate(opened, "quick"),
+        "lazy": candidate(opened, "lazy", 0.02),
+    }
     first = choose(candidates, 0.99, {"a": 1})
     assert first.backend == "quick"
     assert first.chosen.startswith("runtime quick: ")
@@ -63,7 +73,9 @@ def test_the_fastest_is_kept_and_remembered(tmp_path: Path, monkeypatch: pytest.
     assert opened == ["quick", "slow", "quick", "lazy"]
 
 
-def test_a_fast_one_that_disagrees_is_refused_with_its_cosine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fast_one_that_disagrees_is_refused_with_its_cosine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     candidates = {"sure": candidate([], "sure", 0.01), "wrong": candidate([], "wrong", turned=0.3)}
     kept = choose(candidates, 0.99, {})
@@ -72,7 +84,9 @@ def test_a_fast_one_that_disagrees_is_refused_with_its_cosine(tmp_path: Path, mo
     assert choose(candidates, 0.5, {"less": "strict"}).backend == "wrong"
 
 
-def test_one_that_does_not_open_is_left_out_and_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_open_is_left_out_and_none_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     broken = candidate([], "broken", error="m cannot be opened by broken")
     kept = choose({"broken": broken, "sound": candidate([], "sound")}, 0.99, {})
@@ -81,11 +95,17 @@ def test_one_that_does_not_open_is_left_out_and_none_is_an_error(tmp_path: Path,
         "runtime sound, the only one that can be used; not broken: m cannot be opened by broken",
     )
     with pytest.raises(ReidError, match="opened by broken"):
-        choose({"broken": broken, "other": candidate([], "other", error="other reason")}, 0.99, {"another": "model"})
+        choose(
+            {"broken": broken, "other": candidate([], "other", error="other reason")},
+            0.99,
+            {"another": "model"},
+        )
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"backend": "gone", "line": "x"}', '{"backend": "a"}'])
-def test_a_damaged_or_outdated_memory_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+def test_a_damaged_or_outdated_memory_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = memory_path({})
     path.parent.mkdir()
@@ -94,7 +114,9 @@ def test_a_damaged_or_outdated_memory_is_measured_anew(tmp_path: Path, monkeypat
     assert json.loads(path.read_text())["line"].startswith("runtime a")
 
 
-def test_a_remembered_one_that_opens_no_more_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remembered_one_that_opens_no_more_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert choose({"a": candidate([], "a"), "b": candidate([], "b", 0.02)}, 0.99, {}).backend == "a"
     assert choose({"a": candidate([], "a", error="no GPU"), "b": candidate([], "b")}, 0.99, {}).backend == "b"
@@ -106,20 +128,28 @@ def test_where_nothing_can_be_remembered_it_is_said(tmp_path: Path, monkeypatch:
     assert "not remembered, " in choose({"a": candidate([], "a")}, 0.99, {}).chosen
 
 
-def test_where_float32_is_faster_than_the_precision_asked_for_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_float32_is_faster_than_the_precision_asked_for_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def int8(seconds: float) -> Callable[[], Embedder]:
         return lambda: Embedder(Means(seconds, 0.0), CARD, "a", "int8", "a")
 
     slow = choose({"a": int8(0.02)}, 0.99, {"model": "slow"}, candidate([], "b"))
-    assert re.search(r"; float32 is faster on this processor, [\d.e+]+ images a second in b against [\d.e+]+: leave int8 out$", slow.chosen)
+    assert re.search(
+        r"; float32 is faster on this processor, [\d.e+]+ images a second in b"
+        r" against [\d.e+]+: leave int8 out$",
+        slow.chosen,
+    )
     assert (slow.backend, slow.precision) == ("a", "int8")  # it is said; what was asked for is given
     quick = choose({"a": int8(0.0)}, 0.99, {"model": "quick"}, candidate([], "b", 0.02))
     assert "float32" not in quick.chosen
 
 
-def test_a_choice_depends_on_file_machine_threads_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_choice_depends_on_file_machine_threads_and_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     facts = machine_facts({"onnxruntime": "onnxruntime", "absent": "no-such-distribution"})
     assert facts["versions"]["onnxruntime"].count(".") >= 2
@@ -150,7 +180,9 @@ def test_auto_opens_a_model_with_a_present_runtime_and_says_which(tmp_path: Path
     np.testing.assert_allclose(embedder(images), expected(images), atol=1e-5)
 
 
-def test_a_relative_cache_folder_is_ignored_as_xdg_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_relative_cache_folder_is_ignored_as_xdg_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")

@@ -56,16 +56,22 @@ def test_a_file_with_a_fixed_batch_takes_any_number(tmp_path: Path, backend: str
     images = images_of(CPU_BATCH + 3)
     embedder = load(tiny_model(tmp_path, batch=batch), backend)
     np.testing.assert_allclose(embedder(images), expected(images), atol=1e-5)
-    # A smaller one would be filled up at the price of a whole one. OpenVINO frees the batch where the file lets it.
+    # A smaller one would be filled up at the price of a whole one. OpenVINO frees the batch where the file
+    # lets it.
     assert embedder.batch == (batch if backend == "onnxruntime" else CPU_BATCH)
 
 
 def test_mixed_sizes_are_resized_one_by_one(tmp_path: Path) -> None:
     embedder = load(tiny_model(tmp_path))
-    mixed = [images_of(1, seed, height, width)[0] for seed, (height, width) in enumerate([(16, 8), (200, 90), (5, 3), (40, 4), (1, 1)])]
+    mixed = [
+        images_of(1, seed, height, width)[0]
+        for seed, (height, width) in enumerate([(16, 8), (200, 90), (5, 3), (40, 4), (1, 1)])
+    ]
     alone = np.concatenate([embedder([image]) for image in mixed])
     np.testing.assert_allclose(embedder(mixed), alone, atol=1e-6)
-    np.testing.assert_allclose(alone, expected(np.stack([resize(image, HEIGHT, WIDTH) for image in mixed])), atol=1e-5)
+    np.testing.assert_allclose(
+        alone, expected(np.stack([resize(image, HEIGHT, WIDTH) for image in mixed])), atol=1e-5
+    )
 
 
 def test_no_image_gives_no_row(tmp_path: Path) -> None:
@@ -95,7 +101,12 @@ def test_one_image_without_the_batch_axis_is_refused(tmp_path: Path) -> None:
 
 def test_the_embedder_tells_what_it_is(tmp_path: Path) -> None:
     embedder = load(tiny_model(tmp_path), "onnxruntime")
-    assert (embedder.backend, embedder.precision, embedder.fingerprint, embedder.dim) == ("onnxruntime", "fp32", "tiny-1", 6)
+    assert (embedder.backend, embedder.precision, embedder.fingerprint, embedder.dim) == (
+        "onnxruntime",
+        "fp32",
+        "tiny-1",
+        6,
+    )
     assert embedder.card.name == "tiny"
 
 
@@ -109,7 +120,9 @@ def test_an_output_that_is_not_normalised_is_normalised_where_the_card_says_so(t
 def test_a_truncated_file_is_said_in_one_line(tmp_path: Path, backend: str) -> None:
     path = tiny_model(tmp_path, card={"files": {"fp32": ModelFile(path="model.onnx")}}) / "model.onnx"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(ReidError, match=r"model\.onnx cannot be opened by .*export the model again") as caught:
+    with pytest.raises(
+        ReidError, match=r"model\.onnx cannot be opened by .*export the model again"
+    ) as caught:
         load(tmp_path, backend)
     assert "\n" not in str(caught.value)
 
@@ -126,7 +139,9 @@ def test_a_foreign_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> N
 def test_another_file_than_the_card_describes_is_refused(tmp_path: Path) -> None:
     path = tiny_model(tmp_path / "a") / "model.onnx"
     path.write_bytes((tiny_model(tmp_path / "b", multiply=-1.0) / "model.onnx").read_bytes())
-    with pytest.raises(ReidError, match=r"model\.onnx is not the file that model.json describes.*export again"):
+    with pytest.raises(
+        ReidError, match=r"model\.onnx is not the file that model.json describes.*export again"
+    ):
         load(tmp_path / "a")
 
 
@@ -152,7 +167,9 @@ def test_an_unsupported_operator_is_named(tmp_path: Path) -> None:
         ({}, {"multiply": 0.0}, "gives zeros"),
     ],
 )
-def test_a_card_that_does_not_fit_its_file_is_refused(tmp_path: Path, backend: str, card: dict, graph: dict, message: str) -> None:
+def test_a_card_that_does_not_fit_its_file_is_refused(
+    tmp_path: Path, backend: str, card: dict, graph: dict, message: str
+) -> None:
     with pytest.raises(ReidError, match=message) as caught:
         load(tiny_model(tmp_path, card=card, **graph), backend)
     assert "\n" not in str(caught.value)
@@ -162,7 +179,10 @@ def test_backends_and_precisions_are_checked(tmp_path: Path) -> None:
     model = tiny_model(tmp_path)
     with pytest.raises(UsageError, match=r"'cuda' is unknown: present .* onnxruntime, openvino"):
         load(model, "cuda")
-    with pytest.raises(UsageError, match="backend 'tensorrt' cannot be used: this machine lacks a GPU, or the card names no fp32 file"):
+    with pytest.raises(
+        UsageError,
+        match="backend 'tensorrt' cannot be used: this machine lacks a GPU, or the card names no fp32 file",
+    ):
         load(model, "tensorrt")
     with pytest.raises(UsageError, match="has no int8 file"):
         load(model, precision="int8")
@@ -186,7 +206,9 @@ def test_backends_and_precisions_are_checked(tmp_path: Path) -> None:
 def test_preprocessing_is_what_the_card_says(
     layout: str, colour: str, scale: float, mean: tuple[float, ...], std: tuple[float, ...], seed: int
 ) -> None:
-    spec = InputSpec(height=4, width=3, layout=layout, dtype="float32", colour=colour, scale=scale, mean=mean, std=std)
+    spec = InputSpec(
+        height=4, width=3, layout=layout, dtype="float32", colour=colour, scale=scale, mean=mean, std=std
+    )
     images = images_of(3, seed, 4, 3)
     batch = prepare(images, spec)
     for n, y, x, channel in np.ndindex(3, 4, 3, 3):
@@ -200,7 +222,9 @@ def test_preprocessing_is_what_the_card_says(
 def test_resizing_follows_the_rule_of_training(tmp_path: Path, size: tuple[int, int]) -> None:
     image = images_of(1, 3, *size)[0]
     cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
-    np.testing.assert_array_equal(prepare([image], InputSpec(height=128, width=64))[0], load_images([tmp_path / "a.png"], 128, 64)[0])
+    np.testing.assert_array_equal(
+        prepare([image], InputSpec(height=128, width=64))[0], load_images([tmp_path / "a.png"], 128, 64)[0]
+    )
 
 
 def pku_crops(shared: Path, people: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
@@ -211,7 +235,9 @@ def pku_crops(shared: Path, people: int) -> tuple[list[np.ndarray], np.ndarray, 
 
 def rank1(rows: np.ndarray, people: np.ndarray, cameras: np.ndarray) -> float:
     query, gallery = rows[cameras == "c1"], rows[cameras == "c2"]
-    return float(np.mean(people[cameras == "c2"][(query @ gallery.T).argmax(axis=1)] == people[cameras == "c1"]))
+    return float(
+        np.mean(people[cameras == "c2"][(query @ gallery.T).argmax(axis=1)] == people[cameras == "c1"])
+    )
 
 
 def test_outside_models_agree_between_runtimes_and_find_people(tmp_path: Path, shared: Path) -> None:
@@ -219,7 +245,9 @@ def test_outside_models_agree_between_runtimes_and_find_people(tmp_path: Path, s
     osnet = outside_model(tmp_path / "osnet", OSNET, shared / "models" / "osnet_x0_25_msmt17")
     rows = {backend: load(osnet, backend, threads=1)(images) for backend in BACKENDS}
     assert np.sum(rows["onnxruntime"] * rows["openvino"], axis=1).min() > 0.9999
-    retail = outside_model(tmp_path / "retail", RETAIL, shared / "models" / "person-reidentification-retail-0287" / "FP32")
+    retail = outside_model(
+        tmp_path / "retail", RETAIL, shared / "models" / "person-reidentification-retail-0287" / "FP32"
+    )
     embedder = load(retail, threads=1)
     assert embedder.backend == "openvino"
     assert rank1(rows["onnxruntime"], people, cameras) > 0.7
@@ -227,7 +255,9 @@ def test_outside_models_agree_between_runtimes_and_find_people(tmp_path: Path, s
 
 
 def test_an_openvino_model_without_its_weights_is_said(tmp_path: Path, shared: Path) -> None:
-    retail = outside_model(tmp_path, RETAIL, shared / "models" / "person-reidentification-retail-0287" / "FP32")
+    retail = outside_model(
+        tmp_path, RETAIL, shared / "models" / "person-reidentification-retail-0287" / "FP32"
+    )
     (retail / "person-reidentification-retail-0287.bin").unlink()
     with pytest.raises(ReidError, match=r"retail-0287\.bin is not there"):
         load(retail)

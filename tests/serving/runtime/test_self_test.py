@@ -1,4 +1,6 @@
-"""A model directory checks itself: what strays on this machine is refused, passed over by ``auto``, and named by ``reid models check``."""
+"""A model directory checks itself: what strays on this machine is refused, passed over by ``auto``, and named
+by ``reid models check``.
+"""
 
 import json
 from pathlib import Path
@@ -26,7 +28,10 @@ def memories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_a_file_that_strays_here_is_refused(backend: str, tmp_path: Path) -> None:
     load(with_self_test(tmp_path / "sound"), backend)
-    message = rf"model\.onnx in {backend} strays on this processor: lowest cosine 0\.\d{{4}} to the trained model's, 0\.9999 is wanted"
+    message = (
+        rf"model\.onnx in {backend} strays on this processor: "
+        rf"lowest cosine 0\.\d{{4}} to the trained model's, 0\.9999 is wanted"
+    )
     for _ in range(2):  # a refusal is not remembered as a pass
         with pytest.raises(ReidError, match=message):
             load(with_self_test(tmp_path / "stray", turned=1.0), backend)
@@ -34,7 +39,9 @@ def test_a_file_that_strays_here_is_refused(backend: str, tmp_path: Path) -> Non
     load(with_self_test(tmp_path / "off", turned=1.0, lowest=0.5), backend)
 
 
-def test_a_pass_is_remembered_for_machine_runtime_version_and_file(tmp_path: Path, memories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_is_remembered_for_machine_runtime_version_and_file(
+    tmp_path: Path, memories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = with_self_test(tmp_path / "model")
 
     def passes() -> int:
@@ -43,7 +50,9 @@ def test_a_pass_is_remembered_for_machine_runtime_version_and_file(tmp_path: Pat
 
     assert passes() == passes() == 1
     ran: list[Path] = []
-    monkeypatch.setattr("serving.runtime.self_test.read_self_test", lambda path: ran.append(path) or read_self_test(path))
+    monkeypatch.setattr(
+        "serving.runtime.self_test.read_self_test", lambda path: ran.append(path) or read_self_test(path)
+    )
     assert passes() == 1
     assert ran == []
     monkeypatch.setattr("serving.runtime.choice.metadata.version", lambda name: "0")
@@ -66,7 +75,9 @@ def test_auto_passes_over_the_runtime_that_strays(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(
         BACKENDS,
         "openvino",
-        type(sound)(lambda path, *rest: sound.open(other, *rest), sound.roles, sound.present, sound.distribution),
+        type(sound)(
+            lambda path, *rest: sound.open(other, *rest), sound.roles, sound.present, sound.distribution
+        ),
     )
     embedder = load(model)
     assert embedder.backend == "onnxruntime"
@@ -86,7 +97,9 @@ def test_a_damaged_self_test_is_named(harm: str, tmp_path: Path) -> None:
 
 
 def test_a_self_test_of_another_shape_is_an_error(tmp_path: Path) -> None:
-    write_self_test(SelfTest(np.zeros((2, 4, 4, 3), np.uint8), np.zeros((3, 5), np.float32)), tmp_path / "odd")
+    write_self_test(
+        SelfTest(np.zeros((2, 4, 4, 3), np.uint8), np.zeros((3, 5), np.float32)), tmp_path / "odd"
+    )
     with pytest.raises(ReidError, match=r"odd holds uint8 \(2, 4, 4, 3\) and \(3, 5\)"):
         read_self_test(tmp_path / "odd")
 
@@ -97,7 +110,10 @@ def test_a_self_test_of_another_models_dimensions_is_an_error(tmp_path: Path) ->
     write_self_test(SelfTest(np.zeros((2, 16, 8, 3), np.uint8), np.zeros((2, 5), np.float32)), path)
     card = load_card(model)
     assert card.self_test is not None
-    save_card(card.model_copy(update={"self_test": card.self_test.model_copy(update={"sha256": sha256_of(path)})}), model)
+    save_card(
+        card.model_copy(update={"self_test": card.self_test.model_copy(update={"sha256": sha256_of(path)})}),
+        model,
+    )
     with pytest.raises(ReidError, match="holds embeddings of 5 dimensions, its card says 6"):
         load(model, "onnxruntime")
 
@@ -111,9 +127,13 @@ def test_the_command_prints_every_file_and_runtime(tmp_path: Path) -> None:
     sound = CliRunner().invoke(app, ["models", "check", str(with_self_test(tmp_path / "sound", int8=True))])
     assert sound.exit_code == 0
     assert sound.stdout.count("holds") == 4
-    stray = CliRunner().invoke(app, ["models", "check", str(with_self_test(tmp_path / "stray", turned=1.0)), "--json"])
+    stray = CliRunner().invoke(
+        app, ["models", "check", str(with_self_test(tmp_path / "stray", turned=1.0)), "--json"]
+    )
     assert stray.exit_code == 1
-    assert "2 of 2 that ran do not hold here, the first: model.onnx in onnxruntime: take another" in str(stray.exception)
+    assert "2 of 2 that ran do not hold here, the first: model.onnx in onnxruntime: take another" in str(
+        stray.exception
+    )
     value = json.loads(stray.stdout)
     assert value["holds"] is False
     assert [(row["file"], row["runtime"], row["verdict"]) for row in value["files"]] == [
@@ -131,8 +151,13 @@ def test_without_a_self_test_the_command_says_so(tmp_path: Path) -> None:
 
 def test_a_precision_left_out_at_the_export_is_told_with_its_reason(tmp_path: Path) -> None:
     model = with_self_test(tmp_path / "model")
-    save_card(load_card(model).model_copy(update={"left_out": {"int8": "model.int8.onnx in openvino strays"}}), model)
-    with pytest.raises(UsageError, match=r"no int8 file, it was left out at the export: model\.int8\.onnx in openvino strays"):
+    save_card(
+        load_card(model).model_copy(update={"left_out": {"int8": "model.int8.onnx in openvino strays"}}),
+        model,
+    )
+    with pytest.raises(
+        UsageError, match=r"no int8 file, it was left out at the export: model\.int8\.onnx in openvino strays"
+    ):
         load(model, precision="int8")
     answer = CliRunner().invoke(app, ["models", "check", str(model)])
     assert answer.exit_code == 0

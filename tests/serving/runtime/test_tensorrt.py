@@ -1,4 +1,5 @@
-"""The TensorRT runner's plumbing, through a stand-in; that its calls exist on the real classes; and, where there is a GPU, the real thing.
+"""The TensorRT runner's plumbing, through a stand-in; that its calls exist on the real classes; and, where
+there is a GPU, the real thing.
 
 Nothing here but the ``gpu`` test says anything about the numbers that TensorRT gives.
 """
@@ -29,7 +30,9 @@ def _images(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
 
 
-def _runner(profile: tuple[int, int, int] = (1, 4, 6), memory: int = 1 << 30) -> tuple[EngineRunner, fake.Cudart, fake.ICudaEngine]:
+def _runner(
+    profile: tuple[int, int, int] = (1, 4, 6), memory: int = 1 << 30
+) -> tuple[EngineRunner, fake.Cudart, fake.ICudaEngine]:
     cudart = fake.Cudart(memory)
     trt = fake.stand_in(profile, cudart)
     return EngineRunner(PLAN, trt, cudart, "model.plan"), cudart, trt.engines[0]
@@ -78,7 +81,9 @@ def test_buffers_are_made_once_at_the_largest_size_and_given_back() -> None:
 def test_views_and_strided_batches_are_copied_whole() -> None:
     runner, _, _ = _runner()
     images = _images(5)
-    np.testing.assert_allclose(runner.run(images[::-1, :, ::-1][::2]), expected(images[::-1, :, ::-1][::2]), atol=1e-5)
+    np.testing.assert_allclose(
+        runner.run(images[::-1, :, ::-1][::2]), expected(images[::-1, :, ::-1][::2]), atol=1e-5
+    )
 
 
 def test_what_goes_wrong_is_named() -> None:
@@ -100,14 +105,20 @@ def test_every_call_of_the_stand_in_exists_on_the_real_class(module: str, name: 
     trt = pytest.importorskip(module)
     stand_in = fake.stand_in((1, 1, 1), fake.Cudart()).Runtime if name == "Runtime" else getattr(fake, name)
     real = getattr(trt, name)
-    methods = [(key, value) for key, value in vars(stand_in).items() if inspect.isfunction(value) and not key.startswith("_")]
+    methods = [
+        (key, value)
+        for key, value in vars(stand_in).items()
+        if inspect.isfunction(value) and not key.startswith("_")
+    ]
     assert methods
     for key, value in methods:
         wanted = [parameter for parameter in inspect.signature(value).parameters if parameter != "self"]
         overloads = re.findall(rf"{key}\(self: [^,)]+(?:, )?(.*?)\) -> ", getattr(real, key).__doc__ or "")
         named = [re.findall(r"(?:^|, )(\w+): ", overload) for overload in overloads]
         assert wanted in named, f"{name}.{key} takes {named}, the stand-in {wanted}"
-    for key in (key for key, value in vars(stand_in).items() if not callable(value) and not key.startswith("_")):
+    for key in (
+        key for key, value in vars(stand_in).items() if not callable(value) and not key.startswith("_")
+    ):
         assert hasattr(real, key), key
 
 
@@ -139,13 +150,20 @@ GPU = Gpu(name="A10", compute_capability="SM86", driver=13000)
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model directory with an engine for the GPU that the stand-in pretends to."""
-    card = {"files": {"fp32": ModelFile(path="model.onnx", sha256=PLAN_SHA256), "engine_fp32": ModelFile(path="model.plan")}}
+    card = {
+        "files": {
+            "fp32": ModelFile(path="model.onnx", sha256=PLAN_SHA256),
+            "engine_fp32": ModelFile(path="model.plan"),
+        }
+    }
     (tmp_path / "model.plan").write_bytes(PLAN)
     write_stamp(STAMP, tmp_path / "model.plan")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     cudart = fake.Cudart()
     modules = {"tensorrt_rtx": fake.stand_in((1, 4, 6), cudart), "cuda.bindings.runtime": cudart}
-    monkeypatch.setattr("serving.runtime.tensorrt.importlib", SimpleNamespace(import_module=modules.__getitem__))
+    monkeypatch.setattr(
+        "serving.runtime.tensorrt.importlib", SimpleNamespace(import_module=modules.__getitem__)
+    )
     for module in ("serving.runtime.backends", "serving.runtime.tensorrt"):
         monkeypatch.setattr(f"{module}.current_gpu", lambda: GPU)
     return tiny_model(tmp_path, card=card)
@@ -184,7 +202,9 @@ def test_an_engine_of_another_version_gpu_or_file_is_refused_before_it_is_opened
     engine: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], message: str
 ) -> None:
     write_stamp(STAMP.model_copy(update=change), engine / "model.plan")
-    monkeypatch.setattr("serving.runtime.tensorrt.EngineRunner", lambda *arguments: pytest.fail("the engine was opened"))
+    monkeypatch.setattr(
+        "serving.runtime.tensorrt.EngineRunner", lambda *arguments: pytest.fail("the engine was opened")
+    )
     with pytest.raises(ReidError, match=message) as caught:
         load(engine, "tensorrt")
     assert "\n" not in str(caught.value)
@@ -197,7 +217,9 @@ def test_an_engine_for_other_images_than_the_cards_is_refused(engine: Path) -> N
     card = json.loads((engine / "model.json").read_text())
     card["input"]["height"] += 1
     (engine / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ReidError, match=r"model.plan takes uint8 \(N, \(16, 8, 3\)\), its card says otherwise"):
+    with pytest.raises(
+        ReidError, match=r"model.plan takes uint8 \(N, \(16, 8, 3\)\), its card says otherwise"
+    ):
         load(engine, "tensorrt")
 
 
@@ -210,7 +232,9 @@ def test_a_real_engine_on_a_real_gpu_gives_the_onnx_files_answers(tmp_path: Path
     cudart = pytest.importorskip("cuda.bindings.runtime")
     export = pytest.importorskip("reid.export.tensorrt")
     folder = tiny_model(tmp_path / "model")
-    export.build_engine(folder / "model.onnx", folder / "model.plan", profile=(1, 4, 6), targets=(gpu.compute_capability,))
+    export.build_engine(
+        folder / "model.onnx", folder / "model.plan", profile=(1, 4, 6), targets=(gpu.compute_capability,)
+    )
     images = _images(20)
     rows = EngineRunner((folder / "model.plan").read_bytes(), trt, cudart, "model.plan").run(images)
     np.testing.assert_allclose(rows, expected(images), atol=1e-3)

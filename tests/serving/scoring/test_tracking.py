@@ -17,7 +17,13 @@ WALKS = [Walk("anna", (30, 100), (4, 0), 1, 40), Walk("bert", (290, 220), (-4, 0
 IDS = {"anna": 1, "bert": 2}
 
 
-def output(folder: Path, camera: str, tracks: dict[int, tuple[Walk, str, range]], identities: list[str], cameras: list[str]) -> Path:
+def output(
+    folder: Path,
+    camera: str,
+    tracks: dict[int, tuple[Walk, str, range]],
+    identities: list[str],
+    cameras: list[str],
+) -> Path:
     """A job's output in which tracklet ``number`` has the boxes of a walk in some frames, and a name."""
     folder.mkdir(exist_ok=True)
     boxes, sightings = [], []
@@ -25,10 +31,21 @@ def output(folder: Path, camera: str, tracks: dict[int, tuple[Walk, str, range]]
         for frame in frames:
             x0, y0, x1, y1 = walk.box(frame)
             boxes.append(
-                {"camera": camera, "frame": frame, "tracklet": number, "x": x0, "y": y0, "w": x1 - x0, "h": y1 - y0}
+                {
+                    "camera": camera,
+                    "frame": frame,
+                    "tracklet": number,
+                    "x": x0,
+                    "y": y0,
+                    "w": x1 - x0,
+                    "h": y1 - y0,
+                }
                 | {"confidence": 1.0, "identity": name}
             )
-        sightings.append({field.name: None for field in SIGHTINGS} | {"camera": camera, "tracklet": number, "identity": name})
+        sightings.append(
+            {field.name: None for field in SIGHTINGS}
+            | {"camera": camera, "tracklet": number, "identity": name}
+        )
     pq.write_table(pa.Table.from_pylist(boxes, schema=DETECTIONS), folder / "detections.parquet")
     pq.write_table(pa.Table.from_pylist(sightings, schema=SIGHTINGS), folder / "sightings.parquet")
     record = {
@@ -76,7 +93,13 @@ def test_only_the_frames_asked_for_count(tmp_path: Path, truth: Path) -> None:
 
 
 def test_two_cameras_are_counted_together(tmp_path: Path, truth: Path) -> None:
-    one = output(tmp_path / "one", "c1", {1: (WALKS[0], "1", range(1, 41)), 2: (WALKS[1], "2", range(11, 51))}, ["1", "2"], ["c1"])
+    one = output(
+        tmp_path / "one",
+        "c1",
+        {1: (WALKS[0], "1", range(1, 41)), 2: (WALKS[1], "2", range(11, 51))},
+        ["1", "2"],
+        ["c1"],
+    )
     both = output(tmp_path / "both", "c2", {1: (WALKS[0], "2", range(1, 41))}, ["1", "2"], ["c1", "c2"])
     for name in ("detections", "sightings"):
         table = pa.concat_tables([pq.read_table(folder / f"{name}.parquet") for folder in (one, both)])
@@ -101,7 +124,8 @@ def test_the_wait_for_the_first_right_name(tmp_path: Path, truth: Path) -> None:
         4: (WALKS[1], "0002", range(17, 51)),
     }
     folder = output(tmp_path / "out", "c1", tracks, ["0001", "0002"], ["c1"])
-    # Anna is named right from frame 11 on, 10 after her first; Bert from 17 on, 6 after his; 5 frames are a second.
+    # Anna is named right from frame 11 on, 10 after her first; Bert from 17 on, 6 after his; 5 frames are a
+    # second.
     assert score_job(folder, {"": truth}).total.first_right_name_s == pytest.approx((10 + 6) / 2 / 5)
     nobody = output(tmp_path / "none", "c1", {1: (WALKS[0], "unknown", range(1, 41))}, ["0001"], ["c1"])
     assert score_job(nobody, {"": truth}).total.first_right_name_s is None
@@ -119,7 +143,9 @@ def test_a_sighting_is_whom_most_of_its_boxes_show(tmp_path: Path) -> None:
 
     lines = [f"{n},{1 if n <= 4 else 2},0,0,10,30,1" for n in range(1, 11)]
     (tmp_path / "gt.txt").write_text("\n".join(lines))
-    (tmp_path / "found.txt").write_text("\n".join(f"{n},5,1,0,10,30,1\n{n},6,80,0,10,30,1" for n in range(1, 11)))
+    (tmp_path / "found.txt").write_text(
+        "\n".join(f"{n},5,1,0,10,30,1\n{n},6,80,0,10,30,1" for n in range(1, 11))
+    )
     truth, found = read_mot(tmp_path / "gt.txt"), read_mot(tmp_path / "found.txt")
     assert true_identities(truth, found, {}) == {5: "2", 6: None}
     assert true_identities(truth, found, {"2": "0030"}) == {5: "30", 6: None}
@@ -141,7 +167,9 @@ def test_a_folder_that_is_no_output(tmp_path: Path, truth: Path) -> None:
 
 
 def test_a_job_over_some_frames_is_scored_on_those(tmp_path: Path, truth: Path) -> None:
-    """Truth of the whole clip beside a job that looked at a third of it: nothing is missed in what it looked at."""
+    """Truth of the whole clip beside a job that looked at a third of it: nothing is missed in what it looked
+    at.
+    """
     tracks = {1: (WALKS[0], "0001", range(20, 41)), 2: (WALKS[1], "0002", range(20, 41))}
     folder = output(tmp_path / "out", "c1", tracks, ["0001", "0002"], ["c1"])
     record = json.loads((folder / "job.json").read_text())
@@ -151,7 +179,9 @@ def test_a_job_over_some_frames_is_scored_on_those(tmp_path: Path, truth: Path) 
     part = score_job(folder, {"": truth}).total
     assert part.hota == part.idf1 == part.recall == pytest.approx(1)
     assert whole.hota < 0.8
-    assert score_job(folder, {"": truth}, (1, 60)).total.hota == pytest.approx(whole.hota), "what is asked for counts"
+    assert score_job(folder, {"": truth}, (1, 60)).total.hota == pytest.approx(whole.hota), (
+        "what is asked for counts"
+    )
 
 
 def test_right_names_are_not_claimed_where_nobody_is_named(tmp_path: Path, truth: Path) -> None:

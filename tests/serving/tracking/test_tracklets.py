@@ -18,7 +18,9 @@ def follow(walks: list[Walk], count: int, spec: TrackerSpec, missed: set[int] = 
     done = []
     for number in range(1, count + 1):
         boxes = [box for walk in walks if number not in missed and (box := walk.box(number)) is not None]
-        found = sv.Detections(xyxy=np.asarray(boxes, np.float32).reshape(-1, 4), confidence=np.ones(len(boxes), np.float32))
+        found = sv.Detections(
+            xyxy=np.asarray(boxes, np.float32).reshape(-1, 4), confidence=np.ones(len(boxes), np.float32)
+        )
         done += builder.update(Frame(number, (number - 1) / 10, draw(number, walks)), found)
     return done + builder.finish()
 
@@ -43,7 +45,9 @@ def test_a_tracklet_ends_while_the_footage_goes_on() -> None:
     ended_at = None
     for number in range(1, 60):
         boxes = [box] if (box := walk.box(number)) else []
-        found = sv.Detections(xyxy=np.asarray(boxes, np.float32).reshape(-1, 4), confidence=np.ones(len(boxes), np.float32))
+        found = sv.Detections(
+            xyxy=np.asarray(boxes, np.float32).reshape(-1, 4), confidence=np.ones(len(boxes), np.float32)
+        )
         if builder.update(Frame(number, (number - 1) / 10, draw(number, [walk])), found):
             ended_at = number
             break
@@ -74,13 +78,17 @@ def test_crops_show_the_person() -> None:
 
 
 def test_an_unknown_tracker() -> None:
-    with pytest.raises(UsageError, match=r"tracker\.name is 'deepsort': want one of botsort, bytetrack, ocsort, sort"):
+    with pytest.raises(
+        UsageError, match=r"tracker\.name is 'deepsort': want one of botsort, bytetrack, ocsort, sort"
+    ):
         TrackletBuilder(TrackerSpec(name="deepsort"), CropSpec(), 10.0)
 
 
 @given(st.integers(1, 9), st.lists(st.floats(0, 1), min_size=1, max_size=200), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
-def test_the_keeper_is_bounded_spread_and_keeps_the_best(count: int, qualities: list[float], step: int) -> None:
+def test_the_keeper_is_bounded_spread_and_keeps_the_best(
+    count: int, qualities: list[float], step: int
+) -> None:
     keeper = CropKeeper(count, 64)
     image = np.zeros((8, 8, 3), np.uint8)
     box = np.array([0, 0, 8, 8], np.float32)
@@ -157,7 +165,11 @@ def test_who_stands_is_one_tracklet_at_any_rate(fps: float, name: str) -> None:
 @pytest.mark.parametrize("fps", RATES)
 def test_no_box_of_a_walker_is_lost_at_any_rate(fps: float) -> None:
     found = built(fps, walking=True)
-    boxes = [(int(frame), tuple(box)) for one in found for frame, box in zip(one.frames, one.boxes.tolist(), strict=True)]
+    boxes = [
+        (int(frame), tuple(box))
+        for one in found
+        for frame, box in zip(one.frames, one.boxes.tolist(), strict=True)
+    ]
     assert len(set(boxes)) == len(boxes)
     assert len(boxes) >= 2 * length_of(fps) * fps - 4
     assert len({one.id for one in found}) == len(found)
@@ -175,6 +187,9 @@ def test_two_frames_of_one_time_are_followed_without_a_word(recwarn: pytest.Warn
     builder = TrackletBuilder(TrackerSpec(), CropSpec(), 10.0)
     image = np.full((240, 1000, 3), 128, np.uint8)
     for number, time_s in enumerate([0.0, 0.1, 0.2, 0.2, 0.2, 0.3], start=1):
-        builder.update(Frame(number, time_s, image), sv.Detections(xyxy=boxes_at(time_s, False), confidence=np.ones(2, np.float32)))
+        builder.update(
+            Frame(number, time_s, image),
+            sv.Detections(xyxy=boxes_at(time_s, False), confidence=np.ones(2, np.float32)),
+        )
     assert [len(one.frames) for one in builder.finish()] == [6, 6]
     assert not [one for one in recwarn if "timestamp" in str(one.message)]

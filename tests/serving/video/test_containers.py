@@ -1,7 +1,8 @@
-"""Every container and codec that PyAV's wheel can write: each frame carries its number, and the numbers are read back.
+"""Every container and codec that PyAV's wheel can write: each frame carries its number, and the numbers are
+read back.
 
-A pair counts where FFmpeg itself, read plainly from front to end, gives all numbers in their order: some muxers write files that it
-cannot read again.
+A pair counts where FFmpeg itself, read plainly from front to end, gives all numbers in their order: some
+muxers write files that it cannot read again.
 """
 
 from functools import cache
@@ -26,7 +27,13 @@ CODECS = {
     "mpeg2video": ("yuv420p", 160, 120, 25, _GOP | {"bf": 2}),
     "mpeg1video": ("yuv420p", 160, 120, 25, _GOP | {"bf": 2}),
     "libvpx": ("yuv420p", 160, 120, 10, _GOP | {"auto_alt_ref": 1, "lag_in_frames": 16, "b": 2_000_000}),
-    "libvpx-vp9": ("yuv420p", 160, 120, 10, _GOP | {"auto_alt_ref": 1, "lag_in_frames": 16, "deadline": "realtime", "cpu_used": 8}),
+    "libvpx-vp9": (
+        "yuv420p",
+        160,
+        120,
+        10,
+        _GOP | {"auto_alt_ref": 1, "lag_in_frames": 16, "deadline": "realtime", "cpu_used": 8},
+    ),
     "libsvtav1": ("yuv420p", 160, 120, 10, _GOP | {"preset": 12, "crf": 10}),
     "mjpeg": ("yuvj420p", 160, 120, 10, {}),
     "msmpeg4": ("yuv420p", 160, 120, 10, _GOP),
@@ -134,7 +141,9 @@ GOOD: dict[str, int] = {}
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_the_numbers_in_the_pictures_are_those_of_the_frames(container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_in_the_pictures_are_those_of_the_frames(
+    container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(serving.video.reading, "_NEAR", 6)  # so that ranges begin with a seek
     for codec in CODECS:
         path = written(tmp_path, container, codec)
@@ -144,12 +153,33 @@ def test_the_numbers_in_the_pictures_are_those_of_the_frames(container: str, tmp
         footage = open_footage([str(path)])
         assert footage.frames == FRAMES, codec
         assert footage.missing == [], codec
-        for first, last, step in [(1, FRAMES, 1), (31, 33, 1), (14, FRAMES, 1), (9, FRAMES, 7), (FRAMES, FRAMES, 1)]:
-            got = [(frame.number, number_of(frame.image)) for frame in read_frames(footage, first, last, step)]
-            assert got == [(number, number) for number in range(first, last + 1, step)], (codec, first, last, step)
+        for first, last, step in [
+            (1, FRAMES, 1),
+            (31, 33, 1),
+            (14, FRAMES, 1),
+            (9, FRAMES, 7),
+            (FRAMES, FRAMES, 1),
+        ]:
+            got = [
+                (frame.number, number_of(frame.image)) for frame in read_frames(footage, first, last, step)
+            ]
+            assert got == [(number, number) for number in range(first, last + 1, step)], (
+                codec,
+                first,
+                last,
+                step,
+            )
         times_s = [frame.time_s for frame in read_frames(footage)]
         np.testing.assert_allclose(times_s, np.arange(FRAMES) / footage.fps, atol=0.0021, err_msg=codec)
-        if container not in ("mjpeg", "obu", "gif", "image2pipe", "mpjpeg", "h261", "h263"):  # which do not say it
+        if container not in (
+            "mjpeg",
+            "obu",
+            "gif",
+            "image2pipe",
+            "mpjpeg",
+            "h261",
+            "h263",
+        ):  # which do not say it
             assert footage.fps == pytest.approx(CODECS[codec][3], rel=0.02), codec
 
 

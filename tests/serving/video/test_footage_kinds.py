@@ -1,4 +1,6 @@
-"""Files as recorders, phones and editors leave them. Every frame carries its number, and the numbers are read back."""
+"""Files as recorders, phones and editors leave them. Every frame carries its number, and the numbers are read
+back.
+"""
 
 import multiprocessing
 import re
@@ -24,7 +26,9 @@ LONG_GOP = {"g": 80, "bf": 2, "x264_params": "scenecut=0"}
 write = partial(encode, images=PICTURES)
 
 
-def numbers(footage: Footage, first: int = 1, last: int | None = None, step: int = 1) -> list[tuple[int, int]]:
+def numbers(
+    footage: Footage, first: int = 1, last: int | None = None, step: int = 1
+) -> list[tuple[int, int]]:
     return [(frame.number, number_of(frame.image)) for frame in read_frames(footage, first, last, step)]
 
 
@@ -32,7 +36,9 @@ def rows(first: int, last: int, step: int = 1, offset: int = 0) -> list[tuple[in
     return [(number, number + offset) for number in range(first, last + 1, step)]
 
 
-def trim(source: Path, target: Path, start_s: float, keep: Callable[[Any], bool] = lambda packet: True) -> Path:
+def trim(
+    source: Path, target: Path, start_s: float, keep: Callable[[Any], bool] = lambda packet: True
+) -> Path:
     """As ``ffmpeg -ss START -i SOURCE -c copy TARGET`` does: packets before START get negative times."""
     with av.open(str(source)) as given, av.open(str(target), "w") as out:
         stream = given.streams.video[0]
@@ -51,12 +57,21 @@ def joined(target: Path, *parts: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("name", ["whole.mp4", "whole.mkv", "whole.ts", "whole.avi", "whole.h264", "whole.mpg", "whole.flv"])
+@pytest.mark.parametrize(
+    "name", ["whole.mp4", "whole.mkv", "whole.ts", "whole.avi", "whole.h264", "whole.mpg", "whole.flv"]
+)
 def test_ranges_and_steps_begin_between_key_frames(name: str, tmp_path: Path) -> None:
     footage = open_footage([str(write(tmp_path / name, **LONG_GOP))])
     assert (footage.frames, footage.missing) == (FRAMES, [])
     assert footage.fps == pytest.approx(10)
-    for first, last, step in [(1, FRAMES, 1), (31, 100, 1), (79, 83, 1), (100, 100, 1), (90, 160, 7), (159, 160, 1)]:
+    for first, last, step in [
+        (1, FRAMES, 1),
+        (31, 100, 1),
+        (79, 83, 1),
+        (100, 100, 1),
+        (90, 160, 7),
+        (159, 160, 1),
+    ]:
         assert numbers(footage, first, last, step) == rows(first, last, step)
 
 
@@ -76,7 +91,9 @@ def test_segments_in_several_processes_see_every_frame(name: str, tmp_path: Path
 
 
 def test_what_an_edit_list_hides_is_not_there(tmp_path: Path) -> None:
-    footage = open_footage([str(trim(write(tmp_path / "whole.mp4", **LONG_GOP), tmp_path / "trimmed.mp4", 3.0))])
+    footage = open_footage(
+        [str(trim(write(tmp_path / "whole.mp4", **LONG_GOP), tmp_path / "trimmed.mp4", 3.0))]
+    )
     assert (footage.frames, footage.missing) == (130, [])
     assert numbers(footage) == rows(1, 130, offset=30)
     assert numbers(footage, 61, 70) == rows(61, 70, offset=30)
@@ -113,7 +130,17 @@ def test_a_rate_that_a_header_invents_is_not_believed(rate: int, tmp_path: Path)
 
 
 def test_a_slow_archive_keeps_its_rate(tmp_path: Path) -> None:
-    footage = open_footage([str(write(tmp_path / "slow.mkv", fps=Fraction(1, 2), times_ms=[2000 * number for number in range(FRAMES)]))])
+    footage = open_footage(
+        [
+            str(
+                write(
+                    tmp_path / "slow.mkv",
+                    fps=Fraction(1, 2),
+                    times_ms=[2000 * number for number in range(FRAMES)],
+                )
+            )
+        ]
+    )
     assert footage.fps == pytest.approx(0.5)
     assert [frame.time_s for frame in read_frames(footage, 159)] == pytest.approx([316, 318])
 
@@ -124,7 +151,9 @@ def test_a_gap_stays_a_gap(name: str, tmp_path: Path) -> None:
     footage = open_footage([str(write(tmp_path / name, times_ms=times, **LONG_GOP))])
     assert numbers(footage) == rows(1, FRAMES)
     assert footage.fps == pytest.approx(10)
-    assert [frame.time_s for frame in read_frames(footage, 70, 72)] == pytest.approx([6.9, 607.0, 607.1], abs=0.002)
+    assert [frame.time_s for frame in read_frames(footage, 70, 72)] == pytest.approx(
+        [6.9, 607.0, 607.1], abs=0.002
+    )
 
 
 def test_a_clock_that_starts_again_goes_on(tmp_path: Path) -> None:
@@ -133,15 +162,21 @@ def test_a_clock_that_starts_again_goes_on(tmp_path: Path) -> None:
     assert (footage.frames, footage.missing) == (FRAMES, [])
     assert numbers(footage) == rows(1, FRAMES)
     assert numbers(footage, 90, 95) == rows(90, 95)
-    np.testing.assert_allclose([frame.time_s for frame in read_frames(footage)], np.arange(FRAMES) / 10, atol=0.002)
+    np.testing.assert_allclose(
+        [frame.time_s for frame in read_frames(footage)], np.arange(FRAMES) / 10, atol=0.002
+    )
 
 
 def test_a_clock_that_turns_over_goes_on(tmp_path: Path) -> None:
     seconds = 2**33 / 90_000 - 7.0
-    footage = open_footage([str(write(tmp_path / "turn.ts", header={"output_ts_offset": str(seconds)}, **LONG_GOP))])
+    footage = open_footage(
+        [str(write(tmp_path / "turn.ts", header={"output_ts_offset": str(seconds)}, **LONG_GOP))]
+    )
     assert (footage.frames, footage.missing) == (FRAMES, [])
     assert numbers(footage) == rows(1, FRAMES)
-    np.testing.assert_allclose([frame.time_s for frame in read_frames(footage)], np.arange(FRAMES) / 10, atol=0.002)
+    np.testing.assert_allclose(
+        [frame.time_s for frame in read_frames(footage)], np.arange(FRAMES) / 10, atol=0.002
+    )
     assert numbers(footage, 100, 110) == rows(100, 110)
 
 
@@ -174,7 +209,9 @@ def test_frames_of_the_same_time_are_all_there(tmp_path: Path) -> None:
 )
 def test_pixels_of_any_kind(codec: str, pixels: str, options: dict[str, object], tmp_path: Path) -> None:
     fps = 25 if codec == "mpeg2video" else 10
-    footage = open_footage([str(encode(tmp_path / "kind.mkv", PICTURES[:50], codec, fps=fps, pixels=pixels, **options))])
+    footage = open_footage(
+        [str(encode(tmp_path / "kind.mkv", PICTURES[:50], codec, fps=fps, pixels=pixels, **options))]
+    )
     assert footage.fps == pytest.approx(fps)
     assert numbers(footage) == rows(1, 50)
     assert numbers(footage, 33, 35) == rows(33, 35)
@@ -209,7 +246,11 @@ def test_any_orientation_is_turned_upright(degrees: int, mirrored: bool, tmp_pat
         stream.pix_fmt = "yuv420p"
         a, b = {0: (1, 0), 90: (0, -1), 180: (-1, 0), 270: (0, 1)}[degrees]
         one = 1 << 16
-        turn = np.array([[a, b, 0], [-b, a, 0], [0, 0, 1 << 14]]) * [[one, one, 1], [one, one, 1], [1, 1, one]]
+        turn = np.array([[a, b, 0], [-b, a, 0], [0, 0, 1 << 14]]) * [
+            [one, one, 1],
+            [one, one, 1],
+            [1, 1, one],
+        ]
         flip = np.diag([-1 if mirrored else 1, 1, 1])
         stream.set_display_matrix((flip @ turn).ravel().tolist())
         for image in stored:
@@ -222,7 +263,8 @@ def test_any_orientation_is_turned_upright(degrees: int, mirrored: bool, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("aspect", "width"), [(Fraction(12, 11), 349), (Fraction(1, 2), 160), (Fraction(1, 1), 320), (Fraction(1, 999), 320)]
+    ("aspect", "width"),
+    [(Fraction(12, 11), 349), (Fraction(1, 2), 160), (Fraction(1, 1), 320), (Fraction(1, 999), 320)],
 )
 def test_pixels_are_made_square(aspect: Fraction, width: int, tmp_path: Path) -> None:
     footage = open_footage([str(write(tmp_path / "wide.mkv", aspect=aspect))])
@@ -266,7 +308,9 @@ def test_a_cover_picture_is_no_footage(tmp_path: Path) -> None:
         cover.disposition = av.stream.Disposition.attached_pic
         stream: Any = out.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        packets = cover.encode(av.VideoFrame.from_ndarray(numbered(500, 640, 480), format="bgr24")) + cover.encode()
+        packets = (
+            cover.encode(av.VideoFrame.from_ndarray(numbered(500, 640, 480), format="bgr24")) + cover.encode()
+        )
         for number in range(1, 21):
             packets += stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="bgr24"))
         out.mux(packets + stream.encode())
@@ -282,9 +326,15 @@ def test_a_part_of_the_footage_is_its_frames_alone(name: str, tmp_path: Path) ->
     for first, last in [(150, 175), (1, 3), (95, 160), (161, 320), (319, 320)]:
         part = footage.part(first, last)
         assert part.frames == last - first + 1
-        got = [(frame.number, number_of(frame.image), frame.time_s) for frame in read_frames(part, first, last)]
-        assert [(number, shown) for number, shown, _ in got] == [(n, (n - 1) % FRAMES + 1) for n in range(first, last + 1)]
-        np.testing.assert_allclose([time_s for _, _, time_s in got], (np.arange(first, last + 1) - 1) / 10, atol=0.002)
+        got = [
+            (frame.number, number_of(frame.image), frame.time_s) for frame in read_frames(part, first, last)
+        ]
+        assert [(number, shown) for number, shown, _ in got] == [
+            (n, (n - 1) % FRAMES + 1) for n in range(first, last + 1)
+        ]
+        np.testing.assert_allclose(
+            [time_s for _, _, time_s in got], (np.arange(first, last + 1) - 1) / 10, atol=0.002
+        )
         assert sum(len(clip.index.keys.place) for clip in part.clips if clip.index) < 40
 
 

@@ -22,13 +22,17 @@ from tests.serving.numbered import encode, number_of, numbered
 
 
 def record(folder: Path, *names: str, each: int = 40, overlap: int = 0) -> list[str]:
-    """Files of ``each`` frames at 10 Hz, numbered on; each begins ``overlap`` frames before the end of the last."""
+    """Files of ``each`` frames at 10 Hz, numbered on; each begins ``overlap`` frames before the end of the
+    last.
+    """
     made = []
     for place, name in enumerate(names):
         first = 1 + place * (each - overlap)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        made.append(str(encode(path, [numbered(number, 160, 120) for number in range(first, first + each)], g=20)))
+        made.append(
+            str(encode(path, [numbered(number, 160, 120) for number in range(first, first + each)], g=20))
+        )
     return made
 
 
@@ -59,7 +63,9 @@ def test_times_in_names_keep_gaps_and_put_files_in_order(tmp_path: Path) -> None
     times_s = [frame.time_s for frame in frames]
     np.testing.assert_allclose(times_s, np.arange(120) / 10 + np.repeat([0, 0, 3592.0], 40), atol=1e-3)
     assert footage.start == datetime(2026, 5, 4, 10)
-    assert footage.notes == ("the starts of 3 files are from their names: 2026-05-04 10:00:00; 1 gap, 0:59:52 in all",)
+    assert footage.notes == (
+        "the starts of 3 files are from their names: 2026-05-04 10:00:00; 1 gap, 0:59:52 in all",
+    )
 
 
 def test_the_job_may_say_that_names_mean_nothing_or_what_they_mean(tmp_path: Path) -> None:
@@ -78,7 +84,14 @@ def test_overlaps_are_cut(tmp_path: Path) -> None:
     np.testing.assert_allclose(times_s, np.arange(170) / 10, atol=1e-3)
     footage = open_footage(sorted(str(path) for path in tmp_path.glob("*.mkv")))
     assert "its first 30 frames are in the files before it" in footage.notes[1]
-    assert [number_of(frame.image) for frame in read_frames(footage, 99, 104)] == [99, 100, 101, 102, 103, 104]
+    assert [number_of(frame.image) for frame in read_frames(footage, 99, 104)] == [
+        99,
+        100,
+        101,
+        102,
+        103,
+        104,
+    ]
 
 
 def test_times_that_a_file_says_itself(tmp_path: Path) -> None:
@@ -90,7 +103,11 @@ def test_times_that_a_file_says_itself(tmp_path: Path) -> None:
             stream = out.add_stream("libx264", rate=10)
             stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
             for number in range(1, 21):
-                out.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(20 * place + number, 160, 120), format="bgr24")))
+                out.mux(
+                    stream.encode(
+                        av.VideoFrame.from_ndarray(numbered(20 * place + number, 160, 120), format="bgr24")
+                    )
+                )
             out.mux(stream.encode())
         paths.append(str(path))
     footage = open_footage(paths)
@@ -159,12 +176,17 @@ def test_a_job_of_a_recorders_files_has_their_clock_and_says_what_is_missing(tmp
     (tmp_path / "h_20260504_103000.avi").touch()
     job["cameras"] = [{"id": "hall", "source": "h_*.avi"}]
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
-    done = CliRunner().invoke(app, ["match", str(tmp_path / "job.yaml"), "--out", str(tmp_path / "out"), "--quiet"])
+    done = CliRunner().invoke(
+        app, ["match", str(tmp_path / "job.yaml"), "--out", str(tmp_path / "out"), "--quiet"]
+    )
     assert done.exit_code == 3
     (line,) = done.stderr.splitlines()
     assert line.startswith("camera hall: video ")
     assert line.endswith("is empty (0 bytes): copy it again; 2026-05-04 10:30:00 to 11:00:00 is left out")
-    assert "camera hall: the starts of 2 files are from their names: 2026-05-04 10:00:00; 1 gap, 0:59:34 in all" in done.stdout
+    assert (
+        "camera hall: the starts of 2 files are from their names: 2026-05-04 10:00:00; 1 gap, 0:59:34 in all"
+        in done.stdout
+    )
     record = json.loads((tmp_path / "out" / "job.json").read_text())
     assert record["counts"]["frames"] == 520
     assert len(record["notes"]) == 1

@@ -1,4 +1,6 @@
-"""What is read is counted against the index: a frame that does not come is a line and exit 3, wherever it lies."""
+"""What is read is counted against the index: a frame that does not come is a line and exit 3, wherever it
+lies.
+"""
 
 from pathlib import Path
 
@@ -38,8 +40,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_frames_that_do_not_come_are_counted_once(workers: int, place: Path) -> None:
-    result = run_job(load_job(place / "job.yaml"), place / f"workers-{workers}", execution=Execution(SEGMENT_S, workers))
-    assert result.problems == ("camera hall: 3 of 160 frames are damaged and were not seen, the first: number 50",)
+    result = run_job(
+        load_job(place / "job.yaml"), place / f"workers-{workers}", execution=Execution(SEGMENT_S, workers)
+    )
+    assert result.problems == (
+        "camera hall: 3 of 160 frames are damaged and were not seen, the first: number 50",
+    )
     assert result.summary["counts"]["frames"] == FRAMES - len(DAMAGED)
 
 
@@ -53,7 +59,10 @@ def test_crops_say_what_of_the_footage_is_missing(place: Path) -> None:
     write_truth(place / "gt.txt", WALKS, FRAMES, {"anna": 1, "bert": 2, "carl": 3})
     asked = ["crops", str(place / "damaged.avi"), "--truth", str(place / "gt.txt")]
     done = CliRunner().invoke(app, [*asked, "--out", str(place / "crops")])
-    told = f"video {place / 'damaged.avi'}: 3 of 160 frames are damaged and were not seen, the first: numbers 50 to 51\n"
+    told = (
+        f"video {place / 'damaged.avi'}: 3 of 160 frames are damaged and were not seen, the first: "
+        "numbers 50 to 51\n"
+    )
     assert (done.exit_code, done.stderr) == (3, told)
     assert any((place / "crops").iterdir())
     done = CliRunner().invoke(app, [*asked, "--out", str(place / "whole"), "--frames", "52-119"])
@@ -61,7 +70,9 @@ def test_crops_say_what_of_the_footage_is_missing(place: Path) -> None:
     cut = place / "cut.avi"
     cut.write_bytes((place / "damaged.avi").read_bytes()[: cut_at(place / "damaged.avi", 100)])
     done = CliRunner().invoke(app, ["crops", str(cut), *asked[2:], "--out", str(place / "cut")])
-    assert (done.exit_code, "is cut off: 100 of 160 frames are there" in done.stderr) == (3, True), done.stderr
+    assert (done.exit_code, "is cut off: 100 of 160 frames are there" in done.stderr) == (3, True), (
+        done.stderr
+    )
 
 
 def cut_at(path: Path, frames: int) -> int:

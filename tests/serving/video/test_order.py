@@ -48,7 +48,9 @@ def test_unknown_times_of_decoding_at_the_front_are_no_reason() -> None:
 
 
 def test_times_between_known_ones_are_even() -> None:
-    np.testing.assert_allclose(steady_times(ints(None, 100, None, None, 400, None), 10, MS), np.arange(6) / 10, atol=1e-9)
+    np.testing.assert_allclose(
+        steady_times(ints(None, 100, None, None, 400, None), 10, MS), np.arange(6) / 10, atol=1e-9
+    )
     np.testing.assert_allclose(steady_times(ints(None, None, None), 4, MS), [0, 0.25, 0.5])
 
 
@@ -73,5 +75,7 @@ def test_times_of_packets_never_fall(steps: list[int]) -> None:
         (np.zeros(1), [Fraction(90_000)], 25),
     ],
 )
-def test_the_rate_is_what_the_times_bear_out(times_s: np.ndarray, stated: list[Fraction | None], rate: float) -> None:
+def test_the_rate_is_what_the_times_bear_out(
+    times_s: np.ndarray, stated: list[Fraction | None], rate: float
+) -> None:
     assert frame_rate(times_s, stated) == pytest.approx(rate, rel=1e-3)

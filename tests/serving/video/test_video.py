@@ -32,8 +32,12 @@ def test_the_index_knows_length_rate_and_size(clip: Path) -> None:
     assert footage.missing == []
 
 
-@pytest.mark.parametrize(("first", "last", "step"), [(1, 60, 1), (2, 2, 1), (13, 40, 1), (25, 60, 7), (59, None, 1), (60, 900, 1)])
-def test_any_range_is_the_same_pictures_as_reading_through(clip: Path, all_frames: list, first: int, last: int | None, step: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "last", "step"), [(1, 60, 1), (2, 2, 1), (13, 40, 1), (25, 60, 7), (59, None, 1), (60, 900, 1)]
+)
+def test_any_range_is_the_same_pictures_as_reading_through(
+    clip: Path, all_frames: list, first: int, last: int | None, step: int
+) -> None:
     found = list(read_frames(open_footage([str(clip)]), first, last, step))
     assert [frame.number for frame in found] == list(range(first, min(last or 60, 60) + 1, step))
     for frame in found:
@@ -87,11 +91,14 @@ def test_a_rotated_picture_is_turned_upright(tmp_path: Path) -> None:
     assert np.abs(frame.image.astype(int) - wanted.astype(int)).mean() < 12
 
 
-def test_a_frame_that_does_not_decode_moves_no_other_frame(clip: Path, all_frames: list, tmp_path: Path) -> None:
+def test_a_frame_that_does_not_decode_moves_no_other_frame(
+    clip: Path, all_frames: list, tmp_path: Path
+) -> None:
     data = bytearray(clip.read_bytes())
     with av.open(str(clip)) as container:
         packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-    # Inside one group of pictures: what follows up to the next key frame may look wrong, after it all is well.
+    # Inside one group of pictures: what follows up to the next key frame may look wrong, after it all is
+    # well.
     position, size = packets[5]
     start = position + 8
     data[start : start + size - 8] = b"\xff" * (size - 8)
@@ -131,7 +138,10 @@ def audio_only(path: Path) -> Path:
         (lambda path: path, "does not exist"),
         (lambda path: path.touch() or path, "is empty"),
         (lambda path: path.write_bytes(b"no video at all" * 100) and path, "cannot be opened"),
-        (lambda path: path.write_bytes(write_video(path, [background()] * 9).read_bytes()[:300]) and path, "cannot be opened"),
+        (
+            lambda path: path.write_bytes(write_video(path, [background()] * 9).read_bytes()[:300]) and path,
+            "cannot be opened",
+        ),
         (audio_only, "holds no picture, only audio"),
     ],
     ids=["missing", "zero bytes", "text", "mp4 without index", "audio only"],

@@ -24,7 +24,9 @@ def bgr(frame: av.VideoFrame) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_video(tmp_path_factory.mktemp("annotate") / "walk.avi", [draw(number, WALK) for number in range(1, 21)])
+    return write_video(
+        tmp_path_factory.mktemp("annotate") / "walk.avi", [draw(number, WALK) for number in range(1, 21)]
+    )
 
 
 def test_a_box_has_its_colour_and_nothing_else_changes(footage: Path) -> None:
@@ -46,7 +48,9 @@ def test_what_the_decoder_still_needs_is_not_drawn_on(footage: Path) -> None:
     clean = [bgr(picture.frame) for picture in pictures(footage)]
     seen = []
     with av.open(str(footage)) as container:
-        container.streams.video[0].codec_context.thread_count = 1  # threads would have decoded what comes next already
+        container.streams.video[
+            0
+        ].codec_context.thread_count = 1  # threads would have decoded what comes next already
         for frame in container.decode(video=0):
             seen.append(bgr(frame))
             annotate(canvas(frame, 320, 240), [Label((20, 20, 300, 220), "x" * 20, "x")])
@@ -65,7 +69,9 @@ def test_pictures_of_another_size(footage: Path, width: int, height: int) -> Non
     picture = pictures(footage)[0]
     resized = canvas(picture.frame, width, height)
     assert (resized.width, resized.height, resized.format.name) == (width, height, "yuv420p")
-    wanted = cv2.resize(bgr(picture.frame).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA).astype(int)
+    wanted = cv2.resize(
+        bgr(picture.frame).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA
+    ).astype(int)
     assert np.abs(bgr(resized) - wanted).mean() < 4
     annotate(resized, [Label((100, 100, 160, 200), "anna #1", "anna")], (width / 320, height / 240))
     assert np.abs(bgr(resized) - wanted).max() > 30
@@ -74,7 +80,11 @@ def test_pictures_of_another_size(footage: Path, width: int, height: int) -> Non
 @pytest.mark.parametrize("layout", ["yuvj420p", "yuv444p", "gray", "odd"])
 def test_other_layouts_look_as_they_did(layout: str) -> None:
     image = background(321, 241) if layout == "odd" else background()
-    image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) if layout == "gray" else image
+    image = (
+        cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+        if layout == "gray"
+        else image
+    )
     frame = av.VideoFrame.from_ndarray(image, format="bgr24")
     if layout != "odd":
         frame = frame.reformat(format=layout, dst_color_range="JPEG" if layout == "yuvj420p" else "MPEG")
@@ -85,7 +95,10 @@ def test_other_layouts_look_as_they_did(layout: str) -> None:
 
 def test_a_lower_video_is_of_even_size_and_keeps_its_boxes_in_place(footage: Path, tmp_path: Path) -> None:
     labels = [Label((100, 100, 160, 200), "", "anna")]
-    assert annotate_all(tmp_path / "low.webm", pictures(footage), lambda number: labels, (320, 240), 10.0, 101) == 0.0
+    assert (
+        annotate_all(tmp_path / "low.webm", pictures(footage), lambda number: labels, (320, 240), 10.0, 101)
+        == 0.0
+    )
     with av.open(str(tmp_path / "low.webm")) as container:
         frames = [bgr(frame) for frame in container.decode(video=0)]
     assert len(frames) == 20

@@ -1,4 +1,6 @@
-"""Folders as people's disks hold them: links, other systems' files, downloads, names of any encoding, names without a match."""
+"""Folders as people's disks hold them: links, other systems' files, downloads, names of any encoding, names
+without a match.
+"""
 
 import os
 from pathlib import Path
@@ -24,7 +26,9 @@ def test_images_without_a_match_are_counted_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "0001_c10_000.jpg", "0001_C2_000.jpg", "0002_c3_000.JPG")
     narrow = scan_folder(tmp_path, r"^(?P<identity>\d+)_c(?P<camera>\d)_")
     assert [(record.identity, record.camera) for record in narrow.records] == [("0002", "3")]
-    assert narrow.unmatched() == f"2 of 3 images do not match the pattern, the first: {tmp_path}/0001_C2_000.jpg"
+    assert (
+        narrow.unmatched() == f"2 of 3 images do not match the pattern, the first: {tmp_path}/0001_C2_000.jpg"
+    )
     wide = scan_folder(tmp_path, README_PATTERN)
     assert [(record.identity, record.camera) for record in wide.records] == [("0001", "10"), ("0002", "3")]
     assert [(stray.kind, stray.path.name) for stray in wide.strays] == [("unmatched", "0001_C2_000.jpg")]
@@ -59,7 +63,15 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_what_systems_and_downloads_leave_is_named_and_left_out(tmp_path: Path) -> None:
     touch(
-        tmp_path, "a.jpg", "._a.jpg", "Thumbs.db", ".DS_Store", "b.jpg.part", "Unconfirmed 7.crdownload", "__MACOSX/c.jpg", "@eaDir/d.jpg"
+        tmp_path,
+        "a.jpg",
+        "._a.jpg",
+        "Thumbs.db",
+        ".DS_Store",
+        "b.jpg.part",
+        "Unconfirmed 7.crdownload",
+        "__MACOSX/c.jpg",
+        "@eaDir/d.jpg",
     )
     touch(tmp_path, "notes.txt", "clip.MP4", "readme")
     found = find_images(tmp_path)
@@ -79,13 +91,19 @@ def test_what_systems_and_downloads_leave_is_named_and_left_out(tmp_path: Path) 
 
 def test_a_public_set_from_a_mac_is_read(tmp_path: Path) -> None:
     for folder in ("bounding_box_train", "query", "bounding_box_test"):
-        touch(tmp_path, f"{folder}/0002_c1s1_000451_03.jpg", f"{folder}/._0002_c1s1_000451_03.jpg", f"{folder}/Thumbs.db")
+        touch(
+            tmp_path,
+            f"{folder}/0002_c1s1_000451_03.jpg",
+            f"{folder}/._0002_c1s1_000451_03.jpg",
+            f"{folder}/Thumbs.db",
+        )
     assert [record.path.name for record in read_market1501(tmp_path)] == ["0002_c1s1_000451_03.jpg"] * 3
     assert len(find_images(tmp_path).strays) == 6
 
 
 @pytest.mark.parametrize(
-    "suffix", ["jpg", "JPEG", "jpe", "JFIF", "png", "bmp", "webp", "TIF", "tiff", "gif", "jp2", "avif", "HEIC", "heif"]
+    "suffix",
+    ["jpg", "JPEG", "jpe", "JFIF", "png", "bmp", "webp", "TIF", "tiff", "gif", "jp2", "avif", "HEIC", "heif"],
 )
 def test_endings(tmp_path: Path, suffix: str) -> None:
     touch(tmp_path, f"a.{suffix}")

@@ -21,7 +21,12 @@ def test_folder_reads_identity_and_camera_from_the_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "message"), [(r"(?P<person>\d+)", "no group"), ("(", "not a regular expression"), (r"(?P<identity>\d{9})", "no image in")]
+    ("pattern", "message"),
+    [
+        (r"(?P<person>\d+)", "no group"),
+        ("(", "not a regular expression"),
+        (r"(?P<identity>\d{9})", "no image in"),
+    ],
 )
 def test_folder_errors(tmp_path: Path, pattern: str, message: str) -> None:
     touch(tmp_path, "001_c1.png")
@@ -41,10 +46,29 @@ def test_tables_read_the_same_from_csv_and_parquet(tmp_path: Path) -> None:
         '"b, c.jpg",0008,02,query,,,0.5,1.75\n'
     )
     rows = [
-        {"path": "a/1.jpg", "identity": "0007", "camera": "01", "split": "train", "frame": 3, "tracklet": "t1", "label_age": 0.25},
-        {"path": "b, c.jpg", "identity": "0008", "camera": "02", "split": "query", "frame": None, "tracklet": None, "label_age": 0.5},
+        {
+            "path": "a/1.jpg",
+            "identity": "0007",
+            "camera": "01",
+            "split": "train",
+            "frame": 3,
+            "tracklet": "t1",
+            "label_age": 0.25,
+        },
+        {
+            "path": "b, c.jpg",
+            "identity": "0008",
+            "camera": "02",
+            "split": "query",
+            "frame": None,
+            "tracklet": None,
+            "label_age": 0.5,
+        },
     ]
-    pq.write_table(pa.Table.from_pylist([row | {"label_height": 1.5 + i / 4} for i, row in enumerate(rows)]), tmp_path / "people.parquet")
+    pq.write_table(
+        pa.Table.from_pylist([row | {"label_height": 1.5 + i / 4} for i, row in enumerate(rows)]),
+        tmp_path / "people.parquet",
+    )
     records = read_table(tmp_path / "people.csv")
     assert records == read_table(tmp_path / "people.parquet")
     assert records[0].path == tmp_path / "a/1.jpg"
@@ -149,18 +173,31 @@ def test_videos_with_truth_are_cut(tmp_path: Path) -> None:
     from reid.data.synthetic import TownSpec, generate_town
 
     spec = TownSpec(
-        people=3, images_per_camera=1, footage_people=2, footage_seconds=6.0, footage_fps=4, footage_width=320, footage_height=240
+        people=3,
+        images_per_camera=1,
+        footage_people=2,
+        footage_seconds=6.0,
+        footage_fps=4,
+        footage_width=320,
+        footage_height=240,
     )
     generate_town(spec, tmp_path / "town", [1, 2, 3])
     options = OPTIONS | {"every": 4, "shared_identities": True}
     records = cut_footage(tmp_path / "town/footage", tmp_path / "crops", **options).records
     assert {r.camera for r in records} == {"camera1", "camera2", "camera3"}
-    people = {camera: {r.identity for r in records if r.camera == camera} for camera in ("camera1", "camera2")}
+    people = {
+        camera: {r.identity for r in records if r.camera == camera} for camera in ("camera1", "camera2")
+    }
     assert people["camera1"] == people["camera2"] and len(people["camera1"]) == 2
 
 
 @pytest.mark.parametrize(
-    ("truth", "message"), [("1,7,30,x,10,30,1\n", "line 1"), ("1,7,30\n", "line 1"), ("5,7,30,20,10,30,1,1,1\n", "no readable frame 5")]
+    ("truth", "message"),
+    [
+        ("1,7,30,x,10,30,1\n", "line 1"),
+        ("1,7,30\n", "line 1"),
+        ("5,7,30,20,10,30,1,1,1\n", "no readable frame 5"),
+    ],
 )
 def test_footage_errors(tmp_path: Path, truth: str, message: str) -> None:
     with pytest.raises(UsageError, match="holds no footage"):

@@ -31,7 +31,13 @@ PROTOCOLS = [
     ("cuhk03_labelled", mini.cuhk03, (7, 2, 2), (2, 1, 1), "12"),
     ("cuhk03_detected", mini.cuhk03_np, (2, 1, 1), (1, 1, 1), "12"),
     ("cuhk03_labelled", mini.cuhk03_np, (2, 1, 1), (1, 1, 1), "12"),
-    ("cuhk02", mini.cuhk02, (32, 4, 4), (8, 2, 2), tuple(f"P{p}_cam{c}" for p in range(1, 6) for c in (1, 2))),
+    (
+        "cuhk02",
+        mini.cuhk02,
+        (32, 4, 4),
+        (8, 2, 2),
+        tuple(f"P{p}_cam{c}" for p in range(1, 6) for c in (1, 2)),
+    ),
     ("cuhk01", mini.cuhk01, (12, 8, 8), (3, 4, 4), "12"),
     ("viper", mini.viper, (8, 5, 5), (4, 5, 5), "ab"),
     ("prid", mini.prid, (200, 100, 649), (100, 100, 649), "ab"),
@@ -47,11 +53,22 @@ PROTOCOLS = [
 
 def test_every_reader_is_tested_and_can_be_asked_for() -> None:
     assert {name for name, *_ in PROTOCOLS} == set(DATASETS)
-    assert set(get_args(DataParams.model_fields["source"].annotation)) == set(DATASETS) | {"synthetic", "folder", "table", "footage"}
+    assert set(get_args(DataParams.model_fields["source"].annotation)) == set(DATASETS) | {
+        "synthetic",
+        "folder",
+        "table",
+        "footage",
+    }
 
 
-@pytest.mark.parametrize(("name", "build", "images", "people", "cameras"), PROTOCOLS, ids=lambda value: getattr(value, "__name__", None))
-def test_protocol(name: str, build: Callable[[Path], Path], images: Any, people: Any, cameras: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "build", "images", "people", "cameras"),
+    PROTOCOLS,
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_protocol(
+    name: str, build: Callable[[Path], Path], images: Any, people: Any, cameras: Any, tmp_path: Path
+) -> None:
     records = read_dataset(name, build(tmp_path))
     splits = ("train", "query", "gallery")
     if images is not None:
@@ -72,15 +89,26 @@ def test_protocol(name: str, build: Callable[[Path], Path], images: Any, people:
 
 def test_market_keeps_distractors_and_frames(tmp_path: Path) -> None:
     records = read_dataset("market1501", mini.market1501(tmp_path))
-    assert sorted(record.identity for record in records if record.split == "gallery") == ["0000", "0001", "0001"]
+    assert sorted(record.identity for record in records if record.split == "gallery") == [
+        "0000",
+        "0001",
+        "0001",
+    ]
     first = next(record for record in records if record.path.name == "0002_c3s1_000551_01.jpg")
     assert (first.identity, first.camera, first.frame) == ("0002", "3", 551)
 
 
 def test_tracklets_are_told(tmp_path: Path) -> None:
     records = read_dataset("mars", mini.mars(tmp_path))
-    assert [(r.tracklet, r.frame) for r in records[:3]] == [("bbox_train_1", 1), ("bbox_train_1", 2), ("bbox_train_2", 1)]
-    assert {r.tracklet for r in read_dataset("prid2011", mini.prid2011(tmp_path))} >= {"a_person_0001", "b_person_0001"}
+    assert [(r.tracklet, r.frame) for r in records[:3]] == [
+        ("bbox_train_1", 1),
+        ("bbox_train_1", 2),
+        ("bbox_train_2", 1),
+    ]
+    assert {r.tracklet for r in read_dataset("prid2011", mini.prid2011(tmp_path))} >= {
+        "a_person_0001",
+        "b_person_0001",
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,7 +120,9 @@ def test_tracklets_are_told(tmp_path: Path) -> None:
         ("sensereid", mini.sensereid, "SenseReID/test_probe/holiday.jpg"),
     ],
 )
-def test_a_strange_file_is_named(name: str, build: Callable[[Path], Path], strange: str, tmp_path: Path) -> None:
+def test_a_strange_file_is_named(
+    name: str, build: Callable[[Path], Path], strange: str, tmp_path: Path
+) -> None:
     root = build(tmp_path)
     mini.touch(root, strange)
     with pytest.raises(ReidError, match=r"holiday|900") as caught:
@@ -109,7 +139,9 @@ def test_errors_of_listed_sets(tmp_path: Path) -> None:
     (root / "images_detected/1_001_1_01.png").unlink()
     with pytest.raises(ReidError, match=r"1_001_1_01\.png, which does not exist"):
         read_dataset("cuhk03_detected", root)
-    (root / "cuhk03_new_protocol_config_labeled.mat").write_bytes(b"not a mat file, but long enough to look at" * 9)
+    (root / "cuhk03_new_protocol_config_labeled.mat").write_bytes(
+        b"not a mat file, but long enough to look at" * 9
+    )
     with pytest.raises(ReidError, match="not a MATLAB file"):
         read_dataset("cuhk03_labelled", root)
     root = mini.msmt17_v1(tmp_path)
@@ -148,9 +180,18 @@ PEERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "peer", "build", "options"), PEERS, ids=lambda value: str(value) if isinstance(value, dict) else None)
+@pytest.mark.parametrize(
+    ("name", "peer", "build", "options"),
+    PEERS,
+    ids=lambda value: str(value) if isinstance(value, dict) else None,
+)
 def test_torchreid_reads_the_same(
-    name: str, peer: str, build: Callable[[Path], Path], options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    peer: str,
+    build: Callable[[Path], Path],
+    options: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = build(tmp_path)
     # torchreid takes files in the order of the disk; its draws then depend on that order.
@@ -161,7 +202,9 @@ def test_torchreid_reads_the_same(
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     with _peer() as datasets:
-        theirs = getattr(datasets, peer)(str(tmp_path), verbose=False, transform=lambda image: image, **options)
+        theirs = getattr(datasets, peer)(
+            str(tmp_path), verbose=False, transform=lambda image: image, **options
+        )
     ours = read_dataset(name, root, options.get("split_id", 0))
     if name == "sensereid":  # torchreid's training list is a copy of the test images
         theirs.train = []
@@ -169,14 +212,18 @@ def test_torchreid_reads_the_same(
 
 
 def _without_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchreid extracts images from cuhk-03.mat before it splits; here they are extracted already, so the container looks empty."""
+    """torchreid extracts images from cuhk-03.mat before it splits; here they are extracted already, so the
+    container looks empty.
+    """
     empty = {"detected": [[]], "labeled": [[]], "testsets": [[]]}
     monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=lambda path, mode: empty))
     monkeypatch.setitem(sys.modules, "imageio", SimpleNamespace())
 
 
 def _assert_same(ours: list[Record], theirs: Any) -> None:
-    """The same files in the same splits, people and cameras equal up to their names, and the same tracklets."""
+    """The same files in the same splits, people and cameras equal up to their names, and the same
+    tracklets.
+    """
     mine: dict[str, dict[str, tuple[str, str]]] = {"train": {}, "query": {}, "gallery": {}}
     for record in ours:
         mine[record.split][str(record.path)] = (record.identity, record.camera)
@@ -192,7 +239,9 @@ def _assert_same(ours: list[Record], theirs: Any) -> None:
                 seen[split][str(Path(path))] = (int(item[1]), int(item[2]))
         assert seen[split].keys() == files.keys()
     for scope, place in ((("train",), 0), (("query", "gallery"), 0), (("train", "query", "gallery"), 1)):
-        pairs = {(mine[split][path][place], seen[split][path][place]) for split in scope for path in mine[split]}
+        pairs = {
+            (mine[split][path][place], seen[split][path][place]) for split in scope for path in mine[split]
+        }
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
     if ours[0].tracklet is not None:
         groups: dict[str | None, set[str]] = {}

@@ -1,4 +1,6 @@
-"""The stored search index: finds what exact search finds, follows every change, and keeps nothing of who has left."""
+"""The stored search index: finds what exact search finds, follows every change, and keeps nothing of who has
+left.
+"""
 
 from pathlib import Path
 
@@ -16,7 +18,9 @@ PEOPLE, EACH = 300, 8
 
 
 def crowd() -> np.ndarray:
-    near = np.repeat(unit_rows(PEOPLE, DIM, seed=1), EACH, axis=0) + 0.5 * unit_rows(PEOPLE * EACH, DIM, seed=2)
+    near = np.repeat(unit_rows(PEOPLE, DIM, seed=1), EACH, axis=0) + 0.5 * unit_rows(
+        PEOPLE * EACH, DIM, seed=2
+    )
     return (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -36,7 +40,9 @@ def test_it_finds_what_exact_search_finds(gallery: Gallery, kind: str) -> None:
     assert (built.references, built.version) == (len(ROWS), gallery.version)
     assert built.recall >= (RECALL if kind != "pq" else 0.9)
     assert built.bytes < ROWS.nbytes * (0.8 if kind == "fp16" else 0.5)
-    assert gallery.audit()[-1].detail.startswith(f"{kind}, 2400 references, recall 0.9" if built.recall < 1 else kind)
+    assert gallery.audit()[-1].detail.startswith(
+        f"{kind}, 2400 references, recall 0.9" if built.recall < 1 else kind
+    )
     rng = np.random.default_rng(0)
     probes = ROWS[::97] + 0.02 * rng.standard_normal((len(ROWS[::97]), DIM)).astype(np.float32)
     probes /= np.linalg.norm(probes, axis=1, keepdims=True)
@@ -70,7 +76,9 @@ def test_it_follows_every_change(gallery: Gallery, kind: str) -> None:
         assert index.search(ROWS[EACH : EACH + 1], 1)[0][0][0] == "p001"
         gallery.remove("p002")
         gallery.remove("newer")
-        names = {name for found in index.search(np.concatenate([ROWS[: 3 * EACH], fresh]), 20) for name, _ in found}
+        names = {
+            name for found in index.search(np.concatenate([ROWS[: 3 * EACH], fresh]), 20) for name, _ in found
+        }
         assert not {"p002", "newer"} & names
         everybody = index.search(ROWS[:1], 10_000)[0]
         if kind != "ivf":
@@ -79,12 +87,16 @@ def test_it_follows_every_change(gallery: Gallery, kind: str) -> None:
 
 
 def halves_in_files(folder: Path, rows: np.ndarray) -> int:
-    """How many rows have four neighbouring numbers in half precision in some file of the folder, at any offset."""
+    """How many rows have four neighbouring numbers in half precision in some file of the folder, at any
+    offset.
+    """
     content = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
     words = rows.astype(np.float16).reshape(len(rows), -1, 4).copy().view(np.uint64)[..., 0]
     found = np.zeros(words.shape, np.bool_)
     for offset in range(8):
-        found |= np.isin(words, np.frombuffer(content[offset : offset + (len(content) - offset) // 8 * 8], np.uint64))
+        found |= np.isin(
+            words, np.frombuffer(content[offset : offset + (len(content) - offset) // 8 * 8], np.uint64)
+        )
     return int(found.any(axis=1).sum())
 
 
@@ -135,6 +147,10 @@ def test_wrong_calls_are_refused(tmp_path: Path, gallery: Gallery) -> None:
     index = CompactIndex(gallery)
     with pytest.raises(UsageError, match="k is 0"):
         index.search(ROWS[:1], 0)
-    for bad, message in ((unit_rows(1, 8), "8 numbers"), (np.full((1, DIM), np.nan), "NaN"), (2 * ROWS[:1], "norm 2")):
+    for bad, message in (
+        (unit_rows(1, 8), "8 numbers"),
+        (np.full((1, DIM), np.nan), "NaN"),
+        (2 * ROWS[:1], "norm 2"),
+    ):
         with pytest.raises(ReidError, match=message):
             index.search(bad, 1)

@@ -1,4 +1,6 @@
-"""A Ray cluster of two nodes, each started as an operator would, of which one is killed while it works on a segment."""
+"""A Ray cluster of two nodes, each started as an operator would, of which one is killed while it works on a
+segment.
+"""
 
 import os
 import secrets
@@ -64,7 +66,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """Of the nodes and of the job: the secret by which they know each other."""
     secret = tmp_path / "token"
     secret.write_text(secrets.token_hex(32))
-    more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(secret), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+    more = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(secret),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": str(ROOT),
+    }
     return os.environ | more
 
 
@@ -75,11 +82,20 @@ def cluster(environment: dict[str, str]) -> Iterator[tuple[str, list[subprocess.
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
     command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
-    head = ["--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false", f"--temp-dir={place}"]
+    head = [
+        "--head",
+        f"--port={address.rpartition(':')[2]}",
+        "--include-dashboard=false",
+        f"--temp-dir={place}",
+    ]
     nodes = []
     try:
         for more in (head, [f"--address={address}"]):
-            nodes.append(subprocess.Popen([*command, *more], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            nodes.append(
+                subprocess.Popen(
+                    [*command, *more], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
+            )
             wait_for(lambda: any("raylet/raylet" in title(pid) for pid in descendants(nodes[-1].pid)))
         yield address, nodes
     finally:
@@ -101,11 +117,27 @@ def test_a_killed_nodes_segments_are_taken_over(
     address, (_, second) = cluster
     place = make_place(tmp_path, cameras=1)
     straight = run_job(load_job(place / "job.yaml"), place / "straight", execution=Execution(SEGMENT_S)).out
-    command = [sys.executable, "-m", "pipelines.cli", "match", str(place / "job.yaml"), "--out", str(place / "out"), "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "match",
+        str(place / "job.yaml"),
+        "--out",
+        str(place / "out"),
+        "--quiet",
+    ]
     command += ["--segment-s", str(SEGMENT_S), "--ray", address]
-    job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     # A worker bears the name of what it works on.
-    wait_for(lambda: job.poll() is not None or any(title(pid).startswith("ray::_remote") for pid in descendants(second.pid)))
+    wait_for(
+        lambda: (
+            job.poll() is not None
+            or any(title(pid).startswith("ray::_remote") for pid in descendants(second.pid))
+        )
+    )
     assert job.poll() is None, job.stderr.read() if job.stderr else ""
     end(second)
     _, complaints = job.communicate(timeout=120)

@@ -1,4 +1,6 @@
-"""Several workers, a cluster, and workers and jobs that are killed: the rows are always those of an undisturbed run."""
+"""Several workers, a cluster, and workers and jobs that are killed: the rows are always those of an
+undisturbed run.
+"""
 
 import json
 import os
@@ -62,9 +64,23 @@ def test_a_ray_cluster_gives_the_same_rows(place: Path, straight: Path) -> None:
 
 
 def start(place: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipelines.cli", "match", str(place / "job.yaml"), "--out", str(out), "--segment-s", str(SEGMENT_S)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "match",
+        str(place / "job.yaml"),
+        "--out",
+        str(out),
+        "--segment-s",
+        str(SEGMENT_S),
+    ]
     return subprocess.Popen(
-        [*command, "--quiet", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--quiet", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -108,7 +124,9 @@ def test_sigterm_ends_at_once_and_leaves_what_is_finished(place: Path, straight:
     process.send_signal(signal.SIGTERM)
     _, complaints = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert complaints.strip() == "reid: stopped: what is finished is kept; the same command goes on from there"
+    assert (
+        complaints.strip() == "reid: stopped: what is finished is kept; the same command goes on from there"
+    )
     assert segments(work)
     assert not out.exists()
     assert start(place, out).wait(timeout=180) == 0

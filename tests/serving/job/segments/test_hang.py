@@ -1,4 +1,6 @@
-"""Nothing stands still for ever: neither FFmpeg's decoder threads against Python's lock, nor a job whose footage gives nothing."""
+"""Nothing stands still for ever: neither FFmpeg's decoder threads against Python's lock, nor a job whose
+footage gives nothing.
+"""
 
 import http.server
 import json
@@ -20,7 +22,8 @@ from serving.video import Pulse, ahead
 from tests.serving.execution_job import FRAMES, SEGMENT_S, make_place
 from tests.serving.tiny_footage import Walk, draw
 
-# A library that sets a callback when it is imported, as torchvision did for years, is played by the first line.
+# A library that sets a callback when it is imported, as torchvision did for years, is played by the first
+# line.
 _OPEN_AND_CLOSE = """
 import sys, threading
 import av
@@ -96,7 +99,9 @@ from itertools import islice
 import av
 from serving.video import open_footage, opening, read_frames
 if sys.argv[2] == "printed":
-    opening.no_log_callback = lambda: (av.logging.restore_default_callback(), av.logging.set_libav_level(av.logging.TRACE))
+    opening.no_log_callback = lambda: (
+        av.logging.restore_default_callback(), av.logging.set_libav_level(av.logging.TRACE)
+    )
 assert len(list(islice(read_frames(open_footage([sys.argv[1]])), 6))) == 6
 """
 
@@ -145,8 +150,9 @@ def test_slow_is_not_still() -> None:
     assert list(reader) == [11]
 
 
-# A decoder that hangs cannot be had. This stands in for it in every process of a job: from the 40th packet of two.avi on, reading
-# waits for ever, with Python's lock free or holding it, once the job has its index and works through segments.
+# A decoder that hangs cannot be had. This stands in for it in every process of a job: from the 40th packet of
+# two.avi on, reading waits for ever, with Python's lock free or holding it, once the job has its index and
+# works through segments.
 _STANDS_STILL = """
 import ctypes, os, threading
 import av
@@ -191,21 +197,40 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("free", [], "nothing came for 1 s"),
         pytest.param("free", ["--workers", "2"], "nothing came for 1 s", marks=pytest.mark.slow),
-        pytest.param("locked", ["--workers", "2"], "was killed or stood still 3 times", marks=pytest.mark.slow),
+        pytest.param(
+            "locked", ["--workers", "2"], "was killed or stood still 3 times", marks=pytest.mark.slow
+        ),
         pytest.param("free", ["--ray", "local"], "nothing came for 1 s", marks=pytest.mark.slow),
     ],
     ids=["in process", "workers", "workers, with the interpreter's lock", "ray"],
 )
-def test_a_camera_that_stands_still_is_a_problem_line_and_the_job_ends(place: Path, how: str, options: list[str], words: str) -> None:
+def test_a_camera_that_stands_still_is_a_problem_line_and_the_job_ends(
+    place: Path, how: str, options: list[str], words: str
+) -> None:
     out = place / "-".join(["out", how, *(one.strip("-") for one in options)])
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(place / "fake"), str(Path(__file__).parents[4]), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(place / "fake"), str(Path(__file__).parents[4]), os.environ.get("PYTHONPATH", "")]
+        ),
         "LEDGER": str(place / f".{out.name}.work" / "ledger.json"),
         "HOW": how,
     }
-    command = [sys.executable, "-m", "pipelines.cli", "match", str(place / "job.yaml"), "--out", str(out), "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "match",
+        str(place / "job.yaml"),
+        "--out",
+        str(out),
+        "--quiet",
+    ]
     ended = subprocess.run(
-        [*command, "--segment-s", str(SEGMENT_S), *options], capture_output=True, text=True, timeout=150, env=environment
+        [*command, "--segment-s", str(SEGMENT_S), *options],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env=environment,
     )
     assert ended.returncode == 3, ended.stderr
     lines = ended.stderr.splitlines()
@@ -228,9 +253,12 @@ print("done")
 
 
 def test_ctrl_z_ends_no_job() -> None:
-    # A group of its own with this session as its keeper: the kernel stops no group that nobody could continue.
+    # A group of its own with this session as its keeper: the kernel stops no group that nobody could
+    # continue.
     command = [sys.executable, "-c", _PAUSED]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTSTP)

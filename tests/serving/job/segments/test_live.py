@@ -35,14 +35,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job_file(place: Path, name: str, sources: dict[str, str], **more: Any) -> Path:
     job = yaml.safe_load((place / "job.yaml").read_text())
     camera = {"reconnect_s": more.pop("reconnect_s", 4.0)}
-    job["cameras"] = [{"id": key, "source": source} | (camera if "://" in source else {}) for key, source in sources.items()]
+    job["cameras"] = [
+        {"id": key, "source": source} | (camera if "://" in source else {}) for key, source in sources.items()
+    ]
     path = place / f"{name}.yaml"
     path.write_text(yaml.safe_dump(job | more))
     return path
 
 
 def run(place: Path, name: str, sources: dict[str, str], **more: Any) -> JobResult:
-    return run_job(load_job(job_file(place, name, sources, **more)), place / name, execution=Execution(SEGMENT_S))
+    return run_job(
+        load_job(job_file(place, name, sources, **more)), place / name, execution=Execution(SEGMENT_S)
+    )
 
 
 def names(out: Path) -> list[str]:
@@ -114,7 +118,18 @@ def test_a_job_ends_by_itself_after_max_s_or_at_a_time(place: Path) -> None:
 
 
 def start(place: Path, path: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipelines.cli", "match", str(path), "--out", str(out), "--segment-s", str(SEGMENT_S), "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "match",
+        str(path),
+        "--out",
+        str(out),
+        "--segment-s",
+        str(SEGMENT_S),
+        "--quiet",
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

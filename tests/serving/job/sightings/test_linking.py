@@ -47,7 +47,9 @@ def naive_score(ends: Ends, i: int, j: int, max_gap_s: float, same: float) -> fl
     distance = np.linalg.norm(ends.embeddings[i] - ends.embeddings[j])
     somebody_else = (4 if ends.enters[j] else 1) / 60
     comes_back = 0.1 if ends.leaves[i] else 1.0
-    return float(np.log(same_person * comes_back / somebody_else) + np.clip((same - distance) / (0.1 * same), -5, 5))
+    return float(
+        np.log(same_person * comes_back / somebody_else) + np.clip((same - distance) / (0.1 * same), -5, 5)
+    )
 
 
 @given(st.integers(0, 12), st.integers(0, 10_000))
@@ -56,7 +58,12 @@ def test_scores_are_the_formula_pair_by_pair(count: int, seed: int) -> None:
     ends = ends_of(count, seed)
     i, j, score = link_scores(ends, 4.0, 0.7)
     found = {(int(a), int(b)): s for a, b, s in zip(i, j, score, strict=True)}
-    wanted = {(a, b): s for a in range(count) for b in range(count) if (s := naive_score(ends, a, b, 4.0, 0.7)) is not None and s > 0}
+    wanted = {
+        (a, b): s
+        for a in range(count)
+        for b in range(count)
+        if (s := naive_score(ends, a, b, 4.0, 0.7)) is not None and s > 0
+    }
     assert found.keys() == wanted.keys()
     for pair, value in wanted.items():
         assert found[pair] == pytest.approx(value)
@@ -64,7 +71,9 @@ def test_scores_are_the_formula_pair_by_pair(count: int, seed: int) -> None:
 
 @given(st.lists(st.integers(0, 12), max_size=3), st.integers(0, 1000))
 @settings(max_examples=60, deadline=None)
-def test_the_neutral_distance_is_learned_from_people_whom_a_camera_sees_together(counts: list[int], seed: int) -> None:
+def test_the_neutral_distance_is_learned_from_people_whom_a_camera_sees_together(
+    counts: list[int], seed: int
+) -> None:
     cameras = [ends_of(count, seed + number) for number, count in enumerate(counts)]
     together = [
         float(np.linalg.norm(ends.embeddings[a] - ends.embeddings[b]))
@@ -78,7 +87,9 @@ def test_the_neutral_distance_is_learned_from_people_whom_a_camera_sees_together
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda ends: neutral_distance([ends], 2.0), lambda ends: link_scores(ends, 8.0, 1.0)], ids=["apart", "link"]
+    "ask",
+    [lambda ends: neutral_distance([ends], 2.0), lambda ends: link_scores(ends, 8.0, 1.0)],
+    ids=["apart", "link"],
 )
 def test_memory_grows_with_the_pairs_and_not_with_their_embeddings(ask: Callable[[Ends], Any]) -> None:
     def peak(width: int) -> int:
@@ -89,17 +100,23 @@ def test_memory_grows_with_the_pairs_and_not_with_their_embeddings(ask: Callable
         tracemalloc.stop()
         return highest
 
-    # 600 tracklets of 20 seconds make more than 50,000 pairs: 200 MB, were all of their embeddings there at once.
+    # 600 tracklets of 20 seconds make more than 50,000 pairs: 200 MB, were all of their embeddings there at
+    # once.
     assert peak(512) - peak(2) < 30e6
 
 
 def test_the_edge_of_a_picture_grows_with_who_stands_there() -> None:
-    boxes = np.array([[5, 60, 25, 120], [7, 60, 27, 120], [300, 60, 320, 120], [150, 20, 180, 199], [150, 90, 180, 120]], np.float64)
+    boxes = np.array(
+        [[5, 60, 25, 120], [7, 60, 27, 120], [300, 60, 320, 120], [150, 20, 180, 199], [150, 90, 180, 120]],
+        np.float64,
+    )
     assert at_edge(boxes, 320, 200).tolist() == [True, False, True, True, False]
 
 
 def test_who_left_at_one_side_is_not_who_comes_in_at_the_other() -> None:
-    """Somebody of about the same looks comes in where one has just gone out: linked in the middle of the picture, not at its edge."""
+    """Somebody of about the same looks comes in where one has just gone out: linked in the middle of the
+    picture, not at its edge.
+    """
     box = np.array([[10, 60, 30, 120, 0, 0, 0, 0]], np.float64).repeat(2, axis=0)
     vectors = np.array([[1, 0], [np.cos(0.7), np.sin(0.7)]])
     times = np.array([0.0, 6.0]), np.array([5.0, 8.0])  # a second between them
@@ -165,14 +182,26 @@ def test_iou_of_known_boxes() -> None:
 
 def boxes(rows: list[tuple[int, int, float]]) -> Boxes:
     table = np.array(rows, np.float64).reshape(-1, 3)
-    xywh = np.column_stack([table[:, 2], np.zeros(len(table)), np.full((len(table), 2), 5.0)]).astype(np.float32)
-    return Boxes(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), xywh, np.ones(len(table), np.float32))
+    xywh = np.column_stack([table[:, 2], np.zeros(len(table)), np.full((len(table), 2), 5.0)]).astype(
+        np.float32
+    )
+    return Boxes(
+        table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), xywh, np.ones(len(table), np.float32)
+    )
 
 
 def test_short_gaps_are_filled_on_a_line_and_long_ones_are_not() -> None:
     last: dict = {}
     first = fill_gaps(boxes([(1, 1, 0.0), (4, 1, 30.0), (1, 2, 5.0), (20, 2, 9.0)]), last, step=1, max_gap=10)
-    assert list(zip(first.frame.tolist(), first.sighting.tolist(), first.xywh[:, 0].tolist(), first.confidence.tolist(), strict=True)) == [
+    assert list(
+        zip(
+            first.frame.tolist(),
+            first.sighting.tolist(),
+            first.xywh[:, 0].tolist(),
+            first.confidence.tolist(),
+            strict=True,
+        )
+    ) == [
         (1, 1, 0.0, 1.0),
         (1, 2, 5.0, 1.0),
         (2, 1, 10.0, 0.0),
@@ -182,7 +211,11 @@ def test_short_gaps_are_filled_on_a_line_and_long_ones_are_not() -> None:
     ]
     # The next batch goes on where this one ended.
     second = fill_gaps(boxes([(6, 1, 50.0), (40, 2, 1.0)]), last, step=1, max_gap=10)
-    assert list(zip(second.frame.tolist(), second.xywh[:, 0].tolist(), strict=True)) == [(5, 40.0), (6, 50.0), (40, 1.0)]
+    assert list(zip(second.frame.tolist(), second.xywh[:, 0].tolist(), strict=True)) == [
+        (5, 40.0),
+        (6, 50.0),
+        (40, 1.0),
+    ]
 
 
 def test_a_step_of_several_frames_is_no_gap() -> None:

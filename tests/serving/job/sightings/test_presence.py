@@ -5,7 +5,11 @@ from serving.matching.identification import UNKNOWN
 
 
 def seen(camera: str, *spans: tuple[float, float]) -> Sighting:
-    return Sighting(camera, 1, tuple(Member(0, n, {"first_s": first, "last_s": last}) for n, (first, last) in enumerate(spans)))
+    return Sighting(
+        camera,
+        1,
+        tuple(Member(0, n, {"first_s": first, "last_s": last}) for n, (first, last) in enumerate(spans)),
+    )
 
 
 def named(name: str, distance: float) -> Match:

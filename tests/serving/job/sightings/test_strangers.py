@@ -31,9 +31,16 @@ def test_travel_times_rule_out_who_cannot_have_come_that_fast() -> None:
 
 
 def test_strangers_of_earlier_jobs_keep_their_numbers() -> None:
-    earlier = SeenStrangers(rows(0.0, 1.5, 0.1), ("a", "a", "b"), np.array([[0, 5], [3, 9], [np.nan, np.nan]]), (2, 7, 2))
+    earlier = SeenStrangers(
+        rows(0.0, 1.5, 0.1), ("a", "a", "b"), np.array([[0, 5], [3, 9], [np.nan, np.nan]]), (2, 7, 2)
+    )
     spans = np.array([[100, 110], [100, 110], [120, 130], [2, 4]], np.float64)
-    assert group_strangers(rows(1.45, 3.0, 0.05, 0.0), ["a", "b", "b", "a"], spans, 0.3, None, earlier) == [7, 8, 2, 9]
+    assert group_strangers(rows(1.45, 3.0, 0.05, 0.0), ["a", "b", "b", "a"], spans, 0.3, None, earlier) == [
+        7,
+        8,
+        2,
+        9,
+    ]
     assert group_strangers(np.zeros((0, 2), np.float32), [], np.zeros((0, 2)), 0.3, None, earlier) == []
 
 
@@ -42,7 +49,10 @@ def test_no_stranger() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 6), st.sampled_from("ab"), st.integers(0, 40), st.integers(1, 9)), max_size=12), st.floats(0.05, 1.5)
+    st.lists(
+        st.tuples(st.floats(0, 6), st.sampled_from("ab"), st.integers(0, 40), st.integers(1, 9)), max_size=12
+    ),
+    st.floats(0.05, 1.5),
 )
 @settings(max_examples=80, deadline=None)
 def test_groups_are_compact_and_possible(people: list[tuple[float, str, int, int]], limit: float) -> None:
