@@ -23,6 +23,7 @@ from reid.files import is_there
 from serving.gallery import people, reading
 from serving.gallery.checks import MOST_DAYS, check_embeddings, seconds
 from serving.gallery.conflicts import Conflict, find_conflicts
+from serving.gallery.connect import BUSY_TIMEOUT_S
 from serving.gallery.index.exact import ReferenceIndex
 from serving.gallery.reading import AuditEntry, Person, Reference, Removal, VerifyReport
 from serving.gallery.schema import create_database
@@ -58,6 +59,7 @@ class Gallery:
         who: str,
         key: bytes | None,
         read_only: bool = False,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
         self.path = path
         self._model = fingerprint
@@ -65,6 +67,7 @@ class Gallery:
         self._who = who
         self._key = key
         self._read_only = read_only
+        self._busy_timeout_s = busy_timeout_s
         self._opened: Store | None = None
         self._index: ReferenceIndex | None = None
 
@@ -79,6 +82,7 @@ class Gallery:
         who: str | None = None,
         key: bytes | None = None,
         read_only: bool = False,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> "Gallery":
         """Open a gallery.
 
@@ -93,6 +97,7 @@ class Gallery:
             who: named in the audit log; :func:`user_name` where None.
             read_only: to be searched and looked at, nothing in the file is changed. A file that cannot be
                 written is opened so anyway.
+            busy_timeout_s: how long a change waits for another process that writes.
             key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery.key_from_environment`.
 
         Raises:
@@ -100,7 +105,7 @@ class Gallery:
             ReidError: the file is readable by others, is no gallery, has another key, or was made by another
                 model.
         """
-        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only)
+        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only, busy_timeout_s)
         if create:
             gallery._create()
         if create is not None or is_there(gallery.path, "gallery"):
@@ -111,7 +116,13 @@ class Gallery:
     def store(self) -> Store:
         """The open database, for the modules beside this one."""
         if self._opened is None:
-            store = Store(self.path, self._who, self._key, read_only=self._read_only)
+            store = Store(
+                self.path,
+                self._who,
+                self._key,
+                read_only=self._read_only,
+                busy_timeout_s=self._busy_timeout_s,
+            )
             try:
                 with store.reading() as db:
                     self.check_model(db)
