@@ -47,6 +47,12 @@ KEPT = tuple(
 )
 CAMERAS = ("--query-cameras", "1", "--gallery-cameras", "2")
 COMMANDS = (
+    Command(
+        ("find", "images/p0_c1_0.png", "--in", "found", *RUN),
+        ("images/p0_c1_0.png", "found/embeddings.parquet", *JOB, *CARD),
+    ),
+    Command(("find", "--person", "anna", "--in", "found", "--json"), ("found/embeddings.parquet", *JOB)),
+    Command(("find", "--sighting", "found#hall-00001", "--in", "found"), ("found/embeddings.parquet", *JOB)),
     Command(("models", "check", "model"), (*CARD, "model/self_test.safetensors")),
     Command(
         ("models", "import", "model/model.onnx", "--out", "imported"),
