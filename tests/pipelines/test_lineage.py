@@ -179,3 +179,13 @@ def test_a_server_that_is_down_is_one_line_and_what_waits_stays(
     done = reid("runs", "deliver")
     assert done.out == f"1 runs delivered to MLflow at sqlite:///{tmp_path}/mlflow.db\n", done.err
     assert reid("runs", "deliver").out == "nothing waits\n"
+
+
+def test_no_database_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reid: Reid) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    for words in (("list",), ("show", "abc")):
+        done = reid("runs", *words)
+        assert done.code == 2
+        assert "mlflow.db does not exist" in done.err and done.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
