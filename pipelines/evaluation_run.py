@@ -289,10 +289,12 @@ def fall_of_results(home: Path, away: Path) -> dict[str, Fall]:
 
 def _read_metrics(folder: Path) -> dict[str, Any]:
     metrics = read_json(folder / "metrics.json", "evaluation")
-    parts = [metrics.get(key) if isinstance(metrics, dict) else None for key in ("data", "model", "ranking")]
-    figures = [part.get(name) for part in parts[2:] if isinstance(part, dict) for name in COMPARED]
-    if not all(isinstance(part, dict) for part in parts) or not all(
-        isinstance(one, int | float) for one in figures
+    value = metrics if isinstance(metrics, dict) else {}
+    parts = [one if isinstance(one := value.get(key), dict) else {} for key in ("data", "model", "ranking")]
+    if not (
+        all(parts)
+        and isinstance(parts[1].get("fingerprint"), str)
+        and all(isinstance(parts[2].get(figure), int | float) for figure in COMPARED)
     ):
         raise ReidError(
             f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid "

@@ -287,6 +287,14 @@ def test_compare_says_how_far_one_model_falls_elsewhere(
     code, out, err = run("compare", pair[0], tmp_path / "away", "--shift")
     assert (code, out) == (1, "")
     assert "judges model tiny-2" in err and err.count("\n") == 1
+    metrics = json.loads((tmp_path / "away/metrics.json").read_text())
+    for part, key in (("model", "fingerprint"), ("ranking", "mean_ap"), ("model", None), ("data", None)):
+        damaged = json.loads(json.dumps(metrics))
+        damaged |= {part: None} if key is None else {part: damaged[part] | {key: None}}
+        (tmp_path / "away/metrics.json").write_text(json.dumps(damaged))
+        code, out, err = run("compare", home, tmp_path / "away", "--shift")
+        assert (code, out) == (1, "")
+        assert "does not say what it judged" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
