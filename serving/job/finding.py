@@ -159,7 +159,8 @@ def find(
         squared = np.maximum(2 - 2 * (job.embeddings @ person), 0)
         if without is not None and without[0] == job.folder:
             squared[without[1]] = np.inf
-        nearest = np.argsort(squared, kind="stable")[:top]
+        some = np.argpartition(squared, top - 1)[:top] if top < len(squared) else np.arange(len(squared))
+        nearest = some[np.lexsort((some, squared[some]))]
         found += [
             (float(np.sqrt(squared[row])), number, int(row)) for row in nearest if np.isfinite(squared[row])
         ]
