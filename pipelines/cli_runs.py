@@ -118,10 +118,10 @@ def _tracker(params: Path, asked: bool = True) -> "Tracker":
 
     tracking = load_params(params).tracking
     database = sqlite_file(tracking.uri)
-    # MLflow would make an empty one, for everybody to read, and then know nothing of any run.
-    if asked and database is not None and not database.is_file():
+    # MLflow would make one, for everybody to read, and then know nothing of any run.
+    if asked and database is not None and not (database.is_file() and database.stat().st_size):
         raise UsageError(
-            f"{database} does not exist: run this in the project's folder, or train first (`dvc repro`)"
+            f"{database} {'is empty' if database.is_file() else 'does not exist'}: run this in the project's folder, or train first (`dvc repro`)"
         )
     return Tracker.of(tracking)
 

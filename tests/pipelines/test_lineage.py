@@ -189,3 +189,6 @@ def test_no_database_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.Monke
         assert done.code == 2
         assert "mlflow.db does not exist" in done.err and done.err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
+    Path("mlflow.db").touch()
+    assert "mlflow.db is empty" in reid("runs", "list").err
+    assert Path("mlflow.db").stat().st_size == 0
