@@ -120,9 +120,8 @@ def _tracker(params: Path, asked: bool = True) -> "Tracker":
     database = sqlite_file(tracking.uri)
     # MLflow would make one, for everybody to read, and then know nothing of any run.
     if asked and database is not None and not (database.is_file() and database.stat().st_size):
-        raise UsageError(
-            f"{database} {'is empty' if database.is_file() else 'does not exist'}: run this in the project's folder, or train first (`dvc repro`)"
-        )
+        what = "is empty" if database.is_file() else "does not exist"
+        raise UsageError(f"{database} {what}: run this in the project's folder, or train first (`dvc repro`)")
     return Tracker.of(tracking)
 
 
