@@ -122,7 +122,9 @@ def _tracker(params: Path, asked: bool = True) -> "Tracker":
     if asked and database is not None and not (database.is_file() and database.stat().st_size):
         what = "is empty" if database.is_file() else "does not exist"
         raise UsageError(f"{database} {what}: run this in the project's folder, or train first (`dvc repro`)")
-    return Tracker.of(tracking)
+    tracker = Tracker.of(tracking)
+    tracker.only_asked = asked
+    return tracker
 
 
 def _unreachable(tracker: "Tracker", error: Exception) -> ReidError:

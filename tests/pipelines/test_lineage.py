@@ -181,7 +181,9 @@ def test_a_server_that_is_down_is_one_line_and_what_waits_stays(
     assert reid("runs", "deliver").out == "nothing waits\n"
 
 
-def test_no_database_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reid: Reid) -> None:
+def test_nothing_is_made_in_the_store_by_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path, reid: Reid
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     for words in (("list",), ("show", "abc")):
@@ -192,3 +194,10 @@ def test_no_database_is_made_by_asking(tmp_path: Path, monkeypatch: pytest.Monke
     Path("mlflow.db").touch()
     assert "mlflow.db is empty" in reid("runs", "list").err
     assert Path("mlflow.db").stat().st_size == 0
+    shutil.copy(mlflow_schema, "mlflow.db")
+    before = Path("mlflow.db").read_bytes()
+    for words in (("list",), ("show", "abc")):
+        done = reid("runs", *words)
+        assert done.code == 1 and done.err.count("\n") == 1
+        assert "has no experiment 'reid': correct tracking.experiment, or train first" in done.err
+    assert Path("mlflow.db").read_bytes() == before
