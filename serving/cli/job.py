@@ -12,11 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from reid.errors import ReidError, UsageError
-from serving.cli.shared import finite
+from serving.cli.shared import INCOMPLETE, finite
 
 __all__ = ["crops", "match", "report", "score"]
-
-INCOMPLETE = 3
 
 
 def match(

@@ -201,17 +201,17 @@ class Gallery:
 
     def enroll(
         self,
-        identity: str,
+        identity: str | Sequence[str],
         embeddings: npt.ArrayLike,
         source: object = "",
         camera: object = "",
         time: object = None,
         quality: object = 1.0,
     ) -> int:
-        """Add references of a person, all or none.
+        """Add references of one or more people in one change, all or none.
 
         Args:
-            identity: the person's name, 1 to 200 characters.
+            identity: the person's name, 1 to 200 characters; or the name of each row's person (K,).
             embeddings: (K, D) L2-normalised, K >= 1.
             source: where the images come from; one text for all, or one a row. Likewise the following.
             camera: that took them.
@@ -225,27 +225,7 @@ class Gallery:
             ReidError: the name, an embedding or another value is wrong, or the database cannot be written;
                 nothing is changed then.
         """
-        return self._insert(
-            NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality)
-        )
-
-    def enroll_batch(
-        self,
-        identities: Sequence[str],
-        embeddings: npt.ArrayLike,
-        source: object = "",
-        camera: object = "",
-        time: object = None,
-        quality: object = 1.0,
-    ) -> int:
-        """Add references of many people in one transaction; like :meth:`enroll`, with the name of each row's
-        person (N,).
-        """
-        return self._insert(
-            NewReferences.checked(tuple(identities), embeddings, self._dim, source, camera, time, quality)
-        )
-
-    def _insert(self, new: NewReferences) -> int:
+        new = NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality)
         self._create()
         with self.store.writing() as change:
             self.check_model(change.db)
