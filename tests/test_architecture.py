@@ -16,6 +16,7 @@ ROOMS = (
         "config",
         "data.catalog",
         "data.datasets.files",
+        "embeddings",
         "engine_stamp",
         "errors",
         "evaluation",

@@ -4,7 +4,7 @@
 gallery must stay fast. Module ``enrollment`` goes from folders and catalogs of images to a gallery.
 """
 
-from serving.gallery.checks import UNKNOWN, check_embeddings, check_name
+from serving.gallery.checks import UNKNOWN, check_name
 from serving.gallery.conflicts import Conflict, describe
 from serving.gallery.connect import check_private
 from serving.gallery.gallery import Gallery, Removal, user_name
@@ -16,7 +16,6 @@ __all__ = [
     "Conflict",
     "Gallery",
     "Removal",
-    "check_embeddings",
     "check_name",
     "check_private",
     "describe",

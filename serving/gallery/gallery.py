@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from reid.files import is_there
 from serving.gallery import people, reading
-from serving.gallery.checks import MOST_DAYS, check_embeddings, seconds
+from serving.gallery.checks import MOST_DAYS, seconds
 from serving.gallery.conflicts import Conflict, find_conflicts
 from serving.gallery.index.exact import ReferenceIndex
 from serving.gallery.reading import AuditEntry, Person, Reference, Removal, VerifyReport

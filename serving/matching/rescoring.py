@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from reid.evaluation.pair_metric import PairScorer, load_pair_scorer
 from reid.evaluation.policies import person_distances
-from serving.gallery import Gallery, check_embeddings
+from serving.gallery import Gallery
 from serving.matching.identification import UNKNOWN, Match
 
 __all__ = ["PAIR_METRIC", "identify_rescored", "open_pair_scorer"]

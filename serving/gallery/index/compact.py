@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
-from serving.gallery.checks import check_embeddings
 from serving.gallery.index.exact import ReferenceIndex, nearest_people
 from serving.gallery.index.parts import (
     IndexFacts,

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from reid.embeddings import pool
 from serving.job.layout import SegmentFolder, WorkFolder, xyxy_of
 from serving.job.segments.camera import CameraRun
 from serving.job.segments.segment import Segment
 from serving.job.segments.tables import PEOPLE
 from serving.job.sightings.linking import Ends, at_edge, chain, join_border, link_scores, neutral_distance
-from serving.matching import pool
 from serving.spec import LinkSpec
 from serving.tracking import bridged_s, least_frames
 from serving.video import Footage
