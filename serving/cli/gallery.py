@@ -55,7 +55,8 @@ def enroll(
     """Add people; the gallery is made when it is not there. Images that are inside already are left out."""
     from reid.data.catalog import readable
     from serving.gallery import Gallery, key_from_environment
-    from serving.gallery.enrollment import enroll_samples, find_samples
+    from serving.gallery.enrollment import enroll_samples
+    from serving.gallery.samples import find_samples
     from serving.runtime import load
 
     found = find_samples(source, pattern, split)

@@ -18,8 +18,8 @@ from reid.embeddings import check_dim, check_embeddings
 from reid.errors import ReidError, UsageError
 from serving.embedding import Unreadable, embed_files
 from serving.gallery.checks import digest
+from serving.gallery.database.store import Change
 from serving.gallery.index.parts import drop_index
-from serving.gallery.store import Change
 from serving.runtime import Embedder
 
 if TYPE_CHECKING:

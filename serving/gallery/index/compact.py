@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
+from serving.gallery.database.reading import rows_of
 from serving.gallery.index.exact import ReferenceIndex, nearest_people
 from serving.gallery.index.parts import (
     IndexFacts,
@@ -23,7 +24,6 @@ from serving.gallery.index.parts import (
     read_index_parts,
     write_index_parts,
 )
-from serving.gallery.reading import rows_of
 
 if TYPE_CHECKING:
     from serving.gallery.gallery import Gallery

@@ -228,7 +228,7 @@ def test_removal_takes_every_piece_out_of_the_files(tmp_path: Path, dim: int, se
 def test_removal_waits_with_erasing_while_somebody_reads_and_catches_up(
     path: Path, gallery: Gallery, monkeypatch
 ) -> None:
-    monkeypatch.setattr("serving.gallery.connect._BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("serving.gallery.database.connect._BUSY_TIMEOUT_MS", 50)
     rows = unit_rows(4, 64)
     with Gallery.open(path, "model-a") as writer:
         writer.enroll("anna", rows[:2])
@@ -474,7 +474,7 @@ def test_a_damaged_row_is_near_to_nobody(path: Path) -> None:
 
 
 def test_a_second_writer_gets_a_clear_error_and_changes_nothing(path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("serving.gallery.connect._BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("serving.gallery.database.connect._BUSY_TIMEOUT_MS", 50)
     with Gallery.open(path, "m", create=True) as gallery:
         gallery.enroll("anna", unit_rows(1))
         other = sqlite3.connect(path, isolation_level=None)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.gallery.checks import digest
-from serving.gallery.connect import DamagedError
+from serving.gallery.database.connect import DamagedError
 from serving.gallery.index.exact import ReferenceIndex
 
 __all__ = [
