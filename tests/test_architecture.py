@@ -34,7 +34,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("detection", "embedding", "tracking"),
     ("gallery",),
     ("matching",),
-    ("job.record",),
+    ("job.progress", "job.record"),
     ("job.layout",),
     ("job.segments",),
     ("job.sightings",),

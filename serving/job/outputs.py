@@ -5,6 +5,7 @@ that appears whole.
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,61 +28,65 @@ from serving.job.sightings.boxes import Boxes, boxes_of
 from serving.job.sightings.presence import one_at_a_time
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
-from serving.job.stranger_file import numbers_before, read_earlier, write_strangers
+from serving.job.stranger_file import numbers_before, write_strangers
 from serving.job.video import write_video
 from serving.matching import Match, drop_near_ties, identify, identify_rescored
 from serving.spec import Camera, Job
 
-__all__ = ["write_outputs"]
+__all__ = ["Identification", "write_outputs"]
 
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 
-def _matches(
-    job: Job,
-    embeddings: npt.NDArray[np.float32],
-    gallery: Gallery,
-    threshold: float,
-    scorer: PairScorer | None,
-) -> list[Match]:
-    if scorer is not None:
-        return identify_rescored(embeddings, gallery, threshold, scorer, job.policy, job.top_k)
-    return drop_near_ties(identify(embeddings, gallery, threshold, job.policy, job.top_k), job.ratio_test)
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What people are named by."""
+
+    gallery: Gallery
+    threshold: float
+    scorer: PairScorer | None  # the learned metric, where the job wants it
+    earlier: SeenStrangers | None  # of earlier jobs
+    series: str | None  # that their numbers belong to
+
+    def matches(self, job: Job, embeddings: npt.NDArray[np.float32]) -> list[Match]:
+        """Who each embedding (N, D) is."""
+        how = job.policy, job.top_k
+        if self.scorer is not None:
+            return identify_rescored(embeddings, self.gallery, self.threshold, self.scorer, *how)
+        return drop_near_ties(identify(embeddings, self.gallery, self.threshold, *how), job.ratio_test)
 
 
 def write_outputs(
     job: Job,
     runs: Sequence[CameraRun],
-    gallery: Gallery,
-    threshold: float,
-    scorer: PairScorer | None,
     work: WorkFolder,
     out: Path,
     facts: JobFacts,
+    by: Identification,
     began: float,
 ) -> dict[str, Any]:
-    """Join, name and write everything that the segments in ``work`` found; return the job record."""
+    """Join, name and write everything that the segments in ``work`` found; return the job record.
+
+    ``began``: when the job did, as of ``time.perf_counter``.
+    """
     clock = time.perf_counter()
     seconds = _seconds_of_segments(runs)
     cameras = {run.camera.id: run.camera for run in runs}
-    sightings = collect(runs, work, job.link, threshold, job.tracker.min_frames)
+    sightings = collect(runs, work, job.link, by.threshold, job.tracker.min_frames)
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = (
         np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     )
-    matches = one_at_a_time(
-        everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else []
-    )
+    matches = one_at_a_time(everyone, by.matches(job, embeddings) if everyone else [])
     before = (
         JobFolder(out)
         if job.outputs.segments and JobFolder(out).kept.read_ledger() == work.read_ledger()
         else None
     )
-    earlier, series = read_earlier(job.earlier, facts.model.fingerprint)
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
-    numbers = _strangers(
-        everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier
-    )
+    same_distance = job.link.same_distance or by.threshold
+    numbers = _strangers(everyone, matches, embeddings, cameras, same_distance, travel, by.earlier)
+    series = by.series
     if before is not None and not job.earlier:
         numbers, series = numbers_before(before.path, numbers, embeddings)
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
