@@ -36,7 +36,7 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
 
 def main() -> None:
     """Run the job and score it."""
-    from serving.cli.progress import shown_progress
+    from serving.display import shown_progress
     from serving.job.layout import JobFolder
     from serving.job.run import run_job
     from serving.scoring import score_job

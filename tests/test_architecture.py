@@ -23,7 +23,7 @@ ROOMS = (
         "files",
         "heap",
     ),
-    *("images", "pace", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
+    *("images", "pace", "pages", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 # serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
@@ -39,7 +39,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("job.segments",),
     ("job.sightings",),
     ("job",),
-    ("worker",),
+    ("display", "worker"),
     ("scoring",),
     ("cli",),
 )

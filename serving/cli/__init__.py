@@ -7,7 +7,7 @@ from serving.cli.job import crops, match, report, score
 from serving.cli.models import check
 from serving.cli.shared import AsJson, Backend, Threads
 
-__all__ = ["AsJson", "Backend", "Threads", "add_commands", "check", "progress"]
+__all__ = ["AsJson", "Backend", "Threads", "add_commands", "check"]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -85,7 +85,7 @@ def match(
     if out is None:
         raise UsageError("name the output folder with --out DIR")
     checked = asked_job(sources or [], model, gallery, detector, threshold)
-    from serving.cli.progress import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
+    from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
     from serving.job.progress import Progress
     from serving.job.run import Execution, StopRequested, run_job
     from serving.watchdog import ended_when_stuck

@@ -1,4 +1,4 @@
-"""What a job tells while it works. Displays are in :mod:`serving.cli.progress`."""
+"""What a job tells while it works. Displays are in :mod:`serving.display`."""
 
 __all__ = ["Progress"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.cli import progress as module
-from serving.cli.progress import CompositeProgress, JsonLinesProgress, LineProgress, MetricsFile
+from serving import display as module
+from serving.display import CompositeProgress, JsonLinesProgress, LineProgress, MetricsFile
 from tests.serving.execution_job import make_place
 
 
