@@ -24,6 +24,7 @@ from serving.job.kept import keep, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.segments.camera import CameraRun, note_lines, problem_lines
+from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.boxes import Boxes, boxes_of
 from serving.job.sightings.presence import one_at_a_time
 from serving.job.sightings.sightings import Sighting, collect, pooled
@@ -104,6 +105,9 @@ def write_outputs(
             if one[2] is not None
         ]
         write_strangers(folder.strangers, unknown, facts.model.fingerprint, series)
+        if job.outputs.embeddings:
+            of = [(one.camera, one.number) for one in everyone]
+            write_embeddings(folder.embeddings, of, embeddings, facts.model.fingerprint)
         boxes = _write_detections(runs, sightings, names, work, folder.detections)
         if job.outputs.crops:
             folder.crops.mkdir()

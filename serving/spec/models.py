@@ -160,6 +160,7 @@ class Outputs(_Section):
     video_height: int | None = Field(default=None, ge=16, le=_MANY)  # None: as high as the footage
     crops: bool = True  # crops of each sighting
     report: bool = True  # report.html
+    embeddings: bool = True  # everybody's, for `reid find`
     # what was seen, with everybody's embeddings: people can be named anew without looking at the footage
     # again
     segments: bool = True

@@ -156,12 +156,13 @@ class LiveCameras:
             for run in runs
             if run.footage and run.footage.live
         ]
-        self._threads = [
-            threading.Thread(target=self._work_through, args=(line,), daemon=True) for line in self._lines
-        ]
-        for thread in self._threads:
-            thread.start()
-        if job.until is not None and self._threads:
+        # Python 3.11 takes a thread for ended when a signal's handler raises while it is joined
+        # (python/cpython issue 90882), and what the thread has still to store would be lost: so each says
+        # itself that it has ended.
+        self._ended = [threading.Event() for _ in self._lines]
+        for line, ended in zip(self._lines, self._ended, strict=True):
+            threading.Thread(target=self._work_through, args=(line, ended), daemon=True).start()
+        if job.until is not None and self._lines:
             timer = threading.Timer(
                 max(0.0, (job.until.astimezone() - datetime.now(UTC)).total_seconds()), self._stop.set
             )
@@ -181,9 +182,9 @@ class LiveCameras:
         Raises:
             BaseException: what none of the cameras is to blame for.
         """
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(0.2)  # in pieces, so that a signal is heard
+        for ended in self._ended:
+            while not ended.wait(0.2):
+                pass  # in pieces, so that a signal is heard
         for line in self._lines:
             if line.started is not None and line.run.camera.start_time is None:
                 line.run.camera = line.run.camera.model_copy(update={"start_time": line.started})
@@ -201,7 +202,7 @@ class LiveCameras:
         ]
         return stored
 
-    def _work_through(self, line: _Line) -> None:
+    def _work_through(self, line: _Line, ended: threading.Event) -> None:
         run, job = line.run, self._job
         pulse = Pulse(job.stall_s, run.camera.reconnect_s, self._stop)
         first, last = run.camera.frames or (1, None)
@@ -213,7 +214,9 @@ class LiveCameras:
                 run.segments.append(segment)
         except BaseException as error:  # noqa: BLE001 - raised again by join()
             self._failed.append(error)
-        run.problems += pulse.problems
+        finally:
+            run.problems += pulse.problems
+            ended.set()
 
 
 def _until(frames: Iterator[Frame], max_s: float | None) -> Iterator[Frame]:

@@ -219,7 +219,8 @@ def test_a_part_of_the_frames_and_every_other_one(place: Path) -> None:
     assert set(frames % 2) == {1}
     assert json.loads((out / "job.json").read_text())["counts"]["frames"] == 50
     assert sorted(path.name for path in out.iterdir()) == [
-        *("detections.parquet", "job.json", "kept-segments", "sightings.parquet", "strangers.parquet")
+        *("detections.parquet", "embeddings.parquet", "job.json", "kept-segments"),
+        *("sightings.parquet", "strangers.parquet"),
     ]
 
 
