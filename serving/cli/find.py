@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from reid.images import Image
     from serving.job.finding import Found, Seen
 
 __all__ = ["find"]
@@ -92,12 +93,14 @@ def _of_pictures(
     images: list[Path], seen: list["Seen"], model: Path | None, backend: str, threads: int | None
 ) -> "tuple[npt.NDArray[np.float32], list[str]]":
     """The pooled embedding of pictures of one person, and what could not be read."""
+    from reid.embeddings import pool
     from reid.errors import ReidError
-    from reid.images import read_image
     from serving.embedding import embed_files
     from serving.embedding.table import collect_images
-    from serving.matching import pool
     from serving.runtime import load
+
+    def width_to_height(image: "Image") -> float:
+        return image.shape[1] / image.shape[0]
 
     embedder = load(model or seen[0].model, backend, threads)
     if embedder.fingerprint != seen[0].fingerprint:
@@ -105,12 +108,12 @@ def _of_pictures(
             f"{seen[0].folder} was embedded by another model than {model or seen[0].model}: name that "
             "one, or run the job again with this one"
         )
-    found = embed_files(embedder, collect_images(images, lambda line: complain([line])), threads=threads)
+    paths = collect_images(images, lambda line: complain([line]))
+    found = embed_files(embedder, paths, threads=threads, measure=width_to_height)
     if not found.paths:
         raise ReidError(f"not one of the pictures can be read; the first: {found.unreadable[0].reason}")
-    for path in found.paths:
-        height, width = read_image(path).shape[:2]
-        if width > _WIDE * height:
+    for path, shape in zip(found.paths, found.measured, strict=True):
+        if shape > _WIDE:
             complain([f"{path} is wider than high: if it shows more than one person, cut that one out"])
     return pool(found.embeddings), [one.reason for one in found.unreadable]
 
