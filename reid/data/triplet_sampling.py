@@ -15,26 +15,33 @@ from reid.errors import ReidError, UsageError
 __all__ = ["DenseSampler", "TripletSampler"]
 
 
-class _EpochSampler(Sampler[list[int]]):
-    def __init__(self, seed: int, **counts: int) -> None:
+class _Ranked(Sampler[list[int]]):
+    def __init__(self, seed: int, rank: int, world_size: int, **counts: int) -> None:
+        if not 0 <= rank < world_size:
+            raise UsageError(
+                f"rank {rank} is not one of 0..{world_size - 1}: check rank and world_size of the sampler"
+            )
         for name, value in counts.items():
             if value < 1:
                 raise UsageError(f"{name} of the sampler is {value}: take at least 1")
-        self.seed, self.epoch = seed, 0
+        self.seed, self.epoch, self.rank, self.world_size = seed, 0, rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Draw anew, and the same on every call with this epoch."""
         self.epoch = epoch
 
 
-class TripletSampler(_EpochSampler):
+class TripletSampler(_Ranked):
     """Batches of mined triplets: all anchors, then all positives, then all negatives.
 
     Args:
         anchor, positive, negative: (T,) row numbers of the data set, as
             :func:`reid.metric.offline_mining.mine_training_set` finds them.
         triplets: in a batch, which then holds three times as many images.
-        seed: of the order. The last batch is filled from the start of the order.
+        seed: of the order.
+        rank: of this process.
+        world_size: number of processes. All get the same number of batches; the last ones are filled from the
+            start of the order.
     """
 
     def __init__(
@@ -44,8 +51,10 @@ class TripletSampler(_EpochSampler):
         negative: Any,
         triplets: int,
         seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        super().__init__(seed, triplets=triplets)
+        super().__init__(seed, rank, world_size, triplets=triplets)
         self.rows = np.stack(
             [np.asarray(part, dtype=np.int64) for part in (anchor, positive, negative)], axis=1
         )
@@ -56,16 +65,17 @@ class TripletSampler(_EpochSampler):
         self.triplets = triplets
 
     def __len__(self) -> int:
-        return math.ceil(len(self.rows) / self.triplets)
+        return math.ceil(len(self.rows) / (self.triplets * self.world_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
-        order = np.resize(order, len(self) * self.triplets)
-        for start in range(0, len(order), self.triplets):
+        order = np.resize(order, len(self) * self.triplets * self.world_size)
+        for step in range(len(self)):
+            start = (step * self.world_size + self.rank) * self.triplets
             yield self.rows[order[start : start + self.triplets]].T.flatten().tolist()
 
 
-class DenseSampler(_EpochSampler):
+class DenseSampler(_Ranked):
     """An anchor, its nearest images by label, and random others: a batch for the log-ratio objective with
     ``anchors: first`` (Kim 2019, section 3.3). The anchor comes first.
 
@@ -74,7 +84,9 @@ class DenseSampler(_EpochSampler):
         neighbours: nearest images by label in a batch.
         others: images drawn from the rest.
         seed: of all draws.
-        batches: in an epoch; by default as many as show about N images.
+        batches: in an epoch; by default as many as show about N images, over all ranks together.
+        rank: of this process.
+        world_size: number of processes.
     """
 
     def __init__(
@@ -84,9 +96,16 @@ class DenseSampler(_EpochSampler):
         others: int,
         seed: int = 0,
         batches: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         super().__init__(
-            seed, neighbours=neighbours, others=others, batches=1 if batches is None else batches
+            seed,
+            rank,
+            world_size,
+            neighbours=neighbours,
+            others=others,
+            batches=1 if batches is None else batches,
         )
         self.labels: npt.NDArray[np.float64] = np.asarray(labels, dtype=np.float64).reshape(len(labels), -1)
         size = 1 + neighbours + others
@@ -95,16 +114,16 @@ class DenseSampler(_EpochSampler):
                 f"{len(self.labels)} images are fewer than a batch of {size}: take fewer neighbours or others"
             )
         self.neighbours, self.others = neighbours, others
-        self.batches = math.ceil(len(self.labels) / size) if batches is None else batches
+        self.batches = math.ceil(len(self.labels) / (size * world_size)) if batches is None else batches
 
     def __len__(self) -> int:
         return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.labels))
-        rng = np.random.default_rng([self.seed, self.epoch, 0, 1])
+        rng = np.random.default_rng([self.seed, self.epoch, self.rank, 1])
         for step in range(len(self)):
-            anchor = order[step % len(order)]
+            anchor = order[(step * self.world_size + self.rank) % len(order)]
             distance = np.linalg.norm(self.labels - self.labels[anchor], axis=1)
             distance[anchor] = -1.0
             nearest = np.argsort(distance, kind="stable")

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -8,16 +10,19 @@ from reid.metric.mining import dense_triplets
 from reid.metric.offline_mining import mine_training_set
 
 
-def test_every_mined_triplet_is_seen_and_stays_together():
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_mined_triplet_is_seen_and_stays_together(world):
     rng = np.random.default_rng(0)
     x, y = torch.from_numpy(rng.normal(size=(40, 3))), torch.from_numpy(rng.integers(0, 6, size=40))
     mined = mine_training_set(x, y, "hard")
     wanted = set(zip(*(part.tolist() for part in mined), strict=True))
-    sampler = TripletSampler(*mined, triplets=7)
-    batches = list(sampler)
-    assert {(batch[i], batch[i + 7], batch[i + 14]) for batch in batches for i in range(7)} == wanted
-    assert len(batches) == len(sampler) == -(-len(wanted) // 7)
-    assert all(len(batch) == 21 for batch in batches)
+    ranks = [list(TripletSampler(*mined, triplets=7, rank=rank, world_size=world)) for rank in range(world)]
+    seen = Counter(
+        (batch[i], batch[i + 7], batch[i + 14]) for batches in ranks for batch in batches for i in range(7)
+    )
+    assert set(seen) == wanted
+    assert {len(batches) for batches in ranks} == {len(TripletSampler(*mined, triplets=7, world_size=world))}
+    assert all(len(batch) == 21 for batches in ranks for batch in batches)
 
 
 def test_triplets_are_shuffled_by_epoch():
@@ -28,17 +33,19 @@ def test_triplets_are_shuffled_by_epoch():
     assert first != list(sampler)
 
 
-def test_dense_batches_hold_the_neighbourhood_of_their_first_row():
+@pytest.mark.parametrize("world", [1, 2])
+def test_dense_batches_hold_the_neighbourhood_of_their_first_row(world):
     labels = np.random.default_rng(0).normal(size=(30, 2))
-    sampler = DenseSampler(labels, neighbours=4, others=5)
-    assert list(sampler) == list(sampler)
-    assert len(list(sampler)) == len(sampler) == 3
-    for batch in sampler:
-        assert len(set(batch)) == 10
-        distance = np.linalg.norm(labels - labels[batch[0]], axis=1)
-        assert set(batch[1:5]) == set(np.argsort(distance)[1:5].tolist())
-        near = torch.from_numpy(distance[batch])[None]
-        assert len(dense_triplets(near).anchor) == 9 * 8 // 2
+    for rank in range(world):
+        sampler = DenseSampler(labels, neighbours=4, others=5, rank=rank, world_size=world)
+        assert list(sampler) == list(sampler)
+        assert len(list(sampler)) == len(sampler) == 30 // (10 * world) + (world == 2)
+        for batch in sampler:
+            assert len(set(batch)) == 10
+            distance = np.linalg.norm(labels - labels[batch[0]], axis=1)
+            assert set(batch[1:5]) == set(np.argsort(distance)[1:5].tolist())
+            near = torch.from_numpy(distance[batch])[None]
+            assert len(dense_triplets(near).anchor) == 9 * 8 // 2
 
 
 def test_equal_labels_do_not_displace_the_anchor():
@@ -51,6 +58,8 @@ def test_wrong_arguments_are_named():
         TripletSampler([], [], [], triplets=2)
     with pytest.raises(UsageError, match="triplets of the sampler is 0"):
         TripletSampler([0], [1], [2], triplets=0)
+    with pytest.raises(UsageError, match="rank 1"):
+        TripletSampler([0], [1], [2], triplets=1, rank=1)
     with pytest.raises(ReidError, match="5 images are fewer than a batch of 7"):
         DenseSampler(np.arange(5), neighbours=3, others=3)
     with pytest.raises(UsageError, match="others of the sampler is 0"):
