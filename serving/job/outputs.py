@@ -23,7 +23,7 @@ from serving.gallery import UNKNOWN, Gallery
 from serving.job.kept import keep, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
 from serving.job.record import SCHEMA, JobFacts, JobRecord
-from serving.job.segments.camera import CameraRun, note_lines, problem_lines
+from serving.job.segments.camera import CameraState, note_lines, problem_lines
 from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.boxes import Boxes, boxes_of
 from serving.job.sightings.presence import one_at_a_time
@@ -59,7 +59,7 @@ class Identification:
 
 def write_outputs(
     job: Job,
-    runs: Sequence[CameraRun],
+    runs: Sequence[CameraState],
     work: WorkFolder,
     out: Path,
     facts: JobFacts,
@@ -242,7 +242,7 @@ def _clock(start: datetime | None, seconds: float) -> datetime | None:
 
 
 def _write_detections(
-    runs: Sequence[CameraRun],
+    runs: Sequence[CameraState],
     sightings: dict[str, list[Sighting]],
     names: dict[tuple[str, int], Match],
     work: WorkFolder,
@@ -273,7 +273,9 @@ def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Ma
     return pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS)
 
 
-def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder, folder: JobFolder) -> None:
+def _write_crops(
+    run: CameraState, sightings: Sequence[Sighting], work: WorkFolder, folder: JobFolder
+) -> None:
     best = {(member.segment, member.raw): one.number for one in sightings for member in [one.best]}
     for segment in run.segments:
         stored = pq.read_table(work.segment(segment.name).people, columns=["raw", "best_jpeg"])
@@ -282,7 +284,7 @@ def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder
                 (folder.path / crop_name(run.camera.id, number)).write_bytes(jpeg)
 
 
-def _write_video(run: CameraRun, folder: JobFolder, job: Job, before: JobFolder | None) -> float | None:
+def _write_video(run: CameraState, folder: JobFolder, job: Job, before: JobFolder | None) -> float | None:
     """``before`` is an output of the same footage: where the same is drawn, its video is taken."""
     try:
         if (
@@ -297,7 +299,7 @@ def _write_video(run: CameraRun, folder: JobFolder, job: Job, before: JobFolder 
         return None
 
 
-def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
+def _seconds_of_segments(runs: Sequence[CameraState]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for counts in (counts for run in runs for counts in run.counts.values()):
         for step, value in counts["seconds"].items():
@@ -306,7 +308,7 @@ def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
 
 
 def _counts(
-    runs: Sequence[CameraRun],
+    runs: Sequence[CameraState],
     rows: Sequence[dict[str, object]],
     boxes: int,
     video_start_s: dict[str, float | None],

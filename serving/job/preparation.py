@@ -18,7 +18,7 @@ from serving.gallery import Gallery, key_from_environment
 from serving.job.kept import take_up
 from serving.job.layout import JobFolder, WorkFolder, open_job
 from serving.job.record import FinishedRecord
-from serving.job.segments.camera import CameraRun
+from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import plan_segments
 from serving.runtime import Embedder, present_backends
 from serving.spec import Camera, Job, source_files
@@ -142,9 +142,9 @@ def remove_if_empty(work: WorkFolder) -> None:
         shutil.rmtree(work.path)
 
 
-def prepare_camera(camera: Camera, job: Job, segment_s: float) -> CameraRun:
+def prepare_camera(camera: Camera, job: Job, segment_s: float) -> CameraState:
     """A camera with its footage opened and cut into segments, or with the problem that it has."""
-    run = CameraRun(camera)
+    run = CameraState(camera)
     try:
         run.footage = open_footage(source_files(camera), job.stall_s, camera.frame_rate, camera.file_starts)
     except ReidError as error:

@@ -8,7 +8,7 @@ from reid.files import read_json
 from reid.processors import processors
 from serving.job.layout import WorkFolder
 from serving.job.progress import Progress
-from serving.job.segments.camera import CameraRun
+from serving.job.segments.camera import CameraState
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.job.segments.live import LiveCameras, StopRequested
 from serving.job.segments.segment import frames_of, needed
@@ -31,7 +31,7 @@ class Execution:
 
 
 def run_segments(
-    runs: Sequence[CameraRun],
+    runs: Sequence[CameraState],
     job: Job,
     embedder: Embedder,
     work: WorkFolder,
@@ -107,7 +107,7 @@ def run_segments(
     return bool(tasks or live)
 
 
-def _undecoded(run: CameraRun) -> list[str]:
+def _undecoded(run: CameraState) -> list[str]:
     """What the index promised and reading did not give."""
     ends = [number for counts in run.counts.values() for number in counts.get("missing", [])]
     lost = sum(
@@ -119,7 +119,7 @@ def _undecoded(run: CameraRun) -> list[str]:
 
 
 def _stored(
-    outcome: Outcome, run: CameraRun, work: WorkFolder, progress: Progress, execution: Execution
+    outcome: Outcome, run: CameraState, work: WorkFolder, progress: Progress, execution: Execution
 ) -> None:
     if outcome.result is not None:
         outcome.result.store(work.segment(outcome.task.segment.name).path)
@@ -129,7 +129,7 @@ def _stored(
         run.problems.append(outcome.problem)
 
 
-def _done(run: CameraRun, progress: Progress) -> None:
+def _done(run: CameraState, progress: Progress) -> None:
     progress.done(run.camera.id, run.problems[0] if run.problems else None)
 
 

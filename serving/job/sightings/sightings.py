@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from reid.embeddings import pool
 from serving.job.layout import SegmentFolder, WorkFolder, xyxy_of
-from serving.job.segments.camera import CameraRun
+from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import Segment
 from serving.job.segments.tables import PEOPLE
 from serving.job.sightings.linking import Ends, at_edge, chain, join_border, link_scores, neutral_distance
@@ -59,7 +59,7 @@ class Sighting:
 
 
 def collect(
-    runs: Sequence[CameraRun], work: WorkFolder, link: LinkSpec, same_distance: float, min_frames: int
+    runs: Sequence[CameraState], work: WorkFolder, link: LinkSpec, same_distance: float, min_frames: int
 ) -> dict[str, list[Sighting]]:
     """Join the stored tracklets of each camera's segments into sightings, in order of their start.
 
