@@ -26,7 +26,7 @@ from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
 from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.boxes import Boxes, boxes_of
-from serving.job.sightings.presence import one_at_a_time
+from serving.job.sightings.presence import resolve_simultaneous
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
 from serving.job.stranger_file import numbers_before, write_strangers
@@ -78,7 +78,7 @@ def write_outputs(
     embeddings = (
         np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     )
-    matches = one_at_a_time(everyone, by.matches(job, embeddings) if everyone else [])
+    matches = resolve_simultaneous(everyone, by.matches(job, embeddings) if everyone else [])
     before = (
         JobFolder(out)
         if job.outputs.segments and JobFolder(out).kept.read_ledger() == work.read_ledger()
