@@ -25,7 +25,7 @@ from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, cro
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
 from serving.job.sighting_embeddings import write_embeddings
-from serving.job.sightings.boxes import Boxes, boxes_of
+from serving.job.sightings.interpolation import Boxes, boxes_of
 from serving.job.sightings.presence import resolve_simultaneous
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
