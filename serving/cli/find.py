@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.shared import INCOMPLETE, AsJson, Backend, Threads, complain, finite, show, table
+from serving.cli.shared import INCOMPLETE, AsJson, Backend, Threads, echo, finite, print_warnings, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ def find(
     rows = [_row(number, one) for number, one in enumerate(found, 1)]
     same = sum(one.within for one in found)
     if as_json:
-        show(True, {"sightings": rows, "within": same, "unreadable": unreadable}, "")
+        echo(True, {"sightings": rows, "within": same, "unreadable": unreadable}, "")
     else:
         head = ("", "job", "camera", "from", "to", "named", "distance", "same person", "crop")
         table(head, [_cells(row) for row in rows])
@@ -84,7 +84,7 @@ def find(
             f"{same} of {len(rows)} lie within the threshold, of "
             f"{sum(len(one.rows) for one in seen)} sightings"
         )
-    complain(unreadable)
+    print_warnings(unreadable)
     if unreadable:
         raise typer.Exit(INCOMPLETE)
 
@@ -108,13 +108,13 @@ def _of_pictures(
             f"{seen[0].folder} was embedded by another model than {model or seen[0].model}: name that "
             "one, or run the job again with this one"
         )
-    paths = collect_images(images, lambda line: complain([line]))
+    paths = collect_images(images, lambda line: print_warnings([line]))
     found = embed_files(embedder, paths, threads=threads, measure=width_to_height)
     if not found.paths:
         raise ReidError(f"not one of the pictures can be read; the first: {found.unreadable[0].reason}")
     for path, shape in zip(found.paths, found.measured, strict=True):
         if shape > _WIDE:
-            complain([f"{path} is wider than high: if it shows more than one person, cut that one out"])
+            print_warnings([f"{path} is wider than high: if it shows more than one person, cut that one out"])
     return pool(found.embeddings), [one.reason for one in found.unreadable]
 
 

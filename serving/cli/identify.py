@@ -15,11 +15,11 @@ from serving.cli.shared import (
     GalleryPath,
     Model,
     Threads,
-    complain,
+    echo,
     finite,
+    print_warnings,
     table,
 )
-from serving.cli.shared import show as say
 
 if TYPE_CHECKING:
     from reid.images import Image
@@ -93,7 +93,7 @@ def identify(
         if threshold is None
         else threshold
     )
-    paths = collect_images(images, lambda line: complain([line]))
+    paths = collect_images(images, lambda line: print_warnings([line]))
     found = _embed(embedder, paths, threads, _quality if tracklet else None)
     names = [str(path) for path in found.paths]
     probes = found.embeddings
@@ -122,11 +122,11 @@ def identify(
         "matches": matches,
     }
     if as_json:
-        say(True, value | {"unreadable": [str(one.path) for one in found.unreadable]}, "")
+        echo(True, value | {"unreadable": [str(one.path) for one in found.unreadable]}, "")
     else:
         head = ("image", "identity", "distance", "second", "its distance", "margin")
         table(head, [_cells(row) for row in matches])
-    complain(one.reason for one in found.unreadable)
+    print_warnings(one.reason for one in found.unreadable)
     if found.unreadable:
         raise typer.Exit(INCOMPLETE)
 
@@ -151,7 +151,7 @@ def compare(
 
         raise ReidError(found.unreadable[0].reason)
     pair = verify_pair(found.embeddings[0], found.embeddings[1], limit)
-    say(
+    echo(
         as_json,
         asdict(pair),
         (
