@@ -24,7 +24,7 @@ from _measure import arguments, peak_rss_gb, report
 # Of the module pipelines.evaluate, in the order of its work; those that a version of it lacks are passed
 # over.
 PARTS = (
-    "load_images", "embed_sides", "rank", "judge", "rescored_by", "judge_more",
+    "load_images", "embed_sides", "rank", "judge", "rescored_by", "judge_extra",
     "draw_curves", "draw_images", "draw_activation", "judge_shift", "spoilt", "write_evaluation",
     "log_outputs",
 )  # fmt: skip

@@ -23,14 +23,14 @@ from reid.evaluation.page import write_page as write_page_of
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.report import (
+    ExtraMetrics,
     Judgement,
-    More,
     Rescored,
     Side,
     draw_curves,
     draw_images,
     judge,
-    judge_more,
+    judge_extra,
     nothing_to_find,
     one_camera_apart,
     rank,
@@ -101,7 +101,7 @@ def objectives_section(metrics: dict[str, Any]) -> Section:
     return Section("Objectives", text, table=Table(("objective", "rank-1", "rank-5", "mAP", "mINP"), rows))
 
 
-def write_identification(extra: More | None, path: Path) -> None:
+def write_identification(extra: ExtraMetrics | None, path: Path) -> None:
     """Identification against false accepts, at most 200 points of each curve, as one table for ``dvc
     plots``.
     """
@@ -125,7 +125,7 @@ class Chosen:
     query: Side
     gallery: Side
     judged: Judgement
-    extra: More
+    extra: ExtraMetrics
 
 
 def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadruplet: Rescored | None) -> None:
@@ -314,7 +314,7 @@ def main() -> None:
                 quadruplet = rescored_by(load_pair_scorer(metric), query, gallery, judged)
         if judged is not None and name == chosen:
             with working(f"judging {name}: other rankings, open set, clusters"):
-                extra = judge_more(query, gallery, judged, seed=params.seed)
+                extra = judge_extra(query, gallery, judged, seed=params.seed)
             best = Chosen(name, models[name], query, gallery, judged, extra)
     assert best is not None
     if best.judged.intervals:

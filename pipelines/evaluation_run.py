@@ -17,11 +17,11 @@ from reid.data.catalog import DISTRACTOR, read_catalog
 from reid.errors import ReidError, UsageError
 from reid.evaluation import k_reciprocal
 from reid.evaluation.report import (
+    ExtraMetrics,
     Judgement,
-    More,
     Side,
     judge,
-    judge_more,
+    judge_extra,
     nothing_to_find,
     one_camera_apart,
 )
@@ -64,7 +64,7 @@ class Evaluation:
     query: Side
     gallery: Side
     judged: Judgement
-    extra: More
+    extra: ExtraMetrics
     unreadable: Sequence[tuple[Path, str]]
 
     def metrics(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def run_evaluation(
     with working("judging"):
         reranked = k_reciprocal(query.embeddings, gallery.embeddings) if rerank else None
         judged = judge(query, gallery, bootstrap=bootstrap, seed=seed, reranked=reranked)
-        extra = judge_more(query, gallery, judged, seed=seed)
+        extra = judge_extra(query, gallery, judged, seed=seed)
     return Evaluation(embedder.card, images.root, query, gallery, judged, extra, unreadable)
 
 

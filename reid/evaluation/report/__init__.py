@@ -1,6 +1,6 @@
 """Every figure of a model on one query and gallery, and the page that shows them. Torch-free."""
 
-from reid.evaluation.report.extra import More, Rescored, judge_more, rescored_by, spoilt
+from reid.evaluation.report.extra import ExtraMetrics, Rescored, judge_extra, rescored_by, spoilt
 from reid.evaluation.report.judgement import (
     Judgement,
     Side,
@@ -20,14 +20,14 @@ from reid.evaluation.report.page import (
 )
 
 __all__ = [
+    "ExtraMetrics",
     "Judgement",
-    "More",
     "Rescored",
     "Side",
     "draw_curves",
     "draw_images",
     "judge",
-    "judge_more",
+    "judge_extra",
     "labels_of",
     "nothing_to_find",
     "one_camera_apart",

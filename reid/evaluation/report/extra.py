@@ -37,7 +37,7 @@ from reid.evaluation.checks import is_junk
 from reid.evaluation.pair_metric import PairScorer
 from reid.evaluation.report.judgement import Judgement, Side, labels_of, rank
 
-__all__ = ["More", "Rescored", "judge_more", "rescored_by", "spoilt"]
+__all__ = ["ExtraMetrics", "Rescored", "judge_extra", "rescored_by", "spoilt"]
 
 Embed = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 RGB to (N, D)."""
@@ -48,8 +48,8 @@ _SHORT_LIST = 100
 
 
 @dataclass(frozen=True, eq=False)
-class More:
-    """What ``judge_more`` finds; a part is empty or None where there was too little to judge."""
+class ExtraMetrics:
+    """What ``judge_extra`` finds; a part is empty or None where there was too little to judge."""
 
     rankings: dict[str, RankingReport]  # by the name of the way
     identification: dict[str, OpenSetCurve]  # by "unit, policy"
@@ -95,7 +95,7 @@ class Rescored:
         }
 
 
-def judge_more(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> More:
+def judge_extra(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> ExtraMetrics:
     """Re-ranking, query expansion, identification with 'unknown', clusters and accuracy over folds."""
     labels = labels_of(query, gallery)
     rankings = {}
@@ -109,7 +109,7 @@ def judge_more(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> M
     )
     genuine = int(judged.same.sum())
     folds = min(_FOLDS, genuine, len(judged.same) - genuine)
-    return More(
+    return ExtraMetrics(
         rankings,
         _identification(query, gallery),
         _clusters(gallery, judged.verification.threshold, seed),

@@ -9,7 +9,7 @@ import pytest
 
 from reid.evaluation import CORRUPTIONS, distances_between, k_reciprocal, rank_distances
 from reid.evaluation.pair_metric import PairScorer
-from reid.evaluation.report import Side, judge, judge_more, rank, rescored_by, spoilt
+from reid.evaluation.report import Side, judge, judge_extra, rank, rescored_by, spoilt
 
 PEOPLE, SHOTS, TRUE, NOISE = 12, 3, 8, 24
 
@@ -41,7 +41,7 @@ def labels(query: Side, gallery: Side):  # type: ignore[no-untyped-def]
 
 def test_every_figure_of_perfect_embeddings_is_perfect() -> None:
     query, gallery = sides(0.01, 0.0)
-    found = judge_more(query, gallery, judge(query, gallery, bootstrap=0, seed=0), seed=0)
+    found = judge_extra(query, gallery, judge(query, gallery, bootstrap=0, seed=0), seed=0)
     assert found.clusters is not None
     assert found.folds is not None
     assert found.clusters.nmi == found.clusters.bcubed_f1 == pytest.approx(1)
@@ -62,7 +62,7 @@ def test_every_figure_of_perfect_embeddings_is_perfect() -> None:
 def test_hard_embeddings_are_told_apart_from_easy_ones() -> None:
     query, gallery = sides(1.0, 0.3)
     judged = judge(query, gallery, bootstrap=0, seed=0)
-    found = judge_more(query, gallery, judged, seed=0)
+    found = judge_extra(query, gallery, judged, seed=0)
     direct = rank_distances(
         k_reciprocal(query.embeddings, gallery.embeddings), *labels(query, gallery), name=""
     )
