@@ -23,10 +23,10 @@ from reid.evaluation.page import write_page as write_page_of
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.report import (
+    EmbeddedSet,
     ExtraMetrics,
     Judgement,
     Rescored,
-    Side,
     draw_curves,
     draw_images,
     judge,
@@ -122,8 +122,8 @@ class Chosen:
 
     name: str
     model: "EmbeddingModel"
-    query: Side
-    gallery: Side
+    query: EmbeddedSet
+    gallery: EmbeddedSet
     judged: Judgement
     extra: ExtraMetrics
 
@@ -221,7 +221,7 @@ def judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
 
 def embed_sides(
     params: Params, parts: tuple[Catalog, Catalog], models: dict[str, "EmbeddingModel"]
-) -> dict[str, tuple[Side, Side]]:
+) -> dict[str, tuple[EmbeddedSet, EmbeddedSet]]:
     """Query and gallery by each model; every image is decoded once, and a block of them held at a time."""
     from reid.models.inference import embed_blocks
 
@@ -232,14 +232,16 @@ def embed_sides(
     return {name: sides_of(parts, rows) for name, rows in zip(models, found, strict=True)}
 
 
-def sides_of(parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]) -> tuple[Side, Side]:
+def sides_of(
+    parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]
+) -> tuple[EmbeddedSet, EmbeddedSet]:
     """Embeddings (N, D) of query and gallery, one after the other, as the two sides; within cameras where no
     two see anybody.
     """
     query, gallery = parts
     return one_camera_apart(
-        Side(rows[: len(query)], query.identities, query.cameras, query.paths, query.order),
-        Side(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths, gallery.order),
+        EmbeddedSet(rows[: len(query)], query.identities, query.cameras, query.paths, query.order),
+        EmbeddedSet(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths, gallery.order),
     )
 
 

@@ -17,9 +17,9 @@ from reid.data.catalog import DISTRACTOR, read_catalog
 from reid.errors import ReidError, UsageError
 from reid.evaluation import k_reciprocal
 from reid.evaluation.report import (
+    EmbeddedSet,
     ExtraMetrics,
     Judgement,
-    Side,
     judge,
     judge_extra,
     nothing_to_find,
@@ -61,8 +61,8 @@ class Evaluation:
 
     card: ModelCard
     root: Path
-    query: Side
-    gallery: Side
+    query: EmbeddedSet
+    gallery: EmbeddedSet
     judged: Judgement
     extra: ExtraMetrics
     unreadable: Sequence[tuple[Path, str]]
@@ -175,7 +175,7 @@ def run_evaluation(
 
 def _embed(
     embedder: "Embedder", images: Images, threads: int | None
-) -> tuple[Side, Side, list[tuple[Path, str]]]:
+) -> tuple[EmbeddedSet, EmbeddedSet, list[tuple[Path, str]]]:
     """Query, gallery, and the files that are no images with the reasons."""
     from serving.embedding import embed_files
 
@@ -185,13 +185,13 @@ def _embed(
         found = embed_files(embedder, paths, threads=threads, on_progress=progress)
     rows = needed[found.index]
 
-    def side(member: npt.NDArray[np.bool_], name: str) -> Side:
+    def side(member: npt.NDArray[np.bool_], name: str) -> EmbeddedSet:
         kept = member[rows]
         if not kept.any():
             raise ReidError(f"none of the {int(member.sum())} {name} images can be read: check the files")
         own = rows[kept]
         files = [images.paths[row] for row in own.tolist()]
-        return Side(found.embeddings[kept], images.identities[own], images.cameras[own], files)
+        return EmbeddedSet(found.embeddings[kept], images.identities[own], images.cameras[own], files)
 
     unreadable = [(one.path, one.reason) for one in found.unreadable]
     return side(images.query, "query"), side(images.gallery, "gallery"), unreadable
@@ -210,7 +210,7 @@ def _among(cameras: npt.NDArray[np.str_], wanted: Sequence[str] | None, option: 
     return np.isin(cameras, wanted)
 
 
-def _hash(side: Side, root: Path) -> str:
+def _hash(side: EmbeddedSet, root: Path) -> str:
     """Of file names within the root and labels: the same data elsewhere has the same hash."""
     digest = hashlib.sha256()
     for path, identity, camera in zip(side.paths, side.identities, side.cameras, strict=True):

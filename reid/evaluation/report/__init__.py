@@ -2,8 +2,8 @@
 
 from reid.evaluation.report.extra import ExtraMetrics, Rescored, judge_extra, rescored_by, spoilt
 from reid.evaluation.report.judgement import (
+    EmbeddedSet,
     Judgement,
-    Side,
     judge,
     labels_of,
     nothing_to_find,
@@ -20,10 +20,10 @@ from reid.evaluation.report.page import (
 )
 
 __all__ = [
+    "EmbeddedSet",
     "ExtraMetrics",
     "Judgement",
     "Rescored",
-    "Side",
     "draw_curves",
     "draw_images",
     "judge",

@@ -35,7 +35,7 @@ from reid.evaluation import (
 )
 from reid.evaluation.checks import is_junk
 from reid.evaluation.pair_metric import PairScorer
-from reid.evaluation.report.judgement import Judgement, Side, labels_of, rank
+from reid.evaluation.report.judgement import EmbeddedSet, Judgement, labels_of, rank
 
 __all__ = ["ExtraMetrics", "Rescored", "judge_extra", "rescored_by", "spoilt"]
 
@@ -95,7 +95,7 @@ class Rescored:
         }
 
 
-def judge_extra(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> ExtraMetrics:
+def judge_extra(query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement, *, seed: int) -> ExtraMetrics:
     """Re-ranking, query expansion, identification with 'unknown', clusters and accuracy over folds."""
     labels = labels_of(query, gallery)
     rankings = {}
@@ -117,7 +117,7 @@ def judge_extra(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> 
     )
 
 
-def rescored_by(scorer: PairScorer, query: Side, gallery: Side, judged: Judgement) -> Rescored:
+def rescored_by(scorer: PairScorer, query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement) -> Rescored:
     """The short list ordered anew by the learned metric g, and pairs verified by g (Chen 2017)."""
     first, second = query.embeddings, gallery.embeddings
     near = distances_between(first, second)
@@ -133,8 +133,8 @@ def rescored_by(scorer: PairScorer, query: Side, gallery: Side, judged: Judgemen
 
 
 def spoilt(
-    query: Side,
-    gallery: Side,
+    query: EmbeddedSet,
+    gallery: EmbeddedSet,
     clean: RankingReport,
     blocks: Iterable[tuple[int, npt.NDArray[np.uint8]]],
     embed: Embed,
@@ -164,7 +164,7 @@ def spoilt(
     return falls(clean, shifted)
 
 
-def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
+def _identification(query: EmbeddedSet, gallery: EmbeddedSet) -> dict[str, OpenSetCurve]:
     """Every probe once as known and once as unknown, by single image and by the images of one person in one
     camera pooled.
     """
@@ -193,7 +193,7 @@ def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
     return found
 
 
-def _clusters(side: Side, distance: float, seed: int) -> ClusteringReport | None:
+def _clusters(side: EmbeddedSet, distance: float, seed: int) -> ClusteringReport | None:
     """Of the people of one side, or of as many drawn ones as can be clustered at once."""
     people, images = np.unique(side.identities[~is_junk(side.identities)], return_counts=True)
     order = np.random.default_rng(seed).permutation(len(people))

@@ -19,7 +19,7 @@ from reid.evaluation.plots import (
     plot_roc,
 )
 from reid.evaluation.report.extra import ExtraMetrics, Rescored
-from reid.evaluation.report.judgement import Judgement, Side, labels_of
+from reid.evaluation.report.judgement import EmbeddedSet, Judgement, labels_of
 
 __all__ = ["draw_curves", "draw_images", "rescored_section", "shift_section", "write_evaluation"]
 
@@ -50,7 +50,7 @@ def draw_curves(name: str, judged: Judgement, extra: ExtraMetrics, folder: Path)
 
 
 def draw_images(
-    query: Side, gallery: Side, judged: Judgement, folder: Path, *, queries: int, seed: int
+    query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement, folder: Path, *, queries: int, seed: int
 ) -> Pictures:
     """Ranked lists of ``queries`` queries spread over all, the hardest pairs, and a map of some people, into
     ``folder``.

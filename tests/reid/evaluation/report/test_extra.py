@@ -9,23 +9,23 @@ import pytest
 
 from reid.evaluation import CORRUPTIONS, distances_between, k_reciprocal, rank_distances
 from reid.evaluation.pair_metric import PairScorer
-from reid.evaluation.report import Side, judge, judge_extra, rank, rescored_by, spoilt
+from reid.evaluation.report import EmbeddedSet, judge, judge_extra, rank, rescored_by, spoilt
 
 PEOPLE, SHOTS, TRUE, NOISE = 12, 3, 8, 24
 
 
-def sides(spread: float, noise: float, seed: int = 0) -> tuple[Side, Side]:
+def sides(spread: float, noise: float, seed: int = 0) -> tuple[EmbeddedSet, EmbeddedSet]:
     """People as points with ``spread`` in the dimensions that count, and ``noise`` in others that do not."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(PEOPLE, TRUE))
 
-    def side(camera: str) -> Side:
+    def side(camera: str) -> EmbeddedSet:
         people = np.repeat(np.arange(PEOPLE), SHOTS)
         rows = np.concatenate([centres[people] + spread * rng.normal(size=(len(people), TRUE)),
                                noise * rng.normal(size=(len(people), NOISE))], axis=1)  # fmt: skip
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         names = np.array([f"p{one:02}" for one in people])
-        return Side(
+        return EmbeddedSet(
             rows.astype(np.float32),
             names,
             np.full(len(names), camera),
@@ -35,7 +35,7 @@ def sides(spread: float, noise: float, seed: int = 0) -> tuple[Side, Side]:
     return side("1"), side("2")
 
 
-def labels(query: Side, gallery: Side):  # type: ignore[no-untyped-def]
+def labels(query: EmbeddedSet, gallery: EmbeddedSet):  # type: ignore[no-untyped-def]
     return query.identities, query.cameras, gallery.identities, gallery.cameras
 
 
@@ -110,7 +110,7 @@ def test_spoilt_queries_cost_what_ranking_them_again_says() -> None:
 
     names = np.array([f"p{one:02}" for one in range(PEOPLE)])
     query, gallery = (
-        Side(embed(own), names, np.full(PEOPLE, camera), [Path(name) for name in names])
+        EmbeddedSet(embed(own), names, np.full(PEOPLE, camera), [Path(name) for name in names])
         for camera, own in images.items()
     )
     report = rank(query, gallery)
