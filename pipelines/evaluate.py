@@ -30,6 +30,7 @@ from reid.evaluation.report import (
     draw_curves,
     draw_images,
     judge,
+    judge_corrupted,
     judge_extra,
     nothing_to_find,
     one_camera_apart,
@@ -37,7 +38,6 @@ from reid.evaluation.report import (
     rescored_by,
     rescored_section,
     shift_section,
-    spoilt,
     write_evaluation,
 )
 from reid.evaluation.within_camera import WITHIN_CAMERA
@@ -202,13 +202,13 @@ def draw_activation(params: Params, chosen: Chosen, folder: Path) -> tuple[Path,
 
 
 def judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
-    """How far the figures fall on spoilt queries. These are decoded again, block by block: that costs less
+    """How far the figures fall on corrupted queries. These are decoded again, block by block: that costs less
     than to hold them.
     """
     from reid.models.inference import embed_images
 
     with progress_bar("spoiling queries") as progress:
-        return spoilt(
+        return judge_corrupted(
             chosen.query,
             chosen.gallery,
             chosen.judged.report,

@@ -1,6 +1,6 @@
 """Every figure of a model on one query and gallery, and the page that shows them. Torch-free."""
 
-from reid.evaluation.report.extra import ExtraMetrics, Rescored, judge_extra, rescored_by, spoilt
+from reid.evaluation.report.extra import ExtraMetrics, Rescored, judge_corrupted, judge_extra, rescored_by
 from reid.evaluation.report.judgement import (
     EmbeddedSet,
     Judgement,
@@ -27,6 +27,7 @@ __all__ = [
     "draw_curves",
     "draw_images",
     "judge",
+    "judge_corrupted",
     "judge_extra",
     "labels_of",
     "nothing_to_find",
@@ -36,6 +37,5 @@ __all__ = [
     "rescored_by",
     "rescored_section",
     "shift_section",
-    "spoilt",
     "write_evaluation",
 ]

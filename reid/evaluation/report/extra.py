@@ -37,7 +37,7 @@ from reid.evaluation.checks import is_junk
 from reid.evaluation.pair_metric import PairScorer
 from reid.evaluation.report.judgement import EmbeddedSet, Judgement, labels_of, rank
 
-__all__ = ["ExtraMetrics", "Rescored", "judge_extra", "rescored_by", "spoilt"]
+__all__ = ["ExtraMetrics", "Rescored", "judge_corrupted", "judge_extra", "rescored_by"]
 
 Embed = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 RGB to (N, D)."""
@@ -132,7 +132,7 @@ def rescored_by(scorer: PairScorer, query: EmbeddedSet, gallery: EmbeddedSet, ju
     )
 
 
-def spoilt(
+def judge_corrupted(
     query: EmbeddedSet,
     gallery: EmbeddedSet,
     clean: RankingReport,
@@ -142,14 +142,14 @@ def spoilt(
     severity: int,
     seed: int,
 ) -> dict[str, dict[str, Fall]]:
-    """How far each figure falls when the queries are spoilt and the gallery is not, by corruption.
+    """How far each figure falls when the queries are corrupted and the gallery is not, by corruption.
 
     Args:
         query: who is looked for.
         gallery: where.
         clean: the queries ranked as they are.
         blocks: the images of the queries, as (number of the first, images); each is held only while it is
-            spoilt and embedded.
+            corrupted and embedded.
         embed: the model.
         severity: 1 to 5.
         seed: of the corruptions.

@@ -257,7 +257,7 @@ def _cluster_table(extra: ExtraMetrics) -> Table | None:
 
 
 def shift_section(falls: Mapping[str, Mapping[str, Fall]], severity: int) -> Section:
-    """How far each figure falls when the queries are spoilt, by corruption."""
+    """How far each figure falls when the queries are corrupted, a row for each kind of corruption."""
     text = (
         f"The queries spoilt at severity {severity} of 5, the gallery as it is; in brackets the points lost."
     )

@@ -9,7 +9,7 @@ import pytest
 
 from reid.evaluation import CORRUPTIONS, distances_between, k_reciprocal, rank_distances
 from reid.evaluation.pair_metric import PairScorer
-from reid.evaluation.report import EmbeddedSet, judge, judge_extra, rank, rescored_by, spoilt
+from reid.evaluation.report import EmbeddedSet, judge, judge_corrupted, judge_extra, rank, rescored_by
 
 PEOPLE, SHOTS, TRUE, NOISE = 12, 3, 8, 24
 
@@ -96,7 +96,7 @@ def test_the_learned_metric_orders_the_short_list_and_verifies() -> None:
     )
 
 
-def test_spoilt_queries_cost_what_ranking_them_again_says() -> None:
+def test_corrupted_queries_cost_what_ranking_them_again_says() -> None:
     rng = np.random.default_rng(0)
     looks = rng.integers(0, 255, (PEOPLE, 16, 8, 3), np.uint8)
     images = {
@@ -114,9 +114,11 @@ def test_spoilt_queries_cost_what_ranking_them_again_says() -> None:
         for camera, own in images.items()
     )
     report = rank(query, gallery)
-    found = spoilt(query, gallery, report, [(0, images["1"])], embed, severity=5, seed=0)
+    found = judge_corrupted(query, gallery, report, [(0, images["1"])], embed, severity=5, seed=0)
     parts = [(0, images["1"][:5]), (5, images["1"][5:])]
-    assert spoilt(query, gallery, report, parts, embed, severity=5, seed=0) == found, "in blocks as at once"
+    assert judge_corrupted(query, gallery, report, parts, embed, severity=5, seed=0) == found, (
+        "in blocks as at once"
+    )
     assert set(found) == set(CORRUPTIONS)
     clean = report.mean_ap
     assert clean == 1
