@@ -1,5 +1,5 @@
-"""What ``auto`` takes: the runtimes that can open a model are run for about a second, and the fastest that
-agrees is kept.
+"""The runtime that ``auto`` chooses: those that can open a model are run for about a second, and the fastest
+that agrees with the first is kept.
 
 The choice is remembered in the user's cache folder under the hash of the files, the machine and the versions,
 so that the next start measures nothing and a second run gives the same embeddings as the first.

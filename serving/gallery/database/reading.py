@@ -1,4 +1,4 @@
-"""Questions to a gallery's database: who is in it, what is stored of them, and is every row what it should
+"""Queries of a gallery's database: who is in it, what is stored of them, and is every row what it should
 be.
 """
 

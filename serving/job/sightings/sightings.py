@@ -115,6 +115,7 @@ def _across_borders(segments: Sequence[Segment], work: WorkFolder) -> list[list[
     for position, after in enumerate(segments):
         before = segments[position - 1] if position else None
         joined: dict[int, int] = {}
+        # A segment begins before the frames that it owns, to warm its tracker up: frames that both have seen.
         if before is not None and after.begin < after.first:
             pairs = join_border(_boxes(before, work, after), _boxes(after, work, after))
             joined = {two: one for one, two in pairs}
