@@ -125,8 +125,8 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
     height = np.sqrt(
         np.maximum((ends.tail[i, 3] - ends.tail[i, 1]) * (ends.head[j, 3] - ends.head[j, 1]), 1.0)
     )
-    # How many seconds' way somebody has gone: as many as passed at first, and no more than _KEEPS_SPEED_S in the
-    # end, since nobody keeps his direction. The integral of a speed that dies away exponentially.
+    # Seconds of walking as before: as many as have passed at first, _KEEPS_SPEED_S at most, since nobody
+    # keeps his direction. The integral of a speed that dies away exponentially.
     walked = (_KEEPS_SPEED_S * (1.0 - np.exp(-gap / _KEEPS_SPEED_S)))[:, None]
     apart = _feet(ends.head[j]) - _feet(ends.tail[i])
     # Predicted from the end and from the beginning: each has an error of its own, so their mean is steadier.
