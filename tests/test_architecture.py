@@ -16,13 +16,14 @@ ROOMS = (
         "config",
         "data.catalog",
         "data.datasets.files",
+        "embeddings",
         "engine_stamp",
         "errors",
         "evaluation",
         "files",
         "heap",
     ),
-    *("images", "pace", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
+    *("images", "pace", "pages", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 # serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
@@ -33,12 +34,12 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("detection", "embedding", "tracking"),
     ("gallery",),
     ("matching",),
-    ("job.record",),
+    ("job.progress", "job.record"),
     ("job.layout",),
     ("job.segments",),
     ("job.sightings",),
     ("job",),
-    ("worker",),
+    ("display", "worker"),
     ("scoring",),
     ("cli",),
 )

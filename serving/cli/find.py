@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.shared import INCOMPLETE, AsJson, Backend, Threads, complain, finite, show, table
+from serving.cli.shared import INCOMPLETE, AsJson, Backend, Threads, echo, finite, print_warnings, table
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from reid.images import Image
     from serving.job.finding import Found, Seen
 
 __all__ = ["find"]
@@ -75,7 +76,7 @@ def find(
     rows = [_row(number, one) for number, one in enumerate(found, 1)]
     same = sum(one.within for one in found)
     if as_json:
-        show(True, {"sightings": rows, "within": same, "unreadable": unreadable}, "")
+        echo(True, {"sightings": rows, "within": same, "unreadable": unreadable}, "")
     else:
         head = ("", "job", "camera", "from", "to", "named", "distance", "same person", "crop")
         table(head, [_cells(row) for row in rows])
@@ -83,7 +84,7 @@ def find(
             f"{same} of {len(rows)} lie within the threshold, of "
             f"{sum(len(one.rows) for one in seen)} sightings"
         )
-    complain(unreadable)
+    print_warnings(unreadable)
     if unreadable:
         raise typer.Exit(INCOMPLETE)
 
@@ -92,12 +93,14 @@ def _of_pictures(
     images: list[Path], seen: list["Seen"], model: Path | None, backend: str, threads: int | None
 ) -> "tuple[npt.NDArray[np.float32], list[str]]":
     """The pooled embedding of pictures of one person, and what could not be read."""
+    from reid.embeddings import pool
     from reid.errors import ReidError
-    from reid.images import read_image
     from serving.embedding import embed_files
     from serving.embedding.table import collect_images
-    from serving.matching import pool
     from serving.runtime import load
+
+    def width_to_height(image: "Image") -> float:
+        return image.shape[1] / image.shape[0]
 
     embedder = load(model or seen[0].model, backend, threads)
     if embedder.fingerprint != seen[0].fingerprint:
@@ -105,13 +108,13 @@ def _of_pictures(
             f"{seen[0].folder} was embedded by another model than {model or seen[0].model}: name that "
             "one, or run the job again with this one"
         )
-    found = embed_files(embedder, collect_images(images, lambda line: complain([line])), threads=threads)
+    paths = collect_images(images, lambda line: print_warnings([line]))
+    found = embed_files(embedder, paths, threads=threads, measure=width_to_height)
     if not found.paths:
         raise ReidError(f"not one of the pictures can be read; the first: {found.unreadable[0].reason}")
-    for path in found.paths:
-        height, width = read_image(path).shape[:2]
-        if width > _WIDE * height:
-            complain([f"{path} is wider than high: if it shows more than one person, cut that one out"])
+    for path, shape in zip(found.paths, found.measured, strict=True):
+        if shape > _WIDE:
+            print_warnings([f"{path} is wider than high: if it shows more than one person, cut that one out"])
     return pool(found.embeddings), [one.reason for one in found.unreadable]
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import pool
 from reid.errors import ReidError, UsageError
 from serving.job.layout import JobFolder, open_job
 from serving.job.record import FoundRecord
 from serving.job.sighting_embeddings import read_embeddings
-from serving.matching import pool
 
 __all__ = ["Found", "Seen", "find", "of_name", "of_sighting", "open_seen", "same_model"]
 

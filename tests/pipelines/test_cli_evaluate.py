@@ -225,7 +225,8 @@ def test_reranking_changes_the_ranking_alone(place: Path, run) -> None:  # type:
 @pytest.fixture(scope="module")
 def pair(place: Path) -> tuple[Path, Path]:
     """A good and a bad model judged on the same images: the bad one sees but one number a picture."""
-    from pipelines.evaluation_run import choose_images, run_evaluation, write_results
+    from pipelines.evaluation_files import write_results
+    from pipelines.evaluation_run import choose_images, run_evaluation
 
     tiny_model(place / "bad", card={"fingerprint": "tiny-2"}, dim=2)
     images = choose_images(place / "images", PATTERN, None, ["1"], ["2", "3"])
@@ -342,7 +343,7 @@ def test_broken_images_are_left_out_and_named(place: Path, tmp_path: Path, run) 
 
 def test_no_torch_is_loaded() -> None:
     code = (
-        "import sys, pipelines.evaluation_run, serving.embedding.files, serving.runtime; "
+        "import sys, pipelines.evaluation_files, serving.embedding.files, serving.runtime; "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(

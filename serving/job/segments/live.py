@@ -16,7 +16,7 @@ from reid.errors import ReidError
 from reid.files import read_json
 from serving.detection import build_detector, detect_in_order
 from serving.job.layout import WorkFolder
-from serving.job.segments.camera import CameraRun
+from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import EMBED_BATCH, OVERLAP_S, Segment, SegmentResult, Work
 from serving.runtime import Embedder
 from serving.spec import Job
@@ -46,7 +46,12 @@ class _Line:
     """One live camera: its frames in, segments out."""
 
     def __init__(
-        self, run: CameraRun, job: Job, embedder: Embedder, segment_s: float, stored: Sequence[dict[str, Any]]
+        self,
+        run: CameraState,
+        job: Job,
+        embedder: Embedder,
+        segment_s: float,
+        stored: Sequence[dict[str, Any]],
     ) -> None:
         assert run.footage is not None
         self.run, self.footage = run, run.footage
@@ -141,7 +146,7 @@ class LiveCameras:
 
     def __init__(
         self,
-        runs: Sequence[CameraRun],
+        runs: Sequence[CameraState],
         job: Job,
         embedder: Embedder,
         work: WorkFolder,
@@ -191,7 +196,7 @@ class LiveCameras:
         if self._failed:
             raise self._failed[0]
 
-    def _take_up(self, run: CameraRun) -> list[dict[str, Any]]:
+    def _take_up(self, run: CameraState) -> list[dict[str, Any]]:
         """What an earlier run of this job stored of a camera, in order."""
         records = (
             read_json(folder.counts, "segment record") for folder in self._work.segments_of(run.camera.id)
@@ -226,7 +231,7 @@ def _until(frames: Iterator[Frame], max_s: float | None) -> Iterator[Frame]:
         yield frame
 
 
-def _said(frames: Iterator[Frame], run: CameraRun) -> Iterator[Frame]:
+def _said(frames: Iterator[Frame], run: CameraState) -> Iterator[Frame]:
     """The frames until the stream ends; why it broke off is the camera's problem and not the end of what was
     seen.
     """

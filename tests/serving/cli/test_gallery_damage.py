@@ -80,7 +80,7 @@ def test_no_command_falls_over_it(gallery: Path, model: Path, tmp_path: Path, da
 
 def test_a_damaged_index_is_one_line_and_keeps_nobody_from_being_erased(tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.db", "m", DIM, create=True) as opened:
-        opened.enroll_batch([f"p{number:04d}" for number in range(600)], unit_rows(600, DIM))
+        opened.enroll([f"p{number:04d}" for number in range(600)], unit_rows(600, DIM))
         build_index(opened, "fp16")
     for damage in (
         "UPDATE search_index_parts SET data = zeroblob(length(data))",

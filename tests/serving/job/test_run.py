@@ -15,7 +15,8 @@ from reid.card import Threshold, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.images import read_image
 from serving.gallery import Gallery
-from serving.job.run import Execution, Progress, run_job
+from serving.job.progress import Progress
+from serving.job.run import Execution, run_job
 from serving.job.stranger_file import read_strangers
 from serving.matching.rescoring import PAIR_METRIC
 from serving.runtime import load

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reid.errors import ReidError
-from serving.gallery.connect import connect, database_errors
+from serving.gallery.database.connect import connect, database_errors
 from serving.gallery.index.parts import prune
 
 __all__ = ["Change", "Store"]
@@ -38,7 +38,7 @@ class Store:
     """A gallery's database. Safe for use from several threads, one at a time."""
 
     def __init__(self, path: Path, who: str, key: bytes | None = None, *, read_only: bool = False) -> None:
-        """Open the file; ``read_only`` as in :func:`serving.gallery.connect.connect`.
+        """Open the file; ``read_only`` as in :func:`serving.gallery.database.connect.connect`.
 
         Raises:
             UsageError: there is no file.
