@@ -15,5 +15,6 @@ __all__ = [
     "record",
     "report",
     "run",
+    "sighting_embeddings",
     "stranger_file",
 ]
