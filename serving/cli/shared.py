@@ -113,7 +113,8 @@ def day(moment: float) -> str:
 
     try:
         return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
-    except (OverflowError, ValueError, OSError):  # of a damaged gallery, which `reid gallery verify` tells
+    # of a damaged gallery, which `reid gallery verify` tells: it may hold anything, or nothing
+    except (OverflowError, ValueError, OSError, TypeError):
         return "no time"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reid.errors import ReidError
+from serving.cli.shared import day
 from serving.gallery import Gallery
 from serving.gallery.index.compact import CompactIndex, build_index
 from tests.serving.cli.test_gallery import gallery, model, reid
@@ -76,6 +77,11 @@ def test_no_command_falls_over_it(gallery: Path, model: Path, tmp_path: Path, da
     assert "all is well" not in told["verify"], told
     (tmp_path / "e.parquet").unlink(missing_ok=True)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("moment", [None, float("nan"), 1e300, -1e18, "text"])
+def test_a_time_that_is_none_stops_no_list(moment: object) -> None:
+    assert day(moment) == "no time"  # type: ignore[arg-type]
 
 
 def test_a_damaged_index_is_one_line_and_keeps_nobody_from_being_erased(tmp_path: Path) -> None:
