@@ -26,8 +26,8 @@ from reid.evaluation import OpenSetScores
 from reid.evaluation.report import EmbeddedSet, judge, judge_extra, one_camera_apart, rank
 from reid.files import read_json
 from reid.models.embedder import load_model
-from reid.training.loop import validate
 from reid.training.trial import load_training_data, run_training
+from reid.training.validation import validate
 from tests.pipelines.test_prepare import configure, folder, pictures
 
 __all__ = ["folder"]  # a fixture
