@@ -98,7 +98,7 @@ def _import_checkpoint(
         import torch  # noqa: F401 - only to see whether it is there
     except ImportError as error:
         raise UsageError(
-            "reid models import of a checkpoint needs torch: install the package with its dependencies"
+            "reid models import of a checkpoint needs torch: pip install 'reid-pipeline[train]'"
         ) from error
     from pipelines.console import working
     from reid.export.from_checkpoint import export_checkpoint, input_size
