@@ -209,6 +209,8 @@ def _made(
         raise ReidError(f"video {name} holds no frame: copy it again")
     if scan.first is None:
         raise ReidError(f"video {name}: no frame of it decodes; it is damaged, copy it again")
+    if not by_decoder and not _visible(scan).any():
+        raise ReidError(f"video {name} holds no whole frame: it is cut off in its first; copy it again")
     stated = (one.stream.guessed_rate, one.stream.average_rate, one.stream.codec_context.framerate)
     notes = [one.note] if one.note else []
     if timeless:

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import yaml
 
-from pipelines.evaluation_run import choose_images, run_evaluation, write_results
+from pipelines.evaluation_files import write_results
+from pipelines.evaluation_run import choose_images, run_evaluation
 from reid.card import Threshold
 from reid.data.catalog import write_catalog
 from reid.files import sha256_of, write_json
@@ -145,7 +146,7 @@ def _project(folder: Path) -> None:
 
 
 def _mlflow(folder: Path) -> None:
-    """A database with one run, made beside: its first use takes many seconds, unless there is an empty one."""
+    """A database with one run, made beside: its first use takes many seconds, or an empty one is copied."""
     from mlflow.tracking import MlflowClient
 
     if empty := os.environ.get("EMPTY_MLFLOW_DB"):

@@ -141,7 +141,7 @@ def test_who_is_this_by_the_compact_index(tmp_path: Path, gallery: Path, model: 
     with Gallery.open(gallery, None) as opened:
         dim = opened.references()[0].shape[1]
     with Gallery.open(gallery, "tiny-1") as opened:
-        opened.enroll_batch([f"p{row}" for row in range(600)], unit_rows(600, dim))
+        opened.enroll([f"p{row}" for row in range(600)], unit_rows(600, dim))
     built = answer("index", gallery, "fp16")
     assert (built["kind"], built["references"]) == ("fp16", 603)
     assert "fp16 index of 603 references" in reid("gallery", "index", gallery, "fp16").stdout

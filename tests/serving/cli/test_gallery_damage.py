@@ -11,6 +11,7 @@ import pytest
 
 from reid.errors import ReidError
 from reid.heap import pass_over_old_objects
+from serving.cli.shared import day
 from serving.gallery import Gallery
 from serving.gallery.index.compact import CompactIndex, build_index
 from tests.serving.cli.commands import reid
@@ -78,9 +79,14 @@ def test_no_command_falls_over_it(gallery: Path, model: Path, tmp_path: Path, da
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("moment", [None, float("nan"), 1e300, -1e18, "text"])
+def test_a_time_that_is_none_stops_no_list(moment: object) -> None:
+    assert day(moment) == "no time"  # type: ignore[arg-type]
+
+
 def test_a_damaged_index_is_one_line_and_keeps_nobody_from_being_erased(tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g.db", "m", DIM, create=True) as opened:
-        opened.enroll_batch([f"p{number:04d}" for number in range(600)], unit_rows(600, DIM))
+        opened.enroll([f"p{number:04d}" for number in range(600)], unit_rows(600, DIM))
         build_index(opened, "fp16")
     for damage in (
         "UPDATE search_index_parts SET data = zeroblob(length(data))",

@@ -57,6 +57,15 @@ def test_progress_counts_every_file_once_and_ends_at_all(tmp_path: Path) -> None
     assert {everything for _, everything in calls} == {CPU_BATCH + 5}
 
 
+def test_what_is_measured_of_an_image_stands_beside_its_embedding(tmp_path: Path) -> None:
+    paths = write_images(tmp_path / "images", CPU_BATCH + 5)
+    paths[1].write_bytes(b"text")
+    result = embed_files(
+        load(tiny_model(tmp_path / "model")), paths, measure=lambda image: float(image.mean())
+    )
+    assert result.measured.tolist() == [float(read_image(path).mean()) for path in result.paths]
+
+
 def test_nothing_readable_and_nothing_given(tmp_path: Path) -> None:
     embedder = load(tiny_model(tmp_path / "model"))
     assert embed_files(embedder, []).embeddings.shape == (0, embedder.dim)

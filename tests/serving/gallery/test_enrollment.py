@@ -6,7 +6,8 @@ import pytest
 from reid.data.catalog import write_catalog
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
-from serving.gallery.enrollment import enroll_samples, find_samples
+from serving.gallery.enrollment import enroll_samples
+from serving.gallery.samples import find_samples
 from serving.runtime import load
 from tests.serving.images import named_images, write_images
 from tests.serving.tiny_models import tiny_model

@@ -53,7 +53,7 @@ def test_rows_that_are_not_quite_of_norm_1_are_in_the_right_order(gallery: Galle
     rows = (
         near / np.linalg.norm(near, axis=1, keepdims=True) * rng.uniform(0.9991, 1.0009, (200, 1))
     ).astype(np.float32)
-    gallery.enroll_batch([f"p{row}" for row in range(200)], rows)
+    gallery.enroll([f"p{row}" for row in range(200)], rows)
     for query in (unit_rows(1)[0], rows[7] / np.linalg.norm(rows[7])):
         distances = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
         found = gallery.search(query[None], 3)[0]
@@ -63,7 +63,7 @@ def test_rows_that_are_not_quite_of_norm_1_are_in_the_right_order(gallery: Galle
 def test_somebody_with_very_many_references_hides_nobody(gallery: Gallery) -> None:
     near = unit_rows(1) + 0.01 * unit_rows(600, seed=1)
     gallery.enroll("crowd", near / np.linalg.norm(near, axis=1, keepdims=True))
-    gallery.enroll_batch(["anna", "bert"], unit_rows(2, seed=2))
+    gallery.enroll(["anna", "bert"], unit_rows(2, seed=2))
     assert {name for name, _ in gallery.search(unit_rows(1), 3)[0]} == {"crowd", "anna", "bert"}
 
 
@@ -95,7 +95,7 @@ def test_what_is_enrolled_is_there_after_reopening(path: Path, gallery: Gallery)
 def test_a_batch_of_many_people_is_one_change(gallery: Gallery) -> None:
     rows = unit_rows(5)
     gallery.enroll("anna", rows[:1])
-    assert gallery.enroll_batch(["bert", "anna", "bert", "carl"], rows[1:], source=["1", "2", "3", "4"]) == 2
+    assert gallery.enroll(["bert", "anna", "bert", "carl"], rows[1:], source=["1", "2", "3", "4"]) == 2
     assert {one.identity: one.references for one in gallery.people()} == {"anna": 2, "bert": 2, "carl": 1}
     assert [one.source for one in gallery.show("bert")] == ["1", "3"]
     assert gallery.references()[1].tolist() == ["anna", "bert", "anna", "bert", "carl"]
@@ -106,7 +106,7 @@ def test_a_batch_of_many_people_is_one_change(gallery: Gallery) -> None:
     ]
     for names in (["dora"], ["dora", "dora", "dora", "tab\t"], ["dora"] * 5):
         with pytest.raises(ReidError):
-            gallery.enroll_batch(names, rows[1:])
+            gallery.enroll(names, rows[1:])
     assert gallery.version == 2
 
 

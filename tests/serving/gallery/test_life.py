@@ -205,7 +205,7 @@ def test_reembedding_reads_the_images_again_and_goes_on_where_it_stopped(tmp_pat
     from serving.embedding import embed_files
 
     with Gallery.open(tmp_path / "g.db", first.fingerprint, create=True) as gallery:
-        gallery.enroll_batch(
+        gallery.enroll(
             list("aabbc"), embed_files(first, paths).embeddings, source=[str(path) for path in paths]
         )
         paths[1].rename(tmp_path / "away.png")

@@ -30,7 +30,7 @@ ROWS = crowd()
 @pytest.fixture
 def gallery(tmp_path: Path):
     with Gallery.open(tmp_path / "g" / "gallery.db", "m", create=True) as opened:
-        opened.enroll_batch([f"p{row // EACH:03d}" for row in range(len(ROWS))], ROWS)
+        opened.enroll([f"p{row // EACH:03d}" for row in range(len(ROWS))], ROWS)
         yield opened
 
 

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from serving.job.run import Execution, Progress, run_job
+from serving.job.progress import Progress
+from serving.job.run import Execution, run_job
 from serving.spec import load_job
 from tests.serving.execution_job import FRAMES, SEGMENT_S, make_place, same_rows
 

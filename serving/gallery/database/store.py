@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reid.errors import ReidError
-from serving.gallery.connect import BUSY_TIMEOUT_S, connect, database_errors
+from serving.gallery.database.connect import BUSY_TIMEOUT_S, connect, database_errors
 from serving.gallery.index.parts import prune
 
 __all__ = ["Change", "Store"]
@@ -46,7 +46,8 @@ class Store:
         read_only: bool = False,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
-        """Open the file; ``read_only`` and ``busy_timeout_s`` as in :func:`serving.gallery.connect.connect`.
+        """Open the file; ``read_only`` and ``busy_timeout_s`` as in
+        :func:`serving.gallery.database.connect.connect`.
 
         Raises:
             UsageError: there is no file.

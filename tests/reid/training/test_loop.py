@@ -1,11 +1,11 @@
-"""Python's collector of cycles during long runs."""
+"""Python's collector of cycles during an epoch."""
 
 import gc
 import weakref
 
 import pytest
 
-from reid.heap import pass_over_old_objects
+from reid.training.loop import old_objects_frozen
 
 
 class Ring:
@@ -17,7 +17,7 @@ class Ring:
 
 def test_old_objects_are_passed_over_within_and_looked_at_again_after() -> None:
     old = weakref.ref(Ring())
-    with pass_over_old_objects():
+    with old_objects_frozen():
         young = weakref.ref(Ring())
         gc.collect()
         assert young() is None
@@ -27,6 +27,6 @@ def test_old_objects_are_passed_over_within_and_looked_at_again_after() -> None:
 
 
 def test_an_error_within_ends_it_too() -> None:
-    with pytest.raises(ValueError, match="within"), pass_over_old_objects():
+    with pytest.raises(ValueError, match="within"), old_objects_frozen():
         raise ValueError("within")
     assert gc.get_freeze_count() == 0
