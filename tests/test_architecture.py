@@ -1,6 +1,7 @@
-"""The arrows between the packages, and what an import may load."""
+"""The arrows between the packages, what an import may load, and where tests stand."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -207,3 +208,24 @@ def run_time_imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES["serving"]}), ids=str)
 def test_a_folder_of_serving_can_be_seen_at_once(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MOST_FILES
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+OF_A_TEST = re.compile(
+    r"^\s*(?:from|import)\s+(?:tests\S*\.)?test_\w+|^\s*from\s+tests\S*\s+import\b.*\btest_\w+", re.M
+)
+
+
+def test_no_test_imports_a_test_module() -> None:
+    """What several tests use stands in conftest.py or in a module beside them. Programs in strings count."""
+    for line in ("    from tests.job.test_run import clip", "import test_run", "from tests import test_run"):
+        assert OF_A_TEST.search(line)
+    assert not OF_A_TEST.search("from tests.rows import latest_row")
+    assert not [str(path) for path in TESTS if OF_A_TEST.search(path.read_text())]
+
+
+def test_a_folder_of_tests_has_the_name_of_a_package() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in TESTS if path.name.startswith("test_")}
+    packages = {path.parent.relative_to(ROOT) for paths in FILES.values() for path in paths}
+    # At the top what concerns the whole: commands from outside, the repository, the distribution.
+    assert folders - packages <= {Path(), Path("fuzz")}

@@ -9,6 +9,7 @@ from typing import Self
 
 from reid.errors import ReidError, UsageError
 from reid.files import is_there
+from serving.gallery.database.connect import BUSY_TIMEOUT_S
 from serving.gallery.database.schema import create_database
 from serving.gallery.database.store import Store
 
@@ -36,6 +37,7 @@ class GalleryFile:
         who: str,
         key: bytes | None,
         read_only: bool = False,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
         self.path = path
         self._model = fingerprint
@@ -43,6 +45,7 @@ class GalleryFile:
         self._who = who
         self._key = key
         self._read_only = read_only
+        self._busy_timeout_s = busy_timeout_s
         self._opened: Store | None = None
 
     @classmethod
@@ -56,6 +59,7 @@ class GalleryFile:
         who: str | None = None,
         key: bytes | None = None,
         read_only: bool = False,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> Self:
         """Open a gallery.
 
@@ -69,6 +73,7 @@ class GalleryFile:
             who: named in the audit log; :func:`user_name` where None.
             read_only: to be searched and looked at, nothing in the file is changed. A file that cannot be
                 written is opened so anyway.
+            busy_timeout_s: how long a change waits for another process that writes.
             key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery.key_from_environment`.
 
         Raises:
@@ -76,7 +81,7 @@ class GalleryFile:
             ReidError: the file is readable by others, is no gallery, has another key, or was made by another
                 model.
         """
-        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only)
+        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only, busy_timeout_s)
         if create:
             gallery._create()
         if create is not None or is_there(gallery.path, "gallery"):
@@ -89,7 +94,13 @@ class GalleryFile:
         return self._opened or self._open()
 
     def _open(self) -> Store:
-        store = Store(self.path, self._who, self._key, read_only=self._read_only)
+        store = Store(
+            self.path,
+            self._who,
+            self._key,
+            read_only=self._read_only,
+            busy_timeout_s=self._busy_timeout_s,
+        )
         try:
             with store.reading() as db:
                 self.check_model(db)

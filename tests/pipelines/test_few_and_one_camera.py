@@ -28,9 +28,7 @@ from reid.files import read_json
 from reid.models.embedder import load_model
 from reid.training.trial import load_training_data, run_training
 from reid.training.validation import validate
-from tests.pipelines.test_prepare import configure, folder, pictures
-
-__all__ = ["folder"]  # a fixture
+from tests.pipelines.sources import configure, pictures
 
 ALONE = r"(?P<identity>\d+)_c"
 

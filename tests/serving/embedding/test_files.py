@@ -9,20 +9,8 @@ from reid.images import read_image
 from serving.embedding import embed_files
 from serving.runtime import load
 from serving.runtime.embedder import CPU_BATCH
+from tests.serving.images import write_images
 from tests.serving.tiny_models import tiny_model
-
-
-def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    paths = []
-    for number in range(count):
-        path = folder / f"{number:04d}.png"
-        cv2.imwrite(
-            str(path), rng.integers(0, 256, (int(rng.integers(1, 40)), int(rng.integers(1, 30)), 3), np.uint8)
-        )
-        paths.append(path)
-    return paths
 
 
 @pytest.mark.parametrize("threads", [1, 3, None])

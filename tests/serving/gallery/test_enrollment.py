@@ -9,14 +9,8 @@ from serving.gallery import Gallery
 from serving.gallery.enrollment import enroll_samples
 from serving.gallery.samples import find_samples
 from serving.runtime import load
-from tests.serving.embedding.test_files import write_images
+from tests.serving.images import named_images, write_images
 from tests.serving.tiny_models import tiny_model
-
-
-def named_images(folder: Path, names: list[str], seed: int = 0) -> Path:
-    for path, name in zip(write_images(folder, len(names), seed), names, strict=True):
-        path.rename(folder / name)
-    return folder
 
 
 def whom(folder: Path, **how: str) -> list[tuple[str, str, str]]:

@@ -23,8 +23,8 @@ from serving.gallery.models import (
 )
 from serving.gallery.transfer import import_references
 from serving.runtime import load
-from tests.serving.embedding.test_files import write_images
-from tests.serving.gallery.test_gallery import DAY, pieces_in_files, unit_rows
+from tests.serving.images import write_images
+from tests.serving.rows import DAY, pieces_in_files, unit_rows
 from tests.serving.tiny_models import tiny_model
 
 

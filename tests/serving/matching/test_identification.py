@@ -10,20 +10,12 @@ from reid.evaluation.policies import POLICIES, person_distances
 from serving.gallery import Gallery
 from serving.matching import Match, calibrated_threshold, decide, drop_near_ties, identify, verify_pair
 from serving.matching.identification import UNKNOWN
+from tests.serving.rows import at_angle, chord
 
 
 def unit(rows: object) -> np.ndarray:
     rows = np.asarray(rows, np.float64)
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def at_angle(*degrees: float) -> np.ndarray:
-    radians = np.deg2rad(degrees)
-    return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
-
-
-def chord(degrees: float) -> float:
-    return 2 * np.sin(np.deg2rad(degrees) / 2)
 
 
 @pytest.fixture

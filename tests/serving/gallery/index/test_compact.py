@@ -11,7 +11,7 @@ from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
 from serving.gallery.index.compact import KINDS, RECALL, CompactIndex, build_index, remove_index
 from serving.gallery.models import add_embeddings, pending, stage_model, switch_model
-from tests.serving.gallery.test_gallery import unit_rows
+from tests.serving.rows import unit_rows
 
 DIM = 32
 PEOPLE, EACH = 300, 8
