@@ -146,7 +146,7 @@ def _project(folder: Path) -> None:
 
 
 def _mlflow(folder: Path) -> None:
-    """A database with one run, made beside: its first use takes many seconds, or an empty one is copied."""
+    """A database with one run, made beside: its first use takes long, unless an empty one is there."""
     from mlflow.tracking import MlflowClient
 
     if empty := os.environ.get("EMPTY_MLFLOW_DB"):
