@@ -343,7 +343,8 @@ def _interval(
     order = np.argsort(scores.impostor)
     values, owner = scores.impostor[order], person[order]
     known = scores.named_right & np.isin(scores.genuine_people, people)
-    right, whose = scores.genuine[known], np.searchsorted(people, scores.genuine_people[known])
+    right = scores.genuine[known]
+    whose = np.searchsorted(people, scores.genuine_people[known])
     found = []
     for _ in range(draws):
         times = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))

@@ -102,7 +102,9 @@ def enroll(
 def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Who is inside."""
     with open_for_admin(gallery, read_only=True) as opened:
-        people, version, days = opened.people(), opened.version, opened.retain_days
+        people = opened.people()
+        version = opened.version
+        days = opened.retain_days
         model = opened.fingerprint
     if as_json:
         echo(

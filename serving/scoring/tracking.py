@@ -83,7 +83,8 @@ def score_job(
     """
     folder = Path(folder)
     files = JobFolder(folder)
-    boxes, sightings = files.read_detections(), files.read_sightings(("camera", "tracklet", "identity"))
+    boxes = files.read_detections()
+    sightings = files.read_sightings(("camera", "tracklet", "identity"))
     record = open_job(folder, ScoredRecord).record
     cameras = [camera.id for camera in record.job.cameras]
     enrolled = frozenset(record.gallery.identities)

@@ -204,7 +204,8 @@ def _made(
     timeless: bool,
     fps: float | None,
 ) -> Index:
-    name, time_base = redacted(source), one.stream.time_base or Fraction(1, 1000)
+    name = redacted(source)
+    time_base = one.stream.time_base or Fraction(1, 1000)
     if not len(scan.pts):
         raise ReidError(f"video {name} holds no frame: copy it again")
     if scan.first is None:

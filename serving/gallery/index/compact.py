@@ -252,7 +252,8 @@ class CompactIndex:
             k = min(k, len(self._names))
             kind = KINDS[self._facts.kind]
             exact = self._gallery.index_in(db) if kind.keeps_rows else None
-            pending, wanted = list(range(len(queries))), min(self._index.ntotal, kind.proposed * k)
+            pending = list(range(len(queries)))
+            wanted = min(self._index.ntotal, kind.proposed * k)
             while pending:
                 _, proposed = self._index.search(queries[pending], wanted)
                 near = (

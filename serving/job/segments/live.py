@@ -77,7 +77,8 @@ class _Line:
         ):
             for frame, detections in zip(group, found, strict=True):
                 if now is None:
-                    now, end_s = self._begin(frame.number), frame.time_s + self._segment_s
+                    now = self._begin(frame.number)
+                    end_s = frame.time_s + self._segment_s
                     self._own(now, frame.number)
                 if frame.time_s >= end_s and then is not None:
                     yield self._end(now, frame.number - 1, seconds)
