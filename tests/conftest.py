@@ -37,6 +37,12 @@ LONGEST_FIRST = (
     "reid/export/test_export.py",
     "serving/job/segments/test_execution.py",
     "serving/job/test_footage.py",
+    "serving/video/test_containers.py",
+    "serving/video/test_opening.py",
+    "pipelines/test_cli_evaluate.py",
+    "reid/models/test_published.py",
+    "test_tutorials.py",
+    "test_docs.py",
 )
 
 
