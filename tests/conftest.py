@@ -49,6 +49,7 @@ LONGEST_FIRST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes come first; `make test` hands files out in this order."""
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FIRST)}
+    assert all(path.exists() for path in places), "LONGEST_FIRST names a file that is not there"
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
