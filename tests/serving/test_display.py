@@ -63,7 +63,7 @@ def test_a_job_whose_screen_is_a_file_says_how_far_it_is(tmp_path: Path) -> None
     """The whole command, told to speak ten times a second instead of every 30 s."""
     place = make_place(tmp_path, cameras=1)
     code = (
-        "import sys; from serving.job import progress; progress.LINE_EVERY_S = 0.1; from "
+        "import sys; from serving import display; display.LINE_EVERY_S = 0.1; from "
         "pipelines.cli import main; sys.exit(main())"
     )
     arguments = ["match", str(place / "job.yaml"), "--out", str(tmp_path / "out")]
