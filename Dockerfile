@@ -21,8 +21,6 @@ WORKDIR /work
 CMD ["reid", "--help"]
 
 FROM base AS train
-# Compiled loops are kept where every user may write.
-ENV NUMBA_CACHE_DIR=/tmp/numba
 COPY requirements/constraints.txt requirements/constraints.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY reid reid
