@@ -26,7 +26,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY reid reid
 COPY serving serving
 COPY pipelines pipelines
-RUN pip install -c requirements/constraints.txt '.[openvino,tensorrt-rtx]' && rm -rf /src/*
+RUN pip install -c requirements/constraints.txt '.[train,openvino,tensorrt-rtx]' && rm -rf /src/*
 USER reid
 WORKDIR /work
 CMD ["dvc", "repro"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reid.errors import ReidError
-from serving.gallery.connect import connect, database_errors
+from serving.gallery.database.connect import BUSY_TIMEOUT_S, connect, database_errors
 from serving.gallery.index.parts import prune
 
 __all__ = ["Change", "Store"]
@@ -37,15 +37,24 @@ class Change:
 class Store:
     """A gallery's database. Safe for use from several threads, one at a time."""
 
-    def __init__(self, path: Path, who: str, key: bytes | None = None, *, read_only: bool = False) -> None:
-        """Open the file; ``read_only`` as in :func:`serving.gallery.connect.connect`.
+    def __init__(
+        self,
+        path: Path,
+        who: str,
+        key: bytes | None = None,
+        *,
+        read_only: bool = False,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
+        """Open the file; ``read_only`` and ``busy_timeout_s`` as in
+        :func:`serving.gallery.database.connect.connect`.
 
         Raises:
             UsageError: there is no file.
             ReidError: it is no gallery, damaged, or readable by others.
         """
         self.path = path
-        self._db = connect(path, key, read_only=read_only)
+        self._db = connect(path, key, read_only=read_only, busy_timeout_s=busy_timeout_s)
         self._who = who
         self._lock = threading.RLock()
 

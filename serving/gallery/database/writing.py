@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import check_dim, check_embeddings
 from reid.errors import ReidError
-from serving.gallery.checks import check_dim, check_embeddings, check_name, reference_rows
-from serving.gallery.store import Change
+from serving.gallery.checks import check_name, reference_rows
+from serving.gallery.database.store import Change
 
 __all__ = ["NewReferences"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reid.errors import ReidError
 from reid.system_errors import os_problem
-from serving.gallery.connect import APPLICATION_ID, FORMAT, PAGE_SIZE, database_errors, driver
+from serving.gallery.database.connect import APPLICATION_ID, FORMAT, PAGE_SIZE, database_errors, driver
 
 __all__ = ["create_database"]
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reid.data.synthetic import TownSpec, attribute_names, contact_sheet, generate_town, sample_person
+from reid.data.synthetic import TownSpec, attribute_names, generate_town, sample_person
 from reid.data.synthetic.cameras import build_camera
 from reid.data.synthetic.crops import place, render_crop
 from reid.data.synthetic.footage import plan_visits, render_footage
@@ -182,12 +182,6 @@ class TestCrops:
         )
         between = np.linalg.norm(means.mean(1)[:, None] - means.mean(1)[None], axis=-1)[np.triu_indices(3, 1)]
         assert between.min() > 1.2 * means.std(axis=1).mean()
-
-    def test_contact_sheet_has_a_row_a_person(self, tmp_path):
-        contact_sheet(SMALL, [1, 2, 5], tmp_path / "a.png")
-        contact_sheet(SMALL, [1, 2, 5], tmp_path / "b.png")
-        assert cv2.imread(str(tmp_path / "a.png")).shape == (3 * 132, 2 * 2 * 68 + 8, 3)
-        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 class TestFootage:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.serving.tiny_models import tiny_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILTERED = """
 import os, sys, threading, time
 from pipelines.screen import without_library_lines

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.job import progress as module
-from serving.job.progress import JsonLinesProgress, LineProgress, MetricsFile, Together
+from serving import display as module
+from serving.display import CompositeProgress, JsonLinesProgress, LineProgress, MetricsFile
 from tests.serving.execution_job import make_place
 
 
@@ -63,7 +63,7 @@ def test_a_job_whose_screen_is_a_file_says_how_far_it_is(tmp_path: Path) -> None
     """The whole command, told to speak ten times a second instead of every 30 s."""
     place = make_place(tmp_path, cameras=1)
     code = (
-        "import sys; from serving.job import progress; progress.LINE_EVERY_S = 0.1; from "
+        "import sys; from serving import display; display.LINE_EVERY_S = 0.1; from "
         "pipelines.cli import main; sys.exit(main())"
     )
     arguments = ["match", str(place / "job.yaml"), "--out", str(tmp_path / "out")]
@@ -77,7 +77,7 @@ def test_a_job_whose_screen_is_a_file_says_how_far_it_is(tmp_path: Path) -> None
 
 def test_metrics_are_prometheus_text(tmp_path: Path, clock: list[float]) -> None:
     path = tmp_path / "reid.prom"
-    tell = Together([MetricsFile(path)])
+    tell = CompositeProgress([MetricsFile(path)])
     tell.start("east", 100)
     for _ in range(30):
         clock[0] += 0.1

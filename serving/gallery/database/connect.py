@@ -16,6 +16,7 @@ from reid.system_errors import os_problem
 
 __all__ = [
     "APPLICATION_ID",
+    "BUSY_TIMEOUT_S",
     "FORMAT",
     "PAGE_SIZE",
     "DamagedError",
@@ -28,7 +29,7 @@ __all__ = [
 FORMAT = 2
 APPLICATION_ID = 0x52654944  # "ReID" in the file's header: tells a gallery from any other SQLite file
 PAGE_SIZE = 16384  # rows are about 2 KiB: large pages waste little and are read fast
-_BUSY_TIMEOUT_MS = 5000
+BUSY_TIMEOUT_S = 5.0
 _PLAIN = b"SQLite format 3\0"
 _CIPHER = "sqlcipher3.dbapi2"
 _ALL_TABLES = {"meta", "models", "people", "refs", "audit", "search_index", "search_index_parts"}
@@ -68,11 +69,17 @@ def check_private(file: Path, what: str) -> None:
         )
 
 
-def connect(path: Path, key: bytes | None = None, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path,
+    key: bytes | None = None,
+    *,
+    read_only: bool = False,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+) -> sqlite3.Connection:
     """Open a gallery's database; transactions are begun and ended by hand.
 
     ``read_only``: nothing in the file is changed. So is a file opened that cannot be written, or whose folder
-    cannot.
+    cannot. ``busy_timeout_s``: how long to wait for another process that writes.
 
     Raises:
         UsageError: there is no file, or SQLCipher is not installed.
@@ -89,8 +96,7 @@ def connect(path: Path, key: bytes | None = None, *, read_only: bool = False) ->
         check_private(file, "gallery")
     _check_key(path, key)
     with database_errors(path):
-        timeout_s = _BUSY_TIMEOUT_MS / 1000
-        options = {"isolation_level": None, "timeout": timeout_s, "check_same_thread": False}
+        options = {"isolation_level": None, "timeout": busy_timeout_s, "check_same_thread": False}
         db: sqlite3.Connection = driver(key).connect(_address(path), uri=True, **options)
         try:
             if key is not None:

@@ -1,4 +1,4 @@
-"""Questions to a gallery's database: who is in it, what is stored of them, and is every row what it should
+"""Queries of a gallery's database: who is in it, what is stored of them, and is every row what it should
 be.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.gallery.checks import digest
-from serving.gallery.connect import DamagedError
+from serving.gallery.database.connect import DamagedError
 from serving.gallery.index.exact import ReferenceIndex
 
 __all__ = [

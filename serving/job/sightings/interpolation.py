@@ -11,7 +11,7 @@ from serving.job.layout import WorkFolder
 from serving.job.segments.segment import Segment
 from serving.job.sightings.sightings import Sighting
 
-__all__ = ["Boxes", "boxes_of", "fill_gaps"]
+__all__ = ["Boxes", "boxes_of", "interpolate"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def boxes_of(
         )
         xywh = np.column_stack([table[name].to_numpy() for name in "xywh"]).astype(np.float32)
         found = Boxes(table["frame"].to_numpy(), sighting, xywh, table["confidence"].to_numpy())
-        yield fill_gaps(_unique(found.take(np.flatnonzero(sighting > 0))), last, step, max_gap)
+        yield interpolate(_unique(found.take(np.flatnonzero(sighting > 0))), last, step, max_gap)
 
 
-def fill_gaps(
+def interpolate(
     boxes: Boxes, last: dict[int, tuple[int, npt.NDArray[np.float32]]], step: int, max_gap: int
 ) -> Boxes:
     """Add boxes on the straight line across gaps of at most ``max_gap`` frames; at most one box a sighting
