@@ -77,7 +77,10 @@ def scheme_problem(source: str) -> str | None:
         host = parts.hostname
         _ = parts.port  # refuses what is no number
     except ValueError:
-        return "the address is not complete: want e.g. rtsp://host:554/path, an IPv6 host in brackets"
+        return (
+            "the address is not complete: want e.g. rtsp://host:554/path, an IPv6 host in brackets, and in a "
+            "password %2F for / and %40 for @"
+        )
     if parts.scheme not in SCHEMES:
         return (
             f"the address has no scheme that a camera may have: want one of {', '.join(SCHEMES)}, "

@@ -126,7 +126,10 @@ def _set_apart(records: Sequence[Record], found: _Findings) -> list[Record]:
     distractors = sum(record.identity == DISTRACTOR for record in kept)
     if not distractors:
         return kept
-    detail = f"{distractors:,} images; for one person of that number, use another"
+    detail = (
+        f"{distractors:,} image{'s' * (distractors > 1)} of people whom nobody looks for; if that is one "
+        "person, give another number"
+    )
     if found.note("distractor", f"identity {DISTRACTOR}", detail, distractors):
         return [record for record in kept if record.identity != DISTRACTOR]
     return [replace(record, split="gallery") if record.identity == DISTRACTOR else record for record in kept]

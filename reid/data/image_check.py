@@ -41,6 +41,12 @@ class Opened:
     thumbnail: npt.NDArray[np.uint8] | None
 
 
+def _start_of(data: bytes) -> str:
+    """The first bytes of a file as text where they are some, else as numbers."""
+    start = data[:8]
+    return repr(start.decode("ascii")) if start.isascii() and start.decode().isprintable() else start.hex(" ")
+
+
 def open_image(path: Path) -> Opened:
     """Read and decode a file; nothing is raised for what is wrong with it."""
     try:
@@ -98,7 +104,7 @@ def _why_not(data: bytes) -> tuple[str, str]:
         with Image.open(io.BytesIO(data)) as header:
             kind = header.format or "image"
     except UnidentifiedImageError:
-        return "not_an_image", f"begins with {data[:8]!r}"
+        return "not_an_image", f"begins with {_start_of(data)}"
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         return "truncated", f"{' '.join(str(error).split())}"
     return "truncated" if not _ends_well(data, kind) else "not_an_image", f"{kind} that cannot be decoded"

@@ -2,6 +2,7 @@
 data.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _DPI = 150
 
 def new_figure(width: float = 7.0, height: float = 4.4) -> Any:
     """A Matplotlib figure of that size in inches, outside pyplot's global state."""
+    # It says at its first start that it builds a cache of fonts, between our own lines.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")

@@ -98,7 +98,7 @@ def _open(source: str, timeout_s: float) -> Any:
         hint = (
             "check the address and that the camera is on"
             if is_url(source)
-            else "it is damaged or no video; copy it again"
+            else "it is cut off, damaged or no video; copy it again"
         )
         raise ReidError(f"video {name} cannot be opened ({reason}): {hint}") from None
 

@@ -137,6 +137,13 @@ def walk(root: Path) -> list[Path]:
     return sorted(files)
 
 
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _below(folder: Path, visited: set[tuple[int, int]], links: list[Path]) -> Iterator[Path]:
     """Files below a folder; linked folders are put into ``links``."""
     status = folder.stat()
@@ -151,8 +158,8 @@ def _below(folder: Path, visited: set[tuple[int, int]], links: list[Path]) -> It
         ) from error
     for entry in entries:
         path = folder / entry.name
-        if not entry.is_dir():
-            if entry.is_file() or entry.is_symlink():
+        if not _is_folder(entry):
+            if entry.is_symlink() or entry.is_file():
                 yield path
         elif entry.is_symlink():
             links.append(path)

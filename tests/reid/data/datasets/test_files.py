@@ -120,3 +120,11 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     (tmp_path / "Renée_c2_1.jpg").unlink()
     with pytest.raises(ReidError, match=r"no image in .*Ren\\xe9_c1_1\.jpg"):
         scan_folder(tmp_path, r"(?P<identity>\d{9})")
+
+
+def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """It stops nothing: one with the ending of an image is listed like any link that leads nowhere."""
+    (tmp_path / "a.jpg").touch()
+    for name in ("self", "self.jpg"):
+        (tmp_path / name).symlink_to(name)
+    assert [path.name for path in walk(tmp_path)] == ["a.jpg", "self", "self.jpg"]
