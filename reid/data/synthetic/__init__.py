@@ -10,7 +10,7 @@ from reid.data.synthetic.people import (
     sample_person,
 )
 from reid.data.synthetic.spec import TownSpec
-from reid.data.synthetic.town import contact_sheet, generate_town
+from reid.data.synthetic.town import contact_sheet, crop_poses, generate_town
 
 __all__ = [
     "Appearance",
@@ -18,6 +18,7 @@ __all__ = [
     "attribute_names",
     "changed_clothes",
     "contact_sheet",
+    "crop_poses",
     "generate_town",
     "look_alike_of",
     "sample_person",
