@@ -121,7 +121,8 @@ class Mined:
         """See :class:`TripletSampler`."""
         assert source.triplets is not None
         count = self.triplets or max(1, _batch(source.settings) // 3)
-        return TripletSampler(*source.triplets, triplets=count, seed=source.seed)
+        anchor, positive, negative = source.triplets
+        return TripletSampler(anchor, positive, negative, triplets=count, seed=source.seed)
 
 
 @dataclass(frozen=True)
