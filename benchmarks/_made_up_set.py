@@ -21,7 +21,7 @@ import torch
 import yaml
 from torch import nn
 
-from reid.config import OBJECTIVES, load_params, parse_params
+from reid.config import UNTRAINED, load_params, parse_params
 from reid.data.catalog import write_catalog
 from reid.files import write_json
 from reid.metric.class_tree import ClassTree
@@ -83,7 +83,7 @@ def write_project(folder: Path, size: Size, dim: int, seed: int = 0) -> None:
     _write_images(folder, size, seed)
     tracker = Tracker.of(load_params(folder / "params.yaml").tracking)
     torch.manual_seed(seed)
-    for name in OBJECTIVES:
+    for name in (UNTRAINED, *params.objectives):
         out = folder / "models" / name
         out.mkdir(parents=True)
         model = build_model(model_spec(params))

@@ -25,7 +25,7 @@ TOWN_PATTERN = r"(?P<identity>\d{4})_c(?P<camera>\d+)_"
 # one point; classes do not.
 FROM_NOTHING = {
     "model.weights": "none",
-    "objectives.batch_hard.triplet_weight": 0.0,
+    "objectives.batch_hard.terms.batch_hard.weight": 0.0,
     "train.erasing": 0.0,
 }
 RATES = {"resnet50": 0.0005}  # with what the others learn by, it does not get under way

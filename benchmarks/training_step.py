@@ -26,7 +26,7 @@ import torch
 from _measure import arguments, report
 from _torchreid import image_manager, import_torchreid, triplet_engine
 
-from reid.config import TrainParams, load_params
+from reid.config import TermParams, TrainParams, load_params
 from reid.data.catalog import Record
 from reid.data.datasets import read_folder
 from reid.data.store import load_images
@@ -104,14 +104,12 @@ def our_round(records: Sequence[Record], spec: ModelSpec, settings: TrainParams)
     )
     model = build_model(spec)
     objective = build_objective(
-        "batch_hard",
+        {
+            "batch_hard": TermParams(options={"soft_margin": True}),
+            "softmax": TermParams(options={"label_smoothing": 0.1}),
+        },
         num_classes=int(labels.max()) + 1,
         embedding_dim=model.dim,
-        triplet_weight=1.0,
-        softmax_weight=1.0,
-        center_weight=0.0,
-        label_smoothing=0.1,
-        options={"soft_margin": True},
     )
 
     def run() -> float:

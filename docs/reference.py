@@ -236,8 +236,7 @@ def params_page() -> str:
     told |= {f"data.policies.{name}": one.meaning for name, one in KINDS.items()}
     begin = (
         "An unknown or missing key is an error that names it; `reid params` checks a file. `NAME` is "
-        "an objective: "
-        "`batch_hard`, `quadruplet` or `hierarchical`. What each needs when: "
+        "an objective or a term, which may have any name. What each needs when: "
         "[Objectives](../objectives.md), [Training](../training.md)."
     )
     return page_of_keys("params.yaml", begin, Params, told, shown)

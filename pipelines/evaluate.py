@@ -4,6 +4,7 @@ curves, pictures.
 
 import csv
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
 from pipelines.logged import log_outputs
-from reid.config import OBJECTIVES, Params, load_params
+from reid.config import UNTRAINED, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import image_blocks, load_images
 from reid.errors import ReidError
@@ -49,9 +50,8 @@ if TYPE_CHECKING:
     from reid.models.embedder import EmbeddingModel
 
 OUT = Path("reports/evaluation")
-TREE = Path("models/hierarchical/tree.npz")
+MODELS = Path("models")
 SHOWN_MAPS = 6
-UNTRAINED = "untrained"
 
 
 def figures(report: RankingReport) -> dict[str, float]:
@@ -92,7 +92,7 @@ def objectives_section(metrics: dict[str, Any]) -> Section:
     """Every objective next to the untrained network."""
     rows = [
         (name, *(f"{100 * row[key]:.1f} %" for key in ("rank1", "rank5", "mean_ap", "mean_inp")))
-        for name, row in {"untrained": metrics["untrained"], **metrics["objectives"]}.items()
+        for name, row in {UNTRAINED: metrics[UNTRAINED], **metrics["objectives"]}.items()
     ]
     text = (
         f"The same people, judged with each model; {metrics['chosen']} was chosen on validation "
@@ -128,7 +128,14 @@ class Chosen:
     extra: ExtraMetrics
 
 
-def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadruplet: Rescored | None) -> None:
+def first_shown(chosen: str, names: Iterable[str]) -> str | None:
+    """Of the objectives that have something, the one to show: the chosen one, else the first."""
+    return min(names, key=lambda name: name != chosen, default=None)
+
+
+def write_page(
+    params: Params, metrics: dict[str, Any], chosen: Chosen, rescored: Mapping[str, Rescored]
+) -> None:
     """The page of the chosen model, and its pictures as plots of the stage."""
     query, gallery = chosen.query, chosen.gallery
     with tempfile.TemporaryDirectory() as name:
@@ -158,18 +165,19 @@ def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadrupl
                 for kind, row in falls.items()
             }
             more.append(shift_section(falls, params.evaluate.shift_severity))
-        if quadruplet is not None:
-            metrics["learned_metric"] = quadruplet.summary()
-            more.append(rescored_section(quadruplet))
+        if (owner := first_shown(chosen.name, rescored)) is not None:
+            metrics["learned_metric"] = rescored[owner].summary()
+            more.append(rescored_section(owner, rescored[owner]))
         more.append(objectives_section(metrics))
-        if TREE.exists():
-            tree = ClassTree.load(TREE)
+        trees = [name for name in params.objectives if (MODELS / name / "tree.npz").exists()]
+        if (owner := first_shown(chosen.name, trees)) is not None:
+            tree = ClassTree.load(MODELS / owner / "tree.npz")
             words = plot_class_tree(tree.linkage, folder / "tree.png", thresholds=tree.thresholds)
             pictures["tree"] = folder / "tree.png", words
             more.append(
                 Section(
                     "Class tree",
-                    "Training people by likeness; dotted lines are the levels.",
+                    f"Training people by likeness in {owner}; dotted lines are the levels.",
                     [pictures["tree"]],
                 )
             )
@@ -265,12 +273,12 @@ def write_nothing(chosen: str, people: int, line: str) -> None:
 
 def main() -> None:
     """Write ``reports/evaluation``."""
-    from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model
+    from reid.models.embedder import EmbeddingModel, load_model
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet")
     chosen = read_object("reports/selection.json", "selection", chosen=str)["chosen"]
-    names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
+    names = list(params.objectives)
     if chosen not in names:
         raise ReidError(
             f"the chosen objective is {chosen!r}, none of {', '.join(names)}: run the stage select again"
@@ -281,21 +289,18 @@ def main() -> None:
         say(line)
         return
     models: dict[str, EmbeddingModel] = {
-        str(name): load_model(Path("models") / name / "model.safetensors")[0] for name in names
+        name: load_model(MODELS / name / "model.safetensors")[0] for name in (UNTRAINED, *names)
     }
-    untrained = build_model(ModelSpec(**params.model.model_dump())).eval()
-    sides = embed_sides(
-        params, (catalog.split("query"), catalog.split("gallery")), {UNTRAINED: untrained, **models}
-    )
+    sides = embed_sides(params, (catalog.split("query"), catalog.split("gallery")), models)
     if sides[UNTRAINED][0].within_camera:
         say(WITHIN_CAMERA)
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
     with working("judging the untrained network"):
         metrics[UNTRAINED] = figures(rank(*sides.pop(UNTRAINED)))
-    best, quadruplet = None, None
+    best, rescored = None, {}
     for name in names:
         query, gallery = sides.pop(name)  # so that the embeddings of one model after the other are let go
-        metric = Path("models") / name / "pair_metric.safetensors"
+        metric = MODELS / name / "pair_metric.safetensors"
         judged = None
         with working(f"judging {name}"):
             if name == chosen or metric.exists():
@@ -313,7 +318,7 @@ def main() -> None:
             )
         if judged is not None and metric.exists():
             with working(f"judging the learned metric of {name}"):
-                quadruplet = rescored_by(load_pair_scorer(metric), query, gallery, judged)
+                rescored[name] = rescored_by(load_pair_scorer(metric), query, gallery, judged)
         if judged is not None and name == chosen:
             with working(f"judging {name}: other rankings, open set, clusters"):
                 extra = judge_extra(query, gallery, judged, seed=params.seed)
@@ -335,9 +340,9 @@ def main() -> None:
     metrics |= best.extra.summary()
     write_curves(best.judged, OUT)
     write_identification(best.extra, OUT / "open_set.csv")
-    write_page(params, metrics, best, quadruplet)
+    write_page(params, metrics, best, rescored)
     write_json(OUT / "metrics.json", metrics)
-    run_id = read_object(Path("models") / chosen / "training.json", "training record", mlflow_run_id=str)[
+    run_id = read_object(MODELS / chosen / "training.json", "training record", mlflow_run_id=str)[
         "mlflow_run_id"
     ]
     log_outputs(

@@ -16,7 +16,7 @@ from reid.data.datasets import DATASETS, cut_footage, read_dataset, read_folder,
 from reid.data.datasets.files import Stray, find_images
 from reid.data.datasets.folder import scan_folder
 from reid.data.splits import choose_test_people, hold_out_validation, split_people
-from reid.data.synthetic import TownSpec, generate_town, sample_person
+from reid.data.synthetic import TownSpec, crop_poses, generate_town, sample_person
 from reid.errors import UsageError
 from reid.files import write_json
 from reid.processors import processors
@@ -38,7 +38,9 @@ class Source:
 
 
 def render(params: Params, data: Path) -> list[Record]:
-    """Render the town into ``data/crops`` and ``data/footage``; label vectors are the people's attributes."""
+    """Render the town into ``data/crops`` and ``data/footage``; label vectors are the people's attributes,
+    and beside them stands the pose in each crop.
+    """
     town = params.synthetic
     spec = TownSpec(**town.model_dump(), seed=params.seed)
     identities = [f"{number:04d}" for number in range(1, town.people + 1)]
@@ -50,7 +52,11 @@ def render(params: Params, data: Path) -> list[Record]:
         for identity in identities
     }
     records = split_people(read_folder(data / "crops", SYNTHETIC_PATTERN), test, params.data.query_per_camera)
-    return [replace(record, label_vector=vectors[record.identity]) for record in records]
+    poses = crop_poses(spec)
+    return [
+        replace(record, label_vector=vectors[record.identity], pose=poses[record.path.name])
+        for record in records
+    ]
 
 
 def _processes(spec: TownSpec) -> int:

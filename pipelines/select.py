@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.console import run_stage, say, working
 from pipelines.logged import REGISTERED
 from reid.addresses import redacted_text
-from reid.config import OBJECTIVES, Params, load_params
+from reid.config import Params, load_params
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError
 from reid.files import atomic_directory, write_json
@@ -86,7 +86,7 @@ def main() -> None:
     """
     params = load_params()
     key = f"val_{params.tune.metric}"
-    names: list[str] = [name for name in OBJECTIVES if name in params.objectives]
+    names = list(params.objectives)
     facts = {
         name: read_object(
             Path("models") / name / "training.json", "training record", figures=dict, mlflow_run_id=str

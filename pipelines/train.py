@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.console import progress_bar, run_stage, say
 from pipelines.logged import REGISTERED
 from reid.addresses import redacted
-from reid.config import OBJECTIVES, Params, load_params, settings_of
+from reid.config import UNTRAINED, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import UsageError
 from reid.files import atomic_directory, atomic_path, existing, read_json, sha256_of, write_json
@@ -181,25 +181,30 @@ def write_history(history: list[dict[str, float]], path: Path) -> None:
 
 def main() -> None:
     """``python -m pipelines.train OBJECTIVE``."""
-    objective = sys.argv[1] if len(sys.argv) == 2 else ""
-    if objective not in OBJECTIVES:
-        raise UsageError(f"objective is {objective!r}: choose one of {', '.join(OBJECTIVES)}")
     params = load_params()
+    objective = sys.argv[1] if len(sys.argv) == 2 else ""
     if objective not in params.objectives:
         raise UsageError(
-            f"params.yaml has no section objectives.{objective}: add it, or train "
+            f"objective is {objective!r}: add it to objectives of params.yaml, or take "
             f"{', '.join(params.objectives)}"
         )
-    # Ge 2018, section 4.3: the hierarchical loss starts from a model trained with the plain triplet loss.
+    from reid.training.checks import check_catalog, check_objective, check_space
+
+    catalog = Path("data/catalog.parquet")
+    check_objective(params, objective)
+    check_space(params, objective)
+    check_catalog(params, objective, read_catalog(catalog))
+    begin = params.objectives[objective].start
+    # Untrained, a trial builds its network itself, for a sweep may choose among networks.
     start = (
-        existing("models/batch_hard/model.safetensors", "the model to start from")
-        if objective == "hierarchical"
-        else None
+        None
+        if begin == UNTRAINED
+        else existing(Path("models") / begin / "model.safetensors", "the model to start from")
     )
     train_objective(
         params,
         objective,
-        Path("data/catalog.parquet"),
+        catalog,
         start,
         Path("models") / objective,
         Path("reports/train"),

@@ -6,13 +6,21 @@ An unknown or missing key is an error that names the key, its section and the fi
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
+from reid.config_objectives import (
+    UNTRAINED,
+    ObjectiveParams,
+    TermParams,
+    TreeParams,
+    checked_objectives,
+)
 from reid.errors import UsageError
 from reid.reading import read_yaml
 
 __all__ = [
+    "UNTRAINED",
     "CalibrateParams",
     "DataParams",
     "EnrollParams",
@@ -24,17 +32,16 @@ __all__ = [
     "Params",
     "PolicyParams",
     "SyntheticParams",
+    "TermParams",
     "TrackingParams",
     "TrainParams",
+    "TreeParams",
     "TuneParams",
     "load_params",
     "parse_params",
     "settings_of",
     "with_values",
 ]
-
-OBJECTIVES = ("batch_hard", "quadruplet", "hierarchical")
-
 
 # The keys of reid.models.backbones.BACKBONES, written out because a configuration is checked before torch is
 # loaded.
@@ -95,29 +102,13 @@ class TrainParams(Section):
     channels_last: bool
 
 
-class ObjectiveParams(Section):
-    """One objective: the weights of its terms and its metric loss's own options; None leaves a value as in
-    ``train``.
-    """
-
-    triplet_weight: float = Field(ge=0)  # of the metric loss
-    softmax_weight: float = Field(ge=0)  # of the classification by identity
-    center_weight: float = Field(default=0.0, ge=0)  # of the center loss
-    label_smoothing: float = Field(ge=0, lt=1)  # share of the softmax target that goes to all classes
-    options: dict[str, Any]  # of the metric loss: the arguments of `reid.losses.build_loss`
-    tree_levels: int = Field(default=16, ge=1)  # of the class tree of hierarchical
-    neighbours: int = Field(default=4, ge=2)  # m of hierarchical: a class and its m - 1 nearest make a batch
-    steps: int | None = None  # as in train
-    learning_rate: float | None = None  # as in train
-
-
 class TuneParams(Section):
     """The Ray Tune run around a training."""
 
     trials: int = Field(ge=1)
     concurrent: int = Field(ge=1)
     gpus: float = Field(ge=0)
-    metric: Literal["mean_ap", "rank1"]
+    metric: Literal["mean_ap", "rank1", "ndcg"]
     grace_epochs: int = Field(ge=1)
     retries: int = Field(ge=0)
     storage: str
@@ -205,7 +196,7 @@ class Params(Section):
     synthetic: SyntheticParams
     model: ModelParams
     train: TrainParams
-    objectives: dict[Literal["batch_hard", "quadruplet", "hierarchical"], ObjectiveParams]
+    objectives: Annotated[dict[str, ObjectiveParams], AfterValidator(checked_objectives)]
     tune: TuneParams
     tracking: TrackingParams
     evaluate: EvaluateParams
@@ -214,19 +205,10 @@ class Params(Section):
     enroll: EnrollParams
     match: MatchParams
 
-    @field_validator("objectives")
-    @classmethod
-    def _can_be_trained(cls, value: dict[str, ObjectiveParams]) -> dict[str, ObjectiveParams]:
-        if not value:
-            raise ValueError(f"name at least one of {', '.join(OBJECTIVES)}")
-        if "hierarchical" in value and "batch_hard" not in value:
-            raise ValueError("hierarchical starts from the model of batch_hard, which is missing: add it")
-        return value
-
 
 def settings_of(params: Params, objective: str) -> TrainParams:
     """How an objective is trained: as the section train says, but for what the objective sets itself."""
-    own = params.objectives[objective]  # type: ignore[index]
+    own = params.objectives[objective]
     return params.train.model_copy(
         update=own.model_dump(include={"steps", "learning_rate"}, exclude_none=True)
     )
@@ -264,6 +246,9 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 def with_values(params: Params, values: dict[str, Any]) -> Params:
     """A copy with dotted keys replaced, e.g. ``{"train.learning_rate": 1e-4}``; checked like the file
     itself.
+
+    ``{"objectives.NAME": "OTHER"}`` puts the section of another objective in the place of one. Both must
+    start alike, since a start is chosen before anything is tuned.
     """
     data = params.model_dump()
     for key, value in values.items():
@@ -273,5 +258,18 @@ def with_values(params: Params, values: dict[str, Any]) -> Params:
             section = section.get(parent, {}) if isinstance(section, dict) else {}
         if not isinstance(section, dict) or (last not in section and "options" not in parents):
             raise UsageError(f"params.yaml has no key {key!r}: correct its spelling")
-        section[last] = value
+        section[last] = _in_its_place(params, key, last, value) if parents == ["objectives"] else value
     return parse_params(data, "tuned params")
+
+
+def _in_its_place(params: Params, key: str, name: str, other: object) -> dict[str, Any]:
+    """The section of ``other`` for the objective ``name``."""
+    if other not in params.objectives:
+        raise UsageError(f"{key}: {other!r} is no objective: take one of {', '.join(params.objectives)}")
+    own, theirs = params.objectives[name], params.objectives[str(other)]
+    if own.start != theirs.start:
+        raise UsageError(
+            f"{key}: {name} starts from {own.start} and {other} from {theirs.start}: search among objectives "
+            "that start alike"
+        )
+    return theirs.model_dump()

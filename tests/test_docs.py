@@ -62,11 +62,12 @@ def test_every_command_has_its_options_with_a_meaning(reference: ModuleType) -> 
 
 
 def dotted(value: dict[str, object], prefix: str = "") -> set[str]:
-    """The dotted keys of nested mappings; an objective's name is NAME."""
+    """The dotted keys of nested mappings; the name of an objective or of a term is NAME."""
     keys = set()
     for name, inner in value.items():
-        key = f"{prefix}NAME" if prefix == "objectives." else prefix + name
-        keys |= {key} if key != "objectives.NAME" else set()
+        named = prefix == "objectives." or prefix.endswith(".terms.")
+        key = f"{prefix}NAME" if named else prefix + name
+        keys |= set() if named else {key}
         if isinstance(inner, dict) and not key.endswith((".options", ".space", ".parity")):
             keys |= dotted(inner, key + ".")
     return keys

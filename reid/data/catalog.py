@@ -3,8 +3,8 @@
 Columns: ``path`` (relative to the catalog's folder, or absolute), ``identity`` and ``camera`` (strings, as
 the data set writes them), ``split`` (train, val, query, gallery), ``width``, ``height`` (pixels, as stored),
 ``sha256`` (of the file). Data sets with video add ``frame`` and ``tracklet``; sets with continuous labels add
-``label_vector`` (list of float). Where a file's name is not UTF-8, ``path`` shows it in the form of
-:func:`readable` and the column ``path_bytes`` (binary, null for all others) holds it.
+``label_vector`` (list of float), rendered people ``pose`` as well. Where a file's name is not UTF-8, ``path``
+shows it in the form of :func:`readable` and the column ``path_bytes`` (binary, null for all others) holds it.
 """
 
 import hashlib
@@ -72,6 +72,7 @@ class Record:
     frame: int | None = None
     tracklet: str | None = None
     label_vector: tuple[float, ...] | None = None
+    pose: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,27 @@ class Catalog:
         """
         frames = self.table["frame"].to_pylist() if "frame" in self.table.column_names else [None]
         return natural_order(self.paths) if None in frames else np.asarray(frames, np.int64)
+
+    def vectors(self, name: str) -> npt.NDArray[np.float64]:
+        """Continuous labels (N, V) from the column ``name`` of lists of numbers.
+
+        Raises:
+            ReidError: there is no such column, or a row lacks its vector, has one of another length, or one
+                that is not finite; the message names the image.
+        """
+        if name not in self.table.column_names:
+            kinds = [field.name for field in self.table.schema if pa.types.is_list(field.type)]
+            others = f"it has {', '.join(kinds)}" if kinds else "give images label_* columns in a table"
+            raise ReidError(f"the catalog has no label vectors in a column {name!r}: {others}")
+        found = self.table[name].to_pylist()
+        width = next((len(vector) for vector in found if vector), 0)
+        for row, vector in enumerate(found):
+            if not vector or len(vector) != width or not np.isfinite(np.asarray(vector, np.float64)).all():
+                raise ReidError(
+                    f"image {self.table['path'][row]} of the catalog has no {name} of {width} finite "
+                    "numbers: label it, or leave it out"
+                )
+        return np.asarray(found, np.float64).reshape(len(found), width)
 
     def labels(self) -> npt.NDArray[np.int64]:
         """Identities as 0..C-1 in sorted order of their names."""

@@ -1,5 +1,5 @@
-"""Batches made of chosen triplets, and of an anchor with its neighbourhood by continuous labels.
-Deterministic as the other samplers.
+"""Batches made of chosen triplets, of pairs, of single images, and of an anchor with its neighbourhood by
+continuous labels. Deterministic as the other samplers.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 
 from reid.errors import ReidError, UsageError
 
-__all__ = ["DenseSampler", "TripletSampler"]
+__all__ = ["DenseSampler", "PairSampler", "ShuffledSampler", "TripletSampler"]
 
 
 class _Ranked(Sampler[list[int]]):
@@ -73,6 +73,79 @@ class TripletSampler(_Ranked):
         for step in range(len(self)):
             start = (step * self.world_size + self.rank) * self.triplets
             yield self.rows[order[start : start + self.triplets]].T.flatten().tolist()
+
+
+class PairSampler(_Ranked):
+    """Siamese batches: the first images of all pairs, then their second images. The first half of the pairs
+    (rounded up) is of one label, the others of two (Hadsell, Chopra and LeCun 2006, section 2.2).
+
+    Args:
+        labels: (N,) of any integer values.
+        pairs: in a batch, which then holds twice as many images.
+        seed: of all draws.
+        rank: of this process.
+        world_size: number of processes.
+
+    Raises:
+        ReidError: there is one label, or none with two images.
+    """
+
+    def __init__(self, labels: Any, pairs: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(seed, rank, world_size, pairs=pairs)
+        self.labels = np.asarray(labels)
+        count = np.unique(self.labels, return_inverse=True, return_counts=True)
+        self.group, self.sizes = count[1], count[2]
+        # Rows by label, so that those of one label are a stretch and all others are the rest around it.
+        self.order = np.argsort(self.group, kind="stable")
+        self.place = np.argsort(self.order)
+        self.first = np.cumsum(self.sizes) - self.sizes
+        self.paired = np.flatnonzero(self.sizes[self.group] > 1)
+        if not len(self.paired) or len(self.sizes) < 2:
+            raise ReidError("there are no pairs to sample: want two people, one of them with two images")
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.labels) / (2 * self.pairs * self.world_size))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.epoch, self.rank, 1])
+        equal = math.ceil(self.pairs / 2)
+        for _ in range(len(self)):
+            left = np.concatenate(
+                [rng.choice(self.paired, equal), rng.integers(len(self.labels), size=self.pairs - equal)]
+            )
+            group = self.group[left]
+            first, size = self.first[group], self.sizes[group]
+            place = np.empty_like(left)
+            # Another image of the same label: any place in its stretch but the image's own.
+            same = slice(None, equal)
+            own = self.place[left[same]] - first[same]
+            drawn = rng.integers(size[same] - 1)
+            place[same] = first[same] + drawn + (drawn >= own)
+            other = slice(equal, None)
+            place[other] = (first + size)[other] + rng.integers(len(self.labels) - size[other])
+            right = self.order[place % len(self.labels)]
+            yield [int(row) for row in (*left, *right)]
+
+
+class ShuffledSampler(_Ranked):
+    """Every image once in random order, ``size`` at a time; the last batch of all ranks is filled from the
+    start of the order.
+    """
+
+    def __init__(self, images: int, size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(seed, rank, world_size, images=images, size=size)
+        self.images, self.size = images, size
+
+    def __len__(self) -> int:
+        return math.ceil(self.images / (self.size * self.world_size))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.images)
+        order = np.resize(order, len(self) * self.size * self.world_size)
+        for step in range(len(self)):
+            start = (step * self.world_size + self.rank) * self.size
+            yield order[start : start + self.size].tolist()
 
 
 class DenseSampler(_Ranked):

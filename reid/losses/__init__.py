@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from reid.errors import UsageError
 from reid.losses import library
 from reid.losses.center import CenterLoss
 from reid.losses.combined import CombinedLoss, CombinedOutput
@@ -22,11 +21,14 @@ from reid.losses.triplet import (
     BatchSemiHardLoss,
     DistanceWeightedLoss,
     EasyPositiveLoss,
+    TripletLoss,
 )
+from reid.options import fitting, one_of
 
 __all__ = ["LOSSES", "CombinedLoss", "CombinedOutput", "LossOutput", "build_loss", "loss_options"]
 
 LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "triplet": TripletLoss,
     "batch_hard": BatchHardLoss,
     "batch_all": BatchAllLoss,
     "batch_semi_hard": BatchSemiHardLoss,
@@ -55,24 +57,16 @@ def loss_options(name: str) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown name.
     """
-    if name not in LOSSES:
-        raise UsageError(f"objective {name!r} is unknown: take one of {', '.join(sorted(LOSSES))}")
-    return tuple(inspect.signature(LOSSES[name]).parameters)
+    return tuple(inspect.signature(one_of(LOSSES, name, "loss")).parameters)
 
 
 def build_loss(name: str, **options: Any) -> nn.Module:
-    """Build the objective ``name``; the options are the arguments of its class.
+    """Build the loss ``name``; the options are the arguments of its class.
 
     Raises:
-        UsageError: an unknown name, an unknown option, or one that is missing; the message names it and the
-            known ones.
+        UsageError: an unknown name, an option that is unknown, missing, or of another type; the message names
+            it and the known ones.
     """
-    known = loss_options(name)
-    listed = ", ".join(known)
-    for option in options:
-        if option not in known:
-            raise UsageError(f"objective {name} has no option {option!r}: it takes {listed}")
-    for option, parameter in inspect.signature(LOSSES[name]).parameters.items():
-        if parameter.default is parameter.empty and option not in options:
-            raise UsageError(f"objective {name} needs the option {option!r}: it takes {listed}")
-    return LOSSES[name](**options)
+    make = one_of(LOSSES, name, "loss")
+    built: nn.Module = make(**fitting(make, options, f"loss {name}"))
+    return built

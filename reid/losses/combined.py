@@ -25,21 +25,27 @@ class CombinedLoss(nn.Module):
 
     Args:
         terms: by name, the weight and the objective.
+        after: names of the terms that take the features after a BN-neck, for who passes features by name.
 
     Raises:
         UsageError: there is no term.
     """
 
-    def __init__(self, terms: Mapping[str, tuple[float, nn.Module]]) -> None:
+    def __init__(
+        self, terms: Mapping[str, tuple[float, nn.Module]], after: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__()
         if not terms:
             raise UsageError("a combined objective has no term: name at least one with its weight")
+        self.after = after
         self.weights = {name: weight for name, (weight, _) in terms.items()}
         self.terms = nn.ModuleDict({name: term for name, (_, term) in terms.items()})
 
-    def forward(self, embeddings: Tensor | Mapping[str, Tensor], labels: Tensor) -> CombinedOutput:
-        """Sum for embeddings (B, D) and labels (B,). With a BN-neck the terms take different features: pass
-        those by the terms' names.
+    def forward(
+        self, embeddings: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]
+    ) -> CombinedOutput:
+        """Sum for embeddings (B, D) and labels (B,). With a BN-neck the terms take different features, and
+        some take continuous labels: pass those by the terms' names.
 
         Raises:
             UsageError: features are given by name and a term has none.
@@ -54,6 +60,9 @@ class CombinedLoss(nn.Module):
                 )
         outputs: dict[str, LossOutput] = {}
         for name, term in self.terms.items():
-            outputs[name] = term(embeddings if isinstance(embeddings, Tensor) else embeddings[name], labels)
+            outputs[name] = term(
+                embeddings if isinstance(embeddings, Tensor) else embeddings[name],
+                labels if isinstance(labels, Tensor) else labels[name],
+            )
         value = torch.stack([self.weights[name] * output.value for name, output in outputs.items()]).sum()
         return CombinedOutput(value, outputs)

@@ -2,10 +2,11 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 from reid.losses.output import LossOutput, checked, split_means
 from reid.metric.distances import pairwise_distances, unit_rows
 from reid.metric.mining import Groups
@@ -24,6 +25,8 @@ class ContrastiveLoss(nn.Module):
     Args:
         margin: in the units of the form.
         form: see above.
+        pairs: ``all`` of the batch, or those that the sampler ``pairs`` has ``drawn``: row i with row
+            B / 2 + i.
         average: over the pairs that still cost something (``active``), or over all (``all``).
         normalise: L2-normalise the embeddings first.
     """
@@ -34,6 +37,7 @@ class ContrastiveLoss(nn.Module):
         form: Literal["distance", "squared", "hadsell"] = "distance",
         average: Literal["active", "all"] = "active",
         normalise: bool = False,
+        pairs: Literal["all", "drawn"] = "all",
     ) -> None:
         super().__init__()
         if form not in ("distance", "squared", "hadsell"):
@@ -42,7 +46,10 @@ class ContrastiveLoss(nn.Module):
             )
         if average not in ("active", "all"):
             raise UsageError(f"average of the contrastive objective is {average!r}: take active or all")
+        if pairs not in ("all", "drawn"):
+            raise UsageError(f"pairs of the contrastive objective is {pairs!r}: take all or drawn")
         self.margin, self.form, self.average, self.normalise = margin, form, average, normalise
+        self.pairs = pairs
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
@@ -53,15 +60,28 @@ class ContrastiveLoss(nn.Module):
         groups = Groups.of(labels)
         same = groups.same(matrix.dtype)
         equal, different = same.clone().fill_diagonal_(0), 1 - same
+        pairs = len(labels) * (len(labels) - 1)
+        if self.pairs == "drawn":
+            drawn = _drawn_pairs(matrix)
+            equal, different, pairs = equal * drawn, different * drawn, len(labels) // 2
         short = F.relu(self.margin - matrix)
         pull, push = (
             (0.5 * matrix.square(), 0.5 * short.square()) if self.form == "hadsell" else (matrix, short)
         )
         value = self._mean(pull, equal) + self._mean(push, different)
         active = (matrix.detach() > 0).mul(equal).sum() + (short.detach() > 0).mul(different).sum()
-        pairs = len(labels) * (len(labels) - 1)
         return LossOutput(value, active / max(1, pairs), *split_means(matrix.detach(), groups))
 
     def _mean(self, cost: Tensor, mask: Tensor) -> Tensor:
         counted = (cost.detach() > 0).mul(mask) if self.average == "active" else mask
         return (cost * mask).sum() / counted.sum().clamp_min(1)
+
+
+def _drawn_pairs(matrix: Tensor) -> Tensor:
+    """(B, B): 1 at row i and column B / 2 + i, each pair once. Raises ReidError where B is odd."""
+    half, rest = divmod(len(matrix), 2)
+    if rest:
+        raise ReidError("the batch is not laid out in pairs: pairs: drawn goes with the sampler pairs")
+    mask = torch.zeros_like(matrix)
+    mask.diagonal(half)[:half] = 1
+    return mask

@@ -27,6 +27,8 @@ class LogRatioLoss(nn.Module):
         squared_labels: Dy squared as well.
     """
 
+    continuous = True  # takes label vectors, not identities
+
     def __init__(
         self, anchors: Literal["all", "first"] = "all", floor: float = 1e-6, squared_labels: bool = False
     ) -> None:

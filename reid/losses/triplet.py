@@ -1,6 +1,8 @@
 """The triplet family: which triplets of the batch count, and what they cost."""
 
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,16 @@ from reid.losses.hinge_sums import triplet_hinge_and_grad, triplet_softplus_and_
 from reid.losses.output import LossOutput, checked, split_means, zero_of
 from reid.metric import mining
 from reid.metric.distances import function_of_distances, paired_distances, pairwise_distances, unit_rows
+from reid.metric.miners import build_miner
 
-__all__ = ["BatchAllLoss", "BatchHardLoss", "BatchSemiHardLoss", "DistanceWeightedLoss", "EasyPositiveLoss"]
+__all__ = [
+    "BatchAllLoss",
+    "BatchHardLoss",
+    "BatchSemiHardLoss",
+    "DistanceWeightedLoss",
+    "EasyPositiveLoss",
+    "TripletLoss",
+]
 
 
 class _MarginLoss(nn.Module):
@@ -112,7 +122,51 @@ class BatchAllLoss(_MarginLoss):
         return LossOutput(value, active, positive, negative)
 
 
-class BatchSemiHardLoss(_MarginLoss):
+class TripletLoss(_MarginLoss):
+    """``[margin + d(a, p) - d(a, n)]+``, mean over the triplets that a miner chooses from the batch (Schroff
+    2015, equation 3).
+
+    Args:
+        miner: a name of ``reid.metric.miners.MINERS``.
+        miner_options: of the miner.
+        margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
+
+    Raises:
+        UsageError: the miner or one of its options is unknown, or it needs normalised embeddings.
+    """
+
+    def __init__(
+        self,
+        miner: str = "batch_hard",
+        miner_options: Mapping[str, Any] = MappingProxyType({}),
+        margin: float = 0.3,
+        soft_margin: bool = False,
+        squared: bool = False,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__(margin, soft_margin, squared, normalise)
+        self.miner, self.mine = miner, build_miner(miner, miner_options)
+        if self._on_the_sphere and not normalise:
+            raise UsageError(f"miner {miner} works on the unit sphere: set normalise: true")
+
+    @property
+    def _on_the_sphere(self) -> bool:
+        return self.miner == "distance_weighted"
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
+        embeddings, labels = self.prepared(embeddings, labels)
+        matrix = pairwise_distances(embeddings, squared=self.squared)
+        seen = matrix.detach()
+        if self.squared and self._on_the_sphere:  # its density is one of plain distances
+            seen = seen.sqrt()
+        anchor, positive, negative = self.mine(seen, labels, embeddings.shape[1])
+        return self.reduced(
+            matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
+        )
+
+
+class BatchSemiHardLoss(TripletLoss):
     """For every positive pair the nearest negative beyond the positive (Schroff 2015), mean over the pairs
     that have one.
 
@@ -120,53 +174,34 @@ class BatchSemiHardLoss(_MarginLoss):
         margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
     """
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
-        embeddings, labels = self.prepared(embeddings, labels)
-        matrix = pairwise_distances(embeddings, squared=self.squared)
-        anchor, positive, negative = mining.semi_hard(matrix.detach(), labels)
-        return self.reduced(
-            matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
-        )
+    def __init__(
+        self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False
+    ) -> None:
+        super().__init__("semi_hard", {}, margin, soft_margin, squared, normalise)
 
 
-class EasyPositiveLoss(_MarginLoss):
+class EasyPositiveLoss(TripletLoss):
     """Nearest positive and nearest negative of every anchor (Xuan 2020): a class may stay spread out.
 
     Args:
         margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
     """
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
-        embeddings, labels = self.prepared(embeddings, labels)
-        matrix = pairwise_distances(embeddings, squared=self.squared)
-        anchor, positive, negative = mining.easy_positive(matrix.detach(), labels)
-        return self.reduced(
-            matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
-        )
+    def __init__(
+        self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False
+    ) -> None:
+        super().__init__("easy_positive", {}, margin, soft_margin, squared, normalise)
 
 
-class DistanceWeightedLoss(_MarginLoss):
-    """For every positive pair a negative drawn evenly over its distance (Wu 2017), on the unit sphere; draws
-    from torch's own generator.
+class DistanceWeightedLoss(TripletLoss):
+    """For every positive pair a negative drawn evenly over its distance (Wu 2017), on the unit sphere.
 
     Args:
         margin, soft_margin, squared: as of :class:`BatchHardLoss`.
     """
 
     def __init__(self, margin: float = 0.2, soft_margin: bool = False, squared: bool = False) -> None:
-        super().__init__(margin, soft_margin, squared, normalise=True)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
-        embeddings, labels = self.prepared(embeddings, labels)
-        distances = pairwise_distances(embeddings)
-        anchor, positive, negative = mining.distance_weighted(distances.detach(), labels, embeddings.shape[1])
-        matrix = distances.square() if self.squared else distances
-        return self.reduced(
-            matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
-        )
+        super().__init__("distance_weighted", {}, margin, soft_margin, squared, normalise=True)
 
 
 def _means(matrix: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

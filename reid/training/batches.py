@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from reid.config import TrainParams
-from reid.data.sampling import HierarchicalSampler, PKSampler
 from reid.data.transforms import Augmentation, augment, erase
-from reid.metric.class_tree import ClassTree
 from reid.models.embedder import normalise
 
-__all__ = ["Batches", "HierarchicalPlan", "TrainingData", "augmented", "batches_of", "sampler_for"]
+__all__ = ["Batches", "TrainingData", "augmented", "batches_of"]
 
 
 @dataclass(frozen=True)
@@ -33,16 +31,8 @@ class TrainingData:
     val_identities: npt.NDArray[np.str_]
     val_cameras: npt.NDArray[np.str_]
     val_order: npt.NDArray[np.int64] | None = None  # rises with time; None: in time already
-
-
-@dataclass(frozen=True)
-class HierarchicalPlan:
-    """How the class tree is rebuilt each epoch and sampled: ``levels`` L and ``neighbours`` m of Ge 2018,
-    section 4.
-    """
-
-    levels: int
-    neighbours: int
+    vectors: npt.NDArray[np.float64] | None = None  # (N, V) continuous labels, where the objective has some
+    val_vectors: npt.NDArray[np.float64] | None = None
 
 
 class Batches(Protocol):
@@ -52,29 +42,6 @@ class Batches(Protocol):
         """Which pass comes next; what is drawn depends on it alone."""
 
     def __iter__(self) -> Iterator[list[int]]: ...
-
-
-def sampler_for(
-    data: TrainingData,
-    settings: TrainParams,
-    seed: int,
-    *,
-    tree: ClassTree | None = None,
-    plan: HierarchicalPlan | None = None,
-) -> Batches:
-    """PK batches; with a class tree and its plan, batches of neighbouring classes (Ge 2018, section 4)."""
-    if tree is None or plan is None:
-        cameras = data.cameras if settings.camera_aware else None
-        return PKSampler(data.labels, settings.identities, settings.images, seed=seed, cameras=cameras)
-    neighbours = min(plan.neighbours, settings.identities)
-    return HierarchicalSampler(
-        tree,
-        data.labels,
-        classes=max(1, settings.identities // neighbours),
-        neighbours=neighbours,
-        images=settings.images,
-        seed=seed,
-    )
 
 
 def batches_of(sampler: Batches, epoch: int) -> Iterator[list[int]]:

@@ -27,19 +27,19 @@ from reid.models.embedder import EmbeddingModel
 from reid.models.inference import extract_features
 from reid.training.batches import (
     Batches,
-    HierarchicalPlan,
     TrainingData,
     augmented,
     batches_of,
-    sampler_for,
 )
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
 from reid.training.modes import freeze, half_precision, layout, training_pass
-from reid.training.objective import features_by_term
+from reid.training.objective import features_by_term, labels_by_term
 from reid.training.out_of_memory import memory_advice
+from reid.training.renewal import PK_BATCHES, BatchPlan, Renewal
+from reid.training.samplers import Source
 from reid.training.state import TrainingState
-from reid.training.validation import validate
+from reid.training.validation import validate, validate_continuous
 
 __all__ = ["Epoch", "train"]
 
@@ -72,7 +72,7 @@ def train(
     settings: TrainParams,
     *,
     seed: int,
-    hierarchy: HierarchicalPlan | None = None,
+    plan: BatchPlan = PK_BATCHES,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
@@ -90,7 +90,7 @@ def train(
         data: training and validation images.
         settings: length, optimiser, batches, augmentation.
         seed: of sampling and augmentation.
-        hierarchy: draw hierarchical batches and rebuild the class tree each epoch; None draws PK batches.
+        plan: how batches are drawn, and when the class tree is made anew.
         checkpoint: written after each epoch and continued from where it exists.
         on_epoch: called after each epoch, with the validation figures of the averaged weights; a continued
             run tells the epoch of its checkpoint once more.
@@ -117,14 +117,18 @@ def train(
         # A run killed after it wrote the checkpoint has not reported that epoch.
         if on_epoch is not None:
             on_epoch(Epoch(state.epoch, state.step, figures))
-    tree: ClassTree | None = None
+    renewal = Renewal(
+        plan, data.labels, seed, None if checkpoint is None else checkpoint.parent, ranks.is_first
+    )
     while state.progress(settings) < 1:
         started = time.perf_counter()
-        if hierarchy is not None:
-            # The margins follow the embeddings of now (Ge 2018, section 4).
-            tree = _class_tree(model, data, hierarchy)
-            objective.terms["hierarchical"].set_tree(tree)  # type: ignore[operator]
-        sampler = sampler_for(data, settings, seed, tree=tree, plan=hierarchy)
+        renewal.begin(state.epoch, lambda: extract_features(model, data.images))
+        for term in objective.terms.values():
+            if hasattr(term, "set_tree"):
+                term.set_tree(renewal.tree)  # type: ignore[operator]
+        sampler = plan.sampler.draw(
+            Source(data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets)
+        )
         with memory_advice(settings.identities, settings.images), old_objects_frozen():
             figures = _run_epoch(state, run, sampler)
         # Clocks differ, and every worker must end with the same step.
@@ -135,17 +139,18 @@ def train(
         figures |= validate(
             state.averaged.module, data.val_images, data.val_identities, data.val_cameras, data.val_order
         )
+        if data.val_vectors is not None:
+            figures |= validate_continuous(state.averaged.module, data.val_images, data.val_vectors)
         if checkpoint is not None and ranks.is_first:
             save_checkpoint(checkpoint, state, figures)
         if on_epoch is not None:
             on_epoch(Epoch(state.epoch, state.step, figures))
     result = state.averaged.module.eval()
-    return result, None if hierarchy is None else _class_tree(result, data, hierarchy)
-
-
-def _class_tree(model: EmbeddingModel, data: TrainingData, hierarchy: HierarchicalPlan) -> ClassTree:
-    features = extract_features(model, data.images)
-    return ClassTree.from_embeddings(features, data.labels, levels=hierarchy.levels)
+    renewal.forget()
+    if plan.tree is None:
+        return result, None
+    features = extract_features(result, data.images)
+    return result, ClassTree.from_embeddings(features, data.labels, levels=plan.tree.levels)
 
 
 @contextmanager
@@ -220,7 +225,8 @@ def _finite_loss(
     if torch.isfinite(features).all():
         labels = torch.from_numpy(data.labels[rows]).to(features.device)
         by_term = features_by_term(state.objective, features, state.model.neck(features))
-        output: CombinedOutput = state.objective(by_term, labels)
+        vectors = None if data.vectors is None else torch.from_numpy(data.vectors[rows]).to(features.device)
+        output: CombinedOutput = state.objective(by_term, labels_by_term(state.objective, labels, vectors))
         if torch.isfinite(output.value):
             return output
         what = "the loss is"

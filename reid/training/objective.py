@@ -1,61 +1,71 @@
-"""What is minimised: a metric loss before the BN-neck plus classification after it (Luo et al. 2019, section
-3.5).
+"""What is minimised: a weighted sum of losses, each on the features of its side of the BN-neck (Luo et al.
+2019, section 3.5).
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
+from reid.config import TermParams
+from reid.errors import UsageError
 from reid.losses import CombinedLoss, build_loss, loss_options
 
-__all__ = ["build_objective", "features_by_term"]
+__all__ = ["build_objective", "features_by_term", "labels_by_term"]
 
-
-def build_objective(
-    name: str,
-    *,
-    num_classes: int,
-    embedding_dim: int,
-    triplet_weight: float,
-    softmax_weight: float,
-    center_weight: float,
-    label_smoothing: float,
-    options: Mapping[str, Any],
-) -> CombinedLoss:
-    """The metric loss ``name`` with classification and centre terms; weight 0 leaves one out.
-
-    Raises:
-        UsageError: the name or one of ``options`` is unknown, or every weight is 0.
-    """
-    sizes = {"num_classes": num_classes, "embedding_dim": embedding_dim}
-
-    def build(term: str, own: Mapping[str, Any]) -> nn.Module:
-        return build_loss(
-            term, **{key: value for key, value in sizes.items() if key in loss_options(term)}, **own
-        )
-
-    wanted: dict[str, tuple[float, Mapping[str, Any]]] = {
-        name: (triplet_weight, options),
-        "softmax": (softmax_weight, {"label_smoothing": label_smoothing}),
-        "center": (center_weight, {}),
-    }
-    return CombinedLoss(
-        {term: (weight, build(term, own)) for term, (weight, own) in wanted.items() if weight}
-    )
+# Classifiers and proxies work with the directions that a class has after the neck.
+_AFTER_NECK = ("softmax", "arcface", "cosface", "sphereface", "proxy_nca", "proxy_anchor")
 
 
 def features_by_term(objective: CombinedLoss, features: Tensor, necked: Tensor) -> dict[str, Tensor]:
-    """Which features (B, D) each term sees: classifiers and a learned metric those after the BN-neck, other
-    metric losses those before it.
+    """Which features (B, D) each term sees: those before the BN-neck, or those after it."""
+    return {term: necked if term in objective.after else features for term in objective.terms}
+
+
+def labels_by_term(objective: CombinedLoss, labels: Tensor, vectors: Tensor | None) -> dict[str, Tensor]:
+    """Which labels each term compares by: the people (B,), or continuous label vectors (B, V)."""
+    found = {}
+    for name, term in objective.terms.items():
+        found[name] = vectors if vectors is not None and getattr(term, "continuous", False) else labels
+    return found
+
+
+def build_objective(terms: Mapping[str, TermParams], *, num_classes: int, embedding_dim: int) -> CombinedLoss:
+    """The sum of ``terms``; weight 0 leaves one out.
+
+    Raises:
+        UsageError: a loss, a miner or an option is unknown, a loss takes no miner, or every weight is 0.
+    """
+    sizes = {"num_classes": num_classes, "embedding_dim": embedding_dim}
+    built, after = {}, set()
+    for name, term in terms.items():
+        if not term.weight:
+            continue
+        if hasattr(nn.ModuleDict(), name):
+            raise UsageError(f"term {name}: torch has another use for this name: give the term another")
+        loss = _build(name, term, sizes)
+        built[name] = term.weight, loss
+        if _side(term.loss or name, term, loss) == "after":
+            after.add(name)
+    return CombinedLoss(built, frozenset(after))
+
+
+def _build(name: str, term: TermParams, sizes: Mapping[str, int]) -> nn.Module:
+    loss = term.loss or name
+    known = loss_options(loss)
+    given = dict(term.options)
+    if term.miner is not None:
+        if "miner" not in known:
+            raise UsageError(f"loss {loss} takes no miner: take the loss triplet, or leave the miner out")
+        given |= {"miner": term.miner.name, "miner_options": term.miner.options}
+    return build_loss(loss, **{key: size for key, size in sizes.items() if key in known} | given)
+
+
+def _side(loss: str, term: TermParams, built: nn.Module) -> str:
+    """Which side of the neck a term takes its features from.
 
     A learned metric judges the directions of embeddings, and is later asked about those after the neck.
     Before it no feature is negative: two people there are far apart in direction only where they share no
     feature, which fits the people trained on and no others.
     """
-    after = {
-        term
-        for term, loss in objective.terms.items()
-        if term == "softmax" or getattr(loss, "pair_metric", None) is not None
-    }
-    return {term: necked if term in after else features for term in objective.terms}
+    directions = loss in _AFTER_NECK or getattr(built, "pair_metric", None) is not None
+    return term.neck or ("after" if directions else "before")

@@ -241,7 +241,7 @@ def sweep_folder(params: Params, objective: str, catalog: Path, start: Path | No
 
     decisive = {
         "params": params.model_dump(mode="json", include={"seed", "model", "train", "tune"}),
-        "objective": params.objectives[objective].model_dump(mode="json"),  # type: ignore[index]
+        "objective": params.objectives[objective].model_dump(mode="json"),
         "catalog": sha256_of(catalog),
         "start": sha256_of(start) if start else None,
     }

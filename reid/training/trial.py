@@ -20,12 +20,14 @@ from reid.losses import CombinedLoss
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.processors import processors
-from reid.training.batches import HierarchicalPlan, TrainingData
+from reid.training.batches import TrainingData
 from reid.training.checkpoint import make_room
+from reid.training.checks import batch_plan, label_column
 from reid.training.distributed import ALONE, Ranks
 from reid.training.loop import Epoch, train
 from reid.training.objective import build_objective
 from reid.training.pair_fit import fit_pair_metric
+from reid.training.renewal import BatchPlan
 
 __all__ = ["load_training_data", "model_spec", "objective_of", "run_training"]
 
@@ -37,31 +39,25 @@ def model_spec(params: Params) -> ModelSpec:
 
 def objective_of(
     params: Params, name: str, num_classes: int, embedding_dim: int
-) -> tuple[CombinedLoss, HierarchicalPlan | None]:
-    """What params.yaml asks ``name`` to minimise, and for ``hierarchical`` how its class tree is rebuilt and
-    sampled.
-    """
-    own = params.objectives[name]  # type: ignore[index]
-    objective = build_objective(
-        name,
-        num_classes=num_classes,
-        embedding_dim=embedding_dim,
-        triplet_weight=own.triplet_weight,
-        softmax_weight=own.softmax_weight,
-        center_weight=own.center_weight,
-        label_smoothing=own.label_smoothing,
-        options=own.options,
-    )
-    return objective, HierarchicalPlan(own.tree_levels, own.neighbours) if name == "hierarchical" else None
+) -> tuple[CombinedLoss, BatchPlan]:
+    """What params.yaml asks ``name`` to minimise, and how its batches are drawn."""
+    own = params.objectives[name]
+    objective = build_objective(own.terms, num_classes=num_classes, embedding_dim=embedding_dim)
+    return objective, batch_plan(own, objective)
 
 
 def load_training_data(
-    catalog: Path, height: int, width: int, progress: Callable[[int, int], None] | None = None
+    catalog: Path,
+    height: int,
+    width: int,
+    progress: Callable[[int, int], None] | None = None,
+    vectors: str | None = None,
 ) -> TrainingData:
-    """Open the decoded training and validation images of a catalog, decoding them at first use.
+    """Open the decoded training and validation images of a catalog, decoding them at first use; with the
+    label vectors of the column ``vectors``, where one is named.
 
     Raises:
-        ReidError: the catalog has fewer than two training people.
+        ReidError: the catalog has fewer than two training people, or lacks label vectors.
     """
     everything = read_catalog(catalog)
     training, validation = everything.split("train"), everything.split("val")
@@ -78,6 +74,8 @@ def load_training_data(
         validation.identities,
         validation.cameras,
         validation.order,
+        None if vectors is None else training.vectors(vectors),
+        None if vectors is None else validation.vectors(vectors),
     )
 
 
@@ -95,9 +93,8 @@ def run_training(
     """Train ``objective_name`` and write the model into the existing folder ``out``.
 
     Writes ``model.safetensors``, ``objective.safetensors`` (the losses' own parameters), ``history.json``,
-    ``summary.json``, for ``hierarchical`` ``tree.npz``, and with a learned metric
-    ``pair_metric.safetensors``. ``checkpoint.safetensors`` is kept while training and continued from where it
-    exists.
+    ``summary.json``, with a class tree ``tree.npz``, and with a learned metric ``pair_metric.safetensors``.
+    ``checkpoint.safetensors`` is kept while training and continued from where it exists.
 
     Args:
         params: all parameters.
@@ -124,7 +121,8 @@ def run_training(
     model, spec = load_model(start) if start else (build_model(model_spec(params)), model_spec(params))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device)
-    data = load_training_data(catalog, spec.height, spec.width)
+    vectors = label_column(params.objectives[objective_name])
+    data = load_training_data(catalog, spec.height, spec.width, vectors=vectors)
     objective, plan = objective_of(params, objective_name, int(data.labels.max()) + 1, model.dim)
     objective = objective.to(device)
     history_file = out / "history.json"
@@ -148,7 +146,7 @@ def run_training(
         data,
         settings,
         seed=params.seed,
-        hierarchy=plan,
+        plan=plan,
         checkpoint=checkpoint,
         on_epoch=note,
         on_step=on_step,
@@ -164,11 +162,8 @@ def run_training(
         temporary.write_bytes(save(own_state))
     if tree is not None:
         tree.save(out / "tree.npz")
-    metric = (
-        getattr(objective.terms[objective_name], "pair_metric", None)
-        if objective_name in objective.terms
-        else None
-    )
+    metrics = (getattr(term, "pair_metric", None) for term in objective.terms.values())
+    metric = next((found for found in metrics if found is not None), None)
     if metric is not None:
         fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=params.seed)
         metric.save(out / "pair_metric.safetensors")

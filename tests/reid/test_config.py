@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from reid.config import Backbone, load_params, parse_params, with_values
+from reid.config_objectives import Named
 from reid.errors import UsageError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -32,11 +33,61 @@ def test_missing_key_is_named() -> None:
         parse_params(value)
 
 
-def test_unknown_objective_is_named() -> None:
+def test_objectives_may_have_any_name() -> None:
     value = raw()
-    value["objectives"]["batch_hrad"] = value["objectives"]["batch_hard"]
-    with pytest.raises(UsageError, match="batch_hrad"):
+    value["objectives"] = {
+        "first": {"start": "untrained", "terms": {"circle": {}, "softmax": {"weight": 0.5}}},
+        "second": {
+            "start": "first",
+            "terms": {"mined": {"loss": "triplet", "miner": "semi_hard"}},
+            "sampler": "neighbourhoods",
+        },
+    }
+    objectives = parse_params(value).objectives
+    assert list(objectives) == ["first", "second"]
+    assert objectives["first"].terms["softmax"].weight == 0.5
+    assert objectives["second"].terms["mined"].miner == Named(name="semi_hard")
+    assert objectives["second"].sampler == Named(name="neighbourhoods")
+    assert objectives["first"].sampler == Named(name="pk")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"terms": {"softmax": {"weight": 0}}}, "objectives.batch_hard: the weight of every term is 0"),
+        ({"terms": {}}, r"objectives\.batch_hard\.terms"),
+        ({"start": "nobody"}, "batch_hard starts from 'nobody', which is missing: add it, or take untrained"),
+        ({"start": "batch_hard"}, r"in a circle \(batch_hard from batch_hard\)"),
+        ({"start": "hierarchical"}, r"in a circle \(batch_hard from hierarchical from batch_hard\)"),
+        ({"triplet_weight": 1.0}, "triplet_weight are of an earlier form: write start and terms"),
+        ({"terms": {"soft.max": {}}}, "'soft.max' cannot name a term of batch_hard"),
+    ],
+)
+def test_an_objective_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
+    value = raw()
+    value["objectives"]["batch_hard"] |= changes
+    with pytest.raises(UsageError, match=message) as caught:
         parse_params(value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["untrained", "tune", "a/b", "a.b", ""])
+def test_an_objective_has_a_name_that_a_folder_and_a_key_can_have(name: str) -> None:
+    value = raw()
+    value["objectives"][name] = value["objectives"]["quadruplet"]
+    with pytest.raises(UsageError, match=r"cannot name|is taken"):
+        parse_params(value)
+
+
+def test_a_sweep_may_choose_among_objectives_that_start_alike() -> None:
+    params = load_params(PARAMS)
+    chosen = with_values(params, {"objectives.batch_hard": "quadruplet"})
+    assert chosen.objectives["batch_hard"] == params.objectives["quadruplet"]
+    assert params.objectives["batch_hard"] != params.objectives["quadruplet"]
+    with pytest.raises(UsageError, match="'triplet' is no objective: take one of batch_hard, quadruplet"):
+        with_values(params, {"objectives.batch_hard": "triplet"})
+    with pytest.raises(UsageError, match="batch_hard starts from untrained and hierarchical from batch_hard"):
+        with_values(params, {"objectives.batch_hard": "hierarchical"})
 
 
 def test_a_precision_without_a_limit_is_named() -> None:
@@ -97,9 +148,11 @@ def test_file_that_is_missing_or_not_yaml(tmp_path: Path) -> None:
 
 def test_tuned_values_replace_and_are_checked() -> None:
     params = load_params(PARAMS)
-    tuned = with_values(params, {"train.learning_rate": 1e-4, "objectives.batch_hard.options.margin": 0.5})
+    tuned = with_values(
+        params, {"train.learning_rate": 1e-4, "objectives.batch_hard.terms.batch_hard.options.margin": 0.5}
+    )
     assert tuned.train.learning_rate == 1e-4
-    assert tuned.objectives["batch_hard"].options["margin"] == 0.5
+    assert tuned.objectives["batch_hard"].terms["batch_hard"].options["margin"] == 0.5
     assert params.train.learning_rate != 1e-4
     with pytest.raises(UsageError, match=r"train\.lerning_rate"):
         with_values(params, {"train.lerning_rate": 1.0})

@@ -10,13 +10,14 @@ from reid.data.synthetic.people import (
     sample_person,
 )
 from reid.data.synthetic.spec import TownSpec
-from reid.data.synthetic.town import generate_town
+from reid.data.synthetic.town import crop_poses, generate_town
 
 __all__ = [
     "Appearance",
     "TownSpec",
     "attribute_names",
     "changed_clothes",
+    "crop_poses",
     "generate_town",
     "look_alike_of",
     "sample_person",

@@ -1,6 +1,7 @@
 """Crops as a detector would cut them: one person, boxes a little off, other people in the way at times."""
 
 from dataclasses import replace
+from math import cos, sin
 
 import cv2
 import numpy as np
@@ -12,11 +13,11 @@ from reid.data.synthetic.hours import hour_of, in_daylight
 from reid.data.synthetic.people import PASSERS_BY, Appearance, dressed, sample_person
 from reid.data.synthetic.scene import Placed, build_scene, compose
 from reid.data.synthetic.seeds import generator
-from reid.data.synthetic.skeleton import Pose
+from reid.data.synthetic.skeleton import Pose, build_skeleton
 from reid.data.synthetic.spec import TownSpec
 from reid.data.synthetic.walks import Step, plan_walk
 
-__all__ = ["place", "render_crop"]
+__all__ = ["place", "pose_in_crop", "render_crop"]
 
 Image = npt.NDArray[np.uint8]
 _COMPANY, _STANDING, _DRIFT = 0.25, 0.12, 0.10
@@ -34,8 +35,7 @@ def render_crop(spec: TownSpec, identity: int, camera_number: int, n: int) -> Im
     """Crop ``n`` of a person in a camera, (image_height, image_width, 3) uint8 RGB, before JPEG."""
     rng = generator(spec.seed, "crop", identity, camera_number, n)
     camera = build_camera(spec.seed, camera_number, spec.footage_width, spec.footage_height)
-    another_day = 2 * n >= spec.images_per_camera > 1
-    person = dressed(spec.seed, identity, spec.clothes_change, another_day)
+    person = _worn(spec, identity, n)
     step = _moment(camera, person, rng)
     target = place(person, step, camera)
     window = _loose_window(target.box, camera, rng)
@@ -54,6 +54,27 @@ def render_crop(spec: TownSpec, identity: int, camera_number: int, n: int) -> Im
         scene = in_daylight(scene, hour_of(spec.seed, identity, camera_number, n), spec.daylight)
     seen = respond(scene, camera, rng, drift=_DRIFT)
     return cv2.resize(seen, (spec.image_width, spec.image_height), interpolation=cv2.INTER_LINEAR)
+
+
+def pose_in_crop(spec: TownSpec, identity: int, camera: Camera, n: int) -> tuple[float, ...]:
+    """How the person of crop ``n`` stands: 12 joints as the camera sees them, in shares of the body height.
+
+    Hips, knees, ankles, shoulders, elbows and hands, left before right: for each how far to the right of the
+    body's axis and how high above the ground. The joints of one side keep their places in the vector, so that
+    who walks to the left is far from who walks to the right.
+    """
+    person = _worn(spec, identity, n)
+    pose = _moment(camera, person, generator(spec.seed, "crop", identity, camera.number, n)).pose
+    bones = build_skeleton(person, pose)
+    joints = [joint for limb in (*bones.legs, *bones.arms) for joint in (limb.top, limb.middle, limb.end)]
+    seen = [(x * cos(pose.yaw) + z * sin(pose.yaw), y) for x, y, z in joints]
+    return tuple(value for joint in seen for value in joint)
+
+
+def _worn(spec: TownSpec, identity: int, n: int) -> Appearance:
+    """A person as they are dressed in crop ``n``."""
+    another_day = 2 * n >= spec.images_per_camera > 1
+    return dressed(spec.seed, identity, spec.clothes_change, another_day)
 
 
 def _crowd(spec: TownSpec, identity: int, camera: Camera, n: int, step: Step) -> list[Placed]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.data.synthetic.cameras import build_camera
-from reid.data.synthetic.crops import render_crop
+from reid.data.synthetic.crops import pose_in_crop, render_crop
 from reid.data.synthetic.footage import render_footage, write_video
 from reid.data.synthetic.hours import camera_starts
 from reid.data.synthetic.people import attribute_names, look_alike_of, sample_person
@@ -24,7 +24,7 @@ from reid.data.synthetic.work import Task, work_off
 from reid.errors import UsageError
 from reid.files import atomic_directory, write_json
 
-__all__ = ["generate_town"]
+__all__ = ["crop_poses", "generate_town"]
 
 _CROP_NAME, _FOOTAGE_NAME = re.compile(r"\d{4}_c\d+_\d{3}\.jpg"), re.compile(r"camera\d+\.(webm|txt)")
 
@@ -75,6 +75,23 @@ def generate_town(
     write_json(out / "town.json", _describe(spec, actors))
 
 
+def crop_poses(spec: TownSpec) -> dict[str, tuple[float, ...]]:
+    """The pose in every crop by its file's name: see :func:`reid.data.synthetic.crops.pose_in_crop`."""
+    cameras = {
+        number: build_camera(spec.seed, number, spec.footage_width, spec.footage_height)
+        for number in range(1, spec.cameras + 1)
+    }
+    each = product(range(1, spec.people + 1), cameras.items(), range(spec.images_per_camera))
+    return {
+        _crop_name(identity, number, n): pose_in_crop(spec, identity, camera, n)
+        for identity, (number, camera), n in each
+    }
+
+
+def _crop_name(identity: int, camera: int, n: int) -> str:
+    return f"{identity:04d}_c{camera}_{n:03d}.jpg"
+
+
 def _choose_actors(spec: TownSpec, test_identities: Sequence[int]) -> list[int]:
     known = sorted({int(identity) for identity in test_identities})
     strangers = [identity for identity in known if not 1 <= identity <= spec.people]
@@ -113,7 +130,7 @@ def _refuse_strange_files(out: Path) -> None:
 
 def _write_crops(spec: TownSpec, folder: Path, identity: int) -> Iterator[None]:
     for camera, n in product(range(1, spec.cameras + 1), range(spec.images_per_camera)):
-        (folder / f"{identity:04d}_c{camera}_{n:03d}.jpg").write_bytes(_jpeg_crop(spec, identity, camera, n))
+        (folder / _crop_name(identity, camera, n)).write_bytes(_jpeg_crop(spec, identity, camera, n))
         yield
 
 

@@ -272,10 +272,10 @@ def shift_section(falls: Mapping[str, Mapping[str, Fall]], severity: int) -> Sec
     return Section("Under worse pictures", text, table=Table(("queries", *columns.values()), rows))
 
 
-def rescored_section(found: Rescored) -> Section:
-    """The learned metric at its two uses."""
+def rescored_section(name: str, found: Rescored) -> Section:
+    """The learned metric of the objective ``name`` at its two uses."""
     text = (
-        "The quadruplet model's metric g orders the hundred nearest images anew and verifies pairs. It "
+        f"The metric g of {name} orders the hundred nearest images anew and verifies pairs. It "
         "cannot be searched, so the distance "
         f"finds them first. Equal error rate: {_percent(found.by_distance.eer)} by distance, "
         f"{_percent(found.by_metric.eer)} by g."

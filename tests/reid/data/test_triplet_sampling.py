@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid.data.triplet_sampling import DenseSampler, TripletSampler
+from reid.data.triplet_sampling import DenseSampler, PairSampler, ShuffledSampler, TripletSampler
 from reid.errors import ReidError, UsageError
 from reid.metric.mining import dense_triplets
 from reid.metric.offline_mining import mine_training_set
@@ -64,3 +64,39 @@ def test_wrong_arguments_are_named():
         DenseSampler(np.arange(5), neighbours=3, others=3)
     with pytest.raises(UsageError, match="others of the sampler is 0"):
         DenseSampler(np.arange(5), neighbours=3, others=0)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_pairs_are_half_of_one_label_and_half_of_two(world):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(7), [1, 2, 3, 4, 5, 2, 3]))
+    seen = Counter()
+    for rank in range(world):
+        sampler = PairSampler(labels, pairs=5, rank=rank, world_size=world)
+        assert list(sampler) == list(sampler)
+        assert len(list(sampler)) == len(sampler) == 20 // (10 * world)
+        for epoch in range(60):
+            sampler.set_epoch(epoch)
+            for batch in sampler:
+                left, right = np.array(batch[:5]), np.array(batch[5:])
+                assert (left != right).all()
+                assert (labels[left] == labels[right]).tolist() == [True] * 3 + [False] * 2
+                seen.update(batch)
+    assert set(seen) == set(range(20)), "the one image of a person comes in pairs of two people"
+
+
+def test_every_image_comes_once_in_a_shuffled_pass():
+    ranks = [list(ShuffledSampler(23, size=5, rank=rank, world_size=2)) for rank in range(2)]
+    assert [len(batches) for batches in ranks] == [3, 3]
+    assert all(len(batch) == 5 for batches in ranks for batch in batches)
+    order = [row for step in range(3) for rank in range(2) for row in ranks[rank][step]]
+    assert sorted(order[:23]) == list(range(23))
+    assert order[23:] == order[:7]
+    again = ShuffledSampler(23, size=5)
+    again.set_epoch(1)
+    assert list(again) != list(ShuffledSampler(23, size=5))
+
+
+def test_pairs_that_cannot_be_are_named():
+    for labels in (np.zeros(4), np.arange(4)):
+        with pytest.raises(ReidError, match="no pairs to sample: want two people"):
+            PairSampler(labels, pairs=2)

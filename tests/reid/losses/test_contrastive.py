@@ -6,7 +6,7 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import ContrastiveLoss
 from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer
 
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 from reid.losses import build_loss
 from tests.reid.losses import naive
 
@@ -81,3 +81,27 @@ def test_wrong_options_are_named():
         build_loss("contrastive", form="cosine")
     with pytest.raises(UsageError, match="'some'"):
         build_loss("contrastive", average="some")
+
+
+@given(st.lists(st.sampled_from([3, 8]), min_size=1, max_size=5), naive.seeds, st.sampled_from(sorted(COSTS)))
+@settings(deadline=None, max_examples=20)
+def test_drawn_pairs_alone_count(left, seed, form):
+    """Siamese: row i with row B / 2 + i (Hadsell 2006, equation 4)."""
+    count, y = len(left), [*left, *reversed(left)]
+    x = naive.embeddings(len(y), seed)
+    d = naive.distances(x, squared=False)
+    pull, push = COSTS[form]
+    pairs = [(i, count + i) for i in range(count)]
+    positive = [pull(d[i][j]) for i, j in pairs if y[i] == y[j]]
+    negative = [push(d[i][j], 1.5) for i, j in pairs if y[i] != y[j]]
+    loss = build_loss("contrastive", margin=1.5, form=form, average="all", pairs="drawn")
+    output = loss(x, torch.tensor(y))
+    assert float(output.value) == pytest.approx(naive.mean(positive) + naive.mean(negative), abs=1e-9)
+    assert float(output.active_fraction) == pytest.approx(
+        naive.mean(cost > 0 for cost in positive + negative)
+    )
+
+
+def test_an_odd_batch_has_no_drawn_pairs():
+    with pytest.raises(ReidError, match="not laid out in pairs"):
+        build_loss("contrastive", pairs="drawn")(naive.embeddings(3, 0), torch.tensor([1, 1, 2]))

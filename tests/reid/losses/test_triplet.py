@@ -6,6 +6,7 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 
+from reid.errors import UsageError
 from reid.losses import build_loss
 from tests.reid.losses import naive
 
@@ -139,3 +140,34 @@ def test_batch_all_of_a_large_batch_in_single_precision():
         single, double = loss(x, labels), loss(x.double(), labels)
         assert float(single.value) == pytest.approx(float(double.value), rel=1e-5)
         assert float(single.active_fraction) == pytest.approx(float(double.active_fraction), abs=1e-5)
+
+
+@given(naive.any_labels, naive.seeds, st.booleans(), st.booleans())
+@settings(deadline=None, max_examples=20)
+def test_the_triplet_loss_costs_what_its_miner_chose(y, seed, squared, soft):
+    """Against the formula over the triplets of a miner whose choice is not by chance."""
+    x = naive.embeddings(len(y), seed)
+    d = prepared(x, squared, False)
+    loss = build_loss("triplet", miner="all", margin=0.4, soft_margin=soft, squared=squared)
+    gaps = [d[a][p] - d[a][n] for a, p, n in naive.triplets(y)]
+    costs = [naive.softplus(gap) if soft else naive.hinge(gap + 0.4) for gap in gaps]
+    assert float(loss(x, torch.tensor(y)).value) == pytest.approx(naive.mean(costs), abs=1e-9)
+
+
+@pytest.mark.parametrize("miner", ["random_semi_hard", "random", "distance_weighted", "drawn"])
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_gradient_of_mined_triplets_is_right(miner, squared):
+    x, labels = naive.embeddings(9, 3, 4).requires_grad_(), torch.tensor([0, 1, 2, 0, 1, 2, 1, 2, 0])
+    loss = build_loss("triplet", miner=miner, margin=1.0, squared=squared, normalise=True)
+
+    def value(rows):
+        torch.manual_seed(0)
+        return loss(rows, labels).value
+
+    assert float(value(x).detach()) > 0
+    assert torch.autograd.gradcheck(value, (x,))
+
+
+def test_a_miner_of_the_sphere_wants_normalised_embeddings():
+    with pytest.raises(UsageError, match="distance_weighted works on the unit sphere: set normalise: true"):
+        build_loss("triplet", miner="distance_weighted")

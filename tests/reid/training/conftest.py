@@ -59,7 +59,7 @@ def tiny_params(tmp_path: Path) -> Params:
     }
     for objective in value["objectives"].values():
         objective |= {"steps": None, "learning_rate": None}
-    value["objectives"]["hierarchical"] |= {"neighbours": 2}
+    value["objectives"]["hierarchical"]["sampler"]["options"] = {"neighbours": 2}
     value["tune"] |= {"storage": str(tmp_path / "tune"), "retries": 0}
     value["tracking"] |= {"uri": f"sqlite:///{tmp_path}/mlflow.db", "records": str(tmp_path / "records")}
     return parse_params(value)

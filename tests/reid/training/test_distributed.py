@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed, nn
 
-from reid.config import Params, with_values
+from reid.config import Params, TermParams, with_values
 from reid.errors import UsageError
 from reid.losses import CombinedLoss
 from reid.models.embedder import EmbeddingModel
@@ -39,10 +39,11 @@ def parts(name: str) -> tuple[EmbeddingModel, CombinedLoss, torch.Tensor, torch.
         "quadruplet": {"metric": "learned", "adaptive": True},
         "multi_similarity": {},
     }[name]
-    weights = {"triplet_weight": 1.0, "softmax_weight": 0.5, "center_weight": 0.0, "label_smoothing": 0.1}
-    objective = build_objective(
-        name, num_classes=CLASSES, embedding_dim=DIM, options=options, **weights
-    ).double()  # type: ignore[arg-type]
+    terms = {
+        name: TermParams(options=options),
+        "softmax": TermParams(weight=0.5, options={"label_smoothing": 0.1}),
+    }
+    objective = build_objective(terms, num_classes=CLASSES, embedding_dim=DIM).double()
     images = torch.rand(CLASSES * 3, 3, 8, 4, dtype=torch.float64) * torch.linspace(0.2, 3, CLASSES * 3).view(
         -1, 1, 1, 1
     )

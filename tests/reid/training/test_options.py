@@ -27,14 +27,8 @@ def trained(
     model = build_model(model_spec(params))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     data = load_training_data(catalog, params.model.height, params.model.width)
-    own = {
-        "triplet_weight": 1.0,
-        "softmax_weight": 1.0,
-        "center_weight": 0.0,
-        "label_smoothing": 0.1,
-        "options": {"soft_margin": True},
-    }
-    objective = build_objective("batch_hard", num_classes=6, embedding_dim=model.dim, **own)  # type: ignore[arg-type]
+    terms = params.objectives["batch_hard"].terms
+    objective = build_objective(terms, num_classes=6, embedding_dim=model.dim)
     first = next(model.backbone.parameters())
 
     def look(_step: int, _steps: int) -> None:

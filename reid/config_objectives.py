@@ -1,0 +1,122 @@
+"""The sections of params.yaml that say what is minimised, on which batches, and from where. Torch-free.
+
+That there is a loss, a miner or a sampler of a name, and that it takes the options, is seen by
+:mod:`reid.training.objective`, which knows them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from reid.config_data import Section
+
+__all__ = ["UNTRAINED", "Named", "ObjectiveParams", "TermParams", "TreeParams", "checked_objectives"]
+
+UNTRAINED = "untrained"
+"""The start with the weights of ``model.weights``. Like an objective it is a folder below ``models``."""
+
+# Of objectives' names these are taken: what else lies below models.
+_TAKEN = (UNTRAINED, "records", "tune")
+# What DVC takes as the name of a stage, and neither a dotted key nor a path takes apart.
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_EARLIER = ("triplet_weight", "softmax_weight", "center_weight", "label_smoothing", "options", "tree_levels")
+
+
+class Named(Section):
+    """A miner or a sampler: its name and its options. The name alone, as a text, stands for both."""
+
+    name: str  # of the miner or the sampler
+    options: dict[str, Any] = Field(default_factory=dict)  # its own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class TermParams(Section):
+    """A term of the sum that is minimised."""
+
+    # a name of `reid.losses.LOSSES`; null: the term's own name is one
+    loss: str | None = None
+    weight: float = Field(default=1.0, ge=0)  # of the term in the sum; 0 leaves it out
+    # which side of the BN-neck its features are from; null: after it for classifiers, proxies and a learned
+    # metric, before it for all others
+    neck: Literal["before", "after"] | None = None
+    # of a loss that takes one: which triplets of a batch count; null: the loss's own
+    miner: Named | None = None
+    options: dict[str, Any] = Field(default_factory=dict)  # the other arguments of `reid.losses.build_loss`
+
+
+class TreeParams(Section):
+    """The class tree, for the loss `hierarchical` and the sampler `neighbourhoods`."""
+
+    levels: int = Field(default=16, ge=1)  # L of Ge 2018
+    every: int = Field(default=1, ge=1)  # epochs from one tree to the next
+
+
+class ObjectiveParams(Section):
+    """One objective: what is minimised, on which batches, and where it starts; null leaves a value as in
+    `train`.
+    """
+
+    # untrained: the weights of `model.weights`; or the name of another objective, whose model it goes on from
+    start: str
+    terms: Annotated[dict[str, TermParams], Field(min_length=1)]
+    sampler: Named = Named(name="pk")  # how batches are drawn: a name of `reid.training.samplers.SAMPLERS`
+    # column of the catalog with the label vectors, for a loss or a sampler with continuous labels:
+    # label_vector (of a table its columns label_*), or pose (of rendered people)
+    labels: str = "label_vector"
+    tree: TreeParams = TreeParams()
+    steps: int | None = Field(default=None, ge=1)  # as in train
+    learning_rate: float | None = Field(default=None, gt=0)  # as in train
+
+    @model_validator(mode="before")
+    @classmethod
+    def _form(cls, value: object) -> object:
+        earlier = [key for key in _EARLIER if isinstance(value, Mapping) and key in value]
+        if earlier:
+            raise ValueError(
+                f"{', '.join(earlier)} are of an earlier form: write start and terms, a loss, its weight and "
+                "its options each, as docs/objectives.md shows"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _is_something(self) -> "ObjectiveParams":
+        if not any(term.weight for term in self.terms.values()):
+            raise ValueError("the weight of every term is 0: give one a weight above 0")
+        return self
+
+
+def checked_objectives(objectives: dict[str, ObjectiveParams]) -> dict[str, ObjectiveParams]:
+    """The objectives again.
+
+    Raises:
+        ValueError: there is none, a name cannot be one, or a start does not exist or leads back to where it
+            began.
+    """
+    if not objectives:
+        raise ValueError("name at least one objective, with its start and its terms")
+    for name, own in objectives.items():
+        for word, what in ((name, "objective"), *((term, f"term of {name}") for term in own.terms)):
+            if not _NAME.fullmatch(word):
+                raise ValueError(f"{word!r} cannot name a {what}: take letters, digits, - and _")
+        if name in _TAKEN:
+            raise ValueError(f"{name!r} is taken by another folder of models: name the objective otherwise")
+        _begins(objectives, name)
+    return objectives
+
+
+def _begins(objectives: Mapping[str, ObjectiveParams], name: str) -> None:
+    way = [name]
+    while (start := objectives[way[-1]].start) != UNTRAINED:
+        if start not in objectives:
+            others = ", ".join((UNTRAINED, *(one for one in objectives if one != way[-1])))
+            raise ValueError(f"{way[-1]} starts from {start!r}, which is missing: add it, or take {others}")
+        if start in way:
+            circle = " from ".join((*way, start))
+            raise ValueError(f"the starts go in a circle ({circle}): let one of them start from {UNTRAINED}")
+        way.append(start)
