@@ -3,7 +3,7 @@
 import typer
 
 from serving.cli.gallery import embed, gallery_app
-from serving.cli.job import crops, match, report, score
+from serving.cli.job import crops, match, report, score, tracks
 from serving.cli.models import check
 from serving.cli.shared import AsJson, Backend, Threads
 
@@ -14,5 +14,5 @@ def add_commands(app: typer.Typer) -> None:
     """Mount serving's commands on the console script's app."""
     app.command()(embed)
     app.add_typer(gallery_app, name="gallery")
-    for command in (match, score, report, crops):
+    for command in (match, score, report, tracks, crops):
         app.command()(command)

@@ -9,12 +9,15 @@ from serving.gallery.conflicts import Conflict, describe
 from serving.gallery.connect import check_private
 from serving.gallery.gallery import Gallery, Removal, user_name
 from serving.gallery.key import KEY_FILE, key_from_environment, write_key
+from serving.gallery.people import merge_in, rename_in
+from serving.gallery.writing import NewReferences
 
 __all__ = [
     "KEY_FILE",
     "UNKNOWN",
     "Conflict",
     "Gallery",
+    "NewReferences",
     "Removal",
     "check_embeddings",
     "check_name",
@@ -23,6 +26,8 @@ __all__ = [
     "enrollment",
     "index",
     "key_from_environment",
+    "merge_in",
+    "rename_in",
     "user_name",
     "write_key",
 ]
