@@ -7,7 +7,7 @@ from serving.cli.job import crops, match, report, score, tracks
 from serving.cli.models import check
 from serving.cli.shared import AsJson, Backend, Threads
 
-__all__ = ["AsJson", "Backend", "Threads", "add_commands", "check"]
+__all__ = ["AsJson", "Backend", "Threads", "add_commands", "check", "job_file"]
 
 
 def add_commands(app: typer.Typer) -> None:
