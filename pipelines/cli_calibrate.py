@@ -27,6 +27,16 @@ def calibrate(
         Path | None,
         typer.Option(help="Catalog (.parquet), instead of --root; of it the validation people, if any."),
     ] = None,
+    footage: Annotated[
+        Path | None,
+        typer.Option(help="A video, instead of pictures: people seen together are different people."),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Of --footage: MOTChallenge truth, if there is one.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Of --footage without truth: a detector's file; motion if not given.")
+    ] = None,
     false_accept_rate: Annotated[
         float, typer.Option(help="Share of strangers who may be taken for somebody known, above 0.")
     ] = 0.05,
@@ -53,8 +63,22 @@ def calibrate(
         policies=("min", "mean", "top_k"),
         bootstrap=bootstrap,
     )
-    people = choose_people(root, pattern, catalog)
-    result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
+    if footage is None:
+        if truth is not None or detector is not None:
+            raise UsageError("--truth and --detector are for --footage VIDEO: name the video")
+        people = choose_people(root, pattern, catalog)
+        result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
+    else:
+        if root is not None or pattern is not None or catalog is not None:
+            raise UsageError("name either pictures or --footage, not both")
+        from pipelines.footage_calibration import calibrate_on_footage, calibrate_on_truth
+        from serving.cli.job_file import asked_job
+
+        if truth is not None:
+            result = calibrate_on_truth(model, footage, truth, wanted, seed, backend, threads)
+        else:
+            job = asked_job([str(footage)], model, None, detector, None)
+            result = calibrate_on_footage(job, wanted, seed, backend, threads)
     for line in result.unreadable:
         typer.echo(f"left out: {line}", err=True)
     at = {rate: result.curve.at(rate) for rate in _SHOWN}
@@ -65,7 +89,7 @@ def calibrate(
             json.dumps({"thresholds": made, "curve": curve, "images": result.images, "people": result.people})
         )
         return
-    typer.echo(f"{result.images:,} pictures of {result.people:,} people")
+    typer.echo(f"{result.images:,} pictures of {result.people:,} {result.counted}")
     typer.echo("strangers accepted   known people named rightly (one picture, policy min)")
     for rate, share in at.items():
         note = (

@@ -17,7 +17,7 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation import OpenSetCurve, detection_identification_rate, open_set_scores
 from reid.evaluation.within_camera import WITHIN_CAMERA, views
 
-__all__ = ["Calibration", "People", "calibrate_model", "choose_people"]
+__all__ = ["Calibration", "People", "calibrate_model", "choose_people", "with_thresholds"]
 
 _WAY_OUT = "give pictures of more people, or --false-accept-rate {rate} or more"
 
@@ -45,6 +45,7 @@ class Calibration:
     images: int
     people: int
     unreadable: tuple[str, ...]
+    counted: str = "people"  # what ``people`` counts: tracklets, of footage without truth
 
 
 def choose_people(root: Path | None, pattern: str | None, catalog: Path | None) -> People:
@@ -116,12 +117,13 @@ def calibrate_model(
             rows, who, rows, who, probe_cams=ranked.cameras, reference_cams=ranked.cameras
         )
         curve = detection_identification_rate(scores)
-    save_card(_with(card, made), model_dir)
+    save_card(with_thresholds(card, made), model_dir)
     reasons = tuple(f"{one.path}: {one.reason}" for one in found.unreadable)
     return Calibration(tuple(made), curve, len(rows), len(np.unique(who)), reasons)
 
 
-def _with(card: ModelCard, made: Sequence[Threshold]) -> ModelCard:
+def with_thresholds(card: ModelCard, made: Sequence[Threshold]) -> ModelCard:
+    """The card with thresholds in place of earlier ones for the same policy and unit."""
     new = {(one.policy, one.unit) for one in made}
     kept = tuple(one for one in card.thresholds if (one.policy, one.unit) not in new)
     return card.model_copy(update={"thresholds": (*kept, *made)})

@@ -4,9 +4,11 @@ What holds faces or embeddings is ``private``: nobody but its owner can read it,
 umask.
 """
 
+import ctypes
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +35,7 @@ __all__ = [
     "write_json",
 ]
 
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD of <fcntl.h>, RENAME_EXCHANGE of <linux/fs.h>
 _LONGEST_STEM = 60  # of a temporary file's name: with the longest names it would else be too long itself
 
 
@@ -156,11 +159,21 @@ def _put(temporary: Path, path: Path) -> None:
     if not path.exists():
         os.replace(temporary, path)
         return
+    if _exchanged(temporary, path):
+        return  # the caller removes what is the old one now
     # A directory cannot be renamed over a full one: move the old one aside first.
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:_LONGEST_STEM]}-old-", dir=path.parent))
     os.replace(path, aside / path.name)
     os.replace(temporary, path)
     shutil.rmtree(aside)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two directories at one stroke, so that whoever is killed leaves one of them whole in its place;
+    False where the system or the disk cannot (it is Linux' ``renameat2``).
+    """
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    return call is not None and call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
 
 
 def _folder_to_write(path: Path | str) -> Path:

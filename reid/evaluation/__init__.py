@@ -15,6 +15,7 @@ from reid.evaluation.open_set import (
     detection_identification_rate,
     open_set_scores,
     pool_tracklets,
+    threshold_of,
 )
 from reid.evaluation.pairs import draw_pairs, pair_distances
 from reid.evaluation.policies import POLICIES, person_distances
@@ -71,6 +72,7 @@ __all__ = [
     "roc_curve",
     "score_clusters",
     "score_continuous",
+    "threshold_of",
     "verify",
     "verify_folds",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "limit_for",
     "open_set_scores",
     "pool_tracklets",
+    "threshold_of",
 ]
 
 
@@ -179,6 +180,39 @@ def calibrate_threshold(
         probe_cams=probe_cams,
         reference_cams=reference_cams,
     )
+    return threshold_of(
+        scores,
+        false_accept_rate=false_accept_rate,
+        policy=policy,
+        top_k=top_k,
+        unit=unit,
+        bootstrap=bootstrap,
+        seed=seed,
+        placement=placement,
+    )
+
+
+def threshold_of(
+    scores: OpenSetScores,
+    *,
+    false_accept_rate: float,
+    policy: Policy = "min",
+    top_k: int = 3,
+    unit: str = "image",
+    bootstrap: int = 200,
+    seed: int = 0,
+    placement: Literal["limit", "middle"] = "limit",
+) -> Threshold:
+    """As :func:`calibrate_threshold`, from scores that were made already, with this policy and ``top_k``.
+
+    Raises:
+        ReidError: there are too few probes or people for the wanted rate.
+        UsageError: the rate or the unit is not one of those allowed.
+    """
+    if not 0 < false_accept_rate < 1:
+        raise UsageError(f"false accept rate {false_accept_rate} is not between 0 and 1")
+    if unit not in ("image", "tracklet"):
+        raise UsageError(f"unit {unit!r} is unknown: want image or tracklet")
     impostors = len(scores.impostor)
     if impostors * false_accept_rate < 1:
         needed = int(np.ceil(1 / false_accept_rate))

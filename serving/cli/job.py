@@ -1,11 +1,11 @@
-"""The commands ``match``, ``score``, ``report`` and ``crops``. Heavy imports are inside them, so that
-``--help`` is fast.
+"""The commands ``match``, ``score``, ``report``, ``tracks`` and ``crops``. Heavy imports are inside them, so
+that ``--help`` is fast.
 """
 
 import json
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ import typer
 from reid.errors import ReidError, UsageError
 from serving.cli.shared import INCOMPLETE, finite
 
-__all__ = ["crops", "match", "report", "score"]
+__all__ = ["crops", "match", "report", "score", "tracks"]
 
 
 def match(
@@ -192,14 +192,61 @@ def _names_in_words(row: dict[str, Any]) -> str:
     return f"sightings named rightly {shares[0]}, wrongly {shares[1]}, unknown {shares[2]}"
 
 
-def report(folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")]) -> None:
-    """Write a job's report.html anew."""
+def report(
+    folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            "--corrections", help="What the page saved: applied to the gallery and the job's tables first."
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option("--gallery", help="Of corrections: the gallery; that of the job if not given."),
+    ] = None,
+) -> None:
+    """Write a job's report.html anew, with corrections that were made in it."""
     from serving.job.layout import JobFolder
     from serving.job.report import write_report
 
     path = JobFolder(folder).report
-    write_report(folder, path)
+    if corrections is None:
+        if gallery is not None:
+            raise UsageError("--gallery is for --corrections FILE: name both")
+        write_report(folder, path)
+        typer.echo(f"report: {path}")
+        return
+    from serving.cli.shared import nothing_left
+    from serving.job.corrections.applying import correct_job
+
+    with nothing_left(gallery) if gallery is not None else nullcontext():
+        done = correct_job(folder, corrections, gallery)
+    if done.already:
+        typer.echo(f"already applied: nothing is left to do of {corrections}")
+        return
+    enrolled = f"; now in the gallery: {', '.join(done.enrolled)}" if done.enrolled else ""
+    typer.echo(f"{done.count} correction{'s' * (done.count != 1)} applied{enrolled}")
     typer.echo(f"report: {path}")
+    for line in done.warnings:
+        typer.echo(line, err=True)
+
+
+def tracks(
+    folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the files.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="mot (MOTChallenge), cvat (CVAT for video 1.1) or coco (for video)."),
+    ] = "mot",
+) -> None:
+    """Write a job's tracks, with names, in the form of another tool."""
+    from serving.job.tracks import FORMATS, export_tracks
+
+    chosen = next((one for one in FORMATS if one == form), None)
+    if chosen is None:
+        raise UsageError(f"--format is {form!r}: want {', '.join(FORMATS)}")
+    names = export_tracks(folder, chosen, out)
+    typer.echo(f"tracks: {out} ({', '.join(names)})")
 
 
 def crops(

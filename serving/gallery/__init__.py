@@ -7,15 +7,18 @@ gallery must stay fast. ``samples`` finds images of people, ``enrollment`` enrol
 from serving.gallery.checks import UNKNOWN, check_name
 from serving.gallery.conflicts import Conflict, describe
 from serving.gallery.database.connect import check_private
+from serving.gallery.database.writing import NewReferences
 from serving.gallery.gallery import Gallery, Removal
 from serving.gallery.key import KEY_FILE, key_from_environment, write_key
 from serving.gallery.opening import user_name
+from serving.gallery.people import merge_in, rename_in
 
 __all__ = [
     "KEY_FILE",
     "UNKNOWN",
     "Conflict",
     "Gallery",
+    "NewReferences",
     "Removal",
     "check_name",
     "check_private",
@@ -23,6 +26,8 @@ __all__ = [
     "enrollment",
     "index",
     "key_from_environment",
+    "merge_in",
+    "rename_in",
     "samples",
     "user_name",
     "write_key",

@@ -22,6 +22,7 @@ from serving.gallery.checks import MOST_DAYS, seconds
 from serving.gallery.conflicts import Conflict, find_conflicts
 from serving.gallery.database import reading
 from serving.gallery.database.reading import AuditEntry, Person, Reference, Removal, VerifyReport
+from serving.gallery.database.store import Change, Store
 from serving.gallery.database.writing import NewReferences
 from serving.gallery.index.exact import ReferenceIndex
 from serving.gallery.opening import GalleryFile
@@ -161,6 +162,40 @@ class Gallery(GalleryFile):
             ReidError: nobody has one of the names.
         """
         people.merge(self.store, identity, into)
+
+    def correct(
+        self,
+        steps: Sequence[Callable[[Store, Change], None]],
+        new: Sequence[NewReferences],
+        mark: str,
+        where: str,
+    ) -> bool:
+        """Several changes as one: all of them, or nothing.
+
+        Args:
+            steps: such as ``rename_in`` and ``merge_in``, in order.
+            new: references that are added after them.
+            mark: tells these corrections from all others, as a hash does; it stands in the audit log then.
+            where: they were made, for the audit log.
+
+        Returns:
+            False where the audit log has the mark already: nothing is changed then.
+
+        Raises:
+            ReidError: a step cannot be done, or the references are of another model.
+        """
+        with self.store.writing() as change:
+            before = "SELECT 1 FROM audit WHERE action = 'correct' AND substr(detail, 1, length(?)) = ?"
+            if change.db.execute(before, (mark, mark)).fetchone():
+                return False
+            self.check_model(change.db)
+            for step in steps:
+                step(self.store, change)
+            for one in new:
+                one.insert(change)
+            change.raises_version = bool(steps or new)
+            change.log("correct", "", f"{mark} {where}")
+        return True
 
     def split(self, identity: str, references: Sequence[int], into: str) -> None:
         """One name is two people: give some references, by their ids, to a new person ``into``.

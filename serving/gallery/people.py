@@ -11,33 +11,43 @@ from serving.gallery.checks import check_name
 from serving.gallery.database.reading import Removal, older_than
 from serving.gallery.database.store import Change, Store
 
-__all__ = ["expire", "merge", "remove", "rename", "split"]
+__all__ = ["expire", "merge", "merge_in", "remove", "rename", "rename_in", "split"]
 
 _DAY_S = 86400.0
 
 
 def rename(store: Store, identity: str, new_name: str) -> None:
     """Another name."""
-    new_name = check_name(new_name)
     with store.writing() as change:
-        person, identity = store.person(change.db, identity)
-        _refuse_taken(store, change, new_name)
-        change.db.execute("UPDATE people SET name = ? WHERE id = ?", (new_name, person))
-        change.rewrites = True
-        change.log("rename", identity, f"to {new_name}")
+        rename_in(store, change, identity, new_name)
+
+
+def rename_in(store: Store, change: Change, identity: str, new_name: str) -> None:
+    """Another name, as a part of a change under way."""
+    new_name = check_name(new_name)
+    person, identity = store.person(change.db, identity)
+    _refuse_taken(store, change, new_name)
+    change.db.execute("UPDATE people SET name = ? WHERE id = ?", (new_name, person))
+    change.rewrites = True
+    change.log("rename", identity, f"to {new_name}")
 
 
 def merge(store: Store, identity: str, into: str) -> None:
     """Two names are one person."""
     with store.writing() as change:
-        person, identity = store.person(change.db, identity)
-        target, into = store.person(change.db, into)
-        if person == target:
-            raise UsageError(f"{identity!r} cannot be merged into itself: name two people")
-        change.db.execute("UPDATE refs SET person_id = ? WHERE person_id = ?", (target, person))
-        change.db.execute("DELETE FROM people WHERE id = ?", (person,))
-        change.rewrites = True
-        change.log("merge", identity, f"into {into}")
+        merge_in(store, change, identity, into)
+
+
+def merge_in(store: Store, change: Change, identity: str, into: str) -> None:
+    """Two names are one person, as a part of a change under way."""
+    person, identity = store.person(change.db, identity)
+    target, into = store.person(change.db, into)
+    if person == target:
+        raise UsageError(f"{identity!r} cannot be merged into itself: name two people")
+    change.db.execute("UPDATE refs SET person_id = ? WHERE person_id = ?", (target, person))
+    change.db.execute("DELETE FROM people WHERE id = ?", (person,))
+    change.rewrites = True
+    change.log("merge", identity, f"into {into}")
 
 
 def split(store: Store, identity: str, references: Sequence[int], into: str) -> None:

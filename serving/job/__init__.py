@@ -7,6 +7,7 @@ what runs one.
 from serving.spec import load_job
 
 __all__ = [
+    "corrections",
     "finding",
     "layout",
     "load_job",
@@ -17,4 +18,5 @@ __all__ = [
     "run",
     "sighting_embeddings",
     "stranger_file",
+    "tracks",
 ]

@@ -35,7 +35,7 @@ from serving.matching import PAIR_METRIC
 from serving.runtime import Embedder
 from serving.spec import Camera, Job, source_files
 
-__all__ = ["finished_with", "inputs_of", "keep", "ledger_of", "take_up", "take_video"]
+__all__ = ["finished_with", "inputs_of", "keep", "ledger_of", "link", "take_up", "take_video"]
 
 # raised when detection, tracking or embedding come to something else, so that nothing older is taken up
 _FORMAT = 1
@@ -107,7 +107,7 @@ def keep(work: WorkFolder, folder: JobFolder) -> None:
     """Put the segments of a job into its output, without a second copy of their bytes where the disk can do
     that.
     """
-    shutil.copytree(work.path, folder.kept.path, copy_function=_link)
+    shutil.copytree(work.path, folder.kept.path, copy_function=link)
 
 
 def take_up(out: Path, work: WorkFolder, ledger: dict[str, Any], dim: int) -> None:
@@ -123,13 +123,14 @@ def take_up(out: Path, work: WorkFolder, ledger: dict[str, Any], dim: int) -> No
     try:
         for folder in sorted(source.iterdir()):
             if folder.is_dir() and not folder.is_symlink() and _is_whole(SegmentFolder(folder), dim):
-                shutil.copytree(folder, temporary / folder.name, copy_function=_link)
+                shutil.copytree(folder, temporary / folder.name, copy_function=link)
         os.replace(temporary, work.path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
+    """A second name of a file, or a copy where the disk has no hard links."""
     try:
         os.link(source, target)
     except OSError:  # a disk without hard links
@@ -183,7 +184,7 @@ def take_video(camera: str, before: JobFolder, folder: JobFolder, height: int | 
             folder.detections.absolute(), camera
         ):
             return None
-        _link(str(video), str(folder.video(camera)))
+        link(str(video), str(folder.video(camera)))
     except (ReidError, pa.ArrowException, OSError, ValueError, KeyError):  # it is drawn anew
         return None
     return start_s

@@ -329,6 +329,8 @@ def _counts(
         | {
             "video_start_s": video_start_s.get(run.camera.id),
             "fps": None if run.footage is None else run.footage.fps,
+            "width": None if run.footage is None else run.footage.width,
+            "height": None if run.footage is None else run.footage.height,
         }
         for run in runs
     }

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "SCHEMA",
+    "CorrectedRecord",
     "DecidedRecord",
     "DoneRecord",
     "DrawnRecord",
@@ -20,6 +21,7 @@ __all__ = [
     "RecordPart",
     "ScoredRecord",
     "ShownRecord",
+    "TracksRecord",
 ]
 
 SCHEMA = 1  # of job.json; a record that says none is of the first
@@ -80,6 +82,8 @@ class _Decision(_Threshold):
 class _OfCamera(RecordPart):
     video_start_s: float | None = None
     fps: float | None = None
+    width: int | None = None  # of a frame, upright; not in records of earlier versions
+    height: int | None = None
 
 
 class _CameraCounts(RecordPart):
@@ -117,10 +121,44 @@ class FoundRecord(RecordPart):
     decision: _Threshold
 
 
+class _TracksCamera(_Camera):
+    step: int = 1
+
+
+class _TracksJob(RecordPart):
+    cameras: list[_TracksCamera]
+
+
+class TracksRecord(RecordPart):
+    """What exporting tracks needs."""
+
+    job: _TracksJob
+    counts: _CameraCounts
+
+
 class DecidedRecord(RecordPart):
     """What promoting needs."""
 
     decision: _Threshold
+
+
+class _Corrections(RecordPart):
+    """What people corrected: the digests of the files applied, and the sightings (``camera:tracklet``) that
+    show somebody else than the model found.
+    """
+
+    applied: list[str] = []
+    sightings: list[str] = []
+
+
+class CorrectedRecord(RecordPart):
+    """What corrections need and change."""
+
+    job: _ShownJob
+    gallery: _Enrolled
+    decision: _Threshold
+    counts: _Counts
+    corrections: _Corrections = _Corrections()
 
 
 class ShownRecord(RecordPart):
@@ -134,6 +172,7 @@ class ShownRecord(RecordPart):
     problems: list[str]
     seconds: _Seconds
     finished: str | None = None
+    corrections: _Corrections = _Corrections()
 
 
 class FinishedRecord(RecordPart):

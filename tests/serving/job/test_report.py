@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from reid.errors import UsageError
 from serving.job.report import write_report
+from tests.devtools import CHROMIUM, CTRL, SHIFT, Browser, chromium
 from tests.serving.job.folders import EVIL, ROWS, folder_of, sighting
 
 
@@ -80,8 +82,9 @@ def test_the_timeline_has_a_lane_for_each_person_and_camera(report: Path) -> Non
     assert len(lanes) == 4
     bars = {one["data-start"]: one["style"] for one in page.of("a") if one.get("style")}
     # The axis goes from the first start (2 s) to the last end (60 s).
-    assert bars["0.00"] == f"left:0.00%;width:{100 * 10 / 58:.2f}%"
-    assert bars["48.00"] == f"left:{100 * 48 / 58:.2f}%;width:{100 * 10 / 58:.2f}%"
+    assert (bars["0.00"], bars["48.00"]) == ("--a:0.00;--b:10.00", "--a:48.00;--b:58.00")
+    (whole,) = (one for one in page.of("section") if one.get("class") == "timeline")
+    assert whole["style"] == "--from:0.00;--to:58.00"
     targets = {article["id"] for article in page.of("article")}
     assert {one["href"][1:] for one in page.of("a") if one.get("style")} == targets
 
@@ -110,16 +113,17 @@ def test_people_come_first_named_before_unknown_with_the_line_that_names_them(tm
     page = Page(text)
     people = [one["data-person"] for one in page.of("section") if "data-person" in one]
     assert (people[:1], set(people[1:-1]), people[-1]) == ([EVIL], {"anna"}, "unknown-2")
-    blocks = text.split('<section class="person ')[1:]
+    blocks = [part.split("</section>")[0] for part in text.split('<section class="person ')[1:]]
     lines = [
         unescape(code) for block in blocks for code in re.findall(r'<code class="copy">(.*?)</code>', block)
     ]
     assert lines == ["reid gallery promote '/data/my people.db' /found/monday unknown-2 NAME"]
     anna = blocks[people.index("anna")]
+    told = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", anna))
     assert (
         anna.count("<img "),
-        "east 10:00:02 to 10:00:12" in anna,
-        "west 10:00:40 to 10:00:55" in anna,
+        "east 10:00:02 to 10:00:12" in told,
+        "west 10:00:40 to 10:00:55" in told,
     ) == (2, True, True)
     assert (
         text.index("<h2>People</h2>")
@@ -146,8 +150,8 @@ def test_cameras_without_a_clock_share_seconds(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "job", [sighting("east", 1, "anna", 62, 75, 0.1, clock=False)])
     write_report(folder, folder / "report.html")
     text = folder.joinpath("report.html").read_text()
-    assert "1:02.0 to 1:15.0" in text
-    assert "const dayStart = null" in text
+    assert "1:02.0 to 1:15.0" in re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text))
+    assert [one["data-day-start"] for one in Page(text).of("main")] == [""]
 
 
 def test_a_lost_crop_is_left_blank(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_a_folder_that_is_no_job(tmp_path: Path) -> None:
         write_report(tmp_path, tmp_path / "report.html")
 
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+BROWSER = CHROMIUM
 
 
 def in_browser(page: Path, script: str, profile: Path) -> str:
@@ -228,3 +232,107 @@ def test_filters_work_in_a_browser(report: Path, tmp_path: Path) -> None:
         "s-east-1 s-east-2 s-west-1 s-west-2",
         "4 of 4 shown",
     ]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium to open the report with")
+    with chromium(tmp_path_factory.mktemp("browser") / "profile") as opened:
+        yield opened
+
+
+BURSTS = [
+    sighting(camera, number, "anna", start + 6 * number, start + 6 * number + 4, 0.2)
+    for camera, start in (("entrance-north-3", 0), ("west", 420), ("yard", 860))
+    for number in (1, 2)
+]
+LEFT = """(selector => { const bar = document.querySelector(selector), lane = bar.parentElement;
+  const b = bar.getBoundingClientRect(), l = lane.getBoundingClientRect();
+  return [(b.left - l.left) / l.width, b.width / l.width].map(x => Math.round(x * 1000) / 1000); })"""
+
+
+def test_people_zoom_into_a_burst_by_every_means(tmp_path: Path, browser: Browser) -> None:
+    folder = folder_of(tmp_path / "job", BURSTS)
+    write_report(folder, folder / "report.html")
+    browser.open(folder / "report.html")
+    first, last = (f'.lane a[href="#s-{one}"]' for one in ("entrance-north-3-1", "yard-2"))
+
+    def shown() -> str:
+        return str(browser.run("document.querySelector('.tools output').textContent"))
+
+    def stretch() -> list[float]:
+        return [round(one, 3) for one in browser.run("view")]
+
+    assert (browser.run(f"({LEFT})({json.dumps(first)})")[1] < 0.01, shown()) == (True, "")  # a hairline
+    assert browser.run("[...document.querySelectorAll('.tools button')].map(b => b.disabled)") == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    # Dragging over the first burst: its bars fill the lane, and the press on a bar does not follow its link.
+    lane = f"{first.split(' a')[0]}:has({first.split()[1]})"
+    browser.drag(browser.place(lane, 0.0005), browser.place(lane, 0.0185))
+    begin, end = stretch()
+    assert begin < 1 and 14 < end < 18
+    place, width = browser.run(f"({LEFT})({json.dumps(first)})")
+    assert place == pytest.approx((0 - begin) / (end - begin), abs=0.01)
+    assert width == pytest.approx(4 / (end - begin), abs=0.01)
+    assert shown().startswith("10:00:06") and browser.run("location.hash") == ""
+    marks = browser.run("[...document.querySelectorAll('.axis span')].map(s => s.textContent)")
+    assert marks[0].startswith("10:00:06") and marks[-1].startswith("10:00:2")
+    # Later: nobody is there for minutes, so it goes on to the next burst.
+    browser.click('[data-view="later"]')
+    assert stretch()[0] < 420 < stretch()[1]
+    browser.click('[data-view="whole"]')
+    assert stretch() == [0, 870]
+    # Ctrl and wheel zoom about the pointer, Shift and wheel move.
+    at = browser.place(lane, 0.5)
+    browser.wheel(at, -200, CTRL)
+    browser.until("view[1] - view[0] < 500")
+    begin, end = stretch()
+    assert (begin + end) / 2 == pytest.approx(435, abs=3)
+    browser.wheel(at, 100, SHIFT)
+    browser.until(f"view[0] > {begin} + 1")
+    # Keys: the whole, then into the last sighting, which has the focus.
+    browser.run("timeline.focus()")
+    browser.key("0")
+    assert stretch() == [0, 870]
+    browser.run(f"document.querySelector({json.dumps(last)}).focus()")
+    for _ in range(3):
+        browser.key("+")
+    assert browser.run(f"({LEFT})({json.dumps(last)})")[1] > 0.2
+    browser.run(f"document.querySelector({json.dumps(first)}).focus()")  # one outside comes into sight
+    assert stretch()[0] < 10
+    browser.key("-")
+    browser.key("ArrowRight")
+    assert stretch()[0] > 10
+    browser.run("show(...whole)")  # the wheel alone is the page's
+    browser.wheel(browser.place(lane, 0.5), 10)
+    browser.until("scrollY > 0")
+    assert stretch() == [0, 870]
+    browser.click(first)  # a press without dragging is still a link
+    assert browser.run("location.hash") == "#s-entrance-north-3-1"
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_no_fact_is_broken_within_a_word(tmp_path: Path, browser: Browser, width: int) -> None:
+    """Of every word of a block or a card that is shorter than its line, all letters are on one line."""
+    folder = folder_of(tmp_path / "job", BURSTS)
+    write_report(folder, folder / "report.html")
+    browser.open(folder / "report.html", width)
+    broken = browser.run("""[...document.querySelectorAll(".strip .time, .strip b, dt, dd")].flatMap(e => {
+      const walk = document.createTreeWalker(e, NodeFilter.SHOW_TEXT), found = [];
+      while (walk.nextNode()) for (const word of walk.currentNode.data.matchAll(/[^ -]+/g)) {
+        const range = document.createRange();
+        range.setStart(walk.currentNode, word.index);
+        range.setEnd(walk.currentNode, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map(b => Math.round(b.top))).size > 1) found.push(word[0]);
+      }
+      return found;
+    })""")
+    assert broken == []
+    assert browser.run("document.querySelectorAll('.strip .time, dd').length") > 20
+    assert browser.run("document.documentElement.scrollWidth") == width

@@ -1,0 +1,229 @@
+"""People to calibrate on out of footage: by its truth, or without any label.
+
+Without truth people are followed from frame to frame. Two who are in one frame, apart from each other, are
+two people: that is certain. All crops of one tracklet show one person: that is nearly certain. Two tracklets
+that are never in one frame may be one person, and are not compared. So the figures rest on one camera and on
+a few minutes, which is said.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.calibrate import supported
+from pipelines.console import progress_bar, say, working
+from pipelines.model_calibration import Calibration, calibrate_model, choose_people, with_thresholds
+from reid.card import Threshold, load_card, save_card
+from reid.config import CalibrateParams
+from reid.errors import ReidError
+from reid.evaluation import (
+    OpenSetScores,
+    detection_identification_rate,
+    person_distances,
+    pool_tracklets,
+    threshold_of,
+)
+from serving.detection import build_detector, detect_in_order
+from serving.overlap import box_iou
+from serving.runtime import Embedder, load
+from serving.scoring.crops import cut_crops
+from serving.spec import Job, source_files
+from serving.tracking import Tracklet, TrackletBuilder
+from serving.video import frames_ahead, open_footage, queue_length
+
+__all__ = ["Seen", "calibrate_on_footage", "calibrate_on_truth", "together"]
+
+_EVERY = 10  # frames of truth between two crops
+_LEAST_CROPS = 4  # of a tracklet: two to compare with two, which are seconds apart
+_APART_FRAMES = 3  # frames in which two people are both there and do not overlap
+_WAY_OUT = "take longer footage with more people in it, or --false-accept-rate {rate} or more"
+ONE_CAMERA = (
+    "this rests on one camera and on minutes: another camera, another light or another day shows people less "
+    "like themselves. There more people will come out as unknown, and strangers may come nearer than here: "
+    "calibrate on pictures of known people from several cameras when you have them"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A tracklet: its boxes (N, 4) xyxy at frames (N,), and embeddings (K, D) of its crops in order of
+    time.
+    """
+
+    frames: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float32]
+    embeddings: npt.NDArray[np.float32]
+
+
+def calibrate_on_truth(
+    model: Path,
+    video: Path,
+    truth: Path,
+    wanted: CalibrateParams,
+    seed: int,
+    backend: str,
+    threads: int | None,
+) -> Calibration:
+    """Calibrate on the people of a MOTChallenge truth: each person's earlier crops against the later ones.
+
+    Raises:
+        UsageError: a file is missing.
+        ReidError: it cannot be used, or shows too few people.
+    """
+    with tempfile.TemporaryDirectory(prefix="reid-crops-") as folder:
+        place = Path(folder) / "crops"
+        cut_crops(video, truth, place, every=_EVERY, on_problem=say)
+        people = choose_people(place, r"^(?P<identity>\d+)_c(?P<camera>\d+)_", None)
+        result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
+    say(ONE_CAMERA)
+    return result
+
+
+def calibrate_on_footage(
+    job: Job, wanted: CalibrateParams, seed: int, backend: str, threads: int | None
+) -> Calibration:
+    """Calibrate on the people of unlabelled footage, and write the thresholds into the model's card.
+
+    Args:
+        job: of one camera; says model, footage, detector and tracker.
+        wanted: the rate of false accepts and the policies.
+        seed: of the draws for the intervals.
+        backend: the model's runtime.
+        threads: processors to use; all where None.
+
+    Raises:
+        UsageError: a file is missing.
+        ReidError: the footage cannot be read, or too few people are in it together; the card is as it was.
+    """
+    card = load_card(job.model)
+    seen = follow(job, load(job.model, backend, threads), threads)
+    with working("calibrating"):
+        apart = together(seen)
+        meets: npt.NDArray[np.bool_] = np.asarray(apart.any(axis=1), np.bool_)
+        met = int(meets.sum())
+        say(
+            f"{len(seen)} tracklets of {sum(len(one.embeddings) for one in seen)} crops, "
+            f"{int(apart.sum()) // 2} pairs of them together in a frame, which are different people"
+        )
+        if met < 2:
+            more = round(1 / wanted.false_accept_rate)
+            raise ReidError(
+                f"the footage shows {met} people together with others: a threshold needs people who are seen "
+                f"together, some {more} for a rate of {wanted.false_accept_rate:g}: take busier or longer "
+                "footage, or a detector that finds them (--detector FILE)"
+            )
+        made: list[Threshold] = []
+        for unit in ("image", "tracklet"):
+            rate, people = supported(scores_of(seen, apart, unit), wanted.false_accept_rate, unit, _WAY_OUT)
+            for policy in wanted.policies:
+                draws = wanted.bootstrap if people > 1 else 0
+                scores = scores_of(seen, apart, unit, policy)
+                made.append(
+                    threshold_of(
+                        scores,
+                        false_accept_rate=rate,
+                        policy=policy,
+                        unit=unit,
+                        bootstrap=draws,
+                        seed=seed,
+                        placement=wanted.placement,
+                    )
+                )
+        curve = detection_identification_rate(scores_of(seen, apart, "image"))
+    save_card(with_thresholds(card, made), job.model)
+    others = apart.sum(axis=1)[meets]
+    say(f"strangers are asked against {np.mean(others):.1f} people on average: a larger gallery accepts more")
+    say(ONE_CAMERA)
+    used = [one for one, there in zip(seen, meets, strict=True) if there]
+    return Calibration(
+        tuple(made), curve, sum(len(one.embeddings) for one in used), len(used), (), "tracklets"
+    )
+
+
+def follow(job: Job, embedder: Embedder, threads: int | None) -> list[Seen]:
+    """The tracklets of a job's camera that are long and sure enough, embedded as they end."""
+    camera = job.cameras[0]
+    footage = open_footage(source_files(camera), job.stall_s, camera.frame_rate, camera.file_starts)
+    detector = build_detector(job.detector, camera, threads)
+    builder = TrackletBuilder(job.tracker, job.crops, footage.fps / camera.step)
+    found: list[Seen] = []
+
+    def keep(tracklets: list[Tracklet]) -> None:
+        for one in tracklets:
+            sure = int((one.confidence >= builder.activation).sum())
+            if len(one.crops) >= _LEAST_CROPS and 2 * sure >= len(one.frames) >= job.tracker.min_frames:
+                images = [np.ascontiguousarray(crop.image[:, :, ::-1]) for crop in one.crops]
+                found.append(Seen(one.frames, one.boxes, embedder(images)))
+
+    frames = frames_ahead(footage, 1, None, camera.step, job.stall_s)
+    with progress_bar("following") as progress:
+        done = 0
+        for group, boxes in detect_in_order(frames, detector, camera.region, queue_length(footage), {}):
+            for frame, detections in zip(group, boxes, strict=True):
+                keep(builder.update(frame, detections))
+                done += 1
+                progress(done, max(footage.frames, done))
+    keep(builder.finish())
+    for problem in footage.missing:
+        say(problem)
+    return found
+
+
+def together(seen: list[Seen]) -> npt.NDArray[np.bool_]:
+    """Which of N tracklets are certainly different people (N, N): both are in three frames or more without
+    their boxes touching, and never on each other.
+
+    Two boxes on one person, which a detector may give, overlap all the time.
+    """
+    apart = np.zeros((len(seen), len(seen)), np.bool_)
+    for i, one in enumerate(seen):
+        for j in range(i):
+            _, mine, theirs = np.intersect1d(one.frames, seen[j].frames, return_indices=True)
+            if len(mine) < _APART_FRAMES:
+                continue
+            pairs = zip(
+                one.boxes[mine].astype(np.float64), seen[j].boxes[theirs].astype(np.float64), strict=True
+            )
+            overlap = np.asarray([box_iou(a[None], b[None])[0, 0] for a, b in pairs])
+            apart[i, j] = apart[j, i] = (overlap == 0).sum() >= _APART_FRAMES and (overlap < 0.5).all()
+    return apart
+
+
+def scores_of(
+    seen: list[Seen], apart: npt.NDArray[np.bool_], unit: str, policy: str = "min"
+) -> OpenSetScores:
+    """Every tracklet's earlier crops against its later ones and the other way round, and against all crops of
+    the people who were in a frame with it. ``tracklet``: the probes of a half are pooled.
+    """
+    own, other, who = [], [], []
+    for index, one in enumerate(seen):
+        those = np.flatnonzero(apart[index])
+        if not len(those):
+            continue
+        half = len(one.embeddings) // 2
+        halves = one.embeddings[:half], one.embeddings[-half:]
+        for probes, rest in (halves, halves[::-1]):
+            asked = probes if unit == "image" else pool_tracklets(probes, np.zeros(len(probes), np.int64))[0]
+            references = np.concatenate([rest, *(seen[j].embeddings for j in those)])
+            counts = [len(rest), *(len(seen[j].embeddings) for j in those)]
+            ids = np.repeat(np.arange(len(counts)), counts)
+            distances = person_distances(asked, references, ids, policy)[0]
+            own.append(distances[:, 0])
+            other.append(distances[:, 1:].min(axis=1))
+            who.append(np.full(len(asked), index))
+    to_own, to_other, people = (
+        np.concatenate(own).astype(np.float64),
+        np.concatenate(other).astype(np.float64),
+        np.concatenate(who),
+    )
+    return OpenSetScores(
+        impostor=to_other,
+        impostor_people=people,
+        genuine=np.minimum(to_own, to_other),
+        genuine_people=people,
+        named_right=to_own <= to_other,
+        people=len(np.unique(people)),
+    )

@@ -1,0 +1,79 @@
+"""A job's tables and record after corrections."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from serving.gallery import UNKNOWN
+from serving.job.corrections.plan import Plan, is_stranger, key_of
+from serving.job.layout import DETECTIONS, SIGHTINGS
+
+__all__ = ["correct_rows", "correct_strangers", "counts_of", "sightings_table", "write_detections"]
+
+_SURE = 2.0  # as distances of embeddings of norm 1 go no further: what people decided is shown last
+
+
+def correct_rows(rows: Sequence[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]:
+    """The sightings after the corrections. What the model found of each stays, but for people's names."""
+    found = []
+    for row in rows:
+        person = plan.now.get(key_of(row))
+        if person is None:
+            continue
+        stranger = is_stranger(person)
+        changed: dict[str, Any] = {
+            "identity": UNKNOWN if stranger else person,
+            "provisional": person if stranger else None,
+        }
+        for name in ("nearest", "runner_up"):
+            changed[name] = None if row[name] is None else plan.current(row[name])
+        if key_of(row) in plan.moved:
+            changed["certainty"] = _SURE
+        found.append(row | changed)
+    return found
+
+
+def correct_strangers(rows: Sequence[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]:
+    """The sightings of unknown people, with their embeddings, after the corrections."""
+    left = [(row, plan.now.get(key_of(row), "")) for row in rows]
+    return [row | {"number": int(who.rpartition("-")[2])} for row, who in left if is_stranger(who)]
+
+
+def write_detections(source: Path, path: Path, plan: Plan) -> Counter[str]:
+    """Write the boxes after the corrections, and count them by camera; a little at a time, for a long job has
+    millions.
+    """
+    counts: Counter[str] = Counter()
+    with pq.ParquetFile(source) as file, pq.ParquetWriter(path, DETECTIONS) as writer:
+        for batch in file.iter_batches(columns=DETECTIONS.names):
+            keys = list(zip(batch["camera"].to_pylist(), batch["tracklet"].to_pylist(), strict=True))
+            names = [plan.now.get(key, "") for key in keys]
+            kept = pa.array([bool(name) for name in names])
+            said = pa.array([UNKNOWN if is_stranger(name) else name for name in names], pa.string())
+            place = DETECTIONS.get_field_index("identity")
+            whole = pa.Table.from_batches([batch]).select(DETECTIONS.names)
+            table = whole.set_column(place, "identity", said).filter(kept)
+            writer.write_table(table.cast(DETECTIONS))
+            counts.update(table["camera"].to_pylist())
+    return counts
+
+
+def counts_of(before: dict[str, Any], rows: Sequence[dict[str, Any]], boxes: Counter[str]) -> dict[str, Any]:
+    """The record's counts: sightings, named, unknown and detections are counted again."""
+
+    def of(camera: str | None) -> dict[str, int]:
+        chosen = [row for row in rows if camera in (None, row["camera"])]
+        unknown = sum(row["identity"] == UNKNOWN for row in chosen)
+        return {"sightings": len(chosen), "named": len(chosen) - unknown, "unknown": unknown}
+
+    cameras = {name: one | of(name) for name, one in before.get("cameras", {}).items()}
+    return before | of(None) | {"detections": boxes.total(), "cameras": cameras}
+
+
+def sightings_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows as the job writes them."""
+    return pa.Table.from_pylist(list(rows), schema=SIGHTINGS)
