@@ -75,6 +75,13 @@ class Browser:
             assert time.monotonic() < deadline, condition
             time.sleep(0.02)
 
+    def still(self) -> None:
+        """Wait until the page has come to rest after scrolling."""
+        self.run(
+            "new Promise(done => { let last = -1; const look = () => { if (scrollY === last) done(true); "
+            "else { last = scrollY; setTimeout(look, 150); } }; look(); })"
+        )
+
     def place(self, selector: str, across: float = 0.5) -> tuple[float, float]:
         """A point in an element, which is scrolled into sight."""
         x, y = self.run(

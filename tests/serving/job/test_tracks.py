@@ -15,7 +15,7 @@ from pipelines.cli import app
 from reid.errors import ReidError, UsageError
 from serving.job.layout import DETECTIONS
 from serving.scoring import read_people
-from tests.serving.job.test_report import folder_of, sighting
+from tests.serving.job.folders import folder_of, sighting
 
 NAME = "Ünal & <co>"
 SIZE = {"width": 640, "height": 480, "fps": 10.0}
