@@ -83,10 +83,13 @@ class Browser:
         )
 
     def place(self, selector: str, across: float = 0.5) -> tuple[float, float]:
-        """A point in an element, which is scrolled into sight."""
+        """A point in an element, which is scrolled into sight and has come to rest."""
         x, y = self.run(
-            f"(e => {{ e.scrollIntoView({{block: 'center', behavior: 'instant'}}); "
-            f"const b = e.getBoundingClientRect(); return [b.x + {across} * b.width, b.y + b.height / 2]; }})"
+            "(async e => { e.scrollIntoView({block: 'center', behavior: 'instant'}); "
+            "const frame = () => new Promise(requestAnimationFrame); let a, b; "
+            "do { a = e.getBoundingClientRect(); await frame(); await frame(); "
+            "b = e.getBoundingClientRect(); } while (a.x !== b.x || a.y !== b.y); "
+            f"return [b.x + {across} * b.width, b.y + b.height / 2]; }})"
             f"(document.querySelector({json.dumps(selector)}))"
         )
         return x, y
