@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from reid.config import Params
+from reid.config import Params, TermParams
 from reid.errors import ReidError
 from reid.models.embedder import EmbeddingModel
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
@@ -21,16 +21,8 @@ def state_of(params: Params, channels: int = 4) -> TrainingState:
     """Of a network small enough to look at; its weights differ from one call to the next."""
     layer = torch.nn.Conv2d(3, channels, 3)
     model = EmbeddingModel(layer, channels).train().to(memory_format=torch.channels_last)
-    objective = build_objective(
-        "batch_hard",
-        num_classes=2,
-        embedding_dim=channels,
-        triplet_weight=1.0,
-        softmax_weight=1.0,
-        center_weight=0.0,
-        label_smoothing=0.1,
-        options={},
-    )
+    terms = {"batch_hard": TermParams(), "softmax": TermParams(options={"label_smoothing": 0.1})}
+    objective = build_objective(terms, num_classes=2, embedding_dim=channels)
     return TrainingState.start(model, objective, params.train)
 
 

@@ -6,12 +6,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 
-from reid.config import Params, with_values
+from reid.config import Params, parse_params, with_values
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import ReidError, UsageError
+from reid.losses import LOSSES
+from reid.metric.miners import MINERS
 from reid.training.checks import check_catalog, check_objective, check_space, label_column
+from reid.training.samplers import SAMPLERS
 
+ROOT = Path(__file__).parents[3]
+RECIPES: dict[str, Any] = yaml.safe_load((ROOT / "recipes/objectives.yaml").read_text())
+OWN: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())["objectives"]
 POSE = {"log_ratio": {"options": {"anchors": "first"}}}
 
 
@@ -110,3 +117,23 @@ def test_a_batch_that_cannot_be_filled_is_named(tiny_params: Params, tiny_catalo
         check_catalog(changed(tiny_params, sampler="pairs"), "batch_hard", alone)
     with pytest.raises(ReidError, match="batch_hard: the sampler mined finds no triplet where nobody"):
         check_catalog(changed(tiny_params, sampler="mined"), "batch_hard", alone)
+
+
+def test_every_recipe_can_be_built() -> None:
+    value = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = parse_params(value | {"objectives": OWN | RECIPES})
+    for name in params.objectives:
+        check_objective(params, name)
+
+
+def test_no_loss_miner_or_sampler_is_without_a_recipe() -> None:
+    sections = [*OWN.values(), *RECIPES.values()]
+    terms = [(name, term) for section in sections for name, term in section["terms"].items()]
+    # The loss distance_weighted is triplet with the miner of that name.
+    assert set(LOSSES) == {term.get("loss", name) for name, term in terms} | {"distance_weighted"}
+    miners = [term["miner"] for _, term in terms if "miner" in term]
+    # These four are the rules of the losses batch_hard, easy_positive, batch_semi_hard and batch_all.
+    own_losses = {"batch_hard", "easy_positive", "semi_hard", "all"}
+    assert set(MINERS) == {one if isinstance(one, str) else one["name"] for one in miners} | own_losses
+    samplers = [section.get("sampler", "pk") for section in sections]
+    assert set(SAMPLERS) == {one if isinstance(one, str) else one["name"] for one in samplers}
