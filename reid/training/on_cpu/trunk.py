@@ -23,7 +23,8 @@ class CpuTrunk:
     """Training passes of a trunk on a processor: the outputs and gradients of torch's, but for rounding, in
     less time.
 
-    Weights, statistics and names stay the trunk's own. In evaluation mode it runs as it is.
+    Weights, statistics and names stay the trunk's own. In evaluation mode it runs as it is, and so does one
+    in training whose layers cannot be traced, such as a transformer that looks at its input's shape.
 
     Args:
         trunk: in training mode.
@@ -31,20 +32,25 @@ class CpuTrunk:
 
     def __init__(self, trunk: nn.Module) -> None:
         self.trunk = trunk
-        self.passes = fx.GraphModule(trunk, _Tracer().trace(trunk))
-        layers = dict(self.passes.named_modules())
-        for number, node in enumerate(list(self.passes.graph.nodes)):
-            faster = self._faster(node, layers)
+        self.passes = trunk
+        try:
+            passes = fx.GraphModule(trunk, _Tracer().trace(trunk))
+        except (fx.proxy.TraceError, TypeError):
+            return
+        self.passes = passes
+        layers = dict(passes.named_modules())
+        for number, node in enumerate(list(passes.graph.nodes)):
+            faster = self._faster(node, layers, passes.graph)
             if faster is not None:
                 node.target = f"faster_{number}"
-                self.passes.add_module(node.target, faster)
-        self.passes.recompile()
+                passes.add_module(node.target, faster)
+        passes.recompile()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Feature maps of normalised images."""
         return self.passes(images) if self.trunk.training else self.trunk(images)
 
-    def _faster(self, node: fx.Node, layers: dict[str, nn.Module]) -> nn.Module | None:
+    def _faster(self, node: fx.Node, layers: dict[str, nn.Module], graph: fx.Graph) -> nn.Module | None:
         layer = _layer(node, layers)
         if type(layer) is nn.Conv2d:
             return Convolution(layer)
@@ -59,7 +65,7 @@ class CpuTrunk:
             )
             if bounds is not None:
                 behind.replace_all_uses_with(node)
-                self.passes.graph.erase_node(behind)
+                graph.erase_node(behind)
                 return NormClamp(layer, *bounds)
         return NormClamp(layer, -math.inf, math.inf)
 
