@@ -14,7 +14,7 @@ from pipelines.cli_runs import runs_app
 from pipelines.ending import end_with
 from pipelines.screen import without_library_lines
 from reid import __version__
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from serving.cli import add_commands, check
 
 __all__ = ["app", "main"]
@@ -80,6 +80,15 @@ def main() -> None:
             app()
     except (ReidError, OSError) as error:
         end_with(error)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("pipelines", "reid", "serving"):
+            raise  # a mistake of ours
+        end_with(
+            UsageError(
+                f"{error.name} is not installed: pip install 'reid-pipeline[serve]' for camera jobs and "
+                "galleries, 'reid-pipeline[train]' for everything"
+            )
+        )
     except KeyboardInterrupt:
         sys.stderr.write("reid: interrupted\n")
         sys.exit(130)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reid.errors import UsageError
-from serving.cli.shared import AsJson, show, table
+from serving.cli.shared import AsJson, echo, table
 
 if TYPE_CHECKING:
     from reid.public import PublicModel
@@ -79,7 +79,7 @@ def _fetch_imagenet(name: str, out: Path) -> None:
         import torch  # noqa: F401 - only to see whether it is there
     except ImportError as error:
         raise UsageError(
-            "reid models fetch of a backbone needs torch: install the package with its dependencies"
+            "reid models fetch of a backbone needs torch: pip install 'reid-pipeline[train]'"
         ) from error
     from safetensors.torch import save_file
 
@@ -105,7 +105,7 @@ def list_models(as_json: AsJson = False) -> None:
 
     if as_json:
         models = {name: model.model_dump(mode="json") for name, model in public_models().items()}
-        show(True, {"models": models}, "")
+        echo(True, {"models": models}, "")
         return
     rows = [
         (name, model.kind, _megabytes(model), _hash(model), model.licence.split(" ", maxsplit=1)[0])
@@ -125,11 +125,11 @@ def show_model(
 
     if model not in public_models() and (Path(model) / CARD_NAME).is_file():
         card = load_card(model).model_dump(mode="json")
-        show(as_json, card, "\n".join(_lines(card)))
+        echo(as_json, card, "\n".join(_lines(card)))
         return
     public = public_model(model)
     value = public.model_dump(mode="json")
-    show(as_json, {"name": model, **value}, "\n".join(_public_lines(model, public)))
+    echo(as_json, {"name": model, **value}, "\n".join(_public_lines(model, public)))
 
 
 def _lines(card: dict[str, Any]) -> list[str]:

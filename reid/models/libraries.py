@@ -63,7 +63,7 @@ def timm_config(name: str) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise UsageError(f"timm:{name} needs the package timm: install it") from error
+        raise UsageError(f"timm:{name} needs the package timm: pip install 'reid-pipeline[train]'") from error
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.partition('_')[0]}*")[:8])
         raise UsageError(f"timm has no network {name!r}{f': it has {near}, ...' if near else ''}")

@@ -140,7 +140,8 @@ class YoloxDetector:
 
     def _one(self, image: npt.NDArray[np.uint8]) -> sv.Detections:
         height, width = image.shape[:2]
-        scale, network = self._scale(height, width), self._fitting(height, width)
+        scale = self._scale(height, width)
+        network = self._fitting(height, width)
         raw = network.infer(letterbox(image, network.height, network.width, scale))[0]
         confidence = raw[:, 4] * raw[:, 5 + PERSON]
         keep = confidence >= self.confidence
@@ -264,7 +265,8 @@ def _motion(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector
 def _yolox(spec: DetectorSpec, camera: Camera, threads: int | None) -> Detector:
     if spec.model is None:
         raise UsageError("detector.model is missing: the detector 'yolox' wants an ONNX file")
-    confidence, least = 0.1 if spec.confidence is None else spec.confidence, (spec.min_width, spec.min_height)
+    confidence = 0.1 if spec.confidence is None else spec.confidence
+    least = (spec.min_width, spec.min_height)
     # Frames side by side with a thread each use the processors better than one frame with all of them, whose
     # threads wait for each other.
     return YoloxDetector(

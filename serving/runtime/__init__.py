@@ -9,8 +9,9 @@ from typing import Any
 from reid.card import ModelCard, ModelFile, content_hash, load_card
 from reid.errors import UsageError
 from reid.processors import processors
+from reid.self_test import LEAST_COSINE
 from serving.runtime.backends import BACKENDS, PRECISIONS, Backend, present_backends
-from serving.runtime.choice import LEAST_COSINE, choose, machine_facts
+from serving.runtime.choice import choose, machine_facts
 from serving.runtime.embedder import Embedder, Session
 from serving.runtime.ready import Said, describe_file, output_dim
 from serving.runtime.self_test import check_file, check_files, check_once

@@ -16,7 +16,7 @@ from reid.models.fastreid import FASTREID, FastReIDNetwork
 from reid.models.inference import embed_images
 from reid.models.published import build_published
 from tests.reid.export.conftest import smooth_crops
-from tests.reid.models.checkpoints import with_statistics
+from tests.reid.models.statistics_of_norms import with_statistics
 
 State = dict[str, Tensor]
 

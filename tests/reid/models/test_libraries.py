@@ -18,7 +18,7 @@ from reid.models.embedder import ModelSpec, build_model, normalise
 from reid.models.inference import embed_images
 from reid.models.published import published
 from tests.reid.export.conftest import smooth_crops
-from tests.reid.models.checkpoints import with_statistics
+from tests.reid.models.statistics_of_norms import with_statistics
 
 IMAGES = smooth_crops(3, 64, 32, seed=9)
 

@@ -17,7 +17,7 @@ from reid.models.embedder import ModelSpec, build_model
 from reid.models.inference import embed_images
 from reid.models.published import PUBLISHED, build_published
 from tests.reid.export.conftest import smooth_crops
-from tests.reid.models.checkpoints import by_torchreid, trained
+from tests.reid.models.torchreid_checkpoint import by_torchreid, trained
 
 # All of them, instead of the few below: an hour of a processor.
 EVERY = (

@@ -19,7 +19,7 @@ from reid.models.embedder import ModelSpec, build_model, load_model, normalise, 
 from reid.models.inference import embed_images
 from reid.training.modes import training_pass
 from tests.reid.export.conftest import settled, smooth_crops
-from tests.reid.models.checkpoints import with_statistics
+from tests.reid.models.statistics_of_norms import with_statistics
 from tests.reid.models.tiny_timm import KINDS
 
 SIZE = (64, 32)
