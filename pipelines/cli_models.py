@@ -2,18 +2,20 @@
 ``--help`` is fast.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reid.errors import UsageError
-from serving.cli.shared import AsJson, echo, table
 
 if TYPE_CHECKING:
     from reid.public import PublicModel
 
 __all__ = ["fetch", "list_models", "show_model"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def fetch(
@@ -105,13 +107,14 @@ def list_models(as_json: AsJson = False) -> None:
 
     if as_json:
         models = {name: model.model_dump(mode="json") for name, model in public_models().items()}
-        echo(True, {"models": models}, "")
+        typer.echo(json.dumps({"models": models}, ensure_ascii=False))
         return
     rows = [
         (name, model.kind, _megabytes(model), _hash(model), model.licence.split(" ", maxsplit=1)[0])
         for name, model in public_models().items()
     ]
-    table(("name", "kind", "size", "hash", "licence"), rows)
+    for name, kind, size, digest, licence in (("name", "kind", "size", "hash", "licence"), *rows):
+        typer.echo(f"{name:36}{kind:10}{size:>9}  {digest:6}{licence}")
     typer.echo("`reid models show NAME` says where one lies, how it is licensed and what it wants")
 
 
@@ -125,11 +128,13 @@ def show_model(
 
     if model not in public_models() and (Path(model) / CARD_NAME).is_file():
         card = load_card(model).model_dump(mode="json")
-        echo(as_json, card, "\n".join(_lines(card)))
+        typer.echo(json.dumps(card, ensure_ascii=False) if as_json else "\n".join(_lines(card)))
         return
     public = public_model(model)
     value = public.model_dump(mode="json")
-    echo(as_json, {"name": model, **value}, "\n".join(_public_lines(model, public)))
+    said = {"name": model, **value}
+    text = json.dumps(said, ensure_ascii=False) if as_json else "\n".join(_public_lines(model, public))
+    typer.echo(text)
 
 
 def _lines(card: dict[str, Any]) -> list[str]:
