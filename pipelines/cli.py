@@ -10,6 +10,7 @@ import typer
 from pipelines.cli_calibrate import calibrate
 from pipelines.cli_evaluate import compare, evaluate
 from pipelines.cli_import import import_model
+from pipelines.cli_models import fetch, list_models, show_model
 from pipelines.cli_runs import runs_app
 from pipelines.ending import end_with
 from pipelines.screen import without_library_lines
@@ -34,6 +35,9 @@ app.add_typer(runs_app, name="runs")
 add_commands(app)
 models_app.command()(check)
 models_app.command("import")(import_model)
+models_app.command()(fetch)
+models_app.command("list")(list_models)
+models_app.command("show")(show_model)
 for command in (evaluate, compare, calibrate):
     app.command()(command)
 
@@ -65,30 +69,6 @@ def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pa
         for name in checked.objectives:
             check_objective(checked, name)
     typer.echo(f"{path} is valid")
-
-
-@models_app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(help="A backbone, e.g. mobilenet_v2 or osnet_x0_25.")],
-    out: Annotated[Path, typer.Option(help="Where the ImageNet weights are written (.safetensors).")] = Path(
-        "weights"
-    ),
-) -> None:
-    """Get a backbone's ImageNet weights from its library, as a safetensors file for ``model.weights``."""
-    try:
-        import torch  # noqa: F401 - only to see whether it is there
-    except ImportError as error:
-        raise UsageError("reid models fetch needs torch: pip install 'reid-pipeline[train]'") from error
-    from safetensors.torch import save_file
-
-    from reid.files import atomic_path
-    from reid.models.backbones import build_backbone
-
-    backbone, _ = build_backbone(name, "imagenet")
-    path = out / f"{name}.safetensors"
-    with atomic_path(path) as temporary:
-        save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, temporary)
-    typer.echo(str(path))
 
 
 def main() -> None:

@@ -24,7 +24,11 @@ def import_model(
     ],
     out: Annotated[Path, typer.Option("--out", help="The model directory to write.")],
     architecture: Annotated[
-        str | None, typer.Option(help="Of a checkpoint: the network's name in torchreid, e.g. osnet_x1_0.")
+        str | None,
+        typer.Option(
+            help="Of a checkpoint: the network's name, e.g. osnet_x1_0 (torchreid), fastreid:sbs_R50-ibn, "
+            "oml:vits16, timm:NAME or torchvision:NAME."
+        ),
     ] = None,
     height: Annotated[
         int | None,
@@ -34,6 +38,12 @@ def import_model(
     images: Annotated[
         Path | None, typer.Option(help="Folder of crops of people: fp16 and int8 files are made with them.")
     ] = None,
+    keep_head: Annotated[
+        bool,
+        typer.Option(
+            "--keep-head", help="Of timm:NAME and torchvision:NAME: embed with the classifier's output."
+        ),
+    ] = False,
     layout: Annotated[
         Literal["nchw", "nhwc"] | None, typer.Option(help="Of a file that is a model already.")
     ] = None,
@@ -58,9 +68,10 @@ def import_model(
     if is_there(file, "model file") and not file.is_file():
         raise UsageError(f"{file} is not a file: name a checkpoint, an .onnx file or an OpenVINO .xml")
     if file.suffix in (".onnx", ".xml"):
-        if architecture is not None or images is not None:
+        if architecture is not None or images is not None or keep_head:
             raise UsageError(
-                f"{file.name} is a model already: --architecture and --images are for checkpoints"
+                f"{file.name} is a model already: --architecture, --images and --keep-head are for "
+                "checkpoints"
             )
         _import_ready(
             file,
@@ -75,7 +86,7 @@ def import_model(
                 "--layout, --colour, --scale, --mean and --std are for ONNX and OpenVINO files: an "
                 "architecture has its own"
             )
-        _import_checkpoint(file, out, architecture, height, width, images, name, licence)
+        _import_checkpoint(file, out, architecture, height, width, images, keep_head, name, licence)
     typer.echo(f"model: {out}")
 
 
@@ -86,6 +97,7 @@ def _import_checkpoint(
     height: int | None,
     width: int | None,
     images: Path | None,
+    keep_head: bool,
     name: str,
     licence: str,
 ) -> None:
@@ -114,6 +126,7 @@ def _import_checkpoint(
             width=width,
             images=pictures,
             image_names=names,
+            keep_head=keep_head,
             name=name,
             licence=licence,
         )

@@ -4,9 +4,16 @@ An unknown or missing key is an error that names the key, its section and the fi
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.config_objectives import (
@@ -65,7 +72,7 @@ Backbone = Literal[
 class ModelParams(Section):
     """The embedding network."""
 
-    backbone: Backbone
+    backbone: Backbone | Annotated[str, Field(pattern=r"^timm:[\w.]+$")]
     weights: str
     height: int = Field(ge=16, le=4096)
     width: int = Field(ge=16, le=4096)
@@ -74,6 +81,17 @@ class ModelParams(Section):
     neck_feature: Literal["before_bn", "after_bn"]
     last_stride: Literal[1, 2]
     flip: bool
+    patch_stride: int | None = Field(default=None, ge=1, le=64)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("backbone", mode="wrap")
+    @classmethod
+    def _is_known(cls, value: object, check: ValidatorFunctionWrapHandler) -> str:
+        try:
+            return check(value)
+        except ValidationError as error:
+            known = ", ".join(map(repr, get_args(Backbone)))
+            raise ValueError(f"{value!r} is unknown: choose timm:NAME or one of {known}") from error
 
 
 class TrainParams(Section):

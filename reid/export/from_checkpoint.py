@@ -15,7 +15,7 @@ from reid.data.synthetic.few import rendered_people
 from reid.errors import UsageError
 from reid.export import Limits, export_model
 from reid.models.embedder import ModelSpec, build_model, save_model
-from reid.models.published import PUBLISHED
+from reid.models.published import OPEN_LIBRARIES, PUBLISHED, published, whole_network
 from reid.self_test import LEAST_COSINE
 
 __all__ = ["architecture_named", "export_checkpoint", "input_size"]
@@ -23,29 +23,38 @@ __all__ = ["architecture_named", "export_checkpoint", "input_size"]
 _EVERY = 2  # of the images every second is held out, and the others are calibrated on
 
 
-def architecture_named(name: str) -> str:
-    """The key of ``PUBLISHED`` for a name with or without its library.
+def architecture_named(name: str, kept_head: Path | str | None = None) -> str:
+    """The name by which ``reid.models.published`` knows an architecture.
+
+    Args:
+        name: with its library, which only torchreid's may lack.
+        kept_head: the checkpoint, where the output of its classifier is the embedding.
 
     Raises:
-        UsageError: there is none, or several libraries have a network of that name.
+        UsageError: there is none, or its head cannot be kept.
+        ReidError: the checkpoint is damaged or has no classifier.
     """
+    if name.partition(":")[0] in OPEN_LIBRARIES:
+        return whole_network(name, kept_head)
+    if kept_head is not None:
+        raise UsageError(
+            f"architecture {name} has its head as its library embeds with it: --keep-head is for timm: and "
+            "torchvision:"
+        )
     if name in PUBLISHED:
         return name
-    found = [key for key in PUBLISHED if key.partition(":")[2] == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"architecture {name!r} is one of several libraries: choose {' or '.join(found)}")
+    if f"torchreid:{name}" in PUBLISHED:
+        return f"torchreid:{name}"
     raise UsageError(
-        f"architecture {name!r} is unknown: choose one of "
-        f"{', '.join(key.partition(':')[2] for key in PUBLISHED)}"
+        f"architecture {name!r} is unknown: choose timm:NAME, torchvision:NAME or one of "
+        f"{', '.join(key.removeprefix('torchreid:') for key in PUBLISHED)}"
     )
 
 
 def input_size(architecture: str, height: int | None = None, width: int | None = None) -> tuple[int, int]:
     """Height and width in pixels, as asked for, else the publisher's."""
-    published = PUBLISHED[architecture_named(architecture)]
-    return height or published.height, width or published.width
+    own = published(architecture_named(architecture))
+    return height or own.height, width or own.width
 
 
 def export_checkpoint(
@@ -57,6 +66,7 @@ def export_checkpoint(
     width: int | None = None,
     images: npt.NDArray[np.uint8] | None = None,
     image_names: Sequence[str] = (),
+    keep_head: bool = False,
     name: str = "",
     licence: str = "",
 ) -> dict[str, Any]:
@@ -64,7 +74,7 @@ def export_checkpoint(
 
     Args:
         checkpoint: a state dict or a training checkpoint; see ``reid.models.weights_file``.
-        architecture: a key of ``PUBLISHED``, or its name within its library.
+        architecture: see ``architecture_named``.
         out: the directory; one that is there is replaced.
         height: of the input in pixels; the publisher's where None.
         width: likewise.
@@ -74,6 +84,7 @@ def export_checkpoint(
                 fp32 alone is made and
             held against the network on rendered people.
         image_names: N names for messages.
+        keep_head: of a network of timm or torchvision: its classifier's output is the embedding.
         name: for the card; the file's where empty.
         licence: of the weights, for the card.
 
@@ -85,8 +96,8 @@ def export_checkpoint(
         ReidError: the file is damaged, unsafe or of another network, or the export strays from it; nothing is
             written then.
     """
-    backbone = architecture_named(architecture)
-    height, width = input_size(backbone, height, width)
+    backbone = architecture_named(architecture, checkpoint if keep_head else None)
+    height, width = input_size(architecture, height, width)
     spec = ModelSpec(
         backbone=backbone, weights=str(checkpoint), height=height, width=width, neck_feature="before_bn"
     )

@@ -149,19 +149,37 @@ def convolutions(proto: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def trunk_nodes(proto: onnx.ModelProto) -> frozenset[str]:
-    """Names of the nodes from the first convolution to the last: what lower precision pays for, and what can
-    bear it.
+    """Names of the nodes from the first layer to the last: what lower precision pays for, and what can bear
+    it.
+
+    Layers are convolutions; in a graph of more products with weights than convolutions (a transformer), those
+    too.
     """
-    behind: set[str] = set()  # tensors that a convolution has a part in
-    ahead: set[str] = set()  # tensors that have a part in a convolution
     nodes = proto.graph.node
-    downstream = {node.name for node in nodes if _extend(behind, node, node.input, node.output)}
-    upstream = {node.name for node in reversed(nodes) if _extend(ahead, node, node.output, node.input)}
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    products = {
+        node.name for node in nodes if node.op_type in ("MatMul", "Gemm") and weights & set(node.input)
+    }
+    layers = set(convolutions(proto))
+    if len(products) > len(layers):
+        layers |= products
+    behind: set[str] = set()  # tensors that a layer has a part in
+    ahead: set[str] = set()  # tensors that have a part in a layer
+    downstream = {node.name for node in nodes if _extend(behind, node, layers, node.input, node.output)}
+    upstream = {
+        node.name for node in reversed(nodes) if _extend(ahead, node, layers, node.output, node.input)
+    }
     return frozenset(downstream & upstream)
 
 
-def _extend(reached: set[str], node: onnx.NodeProto, come_from: Iterable[str], go_to: Iterable[str]) -> bool:
-    if node.op_type != "Conv" and reached.isdisjoint(come_from):
+def _extend(
+    reached: set[str],
+    node: onnx.NodeProto,
+    layers: set[str],
+    come_from: Iterable[str],
+    go_to: Iterable[str],
+) -> bool:
+    if node.name not in layers and reached.isdisjoint(come_from):
         return False
     reached.update(go_to)
     return True

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from reid.errors import ReidError
 from reid.export.fallback import Fallback, leading, most_sensitive
 from reid.export.half import convert_fp16
 from reid.export.int8 import Int8File
@@ -118,12 +119,18 @@ class Int8Conversion(_Tuned):
             rest to choose layers with.
 
     Raises:
-        ReidError: there is no image.
+        ReidError: there is no image, or most of the network is no convolution.
     """
 
     def __init__(self, source: Path, images: Images) -> None:
         tuning = np.arange(len(images)) % 4 == 3
         self._file = Int8File(source, _spread(images[~tuning], _SOLVING_IMAGES))
+        left = self._file.float32_share(())
+        if left > 0.5:
+            raise ReidError(
+                f"int8 is made of convolutions, and {left:.0%} of this network's multiply-adds are products "
+                "of matrices: leave int8 out, or take fp16"
+            )
         super().__init__(source, _spread(images[tuning] if tuning.any() else images, _TUNING_IMAGES))
         self._layers = self._file.layers
 

@@ -1,5 +1,5 @@
-"""Convolutional trunks by name, through torchvision's and torchreid's own registries, with ImageNet weights
-where they can be had.
+"""Trunks by name, through the registries of torchvision, torchreid and timm, with ImageNet weights where they
+can be had.
 """
 
 import importlib.metadata
@@ -13,6 +13,8 @@ from torch import nn
 
 from reid.errors import ReidError, UsageError
 from reid.files import existing
+from reid.models.libraries import timm_names
+from reid.models.timm_trunk import PREFIX, TimmTrunk, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
 
 __all__ = ["BACKBONES", "Family", "build_backbone"]
@@ -108,29 +110,51 @@ BACKBONES: dict[str, Family] = {
 }
 
 
-def build_backbone(name: str, weights: str = "imagenet", last_stride: int = 1) -> tuple[nn.Module, int]:
+def build_backbone(
+    name: str,
+    weights: str = "imagenet",
+    last_stride: int = 1,
+    *,
+    size: tuple[int, int] = (256, 128),
+    patch_stride: int | None = None,
+    drop_path: float = 0.0,
+) -> tuple[nn.Module, int]:
     """Build the trunk of a network.
 
     Args:
-        name: a key of ``BACKBONES``.
+        name: a key of ``BACKBONES``, or ``timm:NAME``.
         weights: ``imagenet``, ``none`` (random) or the path of a ``.safetensors`` or ``.pth`` state dict of
             the same network,
             with or without its classifier.
         last_stride: 1 keeps the resolution in the last stage, so the trunk's stride is 16 (Luo et al. 2019,
             section 2.4); 2 leaves
             the network as published, with a stride of 32.
+        size: height and width of the input in pixels; timm's transformers take no other.
+        patch_stride: of timm's vision transformers; see ``build_timm_net``.
+        drop_path: of timm's networks; likewise.
 
     Returns:
         The trunk, ``(B, 3, H, W)`` to feature maps ``(B, C, h, w)``, and C.
 
     Raises:
-        UsageError: the name or the stride is unknown, or the weights file is missing.
+        UsageError: the name or the stride is unknown, the network has no such option, or the weights file is
+            missing.
         ReidError: the weights cannot be downloaded or do not fit.
     """
+    if last_stride not in (1, 2):
+        raise UsageError(f"last_stride is {last_stride}: want 1 or 2")
+    if name.startswith(PREFIX):
+        return _timm_trunk(name, weights, last_stride, size, patch_stride, drop_path)
     if name not in BACKBONES:
-        raise UsageError(f"backbone {name!r} is unknown: choose one of {', '.join(BACKBONES)}")
+        raise UsageError(f"backbone {name!r} is unknown: choose timm:NAME or one of {', '.join(BACKBONES)}")
+    if patch_stride is not None or drop_path:
+        raise UsageError(f"backbone {name} is not timm's: leave patch_stride and drop_path out")
     family = BACKBONES[name]
-    net = _with_imagenet(name, family) if weights == "imagenet" else family.build(name, False)
+    net = (
+        _with_imagenet(name, lambda: family.build(name, True))
+        if weights == "imagenet"
+        else family.build(name, False)
+    )
     if weights not in ("imagenet", "none"):
         path = existing(weights, f"weights of backbone {name}")
         load_weights(net, read_weights(path), family.head, f"weights {path} do not fit backbone {name}")
@@ -141,9 +165,41 @@ def build_backbone(name: str, weights: str = "imagenet", last_stride: int = 1) -
     return trunk, _channels(trunk)
 
 
-def _with_imagenet(name: str, family: Family) -> nn.Module:
+def _timm_trunk(
+    name: str,
+    weights: str,
+    last_stride: int,
+    size: tuple[int, int],
+    patch_stride: int | None,
+    drop_path: float,
+) -> tuple[nn.Module, int]:
+    own = name.removeprefix(PREFIX)
+
+    def build(pretrained: bool) -> nn.Module:
+        return build_timm_net(
+            own, *size, pretrained=pretrained, patch_stride=patch_stride, drop_path=drop_path
+        )
+
+    net = _with_imagenet(name, lambda: build(True)) if weights == "imagenet" else build(False)
     try:
-        return family.build(name, True)
+        trunk = TimmTrunk(net, own, *size, last_stride)
+    except (AssertionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReidError(
+            f"backbone {name} takes no images of {size[0]}x{size[1]} ({reason}): choose another size"
+        ) from error
+    if weights not in ("imagenet", "none"):
+        path = existing(weights, f"weights of backbone {name}")
+        given = timm_names(read_weights(path), trunk.net)
+        classifier = ("fc.", "head.", "classifier.", "last_linear.", "head_dist.")
+        what = f"weights {path} do not fit backbone {name}"
+        load_weights(trunk.net, given, (*trunk.left_out, *classifier), what)
+    return trunk, trunk.dim
+
+
+def _with_imagenet(name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return build()
     except ReidError:
         raise
     except (
@@ -157,8 +213,6 @@ def _with_imagenet(name: str, family: Family) -> nn.Module:
 
 
 def _set_last_stride(trunk: nn.Module, name: str, family: Family, last_stride: int) -> None:
-    if last_stride not in (1, 2):
-        raise UsageError(f"last_stride is {last_stride}: want 1 or 2")
     if family.last_stage is None:
         if last_stride == 2:
             raise UsageError(f"backbone {name} has a stride of 16 only: set last_stride to 1")

@@ -16,7 +16,8 @@ from torch import nn
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
 from reid.models.backbones import build_backbone
-from reid.models.published import PUBLISHED, build_published
+from reid.models.published import build_published, is_published
+from reid.models.timm_trunk import TimmTrunk
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -41,10 +42,11 @@ class ModelSpec:
     ``weights`` is where training began (``imagenet``, ``none`` or a path). ``height`` and ``width`` are the
     input's, in pixels. ``embedding_dim`` None means the trunk's own channels. ``neck_feature`` is what
     retrieval uses. ``flip`` averages the embeddings of an image and of its mirror image, which doubles the
-    time of an embedding and changes nothing in training.
+    time of an embedding and changes nothing in training. ``patch_stride`` and ``drop_path`` are of timm's
+    networks (``reid.models.timm_trunk``).
     """
 
-    # a key of BACKBONES, which are trunks, or of PUBLISHED, which are whole networks
+    # a trunk (reid.models.backbones), or a whole network (reid.models.published)
     backbone: str = "mobilenet_v2"
     weights: str = "imagenet"
     height: int = 256
@@ -54,6 +56,8 @@ class ModelSpec:
     neck_feature: Literal["before_bn", "after_bn"] = "after_bn"
     last_stride: Literal[1, 2] = 1
     flip: bool = False
+    patch_stride: int | None = None
+    drop_path: float = 0.0
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -198,10 +202,22 @@ def build_model(spec: ModelSpec) -> EmbeddingModel:
         UsageError: a name in the spec is unknown.
         ReidError: its weights cannot be had (see ``build_backbone`` and ``build_published``).
     """
-    if spec.backbone in PUBLISHED:
+    if is_published(spec.backbone):
         backbone, channels = build_published(spec.backbone, spec.height, spec.width, spec.weights)
     else:
-        backbone, channels = build_backbone(spec.backbone, spec.weights, spec.last_stride)
+        backbone, channels = build_backbone(
+            spec.backbone,
+            spec.weights,
+            spec.last_stride,
+            size=(spec.height, spec.width),
+            patch_stride=spec.patch_stride,
+            drop_path=spec.drop_path,
+        )
+        if spec.pooling == "gem" and isinstance(backbone, TimmTrunk) and backbone.token:
+            raise UsageError(
+                f"backbone {spec.backbone} gives one token, of which pooling gem would cut what is below "
+                "zero: set pooling to avg"
+            )
     return EmbeddingModel(
         backbone,
         channels,

@@ -3,17 +3,44 @@ embeds with.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from reid.errors import ReidError, UsageError
+from reid.models.fastreid import FASTREID, FastReIDNetwork, Variant, fastreid_names
+from reid.models.libraries import (
+    OML,
+    classifier_of,
+    oml_names,
+    oml_network,
+    timm_names,
+    timm_network,
+    torchvision_names,
+    torchvision_network,
+)
 from reid.models.weights_file import describe_difference, load_weights, read_weights
 
-__all__ = ["PUBLISHED", "Published", "PublishedNetwork", "build_published", "fitting_architectures"]
+__all__ = [
+    "OPEN_LIBRARIES",
+    "PUBLISHED",
+    "Published",
+    "PublishedNetwork",
+    "build_published",
+    "fitting_architectures",
+    "is_published",
+    "published",
+    "whole_network",
+]
+
+
+def _as_they_are(given: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    return dict(given)
 
 
 @dataclass(frozen=True)
@@ -21,15 +48,32 @@ class Published:
     """One network of a library.
 
     Attributes:
-        library: whose registry builds it.
+        build: ``(height, width)`` in pixels to the library's network at random weights, which gives
+            embeddings (B, D) in evaluation mode.
         height, width: the input that its publisher uses, in pixels.
         head: prefixes of the parameters that embedding does not use.
+        names: ``(tensors of a checkpoint, network)`` to the same under the network's names.
     """
 
-    library: str = "torchreid"
+    build: Callable[[int, int], nn.Module]
     height: int = 256
     width: int = 128
     head: tuple[str, ...] = ("classifier",)
+    names: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] = _as_they_are
+
+
+def _torchreid(name: str, height: int, width: int) -> nn.Module:
+    with warnings.catch_warnings():
+        # It loads TensorBoard, and says at every import that its compiled evaluation, unused here, is
+        # missing.
+        warnings.filterwarnings("ignore", message="Cython evaluation")
+        from torchreid.reid.models import build_model
+
+        return build_model(name, num_classes=1, pretrained=False, use_gpu=False)
+
+
+def _fastreid(variant: Variant, height: int, width: int) -> nn.Module:
+    return FastReIDNetwork(variant)
 
 
 # Without torchreid's PCB, which does not run in today's torch: it asks for a view of maps that are not laid
@@ -47,9 +91,96 @@ _PLAIN = (
     *("xception", "inceptionv4", "inceptionresnetv2"),
 )
 PUBLISHED: dict[str, Published] = {
-    **{f"torchreid:{name}": Published() for name in _PLAIN},
-    "torchreid:hacnn": Published(height=160, width=64),
+    **{f"torchreid:{name}": Published(partial(_torchreid, name)) for name in _PLAIN},
+    "torchreid:hacnn": Published(partial(_torchreid, "hacnn"), height=160, width=64),
+    **{
+        f"fastreid:{name}": Published(
+            partial(_fastreid, variant),
+            variant.height,
+            variant.width,
+            ("heads.weight", "heads.classifier.", "heads.cls_layer."),
+            fastreid_names,
+        )
+        for name, variant in FASTREID.items()
+    },
+    **{
+        f"oml:{name}": Published(partial(oml_network, name), 224, 224, ("fc.", "head."), oml_names)
+        for name in OML
+    },
 }
+
+# Libraries of so many networks that any name of theirs is taken.
+OPEN_LIBRARIES = ("timm", "torchvision")
+_FEATURES = "features"  # what goes into the classifier, which is left out
+_HEAD = "head"  # followed by a number: the classifier's outputs, so many
+
+
+def is_published(name: str) -> bool:
+    """Whether a name is that of a whole network: a key of ``PUBLISHED``, or one of ``whole_network``."""
+    return name in PUBLISHED or (name.partition(":")[0] in OPEN_LIBRARIES and "+" in name)
+
+
+def published(name: str) -> Published:
+    """What is known of a whole network.
+
+    Args:
+        name: a key of ``PUBLISHED``; or ``timm:NAME+features`` or ``timm:NAME+head128``, and the same of
+            torchvision: without its classifier, or with one of so many outputs.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name in PUBLISHED:
+        return PUBLISHED[name]
+    library, _, rest = name.partition(":")
+    network, _, part = rest.partition("+")
+    outputs = part.removeprefix(_HEAD)
+    if library not in OPEN_LIBRARIES or not (
+        part == _FEATURES or (part.startswith(_HEAD) and outputs.isdecimal() and int(outputs) > 0)
+    ):
+        raise UsageError(f"architecture {name!r} is unknown: choose one of {', '.join(PUBLISHED)}")
+    count = 0 if part == _FEATURES else int(outputs)
+    head = () if count else (f"{classifier_of(library, network)}.",)
+    if library == "timm":
+        return Published(partial(_timm, network, count), head=head, names=timm_names)
+    return Published(partial(_torchvision, network, count), head=head, names=torchvision_names)
+
+
+def _timm(name: str, outputs: int, height: int, width: int) -> nn.Module:
+    return timm_network(name, outputs, img_size=(height, width))
+
+
+def _torchvision(name: str, outputs: int, height: int, width: int) -> nn.Module:
+    return torchvision_network(name, outputs)
+
+
+def whole_network(name: str, checkpoint: Path | str | None = None) -> str:
+    """The name of a whole network of timm or torchvision, for ``published``.
+
+    Args:
+        name: ``timm:NAME`` or ``torchvision:NAME``.
+        checkpoint: whose classifier is kept, for its output is what the publisher embeds with; None leaves it
+            out.
+
+    Raises:
+        UsageError: the library has no such network, or the file is missing.
+        ReidError: the file is damaged or unsafe, or has no such classifier.
+    """
+    library, _, network = name.partition(":")
+    classifier = classifier_of(library, network)
+    if checkpoint is None:
+        return f"{name}+{_FEATURES}"
+    found = [
+        len(value)
+        for key, value in read_weights(checkpoint).items()
+        if f".{key}".endswith(f".{classifier}.weight")
+    ]
+    if len(found) != 1:
+        raise ReidError(
+            f"weights {checkpoint} have no {classifier}.weight, the classifier of {name}: its head cannot be "
+            "kept"
+        )
+    return f"{name}+{_HEAD}{found[0]}"
 
 
 class PublishedNetwork(nn.Module):
@@ -79,7 +210,7 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
     """Build a network.
 
     Args:
-        name: a key of ``PUBLISHED``.
+        name: see ``published``.
         height: of the input it will have, in pixels; some networks take one size alone.
         width: likewise.
         weights: ``none`` (random), or the path of a checkpoint (see ``reid.models.weights_file``), with a
@@ -92,21 +223,19 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
         UsageError: the name is unknown, or the file is missing.
         ReidError: the file is damaged, unsafe or of another network, or the network does not take this size.
     """
-    if name not in PUBLISHED:
-        raise UsageError(f"architecture {name!r} is unknown: choose one of {', '.join(PUBLISHED)}")
+    own = published(name)
     if weights == "imagenet":
         raise UsageError(
             f"architecture {name} has no weights of its own here: give those that its publisher "
             "trained as a file"
         )
-    network = PublishedNetwork(_net(name)).eval()
+    network = PublishedNetwork(own.build(height, width)).eval()
     if weights != "none":
         _load(network.net, name, weights)
     try:
         with torch.inference_mode():
             channels = int(network(torch.zeros(2, 3, height, width)).shape[1])
     except (AssertionError, RuntimeError, IndexError) as error:
-        own = PUBLISHED[name]
         reason = " ".join(str(error).split())[:200]
         raise ReidError(
             f"architecture {name} takes no images of {height}x{width} ({reason}): its publisher uses "
@@ -116,39 +245,32 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
 
 
 def _load(net: nn.Module, name: str, weights: str) -> None:
-    given = read_weights(weights)
+    own, read = published(name), read_weights(weights)
     try:
-        load_weights(net, given, PUBLISHED[name].head, f"weights {weights} are not of {name}")
+        load_weights(net, own.names(read, net), own.head, f"weights {weights} are not of {name}")
     except ReidError as error:
-        fitting = fitting_architectures(given)
+        fitting = fitting_architectures(read)
         raise ReidError(f"{error}; they fit {' and '.join(fitting)}" if fitting else str(error)) from error
     # What embedding does not use was left as the library drew it: equal checkpoints are to be equal models,
     # with one fingerprint.
     with torch.no_grad():
         for key, parameter in net.named_parameters():
-            if key.startswith(PUBLISHED[name].head):
+            if own.head and key.startswith(own.head):
                 parameter.zero_()
 
 
 def fitting_architectures(given: Mapping[str, Tensor]) -> list[str]:
     """The names of ``PUBLISHED`` whose tensors are those given, by name and shape."""
-    return [name for name in PUBLISHED if _fits(name, given)]
+    return [name for name, own in PUBLISHED.items() if _fits(own, given)]
 
 
-def _fits(name: str, given: Mapping[str, Tensor]) -> bool:
+def _fits(own: Published, given: Mapping[str, Tensor]) -> bool:
     with torch.device("meta"):  # shapes without memory
-        wanted = _net(name).state_dict()
-    head = PUBLISHED[name].head
+        net = own.build(own.height, own.width)
+        wanted, named = net.state_dict(), own.names(given, net)
     return not describe_difference(
-        *({key: value for key, value in side.items() if not key.startswith(head)} for side in (wanted, given))
+        *(
+            {key: value for key, value in side.items() if not key.startswith(own.head)}
+            for side in (wanted, named)
+        )
     )
-
-
-def _net(name: str) -> nn.Module:
-    with warnings.catch_warnings():
-        # It loads TensorBoard, and says at every import that its compiled evaluation, unused here, is
-        # missing.
-        warnings.filterwarnings("ignore", message="Cython evaluation")
-        from torchreid.reid.models import build_model
-
-        return build_model(name.split(":")[1], num_classes=1, pretrained=False, use_gpu=False)

@@ -39,7 +39,9 @@ def save_pyfunc(weights: Path, example: npt.NDArray[np.uint8], out: Path) -> Non
     known = infer_signature(example, embed_images(model, example))
     inputs = TensorSpec(np.dtype(np.uint8), (-1, spec.height, spec.width, 3), "images")
     signature = ModelSignature(inputs=Schema([TensorSpec(inputs.type, inputs.shape)]), outputs=known.outputs)
-    packages = (*_REQUIRES, *(["torchreid"] if spec.backbone.startswith("osnet") else []))
+    needed = {"torchreid": ("osnet", "torchreid:"), "timm": ("timm:", "oml:")}
+    libraries = (name for name, begins in needed.items() if spec.backbone.startswith(begins))
+    packages = (*_REQUIRES, *libraries)
     with tempfile.TemporaryDirectory() as folder:  # MLflow keeps the file's own name
         shutil.copyfile(weights, Path(folder) / Path(WEIGHTS).name)
         mlflow.pyfunc.save_model(

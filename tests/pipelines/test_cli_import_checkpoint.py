@@ -65,7 +65,7 @@ def test_a_checkpoint_without_its_architecture_or_into_a_foreign_folder(tmp_path
     # on a slow machine lines about its progress come before
     assert "x.pth are damaged" in problems.splitlines()[-1]
     assert (
-        "choose one of osnet_x1_0, "
+        "choose timm:NAME, torchvision:NAME or one of osnet_x1_0, "
         in run(tmp_path / "x.pth", "--architecture", "osnet", "--out", tmp_path / "model")[2]
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "x.pth"]

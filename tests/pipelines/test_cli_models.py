@@ -1,0 +1,119 @@
+"""``reid models fetch``, ``list`` and ``show``; the publishers' own addresses are not asked here."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from reid.public import public_models
+from tests.reid.public.model_server import serving
+
+NAME = "osnet_x0_25_msmt17"
+CONTENT = b"weights of nobody" * 999
+
+
+@pytest.fixture
+def run(reid: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return lambda *words: reid("models", *words)
+
+
+def test_the_list_is_whole_and_invents_no_hash() -> None:
+    models = public_models()
+    assert {"osnet_x1_0_msmt17", "person-reidentification-retail-0287", "yolox_nano"} <= models.keys()
+    assert {"pedestrian-detection-adas-0002", "person-detection-retail-0013"} <= models.keys()
+    digests = [file.digest[1] for model in models.values() for file in model.files if file.digest]
+    assert len(set(digests)) == len(digests)
+    addresses = [file.url for model in models.values() for file in model.files]
+    assert len(set(addresses)) == len(addresses)
+    for name, model in models.items():
+        assert model.licence, name
+        assert "{folder}" in model.use, name
+        assert all(file.bytes for file in model.files if file.digest), name
+
+
+def test_every_architecture_that_the_list_says_can_be_imported() -> None:
+    from reid.models.published import PUBLISHED
+
+    said = [model.use.partition("--architecture ")[2].split(" ")[0] for model in public_models().values()]
+    assert {name for name in said if name} <= {key.partition(":")[2] for key in PUBLISHED}
+
+
+def test_fetched_from_a_mirror_recorded_and_not_again(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    with serving() as server:
+        server.files[f"/models/{NAME}/{NAME}.pth"] = CONTENT
+        server.cuts = [7000]
+        words = ("fetch", NAME, "--out", tmp_path / "weights", "--mirror", f"{server.url}/models/")
+        code, said, _ = run(*words)
+        assert code == 0
+        sha256 = hashlib.sha256(CONTENT).hexdigest()
+        path = tmp_path / "weights" / NAME / f"{NAME}.pth"
+        assert path.read_bytes() == CONTENT
+        assert f"{path}: sha256 {sha256}, no published hash\n" in said
+        assert f"reid models import {path} --architecture osnet_x0_25 --out {NAME}" in said
+        record = json.loads((path.parent / "fetched.json").read_text())["files"][path.name]
+        assert (record["sha256"], record["from"]) == (sha256, f"{server.url}/models/{NAME}/{NAME}.pth")
+        server.asked.clear()
+        assert run(*words)[1].startswith(f"{path}: sha256 {sha256}, no published hash, was there")
+        assert server.asked == []
+        path.write_bytes(b"something else")  # not what was fetched
+        assert run(*words)[0] == 0
+        assert path.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_not_the_published_one(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    name = "pedestrian-detection-adas-0002"
+    with serving() as server:
+        server.files[f"/{name}/{name}.xml"] = CONTENT
+        code, _, problems = run("fetch", name, "--out", tmp_path, "--mirror", server.url)
+    assert code == 1
+    assert f"{name}.xml has the SHA256 " in problems
+    assert list((tmp_path / name).iterdir()) == []
+
+
+def test_from_a_file_or_a_folder_that_is_here(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "mine.pth").write_bytes(CONTENT)
+    assert run("fetch", NAME, "--out", tmp_path / "w", "--from", tmp_path / "mine.pth")[0] == 0
+    assert (tmp_path / "w" / NAME / f"{NAME}.pth").read_bytes() == CONTENT
+    name = "person-reidentification-retail-0287"
+    code, _, problems = run("fetch", name, "--out", tmp_path / "w", "--from", tmp_path / "mine.pth")
+    assert (code, problems.count("\n")) == (2, 1)
+    assert f"is one file, and the model has {name}.xml, {name}.bin: name the folder" in problems
+    (tmp_path / f"{name}.xml").write_bytes(CONTENT)
+    code, _, problems = run("fetch", name, "--out", tmp_path / "w", "--from", tmp_path)
+    assert code == 1
+    assert f"{tmp_path / name}.xml has the SHA384" in problems
+    assert not (tmp_path / "w" / name / f"{name}.xml").exists()
+
+
+@pytest.mark.footage
+def test_a_real_file_has_the_hash_that_its_publisher_lists(tmp_path: Path, shared: Path, run) -> None:  # type: ignore[no-untyped-def]
+    name = "person-reidentification-retail-0287"
+    code, said, _ = run("fetch", name, "--out", tmp_path, "--from", shared / "models" / name / "FP32")
+    assert code == 0
+    assert said.count("checked (") == 2
+    assert sorted(path.suffix for path in (tmp_path / name).iterdir()) == [".bin", ".json", ".xml"]
+
+
+def test_the_imagenet_weights_of_a_backbone(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    assert run("fetch", "mobilenet_v2", "--out", tmp_path)[0] == 0
+    assert "features.0.0.weight" in load_file(tmp_path / "mobilenet_v2.safetensors")
+    code, _, problems = run("fetch", "mobilenet_v2", "--out", tmp_path, "--mirror", "http://127.0.0.1:9")
+    assert code == 2
+    assert "no public model is named 'mobilenet_v2'" in problems
+    assert "choose timm:NAME or one of resnet18, " in run("fetch", "resnet9000", "--out", tmp_path)[2]
+
+
+def test_list_and_show(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    listed = json.loads(run("list", "--json")[1])["models"]
+    assert listed.keys() == public_models().keys()
+    assert "osnet_x0_25_msmt17" in run("list")[1]
+    said = run("show", NAME)[1]
+    assert "no published hash" in said
+    assert "licence: MIT (torchreid)" in said
+    assert "hash from: two public lists" in run("show", "yolox_nano")[1]
+    code, _, problems = run("show", "nobody")
+    assert (code, problems.count("\n")) == (2, 1)
+    assert "`reid models list` names them" in problems
