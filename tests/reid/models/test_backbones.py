@@ -95,7 +95,7 @@ def test_bad_weights_are_one_line_that_names_the_file(tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_the_choices() -> None:
-    with pytest.raises(UsageError, match="'resnet9' is unknown: choose one of resnet18, "):
+    with pytest.raises(UsageError, match="'resnet9' is unknown: choose timm:NAME or one of resnet18, "):
         build_backbone("resnet9")
     with pytest.raises(UsageError, match="last_stride is 4"):
         build_backbone("resnet18", "none", last_stride=4)
