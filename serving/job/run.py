@@ -22,7 +22,7 @@ from reid.card import load_card
 from reid.errors import ReidError, UsageError
 from reid.files import is_there, make_parents, read_json, remove_empty, write_json
 from reid.processors import processors
-from serving.detection import build_detector
+from serving.detection import Detector, NetworkDetector, build_detector
 from serving.gallery import Gallery, key_from_environment
 from serving.job.kept import finished_with, inputs_of, ledger_of, take_up
 from serving.job.layout import JobFolder, WorkFolder, open_job
@@ -31,11 +31,11 @@ from serving.job.record import FinishedRecord, JobFacts
 from serving.job.segments.camera import CameraRun, problem_lines
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.job.segments.live import LiveCameras, StopRequested
-from serving.job.segments.segment import frames_of, needed, plan_segments
+from serving.job.segments.segment import OTHERS, frames_of, needed, plan_segments
 from serving.job.stranger_file import read_earlier
 from serving.matching import open_pair_scorer
 from serving.runtime import Embedder, load, present_backends
-from serving.spec import Camera, Job, source_files
+from serving.spec import Camera, DetectorSpec, Job, source_files
 from serving.tracking import SPARSE_S
 from serving.video import open_footage, unseen
 
@@ -53,6 +53,7 @@ class JobResult:
     notes: tuple[str, ...] = ()  # what was decided about the footage
     unchanged: bool = False  # an earlier run had done it all
     seen_before: bool = False  # an earlier run had seen everything: people were only named anew
+    detector: str = ""  # its layout and runtime, where it is a file
 
 
 class Progress:
@@ -117,10 +118,10 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     inputs = inputs_of(job, ledger, decision, gallery)
     if (record := finished_with(out, inputs)) is not None:
         return JobResult(out, record.as_dict(), (), embedder.chosen, tuple(record.notes), unchanged=True)
-    warm_up = [build_detector(job.detector, camera, job.threads).warm_up for camera in job.cameras]
+    detectors = [build_detector(job.detector, camera, job.threads) for camera in job.cameras]
     runs = [_prepare(camera, job, execution.segment_s) for camera in job.cameras]
-    for run, frames in zip(runs, warm_up, strict=True):
-        run.warm_up = frames
+    for run, detector in zip(runs, detectors, strict=True):
+        run.warm_up = detector.warm_up
     if all(run.footage is None for run in runs):
         problems = problem_lines(runs)
         raise ReidError(
@@ -131,7 +132,9 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     opened.callback(remove_empty, make_parents(out))
     work = _work_folder(out, ledger, embedder.dim)
     opened.callback(_remove_empty, work)  # where nothing was stored, there is nothing to go on with
-    seen_before = not _run_segments(runs, job, embedder, work, progress, execution)
+    seen_before = not _run_segments(
+        runs, _settled(job, embedder, detectors), embedder, work, progress, execution
+    )
     facts = JobFacts.model_validate(
         {
             "job": job.public(),
@@ -161,7 +164,16 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
         embedder.chosen,
         tuple(summary["notes"]),
         seen_before=seen_before,
+        detector=_line_of(detectors[0]),
     )
+
+
+def _line_of(detector: Detector) -> str:
+    """What a detector's file was recognised as, and how ``auto`` came to its runtime."""
+    if not isinstance(detector, NetworkDetector):
+        return ""
+    chosen = f"; {detector.model.chosen}" if detector.model.chosen else ""
+    return f"{detector}{chosen}"
 
 
 def _open_gallery(job: Job, fingerprint: str, opened: ExitStack) -> Gallery:
@@ -307,9 +319,6 @@ def _run_segments(
     threads = job.threads
     if threads is None and execution.workers > 1:
         threads = max(1, processors() // execution.workers)
-    # All processes take this one's runtime and do not choose again: their embeddings are matched with each
-    # other.
-    job = job.model_copy(update={"backend": embedder.backend})
     tasks: list[SegmentTask] = []
     left: Counter[str] = Counter()
     for run in runs:
@@ -362,7 +371,36 @@ def _run_segments(
             for segment in run.segments
         }
         run.problems += _undecoded(run)
+    _tell_other_classes(runs, job.detector)
     return bool(tasks or live)
+
+
+def _settled(job: Job, embedder: Embedder, detectors: Sequence[Detector]) -> Job:
+    """The job with the runtimes of this process: others do not choose again, for what they find is matched
+    with each other.
+    """
+    detector = job.detector
+    if isinstance(detectors[0], NetworkDetector):
+        detector = detector.model_copy(update={"backend": detectors[0].model.backend})
+    return job.model_copy(update={"backend": embedder.backend, "detector": detector})
+
+
+def _tell_other_classes(runs: Sequence[CameraRun], detector: DetectorSpec) -> None:
+    """Where nobody was found in the whole job, say of which other classes there were boxes."""
+    others = {run.camera.id: [one.get(OTHERS) for one in run.counts.values()] for run in runs}
+    if any(one is None for counts in others.values() for one in counts):
+        return  # somebody was found, or the detector has no classes
+    for run in runs:
+        seen = Counter[str]()
+        for counts in others[run.camera.id]:
+            seen.update(counts)
+        if seen:
+            listed = ", ".join(f"{name} in {count} frames" for name, count in seen.most_common(3))
+            asked = "" if detector.person_class is None else f" {detector.person_class}"
+            run.notes.append(
+                f"no box of the class{asked} of people, but of class {listed}: if people are one of these, "
+                "say so by detector.person_class"
+            )
 
 
 def _undecoded(run: CameraRun) -> list[str]:
