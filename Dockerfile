@@ -21,14 +21,12 @@ WORKDIR /work
 CMD ["reid", "--help"]
 
 FROM base AS train
-# Compiled loops are kept where every user may write.
-ENV NUMBA_CACHE_DIR=/tmp/numba
 COPY requirements/constraints.txt requirements/constraints.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY reid reid
 COPY serving serving
 COPY pipelines pipelines
-RUN pip install -c requirements/constraints.txt '.[openvino,tensorrt-rtx]' && rm -rf /src/*
+RUN pip install -c requirements/constraints.txt '.[train,openvino,tensorrt-rtx]' && rm -rf /src/*
 USER reid
 WORKDIR /work
 CMD ["dvc", "repro"]

@@ -10,9 +10,9 @@ run: $(STAMP)
 	dvc repro
 	@python -m pipelines.results
 
-# Two processes, a test file in one of them: much of the time passes in waiting for processes that are killed or stand still.
+# Two processes, a test file in one of them, in the order of tests/conftest.py.
 test: $(STAMP)
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	ruff check .

@@ -18,7 +18,7 @@ from torch import nn
 from reid.config import TrainParams
 from reid.models.embedder import ModelSpec, build_model
 from reid.models.inference import embed_images
-from reid.training.loop import TrainingData
+from reid.training.batches import TrainingData
 from reid.training.schedule import SCHEDULES
 
 __all__ = ["PeerModel", "image_manager", "import_torchreid", "train_and_embed", "triplet_engine"]

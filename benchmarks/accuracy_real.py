@@ -27,7 +27,8 @@ from reid.errors import UsageError
 from reid.evaluation import rank_gallery
 from reid.models.embedder import EmbeddingModel, build_model
 from reid.models.inference import embed_images
-from reid.training.loop import TrainingData, train
+from reid.training.batches import TrainingData
+from reid.training.loop import train
 from reid.training.trial import model_spec, objective_of
 
 FIGURES = ("rank1", "rank5", "mean_ap", "mean_inp")

@@ -23,6 +23,7 @@ import torch
 from _measure import Measured, alternate, arguments, ratio, report
 
 from reid.card import InputSpec, ModelCard, ModelFile, save_card
+from reid.data.datasets.files import find_images
 from reid.errors import UsageError
 from reid.export.int8 import Int8File
 from reid.export.onnx import export_onnx
@@ -33,7 +34,6 @@ from serving.embedding import embed_files
 from serving.runtime import Embedder, load
 
 HEIGHT, WIDTH = 256, 128
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def made_up_crops(folder: Path, count: int) -> list[Path]:
 def chosen_crops(folder: str, count: int, made_up: Path) -> list[Path]:
     if not folder:
         return made_up_crops(made_up, count)
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = find_images(Path(folder)).images
     if not paths:
         raise UsageError(f"no image lies in {folder}: name a folder of crops")
     return [paths[row % len(paths)] for row in range(count)]

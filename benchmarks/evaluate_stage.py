@@ -24,8 +24,8 @@ from _measure import arguments, peak_rss_gb, report
 # Of the module pipelines.evaluate, in the order of its work; those that a version of it lacks are passed
 # over.
 PARTS = (
-    "load_images", "embed_sides", "rank", "judge", "rescored_by", "judge_more",
-    "draw_curves", "draw_images", "draw_activation", "judge_shift", "spoilt", "write_evaluation",
+    "load_images", "embed_sides", "rank", "judge", "rescored_by", "judge_extra",
+    "draw_curves", "draw_images", "draw_activation", "judge_shift", "judge_corrupted", "write_evaluation",
     "log_outputs",
 )  # fmt: skip
 LIMITS_GB = {"cuhk03": 2.0, "market1501": 4.0, "msmt17": 8.0}

@@ -70,7 +70,7 @@ def fill(path: Path, crowd: Crowd, people: Rows, each: int, batch_people: int) -
             rows = crowd.images(people[start : start + batch_people], each)
             names = [f"person {start + row // each}" for row in range(len(rows))]
             began = time.perf_counter()
-            gallery.enroll_batch(names, rows, source="benchmark")
+            gallery.enroll(names, rows, source="benchmark")
             spent += time.perf_counter() - began
     return spent
 

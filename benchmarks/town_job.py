@@ -21,7 +21,7 @@ from serving.embedding import embed_files
 from serving.gallery import Gallery
 from serving.job.run import run_job
 from serving.runtime import Embedder, load
-from serving.scoring import CameraScore, Naming, score_job
+from serving.scoring import CameraScore, NameAccuracy, score_job
 from serving.spec import Camera, DetectorSpec, Job, Outputs
 
 YOLOX = SHARED / "models" / "yolox_nano" / "yolox_nano.onnx"
@@ -59,9 +59,9 @@ def score(folder: Path, model: str, detector: str, policy: str) -> CameraScore:
     return score_job(folder / detector, {video.stem: video.with_suffix(".txt") for video in videos}).total
 
 
-def summed(parts: list[Naming]) -> dict[str, float]:
+def summed(parts: list[NameAccuracy]) -> dict[str, float]:
     """Shares of all jobs' sightings, each sighting counting alike."""
-    total = Naming(*(sum(counts) for counts in zip(*map(astuple, parts), strict=True)))
+    total = NameAccuracy(*(sum(counts) for counts in zip(*map(astuple, parts), strict=True)))
     return {"sightings": total.sightings, **total.shares()}
 
 
@@ -84,7 +84,7 @@ def main() -> None:
         raise UsageError(
             f"{options.model} has no threshold: name a model directory that the calibrate stage has seen"
         )
-    namings: dict[str, list[Naming]] = defaultdict(list)
+    namings: dict[str, list[NameAccuracy]] = defaultdict(list)
     tracking: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for seed in range(options.first_seed, options.first_seed + options.towns):
         with tempfile.TemporaryDirectory(prefix="town-") as place:

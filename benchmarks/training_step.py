@@ -33,7 +33,8 @@ from reid.data.store import load_images
 from reid.errors import UsageError
 from reid.heap import keep_freed_memory
 from reid.models.embedder import ModelSpec, build_model
-from reid.training.loop import TrainingData, train
+from reid.training.batches import TrainingData
+from reid.training.loop import train
 from reid.training.objective import build_objective
 
 SKIPPED = 4  # first steps of each round: worker processes start, memory is touched for the first time

@@ -80,9 +80,7 @@ def fetch(
     try:
         import torch  # noqa: F401 - only to see whether it is there
     except ImportError as error:
-        raise UsageError(
-            "reid models fetch needs torch: install the package with its dependencies"
-        ) from error
+        raise UsageError("reid models fetch needs torch: pip install 'reid-pipeline[train]'") from error
     from safetensors.torch import save_file
 
     from reid.files import atomic_path
@@ -102,6 +100,15 @@ def main() -> None:
             app()
     except (ReidError, OSError) as error:
         end_with(error)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("pipelines", "reid", "serving"):
+            raise  # a mistake of ours
+        end_with(
+            UsageError(
+                f"{error.name} is not installed: pip install 'reid-pipeline[serve]' for camera jobs and "
+                "galleries, 'reid-pipeline[train]' for everything"
+            )
+        )
     except KeyboardInterrupt:
         sys.stderr.write("reid: interrupted\n")
         sys.exit(130)

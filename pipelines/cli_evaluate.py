@@ -51,7 +51,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """How good is a model on these images? For any folder or catalog, by the Market-1501 protocol."""
-    from pipelines.evaluation_run import NothingToFindError, choose_images, run_evaluation, write_results
+    from pipelines.evaluation_files import write_results
+    from pipelines.evaluation_run import NothingToFindError, choose_images, run_evaluation
 
     try:
         images = choose_images(root, pattern, catalog, _names(query_cameras), _names(gallery_cameras))
@@ -85,7 +86,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Is B really better than A? Paired bootstrap over the people of the queries."""
-    from pipelines.evaluation_run import compare_results, fall_of_results
+    from pipelines.evaluation_files import compare_results, fall_of_results
 
     if shift:
         _print_falls(fall_of_results(first, second), as_json)

@@ -48,12 +48,15 @@ def import_model(
 ) -> None:
     """Make a model directory from somebody else's checkpoint, ONNX file or OpenVINO model."""
     from reid.card import CARD_NAME
+    from reid.reading import is_there
     from serving.runtime import Said
 
     if out.exists() and not (out / CARD_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"--out {out} is no model directory: name a new folder, what is in it would be replaced"
         )
+    if is_there(file, "model file") and not file.is_file():
+        raise UsageError(f"{file} is not a file: name a checkpoint, an .onnx file or an OpenVINO .xml")
     if file.suffix in (".onnx", ".xml"):
         if architecture is not None or images is not None:
             raise UsageError(
@@ -95,7 +98,7 @@ def _import_checkpoint(
         import torch  # noqa: F401 - only to see whether it is there
     except ImportError as error:
         raise UsageError(
-            "reid models import of a checkpoint needs torch: install the package with its dependencies"
+            "reid models import of a checkpoint needs torch: pip install 'reid-pipeline[train]'"
         ) from error
     from pipelines.console import working
     from reid.export.from_checkpoint import export_checkpoint, input_size

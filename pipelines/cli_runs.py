@@ -86,7 +86,7 @@ def list_(
 @runs_app.command()
 def deliver(params: ParamsFile = Path("params.yaml")) -> None:
     """Tell MLflow what it missed while it could not be reached."""
-    tracker = _tracker(params)
+    tracker = _tracker(params, asked=False)
     before = sum(1 for _ in tracker.records.glob("*/"))
     waiting = tracker.deliver()
     if waiting:
@@ -110,11 +110,21 @@ def relocate(params: ParamsFile = Path("params.yaml")) -> None:
         typer.echo("every address is right")
 
 
-def _tracker(params: Path) -> "Tracker":
+def _tracker(params: Path, asked: bool = True) -> "Tracker":
+    """``asked``: it is only asked what it knows."""
     from reid.config import load_params
+    from reid.training.places import sqlite_file
     from reid.training.tracking import Tracker
 
-    return Tracker.of(load_params(params).tracking)
+    tracking = load_params(params).tracking
+    database = sqlite_file(tracking.uri)
+    # MLflow would make one, for everybody to read, and then know nothing of any run.
+    if asked and database is not None and not (database.is_file() and database.stat().st_size):
+        what = "is empty" if database.is_file() else "does not exist"
+        raise UsageError(f"{database} {what}: run this in the project's folder, or train first (`dvc repro`)")
+    tracker = Tracker.of(tracking)
+    tracker.only_asked = asked
+    return tracker
 
 
 def _unreachable(tracker: "Tracker", error: Exception) -> ReidError:

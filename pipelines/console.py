@@ -23,7 +23,6 @@ from reid.pace import LINE_EVERY_S, paced_lines
 __all__ = ["progress_bar", "run_stage", "say", "working"]
 
 _console = Console(stderr=True)
-_LINE_EVERY_S = LINE_EVERY_S
 
 Update = Callable[[int, int], None]
 """Takes (done, total)."""
@@ -34,24 +33,24 @@ def say(line: str) -> None:
     _console.print(line, highlight=False, soft_wrap=True)
 
 
-def progress_bar(what: str) -> AbstractContextManager[Update]:
+def progress_bar(what: str, every_s: float = LINE_EVERY_S) -> AbstractContextManager[Update]:
     """How far a work is; the value yielded takes (done, total).
 
     A bar at a terminal, which appears with the first call: work that was done before shows nothing. Elsewhere
-    a line every ``_LINE_EVERY_S`` seconds with the time so far and the time left, whether there was a call or
+    a line every ``every_s`` seconds with the time so far and the time left, whether there was a call or
     not.
     """
-    return _bar(what) if _console.is_terminal else _lines(what)
+    return _bar(what) if _console.is_terminal else paced_lines(what, say, every_s)
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
+def working(what: str, every_s: float = LINE_EVERY_S) -> Iterator[None]:
     """As ``progress_bar``, for a step of which nobody can say how far it is."""
     if _console.is_terminal:
         with _console.status(what):
             yield
     else:
-        with _lines(what):
+        with paced_lines(what, say, every_s):
             yield
 
 
@@ -75,10 +74,6 @@ def _bar(what: str) -> Iterator[Update]:
         yield update
     finally:
         progress.stop()
-
-
-def _lines(what: str) -> AbstractContextManager[Update]:
-    return paced_lines(what, say, _LINE_EVERY_S)
 
 
 def run_stage(main: Callable[[], None]) -> None:

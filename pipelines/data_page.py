@@ -77,7 +77,8 @@ def _say_findings(problems: Sequence[Problem]) -> str:
 
 
 def _findings(problems: Sequence[Problem]) -> Table | None:
-    counts, images = Counter(problem.kind for problem in problems), Counter[str]()
+    counts = Counter(problem.kind for problem in problems)
+    images = Counter[str]()
     for problem in problems:
         images[problem.kind] += problem.images_out
     policies = {problem.kind: problem.policy for problem in problems}

@@ -3,20 +3,19 @@ removed.
 """
 
 import os
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say
 from reid.config import Params, load_params
 from reid.data.catalog import DISTRACTOR, JUNK, Catalog, read_catalog
 from reid.errors import ReidError
 from reid.files import read_json, write_json
-from serving.embedding import embed_files
 from serving.gallery import Gallery, key_from_environment, user_name
+from serving.gallery.enrollment import Sample, enroll_samples
 from serving.runtime import Embedder, load
 
 GALLERY = Path("galleries/gallery.db")
@@ -36,6 +35,12 @@ def known_people(params: Params, catalog: Catalog, town: Path) -> list[str]:
         people = sorted(set(catalog.identities.tolist()) - {JUNK, DISTRACTOR})
     count = max(1, round(params.enroll.known_share * len(people)))
     return sorted(np.random.default_rng([params.seed, 3]).permutation(sorted(people))[:count].tolist())
+
+
+def samples_of(people: Catalog) -> list[Sample]:
+    """The images of a catalog; their paths are relative, so that the project can be moved."""
+    rows = zip(people.paths, people.identities.tolist(), people.cameras.tolist(), strict=True)
+    return [Sample(Path(os.path.relpath(path)), identity, camera) for path, identity, camera in rows]
 
 
 def others_who_changed(path: Path, fingerprint: str, key: bytes | None) -> list[str]:
@@ -68,32 +73,24 @@ def others_who_changed(path: Path, fingerprint: str, key: bytes | None) -> list[
 def enroll(
     path: Path,
     embedder: Embedder,
-    rows: npt.NDArray[np.float32],
-    people: Catalog,
+    samples: Sequence[Sample],
     key: bytes | None,
     retain_days: int | None,
-) -> None:
-    """Add the references, embeddings (N, D) of the people's images (N,), that are not there yet; a new
-    gallery keeps them so many days.
+) -> int:
+    """Add the images that are not there yet; a new gallery keeps its references so many days.
+
+    Returns how many of the images the gallery holds.
     """
-    sources = np.asarray([os.path.relpath(image) for image in people.paths])
-    identities, cameras, is_new = people.identities, people.cameras, not path.exists()
+    is_new = not path.exists()
     who = f"{MADE_BY} of {user_name()}"
-    with Gallery.open(path, embedder.fingerprint, dim=embedder.dim, create=True, key=key, who=who) as gallery:
-        known = {person.identity for person in gallery.people()}
-        for identity in np.unique(identities).tolist():
-            there = {reference.source for reference in gallery.show(identity)} if identity in known else set()
-            mine = np.flatnonzero((identities == identity) & ~np.isin(sources, sorted(there)))
-            if len(mine):
-                gallery.enroll(
-                    identity,
-                    rows[mine],
-                    source=sources[mine].tolist(),
-                    camera=cameras[mine].tolist(),
-                    time=datetime.now(UTC),
-                )
+    with (
+        Gallery.open(path, embedder.fingerprint, dim=embedder.dim, create=True, key=key, who=who) as gallery,
+        progress_bar("embedding references") as progress,
+    ):
+        report = enroll_samples(gallery, embedder, samples, on_progress=progress)
         if is_new:
             gallery.set_retention(retain_days)
+    return sum(report.enrolled.values()) + report.already
 
 
 def replace(path: Path, new: Path) -> None:
@@ -115,24 +112,21 @@ def main() -> None:
     embedder = load("exported")
     say(embedder.chosen)
     others = others_who_changed(GALLERY, embedder.fingerprint, key)
-    people = catalog.where(np.isin(catalog.identities, known))
-    with progress_bar("embedding references") as progress:
-        embedded = embed_files(embedder, people.paths, on_progress=progress)
-    people, rows = people.where(np.isin(np.arange(len(people)), embedded.index)), embedded.embeddings
+    samples = samples_of(catalog.where(np.isin(catalog.identities, known)))
     GALLERY.parent.mkdir(exist_ok=True)
     if others:
-        enroll(GALLERY, embedder, rows, people, key, params.enroll.retain_days)
+        references = enroll(GALLERY, embedder, samples, key, params.enroll.retain_days)
         say(
-            f"{GALLERY} holds what {', '.join(others)} put there: it stays, {len(rows)} references of "
+            f"{GALLERY} holds what {', '.join(others)} put there: it stays, {references} references of "
             "this stage beside it"
         )
     else:
         with TemporaryDirectory(prefix=".gallery-", dir=GALLERY.parent) as folder:
-            enroll(Path(folder) / GALLERY.name, embedder, rows, people, key, params.enroll.retain_days)
-            replace(GALLERY, Path(folder) / GALLERY.name)
-    counts = {"people": len(known), "references": len(rows), "known": known}
-    write_json("reports/gallery.json", counts)
-    say(f"gallery: {counts['people']} people, {counts['references']} references")
+            new = Path(folder) / GALLERY.name
+            references = enroll(new, embedder, samples, key, params.enroll.retain_days)
+            replace(GALLERY, new)
+    write_json("reports/gallery.json", {"people": len(known), "references": references, "known": known})
+    say(f"gallery: {len(known)} people, {references} references")
 
 
 if __name__ == "__main__":

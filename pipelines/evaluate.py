@@ -23,21 +23,21 @@ from reid.evaluation.page import write_page as write_page_of
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.report import (
+    EmbeddedSet,
+    ExtraMetrics,
     Judgement,
-    More,
     Rescored,
-    Side,
     draw_curves,
     draw_images,
     judge,
-    judge_more,
+    judge_corrupted,
+    judge_extra,
     nothing_to_find,
     one_camera_apart,
     rank,
     rescored_by,
     rescored_section,
     shift_section,
-    spoilt,
     write_evaluation,
 )
 from reid.evaluation.within_camera import WITHIN_CAMERA
@@ -101,7 +101,7 @@ def objectives_section(metrics: dict[str, Any]) -> Section:
     return Section("Objectives", text, table=Table(("objective", "rank-1", "rank-5", "mAP", "mINP"), rows))
 
 
-def write_identification(extra: More | None, path: Path) -> None:
+def write_identification(extra: ExtraMetrics | None, path: Path) -> None:
     """Identification against false accepts, at most 200 points of each curve, as one table for ``dvc
     plots``.
     """
@@ -122,10 +122,10 @@ class Chosen:
 
     name: str
     model: "EmbeddingModel"
-    query: Side
-    gallery: Side
+    query: EmbeddedSet
+    gallery: EmbeddedSet
     judged: Judgement
-    extra: More
+    extra: ExtraMetrics
 
 
 def write_page(params: Params, metrics: dict[str, Any], chosen: Chosen, quadruplet: Rescored | None) -> None:
@@ -202,13 +202,13 @@ def draw_activation(params: Params, chosen: Chosen, folder: Path) -> tuple[Path,
 
 
 def judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
-    """How far the figures fall on spoilt queries. These are decoded again, block by block: that costs less
+    """How far the figures fall on corrupted queries. These are decoded again, block by block: that costs less
     than to hold them.
     """
     from reid.models.inference import embed_images
 
     with progress_bar("spoiling queries") as progress:
-        return spoilt(
+        return judge_corrupted(
             chosen.query,
             chosen.gallery,
             chosen.judged.report,
@@ -221,7 +221,7 @@ def judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
 
 def embed_sides(
     params: Params, parts: tuple[Catalog, Catalog], models: dict[str, "EmbeddingModel"]
-) -> dict[str, tuple[Side, Side]]:
+) -> dict[str, tuple[EmbeddedSet, EmbeddedSet]]:
     """Query and gallery by each model; every image is decoded once, and a block of them held at a time."""
     from reid.models.inference import embed_blocks
 
@@ -232,14 +232,16 @@ def embed_sides(
     return {name: sides_of(parts, rows) for name, rows in zip(models, found, strict=True)}
 
 
-def sides_of(parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]) -> tuple[Side, Side]:
+def sides_of(
+    parts: tuple[Catalog, Catalog], rows: npt.NDArray[np.float32]
+) -> tuple[EmbeddedSet, EmbeddedSet]:
     """Embeddings (N, D) of query and gallery, one after the other, as the two sides; within cameras where no
     two see anybody.
     """
     query, gallery = parts
     return one_camera_apart(
-        Side(rows[: len(query)], query.identities, query.cameras, query.paths, query.order),
-        Side(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths, gallery.order),
+        EmbeddedSet(rows[: len(query)], query.identities, query.cameras, query.paths, query.order),
+        EmbeddedSet(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths, gallery.order),
     )
 
 
@@ -314,7 +316,7 @@ def main() -> None:
                 quadruplet = rescored_by(load_pair_scorer(metric), query, gallery, judged)
         if judged is not None and name == chosen:
             with working(f"judging {name}: other rankings, open set, clusters"):
-                extra = judge_more(query, gallery, judged, seed=params.seed)
+                extra = judge_extra(query, gallery, judged, seed=params.seed)
             best = Chosen(name, models[name], query, gallery, judged, extra)
     assert best is not None
     if best.judged.intervals:

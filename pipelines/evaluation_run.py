@@ -1,8 +1,7 @@
-"""Evaluation of a model directory on any folder or catalog, and the comparison of two. Torch-free."""
+"""Evaluation of a model directory on any folder or catalog. Torch-free."""
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,30 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.console import progress_bar, say, working
 from pipelines.pictures import pictures_below
 from reid.card import ModelCard
-from reid.data.catalog import DISTRACTOR, read_catalog, readable
+from reid.data.catalog import DISTRACTOR, read_catalog
 from reid.errors import ReidError, UsageError
-from reid.evaluation import Fall, PairedDifference, RankingReport, k_reciprocal, paired_bootstrap
+from reid.evaluation import k_reciprocal
 from reid.evaluation.report import (
+    EmbeddedSet,
+    ExtraMetrics,
     Judgement,
-    More,
-    Side,
-    draw_curves,
-    draw_images,
     judge,
-    judge_more,
+    judge_extra,
     nothing_to_find,
     one_camera_apart,
-    write_evaluation,
 )
 from reid.evaluation.within_camera import WITHIN_CAMERA
-from reid.files import atomic_directory, read_json, write_json
-from reid.parquet import read_parquet
 
 if TYPE_CHECKING:
     from serving.runtime import Embedder
@@ -43,13 +35,8 @@ __all__ = [
     "Images",
     "NothingToFindError",
     "choose_images",
-    "compare_results",
-    "fall_of_results",
     "run_evaluation",
-    "write_results",
 ]
-
-COMPARED = ("mean_ap", "rank1", "rank5", "mean_inp")
 
 
 class NothingToFindError(ReidError):
@@ -74,10 +61,10 @@ class Evaluation:
 
     card: ModelCard
     root: Path
-    query: Side
-    gallery: Side
+    query: EmbeddedSet
+    gallery: EmbeddedSet
     judged: Judgement
-    extra: More
+    extra: ExtraMetrics
     unreadable: Sequence[tuple[Path, str]]
 
     def metrics(self) -> dict[str, Any]:
@@ -182,13 +169,13 @@ def run_evaluation(
     with working("judging"):
         reranked = k_reciprocal(query.embeddings, gallery.embeddings) if rerank else None
         judged = judge(query, gallery, bootstrap=bootstrap, seed=seed, reranked=reranked)
-        extra = judge_more(query, gallery, judged, seed=seed)
+        extra = judge_extra(query, gallery, judged, seed=seed)
     return Evaluation(embedder.card, images.root, query, gallery, judged, extra, unreadable)
 
 
 def _embed(
     embedder: "Embedder", images: Images, threads: int | None
-) -> tuple[Side, Side, list[tuple[Path, str]]]:
+) -> tuple[EmbeddedSet, EmbeddedSet, list[tuple[Path, str]]]:
     """Query, gallery, and the files that are no images with the reasons."""
     from serving.embedding import embed_files
 
@@ -198,107 +185,16 @@ def _embed(
         found = embed_files(embedder, paths, threads=threads, on_progress=progress)
     rows = needed[found.index]
 
-    def side(member: npt.NDArray[np.bool_], name: str) -> Side:
+    def side(member: npt.NDArray[np.bool_], name: str) -> EmbeddedSet:
         kept = member[rows]
         if not kept.any():
             raise ReidError(f"none of the {int(member.sum())} {name} images can be read: check the files")
         own = rows[kept]
         files = [images.paths[row] for row in own.tolist()]
-        return Side(found.embeddings[kept], images.identities[own], images.cameras[own], files)
+        return EmbeddedSet(found.embeddings[kept], images.identities[own], images.cameras[own], files)
 
     unreadable = [(one.path, one.reason) for one in found.unreadable]
     return side(images.query, "query"), side(images.gallery, "gallery"), unreadable
-
-
-def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8) -> None:
-    """Write ``metrics.json``, ``queries.parquet`` (a row for each query) and ``evaluation.html`` into
-    ``out``, whole or not at all.
-
-    Raises:
-        UsageError: ``out`` holds something else than an earlier evaluation.
-    """
-    if out.exists() and not (
-        out.is_dir()
-        and {path.name for path in out.iterdir()} <= {"metrics.json", "queries.parquet", "evaluation.html"}
-    ):
-        raise UsageError(f"--out {out} holds other things than an evaluation: name a new or empty folder")
-    summary = (
-        f"Model {result.card.name} ({result.card.fingerprint}). {len(result.query):,} queries in a "
-        f"gallery of {len(result.gallery):,} "
-        f"images, ranked by {result.judged.report.metric}; {result.judged.report.skipped_queries:,} "
-        "queries without a match were skipped."
-    )
-    if result.query.within_camera:
-        summary += f" {WITHIN_CAMERA[0].upper()}{WITHIN_CAMERA[1:]}."
-    with atomic_directory(out, private=True) as folder, tempfile.TemporaryDirectory() as drawings:
-        place = Path(drawings)
-        pictures = draw_curves(result.card.name, result.judged, result.extra, place)
-        pictures |= draw_images(
-            result.query, result.gallery, result.judged, place, queries=queries, seed=seed
-        )
-        write_json(folder / "metrics.json", result.metrics())
-        pq.write_table(_query_table(result), folder / "queries.parquet")
-        write_evaluation(
-            folder / "evaluation.html",
-            f"Evaluation of {result.card.name}",
-            summary,
-            result.judged,
-            result.extra,
-            pictures,
-        )
-
-
-def compare_results(first: Path, second: Path, *, samples: int, seed: int) -> dict[str, PairedDifference]:
-    """Paired bootstrap of each figure between two folders of ``write_results``.
-
-    Raises:
-        UsageError: a folder is not there.
-        ReidError: they are not evaluations, or not of the same query and gallery.
-    """
-    data = [_read_metrics(folder)["data"] for folder in (first, second)]
-    for side in ("query", "gallery"):
-        if data[0].get(side) != data[1].get(side):
-            raise ReidError(
-                f"{first} and {second} judge different {side} images: evaluate both on the same ones, "
-                "or ask for --shift"
-            )
-    (ours, people), (theirs, _) = (_read_queries(folder / "queries.parquet") for folder in (first, second))
-    return {
-        figure: paired_bootstrap(ours, theirs, people, figure=figure, samples=samples, seed=seed)
-        for figure in COMPARED
-    }
-
-
-def fall_of_results(home: Path, away: Path) -> dict[str, Fall]:
-    """How far each figure of one model falls from the data of ``home`` to those of ``away``; no pairing, as
-    the queries differ.
-
-    Raises:
-        UsageError: a folder is not there.
-        ReidError: they are not evaluations, or not of one model.
-    """
-    ours, theirs = _read_metrics(home), _read_metrics(away)
-    models = [one["model"]["fingerprint"] for one in (ours, theirs)]
-    if models[0] != models[1]:
-        raise ReidError(
-            f"{home} judges model {models[0]} and {away} model {models[1]}: a shift is of one model on "
-            "two sets of images"
-        )
-    return {figure: Fall(ours["ranking"][figure], theirs["ranking"][figure]) for figure in COMPARED}
-
-
-def _read_metrics(folder: Path) -> dict[str, Any]:
-    metrics = read_json(folder / "metrics.json", "evaluation")
-    parts = [metrics.get(key) if isinstance(metrics, dict) else None for key in ("data", "model", "ranking")]
-    figures = [part.get(name) for part in parts[2:] if isinstance(part, dict) for name in COMPARED]
-    if not all(isinstance(part, dict) for part in parts) or not all(
-        isinstance(one, int | float) for one in figures
-    ):
-        raise ReidError(
-            f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid "
-            "evaluate --out"
-        )
-    return metrics
 
 
 def _among(cameras: npt.NDArray[np.str_], wanted: Sequence[str] | None, option: str) -> npt.NDArray[np.bool_]:
@@ -314,82 +210,10 @@ def _among(cameras: npt.NDArray[np.str_], wanted: Sequence[str] | None, option: 
     return np.isin(cameras, wanted)
 
 
-def _hash(side: Side, root: Path) -> str:
+def _hash(side: EmbeddedSet, root: Path) -> str:
     """Of file names within the root and labels: the same data elsewhere has the same hash."""
     digest = hashlib.sha256()
     for path, identity, camera in zip(side.paths, side.identities, side.cameras, strict=True):
         name = path.relative_to(root) if path.is_relative_to(root) else path
         digest.update(os.fsencode(f"{name.as_posix()}\0{identity}\0{camera}\n"))
     return digest.hexdigest()
-
-
-def _query_table(result: Evaluation) -> pa.Table:
-    report, query = result.judged.report, result.query
-    columns: dict[str, list[Any]] = {
-        name: [None] * len(query) for name in ("average_precision", "inverse_negative_penalty", "first_rank")
-    }
-    values = zip(
-        report.query_index.tolist(),
-        report.per_query_ap.tolist(),
-        report.per_query_inp.tolist(),
-        report.first_rank.tolist(),
-        strict=True,
-    )
-    for row, precision, penalty, first in values:
-        columns["average_precision"][row] = precision
-        columns["inverse_negative_penalty"][row] = penalty
-        columns["first_rank"][row] = first
-    schema = pa.schema(
-        [(name, pa.string()) for name in ("path", "identity", "camera")]
-        + [(name, pa.float64()) for name in ("average_precision", "inverse_negative_penalty")]
-        + [("first_rank", pa.int64())]
-    )
-    names = {
-        "path": [readable(path) for path in query.paths],
-        "identity": query.identities.tolist(),
-        "camera": query.cameras.tolist(),
-    }
-    return pa.table({**names, **columns}, schema=schema)
-
-
-def _read_queries(path: Path) -> tuple[RankingReport, npt.NDArray[np.str_]]:
-    """What the paired bootstrap wants: figures of the valid queries, and the identity of every query."""
-    figures = {name: pa.float64() for name in ("average_precision", "inverse_negative_penalty")}
-    schema = pa.schema({"identity": pa.string(), **figures, "first_rank": pa.int64()})
-    way_out, broken = "write it with reid evaluate --out", "cannot be read"
-    table = read_parquet(
-        path,
-        "table of queries",
-        way_out,
-        broken=broken,
-        schema=schema,
-        filled=("identity",),
-        finite=tuple(figures),
-    )
-    columns = {name: table[name].to_pylist() for name in schema.names}
-    valid = np.asarray(
-        [row for row, first in enumerate(columns["first_rank"]) if first is not None], np.int64
-    )
-    if not len(valid):
-        raise ReidError(f"table of queries {path} has no valid query: write it with reid evaluate --out")
-    if any(columns[name][row] is None for name in figures for row in valid):
-        raise ReidError(f"table of queries {path} has a query without its figures: {way_out}")
-    precision, penalty = (np.asarray([columns[name][row] for row in valid], np.float64) for name in figures)
-    first_rank = np.asarray([columns["first_rank"][row] for row in valid], np.int64)
-    cmc = np.asarray([np.mean(first_rank <= rank) for rank in range(1, 51)])
-    report = RankingReport(
-        cmc=cmc,
-        mean_ap=float(precision.mean()),
-        mean_inp=float(penalty.mean()),
-        valid_queries=len(valid),
-        skipped_queries=table.num_rows - len(valid),
-        query_index=valid,
-        per_query_ap=precision,
-        per_query_inp=penalty,
-        first_rank=first_rank,
-        gallery_images=0,
-        junk_images=0,
-        metric="",
-        ap="rectangle",
-    )
-    return report, np.asarray(columns["identity"], dtype=np.str_)

@@ -67,7 +67,8 @@ def read_run(tracker: "Tracker", run: str, model: str) -> Run:
                 f"run {run} is not in MLflow at {tracker.shown}: `reid runs list` names those that are"
             ) from error
         raise
-    version, champion = version_of(tracker, model, run_id), present_champion(tracker, model)
+    version = version_of(tracker, model, run_id)
+    champion = present_champion(tracker, model)
     started = datetime.fromtimestamp(found.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
     info, data = found.info, found.data
     is_champion = version is not None and champion is not None and version.number == champion.number
@@ -165,7 +166,9 @@ def _gallery(card: ModelCard | None, gallery: Path) -> Link:
     if not gallery.exists():
         return Link("gallery", "", f"{gallery} is not there")
     with Gallery.open(gallery, None, create=False, read_only=True) as opened:
-        people, version, made_by = opened.people(), opened.version, opened.fingerprint
+        people = opened.people()
+        version = opened.version
+        made_by = opened.fingerprint
     detail = (
         f"{gallery}: {len(people):,} people, {sum(one.references for one in people):,} "
         f"references, version {version}"

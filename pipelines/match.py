@@ -36,8 +36,8 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
 
 def main() -> None:
     """Run the job and score it."""
+    from serving.display import shown_progress
     from serving.job.layout import JobFolder
-    from serving.job.progress import shown_progress
     from serving.job.run import run_job
     from serving.scoring import score_job
     from serving.spec import load_job

@@ -18,7 +18,8 @@ def impostor_probes(validation: Catalog) -> tuple[int, int]:
     if not len(validation):
         return 0, 0
     ranked = views(validation.identities, validation.cameras, validation.order)
-    identities, cameras = validation.identities[ranked.rows].tolist(), ranked.cameras.tolist()
+    identities = validation.identities[ranked.rows].tolist()
+    cameras = ranked.cameras.tolist()
     elsewhere = {
         camera: {one for one, seen in zip(identities, cameras, strict=True) if seen != camera}
         for camera in set(cameras)

@@ -30,7 +30,7 @@ def champion_figure(tracker: "Tracker", champion: "Version", key: str, validatio
     from reid.data.store import open_store
     from reid.models.embedder import load_model
     from reid.training.champion import fetch_weights
-    from reid.training.loop import validate
+    from reid.training.validation import validate
 
     recorded = champion.figure(key, validation_hash)
     if recorded is not None:

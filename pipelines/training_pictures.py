@@ -6,7 +6,7 @@ from reid.config import Params
 from reid.data.catalog import Catalog
 from reid.data.store import open_store
 from reid.evaluation.plots import plot_class_tree, plot_cmc, plot_distance_histogram
-from reid.evaluation.report import Side, draw_images, judge
+from reid.evaluation.report import EmbeddedSet, draw_images, judge
 from reid.evaluation.within_camera import seen_by_two, views
 
 __all__ = ["draw_training"]
@@ -39,7 +39,7 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
     if not seen_by_two(identities, ranked.cameras) or len(set(identities.tolist())) < 2:
         return
     shown = [paths[row] for row in rows.tolist()]
-    people = Side(
+    people = EmbeddedSet(
         embed_images(model, images)[rows], identities, ranked.cameras, shown, within_camera=ranked.within
     )
     judged = judge(people, people, bootstrap=0, seed=params.seed)

@@ -3,12 +3,9 @@ happens, and False says so.
 """
 
 import ctypes
-import gc
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-__all__ = ["give_back_memory", "keep_freed_memory", "pass_over_old_objects", "share_heap"]
+__all__ = ["give_back_memory", "keep_freed_memory", "share_heap"]
 
 # From malloc.h of the GNU C library.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -46,17 +43,3 @@ def give_back_memory() -> bool:
     """Hand freed blocks back to the system; whether there were any."""
     library = _library()
     return library is not None and bool(library.malloc_trim(0))
-
-
-@contextmanager
-def pass_over_old_objects() -> Iterator[None]:
-    """Within, Python's collector of cycles looks only at objects made within.
-
-    Each step of a training makes thousands that live until its end, which sends the collector through
-    everything that was imported again and again: a tenth of the time.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -16,12 +16,14 @@ from safetensors.numpy import load_file, save
 from reid.errors import ReidError
 from reid.files import atomic_path
 
-__all__ = ["SELF_TEST_NAME", "TOLERANCE", "SelfTest", "read_self_test", "write_self_test"]
+__all__ = ["LEAST_COSINE", "SELF_TEST_NAME", "TOLERANCE", "SelfTest", "read_self_test", "write_self_test"]
 
 SELF_TEST_NAME = "self_test.safetensors"
-# How far below the lowest cosine measured at the export one elsewhere may be: summing in another order costs
-# less than this.
+# What a precision may cost an embedding, as cosine: summing in another order costs less than this. One
+# measured elsewhere may be so far below the lowest that the export measured.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-2}
+# How alike embeddings of one image must be: by a file and by the trained model, or by two runtimes.
+LEAST_COSINE = {precision: 1 - tolerance for precision, tolerance in TOLERANCE.items()}
 
 
 @dataclass(frozen=True)

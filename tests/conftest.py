@@ -1,5 +1,6 @@
-"""What tests share: where the real data lies, and a Ray cluster of two nodes."""
+"""What tests share: their order, where the real data lies, and a Ray cluster of two nodes."""
 
+import fcntl
 import os
 import secrets
 import signal
@@ -17,8 +18,39 @@ import pytest
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
+# The processes of a run share the processors: more threads than that stand in each other's way and spin while
+# they wait. The libraries read this when they are loaded.
+_THREADS = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, str(_THREADS))
+
 _ROOT = Path(__file__).parents[1]
 _SHARED = Path(os.environ.get("REID_SHARED", Path(__file__).parents[2] / "shared")).resolve()
+
+# With the shortest last two processes end together.
+LONGEST_FIRST = (
+    "pipelines/test_chain.py",
+    "reid/export/test_backbone_engines.py",
+    "reid/training/test_sweep.py",
+    "serving/job/segments/test_hang.py",
+    "fuzz/test_fuzz.py",
+    "reid/export/test_export.py",
+    "serving/job/segments/test_execution.py",
+    "serving/job/test_footage.py",
+    "serving/video/test_containers.py",
+    "serving/video/test_opening.py",
+    "pipelines/test_cli_evaluate.py",
+    "reid/models/test_published.py",
+    "test_tutorials.py",
+    "test_docs.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first; `make test` hands files out in this order."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FIRST)}
+    assert all(path.exists() for path in places), "LONGEST_FIRST names a file that is not there"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -100,9 +132,16 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mlflow_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database, to be copied: making one takes five seconds."""
-    from mlflow.tracking import MlflowClient
+    """An empty MLflow database, to be copied: making one takes five seconds. Processes of a run share it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    path = folder / "mlflow_schema.db"
+    with (folder / "mlflow_schema.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            from mlflow.tracking import MlflowClient
 
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+            made = folder / "made.db"
+            MlflowClient(f"sqlite:///{made}").search_experiments()
+            made.rename(path)
     return path

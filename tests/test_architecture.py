@@ -1,6 +1,7 @@
-"""The arrows between the packages, and what an import may load."""
+"""The arrows between the packages, what an import may load, and where tests stand."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,14 @@ ROOMS = (
         "config",
         "data.catalog",
         "data.datasets.files",
+        "embeddings",
         "engine_stamp",
         "errors",
         "evaluation",
         "files",
         "heap",
     ),
-    *("images", "pace", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
+    *("images", "pace", "pages", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 # serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
@@ -33,12 +35,12 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("detection", "embedding", "tracking"),
     ("gallery",),
     ("matching",),
-    ("job.record",),
+    ("job.progress", "job.record"),
     ("job.layout",),
     ("job.segments",),
     ("job.sightings",),
     ("job",),
-    ("worker",),
+    ("display", "worker"),
     ("scoring",),
     ("cli",),
 )
@@ -206,3 +208,25 @@ def run_time_imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES["serving"]}), ids=str)
 def test_a_folder_of_serving_can_be_seen_at_once(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MOST_FILES
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+OF_A_TEST = re.compile(
+    r"^\s*(?:from|import)\s+(?:tests\S*\.)?test_\w+|^\s*from\s+tests\S*\s+import\b.*\btest_\w+", re.M
+)
+
+
+def test_no_test_imports_a_test_module() -> None:
+    """What several tests use stands in conftest.py or in a module beside them. Programs in strings count."""
+    name = "test_run"
+    for line in (f"    from tests.job.{name} import clip", f"import {name}", f"from tests import {name}"):
+        assert OF_A_TEST.search(line)
+    assert not OF_A_TEST.search("from tests.rows import latest_row")
+    assert not [str(path) for path in TESTS if OF_A_TEST.search(path.read_text())]
+
+
+def test_a_folder_of_tests_has_the_name_of_a_package() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in TESTS if path.name.startswith("test_")}
+    packages = {path.parent.relative_to(ROOT) for paths in FILES.values() for path in paths}
+    # At the top what concerns the whole: commands from outside, the repository, the distribution.
+    assert folders - packages <= {Path(), Path("fuzz")}

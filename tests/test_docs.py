@@ -88,7 +88,7 @@ def test_every_key_of_job_yaml_has_a_row_with_a_meaning() -> None:
     keys = {key for model in (schema, *schema["$defs"].values()) for key in model["properties"]}
     assert len(keys) > 40 and keys == {re.split(r"[.`]", key.strip("`"))[-1] for key in documented}
     assert not [key for key, cells in documented.items() if not cells[-1]], (
-        "put a comment beside these in serving/spec.py"
+        "put a comment beside these in serving/spec/models.py"
     )
 
 

@@ -4,8 +4,6 @@ in them runs or loads.
 
 import json
 import re
-import shutil
-import subprocess
 from html import unescape
 from pathlib import Path
 
@@ -13,19 +11,19 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from pipelines.data_page import write_data_page
-from pipelines.evaluation_run import choose_images, run_evaluation, write_results
+from pipelines.evaluation_files import write_results
+from pipelines.evaluation_run import choose_images, run_evaluation
 from reid.data.catalog import Record, read_catalog, write_catalog
 from reid.data.checks import inspect
 from serving.job.layout import SIGHTINGS
 from serving.job.report import write_report
-from tests.serving.job.test_report import folder_of, sighting
+from tests.browser import browse, needs_browser
+from tests.serving.job.folders import folder_of, sighting
 from tests.serving.tiny_models import HEIGHT, WIDTH, tiny_model
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium to open pages with")
+pytestmark = needs_browser
 # Each would do something if it were taken for markup: run, load a file, close an attribute, a script or a
 # comment, or be mathematics.
 EVILS = (
@@ -65,23 +63,7 @@ def look(page: Path, folder: Path) -> dict[str, object]:
         ),
         encoding="utf-8",
     )
-    command = [
-        str(BROWSER),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-    ]
-    command += [
-        "--disable-sync",
-        "--no-first-run",
-        f"--user-data-dir={folder}",
-        "--virtual-time-budget=5000",
-        "--dump-dom",
-        probe.as_uri(),
-    ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = browse(probe.as_uri(), folder, "--dump-dom")
     found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
     assert found is not None
     probe.unlink()

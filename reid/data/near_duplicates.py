@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["near_duplicates"]
+__all__ = ["difference_hashes", "near_duplicates"]
 
 _BANDS, _FLIPPED, _DIFFERENCE = 4, 3, 4.0
 _BLOCK = 512
@@ -26,7 +26,7 @@ def near_duplicates(thumbnails: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     Returns:
         (earlier, later) pairs of indices, one for each later picture, sorted by it.
     """
-    hashes = _difference_hash(thumbnails)
+    hashes = difference_hashes(thumbnails)
     first: dict[int, int] = {}
     for band in range(_BANDS):
         keys = (hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)
@@ -38,7 +38,7 @@ def near_duplicates(thumbnails: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     return sorted(((earlier, later) for later, earlier in first.items()), key=lambda pair: pair[1])
 
 
-def _difference_hash(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def difference_hashes(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """64 bits a picture: whether brightness grows to the right, on a 8 x 9 grid."""
     hashes = np.empty(len(thumbnails), np.uint64)
     weights = np.uint64(1) << np.arange(64, dtype=np.uint64)

@@ -1,4 +1,6 @@
-"""Batch samplers for metric learning. Every draw depends on (seed, epoch, rank) alone."""
+"""Batch samplers for metric learning. Every draw depends on (seed, epoch) alone.
+
+Several workers draw the same batch, and each takes its part of it (:mod:`reid.training.loop`)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -55,13 +57,9 @@ def _positive(**values: int) -> None:
 
 
 class _EpochSampler(Sampler[list[int]]):
-    """What both samplers share: images by label, seed, epoch, rank."""
+    """What both samplers share: images by label, seed, epoch."""
 
-    def __init__(self, labels: Any, seed: int, rank: int, world_size: int) -> None:
-        if not 0 <= rank < world_size:
-            raise UsageError(
-                f"rank {rank} is not one of 0..{world_size - 1}: check rank and world_size of the sampler"
-            )
+    def __init__(self, labels: Any, seed: int) -> None:
         self.labels = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
         if self.labels.ndim != 1 or not len(self.labels):
             raise ReidError(
@@ -70,26 +68,24 @@ class _EpochSampler(Sampler[list[int]]):
         self.identities, index = np.unique(self.labels, return_inverse=True)
         order = np.argsort(index, kind="stable")
         self.images: list[Indices] = np.split(order, np.cumsum(np.bincount(index))[:-1])
-        self.seed, self.epoch, self.rank, self.world_size = seed, 0, rank, world_size
+        self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Draw anew, and the same on every call with this epoch."""
         self.epoch = epoch
 
-    def _shared_rng(self) -> np.random.Generator:
+    def _class_rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.epoch])
 
-    def _own_rng(self) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.epoch, self.rank, 1])
+    def _image_rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.epoch, 0, 1])
 
 
 class PKSampler(_EpochSampler):
-    """P identities with K images each (Hermans 2017, section 2). One pass visits every identity, over all
-    ranks together.
+    """P identities with K images each (Hermans 2017, section 2). One pass visits every identity.
 
-    The last incomplete group is filled with other identities. In each step the ranks hold different
-    identities as long as there are enough. With fewer than P identities every batch holds them all, so no
-    identity is ever twice in a batch.
+    The last incomplete batch is filled with other identities. With fewer than P identities every batch holds
+    them all, so no identity is ever twice in a batch.
 
     Args:
         labels: (N,) identity of each image: any integers or strings.
@@ -98,11 +94,9 @@ class PKSampler(_EpochSampler):
         seed: of all draws.
         cameras: (N,) camera of each image; given, the K images of an identity spread over as many cameras as
             it has.
-        rank: of this process.
-        world_size: number of processes.
 
     Raises:
-        UsageError: p < 1, k < 2, or a rank out of range.
+        UsageError: p < 1 or k < 2.
         ReidError: labels or cameras of a wrong shape.
     """
 
@@ -113,10 +107,8 @@ class PKSampler(_EpochSampler):
         k: int,
         seed: int = 0,
         cameras: Sequence[Any] | npt.NDArray[Any] | None = None,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
-        super().__init__(labels, seed, rank, world_size)
+        super().__init__(labels, seed)
         _positive(p=p)
         if k < 2:
             raise UsageError(f"k of the sampler is {k}: an anchor needs a positive, take at least 2")
@@ -129,27 +121,22 @@ class PKSampler(_EpochSampler):
             )
 
     def __len__(self) -> int:
-        return math.ceil(len(self.identities) / (self.p * self.world_size))
+        return math.ceil(len(self.identities) / self.p)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self._filled(self._shared_rng())
-        rng = self._own_rng()
+        order = self._filled(self._class_rng())
+        rng = self._image_rng()
         for step in range(len(self)):
-            start = (step * self.world_size + self.rank) * self.p
-            chosen = order[start : start + min(self.p, len(self.identities))]
+            start = step * self.p
+            chosen = order[start : start + self.p]
             yield [int(image) for identity in chosen for image in self._draw(int(identity), rng)]
 
     def _filled(self, rng: np.random.Generator) -> Indices:
-        """Every identity once in random order, then others until the last group of all ranks is full."""
+        """Every identity once in random order, then others until the last batch is full."""
         order = rng.permutation(len(self.identities))
-        group = self.p * self.world_size
-        missing = len(self) * group - len(order)
-        last = order[(len(self) - 1) * group :]
-        others = rng.permutation(np.setdiff1d(order, last))
-        if missing > len(others):
-            # Too few for different identities on every rank: go round, so that they differ at least inside
-            # each batch.
-            others = np.resize(order, missing)
+        missing = len(self) * self.p - len(order)
+        last = order[(len(self) - 1) * self.p :]
+        others = rng.permutation(np.setdiff1d(order, last))  # none where there are fewer than P
         return np.concatenate([order, others[:missing]])
 
     def _draw(self, identity: int, rng: np.random.Generator) -> Indices:
@@ -171,12 +158,10 @@ class HierarchicalSampler(_EpochSampler):
         neighbours: size of a neighbourhood with its anchor, m.
         images: of each class, t, at least 2.
         seed: of all draws.
-        batches: in an epoch; by default as many as make every class an anchor once, over all ranks together.
-        rank: of this process.
-        world_size: number of processes.
+        batches: in an epoch; by default as many as make every class an anchor once.
 
     Raises:
-        UsageError: a count below 1, fewer than 2 images, or a rank out of range.
+        UsageError: a count below 1, or fewer than 2 images.
         ReidError: labels of a wrong shape, or the tree is of other classes than the labels.
     """
 
@@ -189,10 +174,8 @@ class HierarchicalSampler(_EpochSampler):
         images: int,
         seed: int = 0,
         batches: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
-        super().__init__(labels, seed, rank, world_size)
+        super().__init__(labels, seed)
         _positive(classes=classes, neighbours=neighbours, batches=1 if batches is None else batches)
         if images < 2:
             raise UsageError(
@@ -213,15 +196,13 @@ class HierarchicalSampler(_EpochSampler):
         self.tree = tree
 
     def __len__(self) -> int:
-        return (
-            self.batches
-            if self.batches is not None
-            else math.ceil(len(self.identities) / (self.anchors * self.world_size))
-        )
+        if self.batches is not None:
+            return self.batches
+        return math.ceil(len(self.identities) / self.anchors)
 
     def __iter__(self) -> Iterator[list[int]]:
-        shared, rng = self._shared_rng(), self._own_rng()
-        for anchors in self._anchors(shared):
+        rng = self._image_rng()
+        for anchors in self._anchors(self._class_rng()):
             chosen = self._neighbourhoods(anchors)
             yield [
                 int(image)
@@ -230,19 +211,18 @@ class HierarchicalSampler(_EpochSampler):
             ]
 
     def _anchors(self, rng: np.random.Generator) -> Iterator[Indices]:
-        """Anchor classes of each batch of this rank; every class comes once before any comes again, but for a
-        batch's own repeats.
+        """Anchor classes of each batch; every class comes once before any comes again, but for a batch's own
+        repeats.
         """
         size = min(self.anchors, len(self.identities))
         pool: Indices = np.empty(0, dtype=np.int64)
         for _ in range(len(self)):
-            for rank in range(self.world_size):
-                if len(pool) < size:
-                    fresh = rng.permutation(len(self.identities))
-                    pool = np.concatenate([pool, fresh[~np.isin(fresh, pool)], fresh[np.isin(fresh, pool)]])
-                if rank == self.rank:
-                    yield pool[:size]
-                pool = pool[size:]
+            if len(pool) < size:
+                fresh = rng.permutation(len(self.identities))
+                # Who still waits for a turn comes first, so that no class is twice in a batch.
+                pool = np.concatenate([pool, fresh[~np.isin(fresh, pool)], fresh[np.isin(fresh, pool)]])
+            yield pool[:size]
+            pool = pool[size:]
 
     def _neighbourhoods(self, anchors: Indices) -> list[int]:
         chosen = [int(anchor) for anchor in anchors]

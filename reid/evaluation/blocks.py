@@ -1,25 +1,44 @@
 """Distances in blocks of query rows, so that the query x gallery matrix never exists as a whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import numpy.typing as npt
 
 from reid.evaluation.checks import Metric, as_embeddings, for_metric, same_width
 
-__all__ = ["Distances", "block_height", "distances_between", "ordering", "squared"]
+__all__ = [
+    "Distances",
+    "block_height",
+    "block_memory",
+    "distances_between",
+    "ordering",
+    "squared",
+]
 
 Distances = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 """Gives for query rows (B,) the distances (B, G) to the whole gallery. The block is the caller's to
 change.
 """
 
-_BLOCK_BYTES = 64 * 2**20
+_bytes: ContextVar[int] = ContextVar("bytes of a block", default=64 * 2**20)
 
 
-def block_height(columns: int) -> int:
-    """How many rows of ``columns`` float32 values to hold at a time."""
-    return max(1, _BLOCK_BYTES // (4 * columns))
+@contextmanager
+def block_memory(size: int) -> Iterator[None]:
+    """Within, a block takes at most ``size`` bytes, or one row; 64 MiB else. Figures do not depend on it."""
+    before = _bytes.set(size)
+    try:
+        yield
+    finally:
+        _bytes.reset(before)
+
+
+def block_height(columns: int, value_bytes: int = 4) -> int:
+    """How many rows of ``columns`` values, float32 where nothing else is said, to hold at a time."""
+    return max(1, _bytes.get() // (value_bytes * columns))
 
 
 def distances_between(

@@ -22,6 +22,7 @@ __all__ = [
     "OpenSetScores",
     "calibrate_threshold",
     "detection_identification_rate",
+    "limit_for",
     "open_set_scores",
     "pool_tracklets",
 ]
@@ -310,7 +311,10 @@ def _scores(
     )
 
 
-def _quantile(scores: npt.NDArray[np.float64], rate: float) -> float:
+def limit_for(scores: npt.NDArray[np.float64], rate: float) -> float:
+    """The largest distance within which at most a share ``rate`` of the scores (N,) lies, interpolated
+    between neighbours.
+    """
     value = float(np.quantile(scores, rate, method="interpolated_inverted_cdf"))
     if np.mean(scores <= value) > rate:
         # Equal distances straddle the wanted share: stay below them all.
@@ -321,7 +325,7 @@ def _quantile(scores: npt.NDArray[np.float64], rate: float) -> float:
 def _place(
     impostor: npt.NDArray[np.float64], right: npt.NDArray[np.float64], rate: float, placement: str
 ) -> float:
-    limit = _quantile(impostor, rate)
+    limit = limit_for(impostor, rate)
     within = right[right <= limit]
     return limit if placement == "limit" or not len(within) else float((within.max() + limit) / 2)
 
@@ -339,7 +343,8 @@ def _interval(
     order = np.argsort(scores.impostor)
     values, owner = scores.impostor[order], person[order]
     known = scores.named_right & np.isin(scores.genuine_people, people)
-    right, whose = scores.genuine[known], np.searchsorted(people, scores.genuine_people[known])
+    right = scores.genuine[known]
+    whose = np.searchsorted(people, scores.genuine_people[known])
     found = []
     for _ in range(draws):
         times = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))

@@ -1,19 +1,17 @@
-"""The figures and pictures of an evaluation as one HTML file that opens from disk: nothing in it is fetched,
-everything is escaped.
+"""Figures, tables and pictures as one HTML file that opens from disk: nothing in it is fetched, everything is
+escaped. The page of an evaluation and that of the data.
 """
 
 import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import NamedTuple
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
+from reid.pages import render
 
 __all__ = ["Figure", "Section", "Table", "write_page"]
 
@@ -54,6 +52,13 @@ class Section(NamedTuple):
     table: Table | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    name: str
+    source: str  # the bytes of the file as a data URL
+    words: str
+
+
 def write_page(
     path: Path | str,
     title: str,
@@ -74,27 +79,22 @@ def write_page(
     """
     if not figures:
         raise ReidError(f"page {path} has no figure to show: give at least one")
-    parts = [Section(*section) for section in sections]
-    headings = ["Figures", *(part.heading for part in parts)]
-    contents = "".join(
-        f'<li><a href="#part-{number}">{escape(heading)}</a></li>' for number, heading in enumerate(headings)
-    )
-    bodies = [_figures(figures), *(_body(part) for part in parts)]
-    blocks = [
-        f'<section id="part-{number}"><h2>{escape(heading)}</h2>{body}</section>'
-        for number, (heading, body) in enumerate(zip(headings, bodies, strict=True))
+    parts = [Section("Figures", table=_figures(figures)), *(Section(*section) for section in sections)]
+    shown = [
+        {
+            "heading": part.heading,
+            "text": part.text,
+            "table": _checked(part.table),
+            "pictures": [_embedded(file, words) for file, words in part.pictures],
+        }
+        for part in parts
     ]
-    template = Template(files("reid.evaluation").joinpath("evaluation.html").read_text(encoding="utf-8"))
-    page = template.substitute(
-        title=escape(title),
-        contents=f'<nav aria-label="Contents"><ul>{contents}</ul></nav>',
-        sections="\n".join(blocks),
-    )
+    page = render("reid.evaluation", "evaluation.html", title=title, parts=shown)
     with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
         temporary.write_text(page, encoding="utf-8")
 
 
-def _figures(figures: Mapping[str, Figure]) -> str:
+def _figures(figures: Mapping[str, Figure]) -> Table:
     rows = []
     for name, figure in figures.items():
         numbers = [value for value in (figure.value, figure.low, figure.high) if value is not None]
@@ -111,10 +111,8 @@ def _figures(figures: Mapping[str, Figure]) -> str:
         counted = "" if figure.count is None else f"{figure.count:,} {figure.of}".strip()
         rows.append((name, _shown(figure.value, figure.unit), interval, counted))
     head = ("figure", "value", "interval", "measured on")
-    told = [column for column in range(len(head)) if column < 2 or any(row[column] for row in rows)]
-    return _table(
-        Table([head[column] for column in told], [[row[column] for column in told] for row in rows])
-    )
+    shown = [column for column in range(len(head)) if column < 2 or any(row[column] for row in rows)]
+    return Table([head[column] for column in shown], [[row[column] for column in shown] for row in rows])
 
 
 def _number(value: float, unit: str) -> str:
@@ -125,13 +123,17 @@ def _shown(value: float, unit: str) -> str:
     return f"{_number(value, unit)} {unit}".strip()
 
 
-def _body(part: Section) -> str:
-    text = f"<p>{escape(part.text)}</p>" if part.text else ""
-    table = "" if part.table is None else _table(part.table)
-    return text + table + "".join(_picture(path, words) for path, words in part.pictures)
+def _checked(table: Table | None) -> Table | None:
+    for row in () if table is None else table.rows:
+        if table is not None and len(row) != len(table.header):
+            raise ReidError(
+                f"a table row has {len(row)} cells under {len(table.header)} headings "
+                f"({', '.join(table.header)})"
+            )
+    return table
 
 
-def _picture(path: Path | str, words: str) -> str:
+def _embedded(path: Path | str, words: str) -> _Picture:
     path = existing(path, "picture")
     media = _MEDIA.get(path.suffix.lower())
     if media is None:
@@ -141,27 +143,4 @@ def _picture(path: Path | str, words: str) -> str:
     if not words.strip():
         raise ReidError(f"picture {path} has no alternative text: say in words what it shows")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    # A region that scrolls must be reachable by keyboard.
-    return (
-        f'<figure><div class="wide" tabindex="0" role="group" aria-label="{escape(path.stem)}"><img '
-        f'src="data:{media};base64,{data}" '
-        f'alt="{escape(words)}"></div><figcaption aria-hidden="true">{escape(words)}</figcaption></figure>'
-    )
-
-
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
-    rows = []
-    for row in table.rows:
-        if len(row) != len(table.header):
-            raise ReidError(
-                f"a table row has {len(row)} cells under {len(table.header)} headings "
-                f"({', '.join(table.header)})"
-            )
-        name, *cells = row
-        rows.append(
-            f'<tr><th scope="row">{escape(name)}</th>'
-            f"{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-        )
-    inside = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="wide" tabindex="0" role="group" aria-label="table">{inside}</div>'
+    return _Picture(path.stem, f"data:{media};base64,{data}", words)

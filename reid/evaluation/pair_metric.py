@@ -1,8 +1,9 @@
-"""The learned pair metric g applied to embeddings that are already there: re-scoring a short list, verifying
-pairs. NumPy, no torch.
+"""The learned pair metric g applied to embeddings that are already there: scores of pairs.
+NumPy, no torch.
 
 g cannot be indexed by nearest-neighbour search, so the distance of the embeddings finds the candidates and g
-orders them. Trained by :class:`reid.models.pair_metric.PairMetric`, which also writes the file.
+orders them (:func:`reid.evaluation.rescore_short_list`). Trained by
+:class:`reid.models.pair_metric.PairMetric`, which also writes the file.
 """
 
 from dataclasses import dataclass
@@ -64,29 +65,6 @@ class PairScorer:
             rows, columns = pairs[start : start + _PAIRS].T
             scores[start : start + _PAIRS] = self.paired(first[rows], second[columns])
         return scores
-
-    def rescore(
-        self, query: npt.ArrayLike, gallery: npt.ArrayLike, candidates: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Order short lists anew.
-
-        Args:
-            query: (Q, D) embeddings.
-            gallery: (G, D) embeddings.
-            candidates: (Q, k) rows of the gallery, as found by the distance of the embeddings.
-
-        Returns:
-            Candidates most similar first (Q, k), and their dissimilarity (Q, k). Equal ones keep the order of
-                the list.
-
-        Raises:
-            ReidError: embeddings of another dimension than the metric's.
-        """
-        first, second = np.asarray(query, np.float32), np.asarray(gallery, np.float32)
-        pairs = np.stack([np.repeat(np.arange(len(first)), candidates.shape[1]), candidates.ravel()], axis=1)
-        dissimilarity = self.of_pairs(first, second, pairs).reshape(candidates.shape)
-        order = np.argsort(dissimilarity, axis=1, kind="stable")
-        return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(dissimilarity, order, axis=1)
 
     def _unit(self, x: npt.ArrayLike) -> Floats:
         rows = np.asarray(x, dtype=np.float32)

@@ -14,8 +14,6 @@ from reid.evaluation.checks import Metric, as_embeddings, for_metric, same_width
 
 __all__ = ["expand_queries", "k_reciprocal", "rescore_short_list"]
 
-_PAIR_BYTES = 64 * 2**20
-
 
 def k_reciprocal(
     query: npt.ArrayLike,
@@ -203,7 +201,7 @@ def _encoding(
     )
     expanded = (wide + chosen @ narrow).tocoo()
     values = np.empty(expanded.nnz, dtype=np.float32)
-    step = max(1, _PAIR_BYTES // (8 * images.shape[1]))
+    step = block_height(images.shape[1], 8)
     for start in range(0, expanded.nnz, step):
         rows, columns = expanded.row[start : start + step], expanded.col[start : start + step]
         difference = images[rows] - images[columns]
@@ -216,7 +214,7 @@ def _encoding(
 def _reciprocal(neighbours: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which neighbours (N, k) have the image among theirs."""
     result = np.empty(neighbours.shape, dtype=np.bool_)
-    step = max(1, _PAIR_BYTES // (8 * neighbours.shape[1] ** 2))
+    step = block_height(neighbours.shape[1] ** 2, 8)
     for start in range(0, len(neighbours), step):
         part = neighbours[start : start + step]
         own = np.arange(start, start + len(part))[:, None, None]

@@ -102,7 +102,8 @@ def export_model(
             path = folder / FILES[precision]
             try:
                 if path == fp32:
-                    made, measured = _Made(), gate.check(path, precision)
+                    made = _Made()
+                    measured = gate.check(path, precision)
                 else:
                     made, measured = _converted(precision, fp32, path, calibration, gate, limits)
             except ReidError as error:

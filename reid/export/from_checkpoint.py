@@ -16,10 +16,10 @@ from reid.errors import UsageError
 from reid.export import Limits, export_model
 from reid.models.embedder import ModelSpec, build_model, save_model
 from reid.models.published import PUBLISHED
+from reid.self_test import LEAST_COSINE
 
-__all__ = ["LIMITS", "architecture_named", "export_checkpoint", "input_size"]
+__all__ = ["architecture_named", "export_checkpoint", "input_size"]
 
-LIMITS = Limits({"fp32": 0.9999, "fp16": 0.999, "int8": 0.99})  # as params.yaml has them for own models
 _EVERY = 2  # of the images every second is held out, and the others are calibrated on
 
 
@@ -107,6 +107,6 @@ def export_checkpoint(
             crop_names=names,
             calibration=calibration,
             precisions=("fp32",) if calibration is None else ("fp32", "fp16", "int8"),
-            limits=LIMITS,
+            limits=Limits(LEAST_COSINE),
             provenance={"name": name or Path(checkpoint).name, "licence": licence},
         )

@@ -13,12 +13,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from reid.loops import quadruplet_sums, triplet_sums
 from reid.losses.counting import count_exceeding
-from reid.metric.distances import array_of, number_like
 from reid.metric.mining import Groups
 
-__all__ = ["HingeSum", "quadruplet_hinge", "sloped_hinge", "sloped_softplus", "triplet_hinge"]
+__all__ = [
+    "HingeSum",
+    "SumAndGrad",
+    "quadruplet_hinge",
+    "quadruplet_hinge_and_grad",
+    "triplet_hinge",
+    "triplet_hinge_and_grad",
+    "triplet_softplus_and_grad",
+]
 
 _OUT_OF_REACH = 1e30  # added to what is no negative; finite, so that a count of zero times it is zero
 
@@ -31,23 +37,33 @@ class HingeSum(NamedTuple):
     terms: int
 
 
+class SumAndGrad(NamedTuple):
+    """A sum over the triplets or quadruplets of a batch, its gradient (B, B) for each distance, and the
+    number of terms that are positive; none carries a gradient of its own.
+    """
+
+    total: Tensor
+    grad: Tensor
+    active: Tensor
+
+
 class _Linear(torch.autograd.Function):
-    """Passes ``total`` on, with the gradients that were found along with it: ``slope`` (B, B), and for a 0-d
-    margin ``active``.
+    """Passes ``total`` on, with the gradients that were found along with it: ``grad`` (B, B) for the matrix,
+    and for a 0-d margin ``active``.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, matrix: Tensor, margin: Tensor | float, total: Tensor, slope: Tensor, active: Tensor
+        ctx: Any, matrix: Tensor, margin: Tensor | float, total: Tensor, grad: Tensor, active: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(slope, active)
+        ctx.save_for_backward(grad, active)
         return total.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        slope, active = ctx.saved_tensors
-        return slope * gradient, active * gradient if ctx.needs_input_grad[1] else None, None, None, None
+        grad, active = ctx.saved_tensors
+        return grad * gradient, active * gradient if ctx.needs_input_grad[1] else None, None, None, None
 
 
 def triplet_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups) -> HingeSum:
@@ -58,64 +74,8 @@ def triplet_hinge(matrix: Tensor, margin: Tensor | float, groups: Groups) -> Hin
         margin: 0-d, differentiable; or a constant: a number, or (B, B) by anchor and negative.
         groups: of the labels (B,).
     """
-    return _hinge_sum(matrix, margin, *sloped_hinge(matrix, margin, groups), groups.triplets)
-
-
-def sloped_hinge(
-    matrix: Tensor, margin: Tensor | float, groups: Groups
-) -> tuple[Tensor | float, Tensor, Tensor | float]:
-    """Of :func:`triplet_hinge` the sum, its slope (B, B) and the number of positive hinges, without a
-    gradient.
-    """
-    if matrix.device.type != "cpu":
-        return _triplets_by_tensors(matrix, margin, groups)
-    slope = torch.empty(matrix.shape, dtype=matrix.dtype)
-    single = not isinstance(margin, Tensor) or not margin.ndim
-    distances = array_of(matrix)
-    near, less = (
-        (distances, number_like(matrix, margin).item()) if single else (array_of(matrix - margin), 0.0)
-    )
-    total, active = triplet_sums(distances, near, less, *groups.arrays, slope.numpy())
-    return total, slope, active
-
-
-@torch.no_grad()
-def _triplets_by_tensors(
-    matrix: Tensor, margin: Tensor | float, groups: Groups
-) -> tuple[Tensor, Tensor, Tensor]:
-    partner, usable = groups.partners()
-    centre = matrix.mean()
-    values = (matrix - margin).add_(groups.same(matrix.dtype), alpha=_OUT_OF_REACH)
-    positives = matrix.gather(1, partner)
-    number, pushes = count_exceeding(
-        positives.masked_fill(~usable, -torch.inf), values, torch.arange(len(values), device=values.device)
-    )
-    total, active = _inner(pushes, positives - centre) - _inner(number, values - centre), pushes.sum()
-    return total, number.neg_().scatter_add_(1, partner, pushes), active
-
-
-@torch.no_grad()
-def sloped_softplus(matrix: Tensor, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of ``softplus(matrix(a, p) - matrix(a, n))`` over all triplets, its slope (B, B), and how often p
-    is beyond n.
-    """
-    partner, usable = groups.partners()
-    positives, counted, different = (
-        matrix.gather(1, partner),
-        usable.to(matrix.dtype),
-        1 - groups.same(matrix.dtype),
-    )
-    slope, total, wrong = torch.zeros_like(matrix), matrix.new_zeros(()), matrix.new_zeros(())
-    pushes = torch.empty_like(positives)
-    for slot in range(partner.shape[1]):
-        gap = positives[:, slot : slot + 1] - matrix
-        terms = different * counted[:, slot : slot + 1]
-        push = gap.sigmoid() * terms
-        slope -= push
-        pushes[:, slot] = push.sum(1)
-        total += _inner(F.softplus(gap), terms)
-        wrong += _inner((gap > 0).to(terms.dtype), terms)
-    return total, slope.scatter_add_(1, partner, pushes), wrong
+    found = triplet_hinge_and_grad(matrix, margin, groups)
+    return HingeSum(_Linear.apply(matrix, margin, *found), found.active, groups.triplets)
 
 
 def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups) -> HingeSum:
@@ -124,50 +84,73 @@ def quadruplet_hinge(matrix: Tensor, margin: Tensor, groups: Groups) -> HingeSum
 
     As :func:`triplet_hinge`; ``matrix`` must be symmetric and ``margin`` 0-d.
     """
-    return _hinge_sum(matrix, margin, *_sloped_quadruplets(matrix, margin, groups), groups.quadruplets)
-
-
-def _hinge_sum(
-    matrix: Tensor,
-    margin: Tensor | float,
-    total: Tensor | float,
-    slope: Tensor,
-    active: Tensor | float,
-    terms: int,
-) -> HingeSum:
-    active = number_like(matrix, active)
-    return HingeSum(_Linear.apply(matrix, margin, number_like(matrix, total), slope, active), active, terms)
-
-
-def _sloped_quadruplets(
-    matrix: Tensor, margin: Tensor, groups: Groups
-) -> tuple[Tensor | float, Tensor, Tensor | float]:
-    if matrix.device.type != "cpu":
-        return _quadruplets_by_tensors(matrix, margin, groups)
-    slope = torch.empty(matrix.shape, dtype=matrix.dtype)
-    total, active = quadruplet_sums(array_of(matrix), margin.item(), *groups.arrays, slope.numpy())
-    return total, slope, active
+    found = quadruplet_hinge_and_grad(matrix, margin, groups)
+    return HingeSum(_Linear.apply(matrix, margin, *found), found.active, groups.quadruplets)
 
 
 @torch.no_grad()
-def _quadruplets_by_tensors(matrix: Tensor, margin: Tensor, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-    place, usable = _positive_pairs(groups)
+def triplet_hinge_and_grad(matrix: Tensor, margin: Tensor | float, groups: Groups) -> SumAndGrad:
+    """What :func:`triplet_hinge` sums, with the gradient; arguments likewise."""
+    partner, usable = groups.partners()
+    positives = matrix.gather(1, partner)
+    # Row a of the values holds what d(a, p) must exceed for each n; a threshold of -inf exceeds nothing.
+    values = (matrix - margin).add_(groups.same(matrix.dtype), alpha=_OUT_OF_REACH)
+    thresholds = positives.masked_fill(~usable, -torch.inf)
+    rows = torch.arange(len(values), device=values.device)
+    reached_by, reaches = count_exceeding(thresholds, values, rows)
+    # Each hinge is counted once on either side, so a constant taken from both changes nothing; near the mean
+    # the two large sums lose fewer digits.
     centre = matrix.mean()
+    total = _inner(reaches, positives - centre) - _inner(reached_by, values - centre)
+    return SumAndGrad(total, reached_by.neg_().scatter_add_(1, partner, reaches), reaches.sum())
+
+
+@torch.no_grad()
+def triplet_softplus_and_grad(matrix: Tensor, groups: Groups) -> SumAndGrad:
+    """Sum of ``softplus(matrix(a, p) - matrix(a, n))`` over all triplets; ``active`` counts where p is beyond
+    n.
+    """
+    partner, usable = groups.partners()
+    positives = matrix.gather(1, partner)
+    counted = usable.to(matrix.dtype)
+    different = 1 - groups.same(matrix.dtype)
+    grad, total, wrong = torch.zeros_like(matrix), matrix.new_zeros(()), matrix.new_zeros(())
+    to_positives = torch.empty_like(positives)
+    # One positive of every anchor at a time: B^2 memory for B^3 terms.
+    for slot in range(partner.shape[1]):
+        gap = positives[:, slot : slot + 1] - matrix
+        terms = different * counted[:, slot : slot + 1]
+        push = gap.sigmoid() * terms
+        grad -= push
+        to_positives[:, slot] = push.sum(1)
+        total += _inner(F.softplus(gap), terms)
+        wrong += _inner((gap > 0).to(terms.dtype), terms)
+    return SumAndGrad(total, grad.scatter_add_(1, partner, to_positives), wrong)
+
+
+@torch.no_grad()
+def quadruplet_hinge_and_grad(matrix: Tensor, margin: Tensor, groups: Groups) -> SumAndGrad:
+    """What :func:`quadruplet_hinge` sums, with the gradient; of the symmetric matrix only the sum of the two
+    entries of a pair is its gradient.
+    """
+    place, usable = _positive_pairs(groups)
     values = matrix.add(groups.same(matrix.dtype), alpha=_OUT_OF_REACH)
     positives = matrix.flatten()[place] + margin
     thresholds = positives.masked_fill(~usable, -torch.inf)
     # Every negative pair stands in the matrix twice. One that shares the identity of the positive pair makes
     # a triplet, not a quadruplet: take those of either identity out again, at (l, k) those of l and at (k, l)
     # those of k.
-    number, pushes = count_exceeding(thresholds.view(1, -1), values, torch.zeros_like(groups.group))
-    number_own, pushes_own = count_exceeding(thresholds, values, groups.group)
-    slope, pushes = number_own - number / 2, pushes.view_as(pushes_own) / 2 - pushes_own
-    active = pushes.sum()
+    of_all, reaches = count_exceeding(thresholds.view(1, -1), values, torch.zeros_like(groups.group))
+    of_own, reaches_own = count_exceeding(thresholds, values, groups.group)
+    grad = of_own - of_all / 2
+    to_positives = reaches.view_as(reaches_own) / 2 - reaches_own
+    active = to_positives.sum()
     # The parts cancel exactly where no hinge is active, but their rounded sums may not.
-    total = (_inner(pushes, positives - centre) + _inner(slope, values - centre)) * (active > 0)
-    # Padded pairs have a push of zero, wherever it is added.
-    slope.view(-1).scatter_add_(0, place.flatten(), pushes.flatten())
-    return total, slope, active
+    centre = matrix.mean()
+    total = (_inner(to_positives, positives - centre) + _inner(grad, values - centre)) * (active > 0)
+    # Padded pairs have a gradient of zero, wherever it is added.
+    grad.view(-1).scatter_add_(0, place.flatten(), to_positives.flatten())
+    return SumAndGrad(total, grad, active)
 
 
 def _positive_pairs(groups: Groups) -> tuple[Tensor, Tensor]:
@@ -176,9 +159,8 @@ def _positive_pairs(groups: Groups) -> tuple[Tensor, Tensor]:
     """
     width = groups.members.shape[1]
     first, second = torch.triu_indices(width, width, 1, device=groups.members.device)
-    return groups.members[:, first] * len(groups.group) + groups.members[:, second], second < groups.sizes[
-        :, None
-    ]
+    place = groups.members[:, first] * len(groups.group) + groups.members[:, second]
+    return place, second < groups.sizes[:, None]
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

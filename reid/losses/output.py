@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from reid.errors import ReidError
-from reid.loops import pair_sums, sum_of
-from reid.metric.distances import array_of, number_like, pairwise_distances, widen
+from reid.metric.distances import pairwise_distances, widen
 from reid.metric.mining import Groups
 
 __all__ = ["LossOutput", "checked", "checked_classes", "mean_over", "pair_means", "split_means", "zero_of"]
@@ -47,9 +46,7 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise ReidError("the batch is empty: an objective takes at least one row; check the sampler")
     # One sum is cheap and not finite whenever an element is; only then is it worth looking for the rows.
     embeddings = widen(embeddings)
-    if not math.isfinite(
-        sum_of(array_of(embeddings)) if embeddings.device.type == "cpu" else float(embeddings.detach().sum())
-    ):
+    if not math.isfinite(float(embeddings.detach().sum())):
         rows = (~torch.isfinite(embeddings.detach()).all(1)).nonzero().flatten().tolist()
         if rows:
             shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
@@ -95,8 +92,5 @@ def split_means(matrix: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
     0 where there are none.
     """
     positive, negative = max(1, groups.positive_pairs), max(1, groups.negative_pairs)
-    if matrix.device.type == "cpu" and not matrix.requires_grad:
-        inside, outside = pair_sums(array_of(matrix), *groups.arrays[:2])
-        return number_like(matrix, inside / positive), number_like(matrix, outside / negative)
     within = torch.dot(matrix.flatten(), groups.same(matrix.dtype).flatten())
     return within / positive, (matrix.sum() - within) / negative

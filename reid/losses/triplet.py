@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid.errors import UsageError
-from reid.losses.hinge_sums import sloped_hinge, sloped_softplus
+from reid.losses.hinge_sums import triplet_hinge_and_grad, triplet_softplus_and_grad
 from reid.losses.output import LossOutput, checked, split_means, zero_of
 from reid.metric import mining
 from reid.metric.distances import function_of_distances, paired_distances, pairwise_distances, unit_rows
@@ -97,15 +97,14 @@ class BatchAllLoss(_MarginLoss):
         groups = mining.Groups.of(labels)
         everything = max(1, groups.triplets)
 
-        def mean_hinge(matrix: Tensor) -> tuple[Tensor | float, Tensor, *tuple[Tensor | float, ...]]:
-            total: Tensor | float
-            active: Tensor | float
+        def mean_hinge(matrix: Tensor) -> tuple[Tensor, ...]:
             if self.soft_margin:
-                total, slope, active = sloped_softplus(matrix, groups)
+                total, grad, active = triplet_softplus_and_grad(matrix, groups)
             else:
-                total, slope, active = sloped_hinge(matrix, self.margin, groups)
-            number = max(active, 1) if self.average == "active" and not self.soft_margin else everything
-            return total / number, slope.div_(number), active / everything, *split_means(matrix, groups)
+                total, grad, active = triplet_hinge_and_grad(matrix, self.margin, groups)
+            of_active = self.average == "active" and not self.soft_margin
+            number = active.clamp_min(1) if of_active else everything
+            return total / number, grad.div_(number), active / everything, *split_means(matrix, groups)
 
         value, active, positive, negative = function_of_distances(
             embeddings, mean_hinge, squared=self.squared

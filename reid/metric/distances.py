@@ -8,18 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reid.loops import centre, distances_from_products, pull_weights
-
 __all__ = [
-    "array_of",
     "full_precision",
     "function_of_distances",
-    "number_like",
     "paired_distances",
     "pairwise_distances",
     "safe_sqrt",
@@ -30,7 +25,7 @@ __all__ = [
 
 _NO_LENGTH = 1e-12
 
-Rule = Callable[[Tensor], tuple[Tensor | float, Tensor, *tuple[Tensor | float, ...]]]
+Rule = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @contextmanager
@@ -46,20 +41,6 @@ def full_precision(reference: Tensor) -> Iterator[None]:
 def widen(embeddings: Tensor) -> Tensor:
     """Half precision becomes float32; float32 and float64 stay."""
     return embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings
-
-
-def array_of(matrix: Tensor) -> npt.NDArray[Any]:
-    """A matrix that lies in the CPU's memory, for :mod:`reid.loops`."""
-    return matrix.detach().contiguous().numpy()
-
-
-def number_like(matrix: Tensor, value: Tensor | float) -> Tensor:
-    """A number as a 0-d tensor of a matrix's dtype and device; a tensor stays what it is."""
-    return (
-        value
-        if isinstance(value, Tensor)
-        else torch.scalar_tensor(value, dtype=matrix.dtype, device=matrix.device)
-    )
 
 
 def _inverse(root: Tensor) -> Tensor:
@@ -111,46 +92,29 @@ def unit_rows(x: Tensor) -> Tensor:
         return _UnitRows.apply(widen(x))
 
 
-def _inside(x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
-    """The rows of ``x`` (N, D) moved to the origin, and their distances (N, N)."""
-    # Distances do not change when the set moves, and near the origin the expanded square loses fewer digits.
-    if x.device.type != "cpu":
-        x = x - x.mean(0)
-        return x, _from_products_by_tensors(x @ x.T, squared)
-    rows = torch.empty(x.shape, dtype=x.dtype)
-    centre(array_of(x), rows.numpy())
-    matrix = rows @ rows.T
-    distances_from_products(matrix.numpy(), squared)
-    return rows, matrix
-
-
-def _from_products_by_tensors(products: Tensor, squared: bool) -> Tensor:
+def _centred_distances(x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
+    """The rows of ``x`` (N, D) moved so that their mean is the origin, and their distances (N, N)."""
+    # Distances do not change when the set moves, and near the origin the expanded square
+    # |x|^2 + |y|^2 - 2 x y loses fewer digits.
+    x = x - x.mean(0)
+    products = x @ x.T
     norms = products.diagonal().clone()
+    # In place: the matrix is as large as all others of a loss, and memory is what a step waits for.
     matrix = products.mul_(-2.0).add_(norms[:, None] + norms).clamp_min_(0)
-    return matrix if squared else matrix.sqrt_()
+    return x, matrix if squared else matrix.sqrt_()
 
 
-def _pulled(x: Tensor, slope: Tensor, root: Tensor | None, scale: Tensor | float = 1.0) -> Tensor:
-    """Gradient for ``x`` (N, D) of a value with that ``slope`` (N, N) for its distances ``root`` (their
-    squares where None).
+def _grad_to_rows(x: Tensor, grad: Tensor, root: Tensor | None) -> Tensor:
+    """Gradient for ``x`` (N, D) of a value whose gradient for the distances ``root`` of its rows (their
+    squares where None) is ``grad`` (N, N).
 
-    It is ``sum_j (s_ij + s_ji) (x_i - x_j) / root_ij``, and twice as much without the root: one product with
+    It is ``sum_j (g_ij + g_ji) (x_i - x_j) / root_ij``, and twice as much without the root: one product with
     the sums on the diagonal.
     """
-    if x.device.type != "cpu":
-        return _pull_by_tensors(slope * scale, root) @ x
-    weights = torch.empty(slope.shape, dtype=slope.dtype)
-    pull_weights(
-        array_of(slope), array_of(slope[:0] if root is None else root), float(scale), weights.numpy()
-    )
-    return weights @ x
-
-
-def _pull_by_tensors(slope: Tensor, root: Tensor | None) -> Tensor:
-    weight = (-2.0 if root is None else -_inverse(root)) * slope
+    weight = (-2.0 if root is None else -_inverse(root)) * grad
     weights = weight.T.contiguous().add_(weight)
     weights.diagonal().sub_(weights.sum(1))
-    return weights
+    return weights @ x
 
 
 class _SelfDistances(torch.autograd.Function):
@@ -160,7 +124,7 @@ class _SelfDistances(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, squared: bool) -> Tensor:
-        x, matrix = _inside(x, squared)
+        x, matrix = _centred_distances(x, squared)
         ctx.save_for_backward(x, *(() if squared else (matrix,)))
         return matrix
 
@@ -168,7 +132,7 @@ class _SelfDistances(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, *root = ctx.saved_tensors
-        return _pulled(x, gradient, root[0] if root else None), None
+        return _grad_to_rows(x, gradient, root[0] if root else None), None
 
 
 class _OfDistances(torch.autograd.Function):
@@ -176,28 +140,27 @@ class _OfDistances(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, squared: bool, rule: Rule, others: list[Tensor]) -> Tensor:
-        x, matrix = _inside(x, squared)
-        value, slope, *rest = rule(matrix)
-        ctx.save_for_backward(x, slope, *(() if squared else (matrix,)))
-        others += [number_like(matrix, one) for one in rest]
-        return number_like(matrix, value)
+        x, matrix = _centred_distances(x, squared)
+        value, grad, *rest = rule(matrix)
+        ctx.save_for_backward(x, grad, *(() if squared else (matrix,)))
+        others += rest
+        return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        x, slope, *root = ctx.saved_tensors
-        return _pulled(x, slope, root[0] if root else None, gradient), None, None, None
+        x, grad, *root = ctx.saved_tensors
+        return _grad_to_rows(x, grad * gradient, root[0] if root else None), None, None, None
 
 
 def function_of_distances(x: Tensor, rule: Rule, *, squared: bool = False) -> tuple[Tensor, ...]:
-    """A value made of the distances inside ``x`` (N, D) whose slope is found along with it, at less than half
-    the cost of two steps.
+    """A value made of the distances inside ``x`` (N, D) whose gradient is found along with it, at less than
+    half the cost of two steps.
 
     Args:
         x: (N, D).
-        rule: takes the matrix (N, N) of :func:`pairwise_distances`; returns the 0-d value, its slope (N, N)
-            for each entry, and anything
-            else that is worth returning. It must not keep or change the matrix.
+        rule: takes the matrix (N, N) of :func:`pairwise_distances`; returns the 0-d value, its gradient
+            (N, N), and anything else that is worth returning. It must not keep or change the matrix.
         squared: squared distances.
 
     Returns:

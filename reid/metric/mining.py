@@ -8,12 +8,8 @@ carries a gradient. For a whole training set see :mod:`reid.metric.offline_minin
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-
-from reid.loops import group_rows
 
 __all__ = [
     "Groups",
@@ -45,14 +41,21 @@ class Groups:
     sizes: Tensor  # (P,) how many are real
     group: Tensor  # (B,) the group of each row
     counts: tuple[int, ...]  # the sizes again, as plain numbers
-    arrays: tuple[npt.NDArray[np.int64], ...]  # the three again in the CPU's memory, for reid.loops
 
     @classmethod
     def of(cls, labels: Tensor) -> "Groups":
         """Group labels (B,), B > 0."""
-        arrays = group_rows(labels.cpu().long().contiguous().numpy())
-        members, sizes, group = (torch.from_numpy(array).to(labels.device) for array in arrays)
-        return cls(members, sizes, group, tuple(arrays[1].tolist()), arrays)
+        _, group, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
+        counts = tuple(sizes.tolist())
+        # Sorted by group, the rows of one lie side by side: the place in its group of each is how far it lies
+        # behind the group's first.
+        order = torch.argsort(group, stable=True)
+        owner = group.index_select(0, order)
+        first = sizes.cumsum(0) - sizes
+        place = torch.arange(len(order), device=order.device) - first.index_select(0, owner)
+        members = order.new_zeros(len(counts), max(counts))
+        members[owner, place] = order
+        return cls(members, sizes, group, counts)
 
     @property
     def positive_pairs(self) -> int:

@@ -5,13 +5,12 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.errors import ReidError
-from reid.files import atomic_path, existing
+from reid.evaluation.pair_metric import load_pair_scorer
+from reid.files import atomic_path
 from reid.metric.distances import full_precision, unit_rows, widen
 
 __all__ = ["PairMetric"]
@@ -70,22 +69,6 @@ class PairMetric(nn.Module):
             features = (x - y).square() @ self.difference.to(x.dtype) + (x * y) @ self.product.to(x.dtype)
             return (features + self.bias.to(x.dtype)).sigmoid()
 
-    @torch.no_grad()
-    def rescore(self, query: Tensor, gallery: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """Order a short list anew by g.
-
-        Args:
-            query: (Q, D) embeddings.
-            gallery: (G, D) embeddings.
-            candidates: (Q, k) int64 rows of the gallery, as found by the distance of the embeddings.
-
-        Returns:
-            Candidates nearest first (Q, k), and their g (Q, k). Equal g keeps the order of the list.
-        """
-        dissimilarity = self.paired(query[:, None, :], gallery[candidates])
-        dissimilarity, order = dissimilarity.sort(dim=1, stable=True)
-        return candidates.gather(1, order), dissimilarity
-
     def classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of 'same' and 'different' over the pairs of a batch, each class weighing half, since
         negatives are the many.
@@ -116,18 +99,8 @@ class PairMetric(nn.Module):
             UsageError: the file does not exist.
             ReidError: it is not a pair metric.
         """
-        path = existing(path, "pair metric")
-        try:
-            weights = load_file(path)
-        except SafetensorError as error:
-            raise ReidError(f"pair metric {path} cannot be read ({error}): save it again") from error
-        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-        dim = shapes.get("difference", ())
-        if shapes != {"difference": dim, "product": dim, "bias": ()} or len(dim) != 1:
-            raise ReidError(
-                f"pair metric {path} holds {shapes}, want difference (D,), product (D,) and bias (): "
-                "save it again"
-            )
-        metric = cls(dim[0])
+        scorer = load_pair_scorer(path)
+        metric = cls(len(scorer.difference))
+        weights = {key: torch.as_tensor(getattr(scorer, key)) for key in _KEYS}
         metric.load_state_dict(weights)
         return metric

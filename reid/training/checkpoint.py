@@ -4,42 +4,38 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
 
 from reid.errors import ReidError
 from reid.files import atomic_path
+from reid.training.state import TrainingState
 
 __all__ = ["load_checkpoint", "make_room", "save_checkpoint"]
 
 _FORMAT = "reid-checkpoint-1"
 
 
-def save_checkpoint(
-    path: Path, modules: Mapping[str, nn.Module], optimizer: optim.Optimizer, position: Mapping[str, Any]
-) -> None:
-    """Write the state of ``modules`` (by name), of the optimiser, and the JSON-able ``position`` (epoch,
-    step, best so far).
+def save_checkpoint(path: Path, state: TrainingState, figures: Mapping[str, float]) -> None:
+    """Write the state, with the figures of the epoch that led to it.
 
     Raises:
         ReidError: the disk is full or the folder cannot be written; the checkpoint of before is left whole.
     """
     tensors: dict[str, Tensor] = {}
-    for name, module in modules.items():
+    for name, module in state.modules.items():
         for key, tensor in module.state_dict().items():
             tensors[f"{name}/{key}"] = tensor.detach().contiguous()
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        for key, value in moments.items():
             tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value).detach().contiguous()
+    position = {"epoch": state.epoch, "step": state.step, "elapsed": state.elapsed, "figures": dict(figures)}
     with make_room(path), atomic_path(path) as temporary:
         # Not save_file: it writes to a name of its own first, which a kill would leave behind.
-        temporary.write_bytes(
-            save(tensors, metadata={"format": _FORMAT, "position": json.dumps(dict(position))})
-        )
+        temporary.write_bytes(save(tensors, metadata={"format": _FORMAT, "position": json.dumps(position)}))
 
 
 @contextmanager
@@ -64,10 +60,8 @@ def make_room(path: Path) -> Iterator[None]:
         ) from error
 
 
-def load_checkpoint(
-    path: Path, modules: Mapping[str, nn.Module], optimizer: optim.Optimizer
-) -> dict[str, Any]:
-    """Restore what :func:`save_checkpoint` wrote and return its position.
+def load_checkpoint(path: Path, state: TrainingState) -> dict[str, float]:
+    """Restore what :func:`save_checkpoint` wrote into ``state``, in place, and return the figures.
 
     Raises:
         ReidError: the file is truncated, is not a checkpoint, or is one of another network or objective.
@@ -83,7 +77,7 @@ def load_checkpoint(
     if metadata.get("format") != _FORMAT:
         raise ReidError(f"{path} is not a training checkpoint: delete it to train from the start")
     try:
-        for name, module in modules.items():
+        for name, module in state.modules.items():
             prefix = f"{name}/"
             module.load_state_dict(
                 {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -94,17 +88,25 @@ def load_checkpoint(
             f"checkpoint {path} is of another network or objective ({reason}): delete it to train from "
             "the start"
         ) from error
-    state: dict[int, dict[str, Tensor]] = {}
+    _restore_optimizer(state.optimizer, tensors)
+    position = json.loads(metadata["position"])
+    state.epoch = int(position["epoch"])
+    state.step = int(position["step"])
+    state.elapsed = float(position["elapsed"])
+    figures: dict[str, float] = position["figures"]
+    return figures
+
+
+def _restore_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer/"):
             _, index, name = key.split("/")
-            state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    # A fused optimiser walks a weight and its state side by side in memory, so both must be laid out alike
-    # (channels last).
+            moments.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    # A fused optimiser walks a weight and its moments side by side in memory, so both must be laid out alike
+    # (channels last); what was read is contiguous.
     for weight, kept in optimizer.state.items():
         for name, value in kept.items():
             if value.shape == weight.shape:
                 kept[name] = torch.empty_like(weight).copy_(value)
-    position: dict[str, Any] = json.loads(metadata["position"])
-    return position

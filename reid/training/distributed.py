@@ -56,13 +56,13 @@ class Ranks:
         for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(summed.view_as(gradient))
 
-    def agree(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """The first worker's value: clocks differ."""
         if self.size == 1:
             return value
-        told = torch.tensor(value, dtype=torch.float64)
-        distributed.broadcast(told, 0)
-        return float(told)
+        of_first = torch.tensor(value, dtype=torch.float64)
+        distributed.broadcast(of_first, 0)
+        return float(of_first)
 
 
 ALONE = Ranks()

@@ -12,8 +12,6 @@ from reid.training.ray_trial import STEP_FILE
 
 __all__ = ["Listener"]
 
-_ASK_EVERY_S = 2.0
-
 
 class Listener(Callback):
     """Passes the results of trials on to ``Listener.heard``, and the steps in between, from the files in
@@ -26,6 +24,7 @@ class Listener(Callback):
     heard: ClassVar[Callable[[str, dict[str, Any]], None] | None] = None
     stepped: ClassVar[Callable[[str, int], None] | None] = None
     sweep: ClassVar[Path | None] = None
+    ask_every_s: ClassVar[float] = 2.0
     asked: ClassVar[float] = 0.0
 
     def on_trial_result(
@@ -40,7 +39,7 @@ class Listener(Callback):
         if (
             Listener.stepped is None
             or Listener.sweep is None
-            or time.monotonic() - Listener.asked < _ASK_EVERY_S
+            or time.monotonic() - Listener.asked < Listener.ask_every_s
         ):
             return
         Listener.asked = time.monotonic()

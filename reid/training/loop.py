@@ -2,13 +2,15 @@
 out.
 """
 
+import gc
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,41 +19,29 @@ from torch import Tensor
 
 from reid.config import TrainParams
 from reid.data.catalog import readable
-from reid.data.sampling import HierarchicalSampler, PKSampler
-from reid.data.transforms import Augmentation, augment, erase
 from reid.errors import ReidError
-from reid.evaluation import rank_gallery
-from reid.evaluation.within_camera import seen_by_two, views
-from reid.heap import pass_over_old_objects
 from reid.losses import CombinedLoss
+from reid.losses.combined import CombinedOutput
 from reid.metric.class_tree import ClassTree
-from reid.models.embedder import EmbeddingModel, normalise
-from reid.models.inference import embed_images, extract_features
-from reid.training.averaging import AveragedWeights
+from reid.models.embedder import EmbeddingModel
+from reid.models.inference import extract_features
+from reid.training.batches import (
+    Batches,
+    HierarchicalPlan,
+    TrainingData,
+    augmented,
+    batches_of,
+    sampler_for,
+)
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
 from reid.training.modes import freeze, half_precision, layout, training_pass
 from reid.training.objective import features_by_term
 from reid.training.out_of_memory import memory_advice
-from reid.training.schedule import SCHEDULES
+from reid.training.state import TrainingState
+from reid.training.validation import validate
 
-__all__ = ["Epoch", "HierarchicalPlan", "TrainingData", "train", "validate"]
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Decoded images and what is known of them; the validation people are disjoint from the training
-    people.
-    """
-
-    images: npt.NDArray[np.uint8]  # (N, H, W, 3) RGB
-    labels: npt.NDArray[np.int64]  # (N,) 0..C-1
-    cameras: npt.NDArray[np.str_]
-    paths: Sequence[Path]
-    val_images: npt.NDArray[np.uint8]
-    val_identities: npt.NDArray[np.str_]
-    val_cameras: npt.NDArray[np.str_]
-    val_order: npt.NDArray[np.int64] | None = None  # rises with time; None: in time already
+__all__ = ["Epoch", "train"]
 
 
 @dataclass(frozen=True)
@@ -63,20 +53,16 @@ class Epoch:
     figures: dict[str, float]
 
 
-class _Batches(Protocol):
-    def set_epoch(self, epoch: int) -> None: ...
-
-    def __iter__(self) -> Iterator[list[int]]: ...
-
-
 @dataclass(frozen=True)
-class HierarchicalPlan:
-    """How the class tree is rebuilt each epoch and sampled: ``levels`` L and ``neighbours`` m of Ge 2018,
-    section 4.
-    """
+class _Run:
+    """What stays the same from the first step to the last."""
 
-    levels: int
-    neighbours: int
+    forward: Callable[[Tensor], Tensor]
+    data: TrainingData
+    settings: TrainParams
+    seed: int
+    ranks: Ranks
+    on_step: Callable[[int, int], None] | None
 
 
 def train(
@@ -107,235 +93,167 @@ def train(
         hierarchy: draw hierarchical batches and rebuild the class tree each epoch; None draws PK batches.
         checkpoint: written after each epoch and continued from where it exists.
         on_epoch: called after each epoch, with the validation figures of the averaged weights; a continued
-            run tells the epoch of
-            its checkpoint once more.
+            run tells the epoch of its checkpoint once more.
         on_step: called after each step with (step, steps).
         ranks: the place among several workers that train together; all call this with equal arguments, and
-            the first writes the
-            checkpoint, which the others must be able to read.
+            the first writes the checkpoint, which the others must be able to read.
 
     Returns:
         The model with averaged weights, in evaluation mode, and the last class tree where there is one.
 
     Raises:
         ReidError: the loss is not finite (the message names the images of the batch), memory is short (it
-            says which batch to try), or
-            the checkpoint cannot be written (the one before is left whole).
+            says which batch to try), or the checkpoint cannot be written (the one before is left whole).
     """
     torch.manual_seed(seed)
     if ranks.size > 1:
         share_batch_statistics(model.backbone)
     model.to(memory_format=layout(settings.channels_last))
-    parameters = [*model.parameters(), *objective.parameters()]
-    optimizer = torch.optim.AdamW(
-        [p for p in parameters if p.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
     forward = training_pass(model.train(), half_precision(settings.precision))
-    averaged = AveragedWeights(model, settings.ema)
-    states = {"model": model, "objective": objective, "averaged": averaged}
-    position: dict[str, Any] = {"epoch": 0, "step": 0, "elapsed": 0.0}
+    state = TrainingState.start(model, objective, settings)
+    run = _Run(forward, data, settings, seed, ranks, on_step)
     if checkpoint is not None and checkpoint.exists():
-        position = load_checkpoint(checkpoint, states, optimizer)
-        if on_epoch is not None:  # who was killed after writing the checkpoint has not told of its epoch
-            on_epoch(Epoch(int(position["epoch"]), int(position["step"]), position["figures"]))
+        figures = load_checkpoint(checkpoint, state)
+        # A run killed after it wrote the checkpoint has not reported that epoch.
+        if on_epoch is not None:
+            on_epoch(Epoch(state.epoch, state.step, figures))
     tree: ClassTree | None = None
-    while not _finished(position, settings):
+    while state.progress(settings) < 1:
         started = time.perf_counter()
-        epoch = int(position["epoch"])
-        sampler: _Batches = _pk_sampler(data, settings, seed)
         if hierarchy is not None:
-            tree = ClassTree.from_embeddings(
-                extract_features(model, data.images), data.labels, levels=hierarchy.levels
-            )
+            # The margins follow the embeddings of now (Ge 2018, section 4).
+            tree = _class_tree(model, data, hierarchy)
             objective.terms["hierarchical"].set_tree(tree)  # type: ignore[operator]
-            sampler = _hierarchical_sampler(tree, data, settings, hierarchy, seed)
-        with memory_advice(settings.identities, settings.images), pass_over_old_objects():
-            figures = _run_epoch(
-                model,
-                forward,
-                objective,
-                averaged,
-                optimizer,
-                sampler,
-                data,
-                settings,
-                position,
-                seed,
-                on_step,
-                ranks,
-            )
-        seconds = ranks.agree(time.perf_counter() - started)
-        position = {"epoch": epoch + 1, "step": position["step"], "elapsed": position["elapsed"] + seconds}
+        sampler = sampler_for(data, settings, seed, tree=tree, plan=hierarchy)
+        with memory_advice(settings.identities, settings.images), old_objects_frozen():
+            figures = _run_epoch(state, run, sampler)
+        # Clocks differ, and every worker must end with the same step.
+        seconds = ranks.broadcast(time.perf_counter() - started)
+        state.epoch += 1
+        state.elapsed += seconds
         figures["images_per_second"] = figures.pop("images") / seconds
         figures |= validate(
-            averaged.module, data.val_images, data.val_identities, data.val_cameras, data.val_order
+            state.averaged.module, data.val_images, data.val_identities, data.val_cameras, data.val_order
         )
         if checkpoint is not None and ranks.is_first:
-            save_checkpoint(checkpoint, states, optimizer, position | {"figures": figures})
+            save_checkpoint(checkpoint, state, figures)
         if on_epoch is not None:
-            on_epoch(Epoch(epoch + 1, int(position["step"]), figures))
-    result = averaged.module
-    result.eval()
-    if hierarchy is not None:
-        tree = ClassTree.from_embeddings(
-            extract_features(result, data.images), data.labels, levels=hierarchy.levels
-        )
-    return result, tree
+            on_epoch(Epoch(state.epoch, state.step, figures))
+    result = state.averaged.module.eval()
+    return result, None if hierarchy is None else _class_tree(result, data, hierarchy)
 
 
-def validate(
-    model: EmbeddingModel,
-    images: npt.NDArray[np.uint8],
-    identities: npt.NDArray[np.str_],
-    cameras: npt.NDArray[np.str_],
-    order: npt.NDArray[np.int64] | None = None,
-) -> dict[str, float]:
-    """Cross-camera mAP, rank-1 and mINP among people held out, every image asking all others; empty where
-    nobody has a match.
+def _class_tree(model: EmbeddingModel, data: TrainingData, hierarchy: HierarchicalPlan) -> ClassTree:
+    features = extract_features(model, data.images)
+    return ClassTree.from_embeddings(features, data.labels, levels=hierarchy.levels)
 
-    Where nobody is seen by two cameras, within the camera: see :mod:`reid.evaluation.within_camera`.
 
-    Args:
-        model: the network.
-        images: (N, H, W, 3) RGB; may be a memory map.
-        identities: (N,).
-        cameras: (N,).
-        order: (N,) numbers that rise with time; None where the images are in order.
+@contextmanager
+def old_objects_frozen() -> Iterator[None]:
+    """Within, Python's collector of cycles looks only at objects made within.
+
+    Each step makes thousands of objects that live until its end, which sends the collector through everything
+    that was imported again and again: a tenth of the time.
     """
-    ranked = views(identities, cameras, np.arange(len(images)) if order is None else order)
-    if not seen_by_two(identities[ranked.rows], ranked.cameras):
-        return {}
-    everyone = (embed_images(model, images)[ranked.rows], identities[ranked.rows], ranked.cameras)
-    report = rank_gallery(*everyone, *everyone)
-    return {
-        "val_mean_ap": float(report.mean_ap),
-        "val_rank1": float(report.cmc[0]),
-        "val_mean_inp": float(report.mean_inp),
-    }
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
-def _finished(position: dict[str, Any], settings: TrainParams) -> bool:
-    if settings.max_seconds is not None:
-        return bool(position["elapsed"] >= settings.max_seconds)
-    return bool(position["step"] >= settings.steps)
+def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, float]:
+    """One epoch in place; returns the means of what the terms report, and the number of ``images``."""
+    data, settings, ranks = run.data, run.settings, run.ranks
+    # All chance of an epoch comes from its number and the seed, so that a continued run draws the same again.
+    epoch_seed = (run.seed << 20) + state.epoch
+    generator = torch.Generator().manual_seed(epoch_seed)
+    torch.manual_seed(epoch_seed)
+    state.model.train()
+    state.objective.train()
+    device = next(state.model.parameters()).device
+    of_part = state.model.trunk_parameters()
+    started = time.perf_counter()
+    means = _Means()
+    for batch in islice(batches_of(sampler, state.epoch), settings.epoch_steps):
+        rows = np.asarray(batch)
+        progress = state.progress(settings, ranks.broadcast(time.perf_counter() - started))
+        if progress >= 1:
+            break
+        state.set_rates(settings, progress)
+        # The step that follows the frozen ones thaws the backbone; later there is nothing left to switch.
+        if 0 < settings.freeze_steps >= state.step:
+            freeze(state.model.backbone, state.step < settings.freeze_steps)
+        # Each worker draws the whole batch's augmentation and keeps its part, so that the batch is the same
+        # whatever the number of workers.
+        images = augmented(data, rows, settings, generator)[ranks.part(len(rows))]
+        features = run.forward(images.to(device, memory_format=layout(settings.channels_last)))
+        # The losses compare images of all workers, and need float32: distances are small differences.
+        features = ranks.gather(features.float(), len(rows))
+        output = _finite_loss(state, features, data, rows)
+        state.optimizer.zero_grad(set_to_none=True)
+        output.value.backward()
+        # What lies behind the gathered features has its whole gradient on every worker; the network before
+        # them has seen one part of the batch.
+        ranks.sum_gradients(of_part)
+        if settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(state.parameters, settings.gradient_clip)
+        state.optimizer.step()
+        state.averaged.update()
+        state.step += 1
+        means.add(output, len(rows))
+        if run.on_step is not None:
+            run.on_step(state.step, settings.steps)
+    return means.figures()
 
 
-def _pk_sampler(data: TrainingData, settings: TrainParams, seed: int) -> PKSampler:
-    cameras = data.cameras if settings.camera_aware else None
-    return PKSampler(data.labels, settings.identities, settings.images, seed=seed, cameras=cameras)
+def _finite_loss(
+    state: TrainingState, features: Tensor, data: TrainingData, rows: npt.NDArray[np.int64]
+) -> CombinedOutput:
+    """The loss of the features (B, D) before the neck of these rows of the data.
 
-
-def _hierarchical_sampler(
-    tree: ClassTree, data: TrainingData, settings: TrainParams, hierarchy: HierarchicalPlan, seed: int
-) -> HierarchicalSampler:
-    neighbours = min(hierarchy.neighbours, settings.identities)
-    return HierarchicalSampler(
-        tree,
-        data.labels,
-        classes=max(1, settings.identities // neighbours),
-        neighbours=neighbours,
-        images=settings.images,
-        seed=seed,
+    Raises:
+        ReidError: features or loss are not finite; it names the images.
+    """
+    what = "the embeddings are"
+    # Asked before the losses, which would refuse such features by row number instead of by file.
+    if torch.isfinite(features).all():
+        labels = torch.from_numpy(data.labels[rows]).to(features.device)
+        by_term = features_by_term(state.objective, features, state.model.neck(features))
+        output: CombinedOutput = state.objective(by_term, labels)
+        if torch.isfinite(output.value):
+            return output
+        what = "the loss is"
+    names = ", ".join(readable(data.paths[row]) for row in rows)
+    raise ReidError(
+        f"{what} not finite at step {state.step}: lower train.learning_rate; the batch held {names}"
     )
 
 
-def _passes(sampler: _Batches, epoch: int) -> Iterator[list[int]]:
-    """Batches without end: pass after pass, each numbered from the epoch alone so that an epoch can be run
-    again.
-    """
-    number = epoch << 16
-    while True:
-        sampler.set_epoch(number)
-        yield from sampler
-        number += 1
+class _Means:
+    """Means over the steps of an epoch of what the objective reports."""
 
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = defaultdict(float)
+        self.steps = 0
+        self.images = 0
 
-def _run_epoch(
-    model: EmbeddingModel,
-    forward: Callable[[Tensor], Tensor],
-    objective: CombinedLoss,
-    averaged: AveragedWeights,
-    optimizer: torch.optim.Optimizer,
-    sampler: _Batches,
-    data: TrainingData,
-    settings: TrainParams,
-    position: dict[str, Any],
-    seed: int,
-    on_step: Callable[[int, int], None] | None,
-    ranks: Ranks,
-) -> dict[str, float]:
-    """One epoch in place; advances ``position['step']`` and returns the means of what the terms report."""
-    epoch = int(position["epoch"])
-    generator = torch.Generator().manual_seed((seed << 20) + epoch)
-    torch.manual_seed((seed << 20) + epoch)
-    how = Augmentation(settings.flip, settings.pad_crop, settings.erasing, settings.colour_jitter)
-    sums: dict[str, float] = defaultdict(float)
-    model.train()
-    objective.train()
-    device, trunk_parameters = next(model.parameters()).device, model.trunk_parameters()
-    started, count, images = time.perf_counter(), 0, 0
-    for batch in _passes(sampler, epoch):
-        elapsed = position["elapsed"] + ranks.agree(time.perf_counter() - started)
-        progress = (
-            elapsed / settings.max_seconds if settings.max_seconds else position["step"] / settings.steps
-        )
-        if count == settings.epoch_steps or progress >= 1:
-            break
-        rates = SCHEDULES[settings.schedule](progress, settings.warmup_share)
-        for group in optimizer.param_groups:
-            group["lr"], group["betas"] = settings.learning_rate * rates.factor, (rates.beta1, 0.999)
-        if (
-            position["step"] <= settings.freeze_steps and settings.freeze_steps
-        ):  # past them there is nothing left to switch
-            freeze(model.backbone, position["step"] < settings.freeze_steps)
-        pixels = augment(torch.from_numpy(data.images[np.asarray(batch)]), how, generator)
-        pixels = erase(normalise(pixels), settings.erasing, generator)
-        # Every worker draws the whole batch's augmentation, so that the batch is the same whatever the number
-        # of workers.
-        own = pixels[ranks.part(len(batch))].to(device, memory_format=layout(settings.channels_last))
-        features = forward(own)
-        features = ranks.gather(features.float(), len(batch))
-        labels = torch.from_numpy(data.labels[np.asarray(batch)]).to(device)
-        # The losses refuse embeddings that are not finite; asked first, so that the message can name the
-        # files.
-        output = (
-            objective(features_by_term(objective, features, model.neck(features)), labels)
-            if torch.isfinite(features).all()
-            else None
-        )
-        if output is None or not torch.isfinite(output.value):
-            names = ", ".join(readable(data.paths[index]) for index in batch)
-            what = "the embeddings are" if output is None else "the loss is"
-            raise ReidError(
-                f"{what} not finite at step {position['step']}: lower train.learning_rate; the batch "
-                f"held {names}"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        output.value.backward()
-        ranks.sum_gradients(trunk_parameters)
-        if settings.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(
-                [p for group in optimizer.param_groups for p in group["params"]], settings.gradient_clip
-            )
-        optimizer.step()
-        averaged.update()
-        count, images = count + 1, images + len(batch)
-        position["step"] += 1
-        _add(sums, "loss", output.value)
+    def add(self, output: CombinedOutput, images: int) -> None:
+        self.steps += 1
+        self.images += images
+        self.sums["loss"] += float(output.value.detach())
         for name, term in output.terms.items():
-            _add(sums, f"{name}.loss", term.value)
-            for key in ("active_fraction", "mean_positive", "mean_negative"):
-                _add(sums, f"{name}.{key}", getattr(term, key))
-            for key, value in term.extras.items():
-                _add(sums, f"{name}.{key}", value)
-        if on_step is not None:
-            on_step(int(position["step"]), settings.steps)
-    figures = {key: value / max(1, count) for key, value in sums.items()}
-    return {key: value for key, value in figures.items() if math.isfinite(value)} | {"images": float(images)}
+            values = {
+                "loss": term.value,
+                "active_fraction": term.active_fraction,
+                "mean_positive": term.mean_positive,
+                "mean_negative": term.mean_negative,
+                **term.extras,
+            }
+            for key, value in values.items():
+                self.sums[f"{name}.{key}"] += float(value.detach())
 
-
-def _add(sums: dict[str, float], key: str, value: Tensor | float) -> None:
-    sums[key] += float(value.detach() if isinstance(value, Tensor) else value)
+    def figures(self) -> dict[str, float]:
+        means = {key: value / max(1, self.steps) for key, value in self.sums.items()}
+        finite = {key: value for key, value in means.items() if math.isfinite(value)}
+        return finite | {"images": float(self.images)}

@@ -1,4 +1,4 @@
-"""Ways to run the trunk: memory layout, precision, frozen or not."""
+"""Ways to run the backbone: memory layout, precision, frozen or not."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.models.embedder import EmbeddingModel
-from reid.training.on_cpu.trunk import CpuTrunk
+from reid.training.cpu_convolution import cpu_training_pass
 
 __all__ = ["freeze", "half_precision", "layout", "training_pass"]
 
@@ -21,7 +21,7 @@ def layout(channels_last: bool) -> torch.memory_format:
 
 
 def half_precision(precision: str) -> bool:
-    """Whether the trunk runs in bfloat16, whose range is that of float32, so that no loss needs scaling.
+    """Whether the backbone runs in bfloat16, whose range is that of float32, so that no loss needs scaling.
 
     ``auto``: where the GPU, or without one the processor, calculates in it.
     """
@@ -42,16 +42,18 @@ def training_pass(model: EmbeddingModel, half: bool) -> Callable[[Tensor], Tenso
     is.
     """
     device = next(model.parameters()).device
-    trunk = CpuTrunk(model.backbone) if device.type == "cpu" else model.backbone
+    # In float32 torch's own convolutions are as fast.
+    other_way = half and device.type == "cpu"
+    backbone = cpu_training_pass(model.backbone) if other_way else model.backbone
 
     def features(images: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            return model.head(trunk(images))
+            return model.head(backbone(images))
 
     return features
 
 
-def freeze(trunk: nn.Module, frozen: bool) -> None:
-    """A frozen trunk keeps its weights and the statistics of its batch normalisation."""
-    trunk.requires_grad_(not frozen)
-    trunk.train(not frozen)
+def freeze(backbone: nn.Module, frozen: bool) -> None:
+    """A frozen backbone keeps its weights and the statistics of its batch normalisation."""
+    backbone.requires_grad_(not frozen)
+    backbone.train(not frozen)

@@ -62,6 +62,7 @@ class Tracker:
         self.uri, self.experiment, self.records = absolute_uri(uri), experiment, in_project(records)
         self.shown = redacted(self.uri)  # for messages
         self.problem: str | None = None
+        self.only_asked = False  # then nothing is made in the store
         self.errors = (
             StoreError,
             mlflow.exceptions.MlflowException,
@@ -103,6 +104,11 @@ class Tracker:
         """MLflow's id of the experiment, made at first use."""
         if self._experiment_id is None:
             found = self.client.get_experiment_by_name(self.experiment)
+            if found is None and self.only_asked:
+                raise StoreError(
+                    f"MLflow at {self.shown} has no experiment {self.experiment!r}: correct "
+                    "tracking.experiment, or train first"
+                )
             if found is None:
                 local = in_project("mlruns").as_uri() if self.uri.startswith("sqlite") else None
                 self._experiment_id = str(

@@ -20,9 +20,10 @@ from reid.losses import CombinedLoss
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.processors import processors
+from reid.training.batches import HierarchicalPlan, TrainingData
 from reid.training.checkpoint import make_room
 from reid.training.distributed import ALONE, Ranks
-from reid.training.loop import Epoch, HierarchicalPlan, TrainingData, train
+from reid.training.loop import Epoch, train
 from reid.training.objective import build_objective
 from reid.training.pair_fit import fit_pair_metric
 

@@ -19,14 +19,14 @@ from serving.cli.shared import (
     Model,
     Name,
     Threads,
-    administer,
     bar,
-    complain,
     day,
+    echo,
     nothing_left,
+    open_for_admin,
+    print_warnings,
     table,
 )
-from serving.cli.shared import show as say
 
 __all__ = ["embed", "gallery_app"]
 
@@ -55,12 +55,13 @@ def enroll(
     """Add people; the gallery is made when it is not there. Images that are inside already are left out."""
     from reid.data.catalog import readable
     from serving.gallery import Gallery, key_from_environment
-    from serving.gallery.enrollment import enroll_samples, find_samples
+    from serving.gallery.enrollment import enroll_samples
+    from serving.gallery.samples import find_samples
     from serving.runtime import load
 
     found = find_samples(source, pattern, split)
     embedder = load(model, backend, threads)
-    complain([embedder.chosen] if embedder.chosen else [])
+    print_warnings([embedder.chosen] if embedder.chosen else [])
     threshold = embedder.card.threshold("min", "image")
     near = threshold.distance if threshold else None
     key = key_from_environment()
@@ -85,14 +86,14 @@ def enroll(
         "warnings": list(report.warnings),
         "version": report.version,
     }
-    say(
+    echo(
         as_json,
         value,
         f"{count} references of {len(report.enrolled)} people enrolled, {report.already} were there before",
     )
-    complain([*report.warnings, *(one.reason for one in report.unreadable)])
-    complain(found.notes)
-    complain(f"{readable(path)}: its name tells no person, left out" for path in found.skipped)
+    print_warnings([*report.warnings, *(one.reason for one in report.unreadable)])
+    print_warnings(found.notes)
+    print_warnings(f"{readable(path)}: its name tells no person, left out" for path in found.skipped)
     if report.unreadable or found.skipped:
         raise typer.Exit(INCOMPLETE)
 
@@ -100,11 +101,13 @@ def enroll(
 @gallery_app.command("list")
 def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Who is inside."""
-    with administer(gallery, read_only=True) as opened:
-        people, version, days = opened.people(), opened.version, opened.retain_days
+    with open_for_admin(gallery, read_only=True) as opened:
+        people = opened.people()
+        version = opened.version
+        days = opened.retain_days
         model = opened.fingerprint
     if as_json:
-        say(
+        echo(
             True,
             {
                 "version": version,
@@ -124,10 +127,10 @@ def list_(gallery: GalleryPath, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def show(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
     """The references of one person."""
-    with administer(gallery, read_only=True) as opened:
+    with open_for_admin(gallery, read_only=True) as opened:
         references = opened.show(identity)
     if as_json:
-        say(True, {"identity": identity, "references": [asdict(reference) for reference in references]}, "")
+        echo(True, {"identity": identity, "references": [asdict(reference) for reference in references]}, "")
         return
     rows = [(one.id, one.source, one.camera, day(one.taken_at), f"{one.quality:.2f}") for one in references]
     table(("id", "source", "camera", "taken", "quality"), rows)
@@ -136,15 +139,15 @@ def show(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def verify(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Check the file and every row; exit code 1 when something is wrong."""
-    with administer(gallery, read_only=True) as opened:
+    with open_for_admin(gallery, read_only=True) as opened:
         report = opened.verify()
     sound = "all is well" if not report.problems else f"{len(report.problems)} problems"
-    say(
+    echo(
         as_json,
         asdict(report),
         f"{report.people} people, {report.references} references, version {report.version}: {sound}",
     )
-    complain(report.problems)
+    print_warnings(report.problems)
     if report.problems:
         raise typer.Exit(1)
 
@@ -152,10 +155,10 @@ def verify(gallery: GalleryPath, as_json: AsJson = False) -> None:
 @gallery_app.command()
 def audit(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """Who did what, when, to whom."""
-    with administer(gallery, read_only=True) as opened:
+    with open_for_admin(gallery, read_only=True) as opened:
         entries = opened.audit()
     if as_json:
-        say(True, {"entries": [asdict(entry) for entry in entries]}, "")
+        echo(True, {"entries": [asdict(entry) for entry in entries]}, "")
         return
     table(
         ("when", "who", "action", "identity", "detail"),
@@ -179,9 +182,9 @@ def embed(
 
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown: want {', '.join(PRECISIONS)}")
-    paths = collect_images(images, lambda line: complain([line]))
+    paths = collect_images(images, lambda line: print_warnings([line]))
     embedder = load(model, backend, threads, precision=precision)
-    complain([embedder.chosen] if embedder.chosen else [])
+    print_warnings([embedder.chosen] if embedder.chosen else [])
     with bar("embedding") as advance:
         written = embed_to_file(embedder, paths, output, threads=threads, on_progress=advance)
     value = {
@@ -194,8 +197,8 @@ def embed(
         "unreadable": [str(one.path) for one in written.unreadable],
     }
     resumed = f" ({written.resumed} from the run before)" if written.resumed else ""
-    say(as_json, value, f"{written.rows} embeddings written to {written.path}{resumed}")
-    complain(one.reason for one in written.unreadable)
+    echo(as_json, value, f"{written.rows} embeddings written to {written.path}{resumed}")
+    print_warnings(one.reason for one in written.unreadable)
     if written.unreadable:
         raise typer.Exit(INCOMPLETE)
 

@@ -13,13 +13,13 @@ from serving.cli.shared import (
     GalleryPath,
     Model,
     Threads,
-    administer,
     bar,
-    complain,
+    echo,
     nothing_left,
+    open_for_admin,
+    print_warnings,
     table,
 )
-from serving.cli.shared import show as say
 
 __all__ = ["encrypt", "export", "forget", "import_", "index", "key", "models", "reembed", "switch"]
 
@@ -35,9 +35,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write all references to Parquet, readable by its owner alone and never encrypted."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         count = opened.export(output)
-    say(as_json, {"references": count, "path": str(output)}, f"{count} references written to {output}")
+    echo(as_json, {"references": count, "path": str(output)}, f"{count} references written to {output}")
 
 
 def import_(
@@ -53,15 +53,15 @@ def import_(
     with nothing_left(gallery), Gallery.open(gallery, None, key=key_from_environment()) as opened:
         added, already = opened.import_from(source)
         value = {"imported": added, "already": already, "version": opened.version}
-    say(as_json, value, f"{added} references imported, {already} were there before")
+    echo(as_json, value, f"{added} references imported, {already} were there before")
 
 
 def models(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """The models whose embeddings are inside; the first is searched."""
-    with administer(gallery, read_only=True) as opened:
+    with open_for_admin(gallery, read_only=True) as opened:
         found = opened.models()
     if as_json:
-        say(True, {"models": [asdict(one) for one in found]}, "")
+        echo(True, {"models": [asdict(one) for one in found]}, "")
         return
     rows = [
         (one.fingerprint, "searched" if one.active else "", one.dim or "", one.references, one.missing)
@@ -86,7 +86,7 @@ def reembed(
     from serving.runtime import load
 
     embedder = load(model, backend, threads)
-    with administer(gallery) as opened, bar("embedding") as advance:
+    with open_for_admin(gallery) as opened, bar("embedding") as advance:
         done = opened.reembed(embedder, advance)
         if switch and not done.missing:
             opened.switch_model(embedder.fingerprint)
@@ -100,7 +100,7 @@ def reembed(
         "switched": switched,
         "version": version,
     }
-    say(
+    echo(
         as_json,
         value,
         (
@@ -108,7 +108,7 @@ def reembed(
             f"missing{', searched from now on' if switched else ''}"
         ),
     )
-    complain(one.reason for one in done.unreadable)
+    print_warnings(one.reason for one in done.unreadable)
     if done.missing:
         raise typer.Exit(INCOMPLETE)
 
@@ -122,9 +122,9 @@ def switch(
     as_json: AsJson = False,
 ) -> None:
     """Search with another model from now on; the embeddings of the one before stay until `forget`."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         opened.switch_model(fingerprint, leave_behind=leave_behind)
-        say(
+        echo(
             as_json,
             {"fingerprint": fingerprint, "version": opened.version},
             f"searched with model {fingerprint} from now on",
@@ -133,15 +133,15 @@ def switch(
 
 def forget(gallery: GalleryPath, fingerprint: Fingerprint, as_json: AsJson = False) -> None:
     """Erase the embeddings of a model that is no longer searched."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         purged = opened.forget_model(fingerprint)
-        say(
+        echo(
             as_json,
             {"fingerprint": fingerprint, "purged": purged, "version": opened.version},
             f"model {fingerprint} is forgotten",
         )
     if not purged:
-        complain(
+        print_warnings(
             [
                 (
                     "another process has the gallery open, so bytes remain in its file: they go with the "
@@ -159,10 +159,10 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Build a compact search index, and say how much it misses."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         if kind == "none":
             dropped = opened.remove_index()
-            say(
+            echo(
                 as_json,
                 {"dropped": dropped, "version": opened.version},
                 "the index is dropped" if dropped else "there was no index",
@@ -173,7 +173,7 @@ def index(
         f"{built.kind} index of {built.references} references, {built.bytes / 1e6:.1f} MB, finds "
         f"{built.recall:.2%} of the 10 nearest"
     )
-    say(as_json, asdict(built), text)
+    echo(as_json, asdict(built), text)
 
 
 def encrypt(
@@ -189,7 +189,7 @@ def encrypt(
     if found is None:
         raise UsageError(f"there is no key: make one with `reid gallery key FILE` and set {KEY_FILE}=FILE")
     Gallery.encrypt(gallery, output, found)
-    say(
+    echo(
         as_json,
         {"path": str(output)},
         f"encrypted copy written to {output}; delete {gallery} when it is no longer needed",
@@ -201,4 +201,4 @@ def key(output: Annotated[Path, typer.Argument(help="A new file.")], as_json: As
     from serving.gallery import KEY_FILE, write_key
 
     write_key(output)
-    say(as_json, {"path": str(output)}, f"key written to {output}; use it with {KEY_FILE}={output}")
+    echo(as_json, {"path": str(output)}, f"key written to {output}; use it with {KEY_FILE}={output}")

@@ -1,5 +1,6 @@
 """The commands that compare images: with a gallery, or two with each other."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -14,13 +15,14 @@ from serving.cli.shared import (
     GalleryPath,
     Model,
     Threads,
-    complain,
+    echo,
     finite,
+    print_warnings,
     table,
 )
-from serving.cli.shared import show as say
 
 if TYPE_CHECKING:
+    from reid.images import Image
     from serving.embedding import FileEmbeddings
     from serving.runtime import Embedder
 
@@ -91,7 +93,8 @@ def identify(
         if threshold is None
         else threshold
     )
-    found = _embed(embedder, collect_images(images, lambda line: complain([line])), threads)
+    paths = collect_images(images, lambda line: print_warnings([line]))
+    found = _embed(embedder, paths, threads, _quality if tracklet else None)
     names = [str(path) for path in found.paths]
     probes = found.embeddings
     if tracklet:
@@ -119,11 +122,11 @@ def identify(
         "matches": matches,
     }
     if as_json:
-        say(True, value | {"unreadable": [str(one.path) for one in found.unreadable]}, "")
+        echo(True, value | {"unreadable": [str(one.path) for one in found.unreadable]}, "")
     else:
         head = ("image", "identity", "distance", "second", "its distance", "margin")
         table(head, [_cells(row) for row in matches])
-    complain(one.reason for one in found.unreadable)
+    print_warnings(one.reason for one in found.unreadable)
     if found.unreadable:
         raise typer.Exit(INCOMPLETE)
 
@@ -148,7 +151,7 @@ def compare(
 
         raise ReidError(found.unreadable[0].reason)
     pair = verify_pair(found.embeddings[0], found.embeddings[1], limit)
-    say(
+    echo(
         as_json,
         asdict(pair),
         (
@@ -158,11 +161,16 @@ def compare(
     )
 
 
-def _embed(embedder: "Embedder", paths: list[Path], threads: int | None) -> "FileEmbeddings":
+def _embed(
+    embedder: "Embedder",
+    paths: list[Path],
+    threads: int | None,
+    measure: "Callable[[Image], float] | None" = None,
+) -> "FileEmbeddings":
     from reid.errors import ReidError
     from serving.embedding import embed_files
 
-    found = embed_files(embedder, paths, threads=threads)
+    found = embed_files(embedder, paths, threads=threads, measure=measure)
     if not found.paths:
         raise ReidError(
             f"not one of {len(paths)} images can be read; the first: {found.unreadable[0].reason}"
@@ -170,20 +178,22 @@ def _embed(embedder: "Embedder", paths: list[Path], threads: int | None) -> "Fil
     return found
 
 
-def _pooled(found: "FileEmbeddings") -> Any:
+def _quality(image: "Image") -> float:
+    """Of a picture that is one person's crop as a whole."""
     import numpy as np
 
-    from reid.images import read_image
-    from serving.matching import pool
     from serving.tracking import crop_quality
 
-    weights = []
-    for path in found.paths:
-        image = np.ascontiguousarray(read_image(path)[:, :, ::-1])
-        height, width = image.shape[:2]
-        weights.append(float(crop_quality(image, np.asarray([[0, 0, width, height]], np.float32))[0]))
+    height, width = image.shape[:2]
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    return float(crop_quality(bgr, np.asarray([[0, 0, width, height]], np.float32))[0])
+
+
+def _pooled(found: "FileEmbeddings") -> Any:
+    from reid.embeddings import pool
+
     # Images without any detail have no quality: they count alike then.
-    return pool(found.embeddings, weights if any(weights) else None)[None]
+    return pool(found.embeddings, found.measured if found.measured.any() else None)[None]
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

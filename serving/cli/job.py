@@ -12,11 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from reid.errors import ReidError, UsageError
-from serving.cli.shared import finite
+from serving.cli.shared import INCOMPLETE, finite
 
 __all__ = ["crops", "match", "report", "score"]
-
-INCOMPLETE = 3
 
 
 def match(
@@ -90,8 +88,9 @@ def match(
     if out is None:
         raise UsageError("name the output folder with --out DIR")
     checked = asked_job(sources or [], model, gallery, detector, threshold)
-    from serving.job.progress import JsonLinesProgress, MetricsFile, Together, shown_progress
-    from serving.job.run import Execution, Progress, StopRequested, run_job
+    from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
+    from serving.job.progress import Progress
+    from serving.job.run import Execution, StopRequested, run_job
     from serving.watchdog import ended_when_stuck
 
     execution = Execution(segment_s, workers, ray)
@@ -108,7 +107,7 @@ def match(
             if not (quiet or json_lines):
                 tell.append(stack.enter_context(shown_progress()))
             stack.enter_context(ended_when_stuck(checked.stall_s))
-            result = run_job(checked, out, Together(tell), execution)
+            result = run_job(checked, out, CompositeProgress(tell), execution)
     except StopRequested as error:
         raise StoppedError(
             "stopped: what is finished is kept; the same command goes on from there"

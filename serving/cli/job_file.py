@@ -81,7 +81,7 @@ model: model                       # a model directory: of `reid models import` 
 # top_k: 3
 # ratio_test: 0.95                 # a name must be nearer than this share of the runner-up's distance
 # rescore: false                   # let the model's learned metric decide between the near
-# outputs: {video: true, video_height: null, crops: true, report: true, segments: true}
+# outputs: {video: true, video_height: null, crops: true, report: true, segments: true, embeddings: true}
 # backend: auto                    # auto, onnxruntime, openvino, tensorrt
 # precision: fp32                  # of the model: fp32, fp16, int8
 # threads: null                    # all processors

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serving.cli.shared import AsJson, Threads, show, table
+from serving.cli.shared import AsJson, Threads, echo, table
 
 __all__ = ["check"]
 
@@ -38,7 +38,7 @@ def check(
         "holds": not strays,
     }
     if as_json:
-        show(True, value, "")
+        echo(True, value, "")
     else:
         shown = [
             (

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.shared import AsJson, GalleryPath, Name, administer, complain
-from serving.cli.shared import show as say
+from serving.cli.shared import AsJson, GalleryPath, Name, echo, open_for_admin, print_warnings
 
 if TYPE_CHECKING:
     from serving.gallery import Removal
@@ -17,7 +16,7 @@ __all__ = ["expire", "merge", "promote", "remove", "rename", "retention", "split
 
 def remove(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
     """Take a person out; the embeddings are erased from the file."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         _report_removal(opened.remove(identity), as_json)
 
 
@@ -37,7 +36,7 @@ def expire(
         moment = None if now is None else datetime.fromisoformat(now)
     except ValueError as error:
         raise UsageError(f"--now {now!r} is not a moment: write it like 2026-01-31T12:00") from error
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         _report_removal(opened.expire(moment), as_json)
 
 
@@ -48,9 +47,9 @@ def rename(
     as_json: AsJson = False,
 ) -> None:
     """Give a person another name."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         opened.rename(identity, new_name)
-        say(
+        echo(
             as_json,
             {"identity": new_name, "was": identity, "version": opened.version},
             f"{identity} is now {new_name}",
@@ -64,9 +63,9 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Two names are one person: give the first one's references to the second."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         opened.merge(identity, into)
-        say(
+        echo(
             as_json,
             {"identity": into, "was": identity, "version": opened.version},
             f"{identity} is now part of {into}",
@@ -84,10 +83,10 @@ def retention(
     if days != "forever" and not days.isdecimal():
         raise UsageError(f"retention {days!r} is not understood: give a number of days, or forever")
     limit = None if days == "forever" else int(days)
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         opened.set_retention(limit)
         kept = "for ever" if limit is None else f"for {limit} days"
-        say(as_json, {"retain_days": limit, "version": opened.version}, f"references are kept {kept}")
+        echo(as_json, {"retain_days": limit, "version": opened.version}, f"references are kept {kept}")
 
 
 def split(
@@ -101,7 +100,7 @@ def split(
     as_json: AsJson = False,
 ) -> None:
     """One name is two people: give some references to a new person."""
-    with administer(gallery) as opened:
+    with open_for_admin(gallery) as opened:
         opened.split(identity, reference, into)
         value = {
             "identity": into,
@@ -109,7 +108,7 @@ def split(
             "references": len(set(reference)),
             "version": opened.version,
         }
-    say(as_json, value, f"{len(set(reference))} references of {identity} are now {into}")
+    echo(as_json, value, f"{len(set(reference))} references of {identity} are now {into}")
 
 
 def promote(
@@ -129,16 +128,16 @@ def promote(
     strangers = read_strangers(job)
     with Gallery.open(gallery, strangers.fingerprint, create=False, key=key_from_environment()) as opened:
         done = enroll_stranger(opened, strangers, who, identity)
-    say(as_json, asdict(done), f"{who} is now {done.identity}: {len(done.sightings)} references")
-    complain(done.warnings)
+    echo(as_json, asdict(done), f"{who} is now {done.identity}: {len(done.sightings)} references")
+    print_warnings(done.warnings)
 
 
 def _report_removal(removal: "Removal", as_json: bool) -> None:
     count = sum(removal.removed.values())
     names = ", ".join(removal.removed)
-    say(as_json, asdict(removal), f"{count} references removed{f' ({names})' if names else ''}")
+    echo(as_json, asdict(removal), f"{count} references removed{f' ({names})' if names else ''}")
     if not removal.purged:
-        complain(
+        print_warnings(
             [
                 (
                     "another process has the gallery open, so bytes remain in its file: they go with the "

@@ -22,13 +22,13 @@ __all__ = [
     "Model",
     "Name",
     "Threads",
-    "administer",
     "bar",
-    "complain",
     "day",
+    "echo",
     "finite",
     "nothing_left",
-    "show",
+    "open_for_admin",
+    "print_warnings",
     "table",
 ]
 
@@ -49,7 +49,7 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-def administer(path: Path, *, read_only: bool = False) -> "Gallery":
+def open_for_admin(path: Path, *, read_only: bool = False) -> "Gallery":
     """Open a gallery for work that touches no embedding of a model; ``read_only`` to look at it."""
     from serving.gallery import Gallery, key_from_environment
 
@@ -67,7 +67,7 @@ def nothing_left(path: Path) -> Iterator[None]:
         yield
     except BaseException:
         if not was_there and path.exists():
-            with administer(path, read_only=True) as gallery:
+            with open_for_admin(path, read_only=True) as gallery:
                 empty = not gallery.people()
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm") if empty else ():
                 path.with_name(name).unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        with paced_lines(what, lambda line: complain([line])) as update:
+        with paced_lines(what, lambda line: print_warnings([line])) as update:
             yield update
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -96,12 +96,12 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def show(as_json: bool, value: dict[str, Any], text: str) -> None:
+def echo(as_json: bool, value: dict[str, Any], text: str) -> None:
     """Print an answer: one JSON object, or its text."""
     typer.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
 
 
-def complain(lines: Iterable[str]) -> None:
+def print_warnings(lines: Iterable[str]) -> None:
     """Print lines on standard error."""
     for line in lines:
         typer.echo(line, err=True)
@@ -113,7 +113,8 @@ def day(moment: float) -> str:
 
     try:
         return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
-    except (OverflowError, ValueError, OSError):  # of a damaged gallery, which `reid gallery verify` tells
+    # of a damaged gallery, which `reid gallery verify` tells: it may hold anything, or nothing
+    except (OverflowError, ValueError, OSError, TypeError):
         return "no time"
 
 

@@ -33,6 +33,7 @@ class FileEmbeddings:
     paths: tuple[Path, ...]  # the readable files, in the order given
     index: npt.NDArray[np.int64]  # (N,) where each of them stood in the list given
     unreadable: tuple[Unreadable, ...]
+    measured: npt.NDArray[np.float64]  # (N,) by the function given; empty without one
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class _Chunk:
     embeddings: npt.NDArray[np.float32]
     index: list[int]
     unreadable: list[Unreadable]
+    measured: list[float]
 
 
 def embed_files(
@@ -48,6 +50,7 @@ def embed_files(
     *,
     threads: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    measure: Callable[[Image], float] | None = None,
 ) -> FileEmbeddings:
     """Embed image files; files that are no images are listed, not fatal.
 
@@ -57,6 +60,7 @@ def embed_files(
         threads: that decode, resize and call the model, which lets ``embedder.at_once`` of them in; one per
             processor where None.
         on_progress: called with (done, all) after every batch.
+        measure: what else is wanted of each image (H, W, 3) uint8 RGB while it is in memory.
 
     Raises:
         ReidError: the model fails.
@@ -77,11 +81,13 @@ def embed_files(
         embeddings = (
             embedder.run(embedder.prepare(images)) if images else np.empty((0, embedder.dim), np.float32)
         )
-        return _Chunk(embeddings, index, unreadable)
+        measured = [] if measure is None else [measure(image) for image in images]
+        return _Chunk(embeddings, index, unreadable, measured)
 
     threads = threads or processors()
     embeddings = np.empty((len(paths), embedder.dim), np.float32)
     kept: list[int] = []
+    measured: list[float] = []
     lost: list[Unreadable] = []
     parts = (
         range(start, min(len(paths), start + embedder.batch))
@@ -92,8 +98,13 @@ def embed_files(
             embeddings[len(kept) : len(kept) + len(chunk.index)] = chunk.embeddings
             kept += chunk.index
             lost += chunk.unreadable
+            measured += chunk.measured
             if on_progress is not None:
                 on_progress(len(kept) + len(lost), len(paths))
     return FileEmbeddings(
-        embeddings[: len(kept)].copy(), tuple(paths[i] for i in kept), np.asarray(kept, np.int64), tuple(lost)
+        embeddings[: len(kept)].copy(),
+        tuple(paths[i] for i in kept),
+        np.asarray(kept, np.int64),
+        tuple(lost),
+        np.asarray(measured, np.float64),
     )

@@ -1,14 +1,15 @@
 """Known people and their reference embeddings in one SQLite file.
 
 :class:`Gallery` has every operation on the file. What loads pyarrow or OpenCV is not imported here: opening a
-gallery must stay fast. Module ``enrollment`` goes from folders and catalogs of images to a gallery.
+gallery must stay fast. ``samples`` finds images of people, ``enrollment`` enrolls them.
 """
 
-from serving.gallery.checks import UNKNOWN, check_embeddings, check_name
+from serving.gallery.checks import UNKNOWN, check_name
 from serving.gallery.conflicts import Conflict, describe
-from serving.gallery.connect import check_private
-from serving.gallery.gallery import Gallery, Removal, user_name
+from serving.gallery.database.connect import check_private
+from serving.gallery.gallery import Gallery, Removal
 from serving.gallery.key import KEY_FILE, key_from_environment, write_key
+from serving.gallery.opening import user_name
 
 __all__ = [
     "KEY_FILE",
@@ -16,13 +17,13 @@ __all__ = [
     "Conflict",
     "Gallery",
     "Removal",
-    "check_embeddings",
     "check_name",
     "check_private",
     "describe",
     "enrollment",
     "index",
     "key_from_environment",
+    "samples",
     "user_name",
     "write_key",
 ]

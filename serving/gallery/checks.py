@@ -1,4 +1,4 @@
-"""What may enter a gallery: names that can be shown, embeddings that can be compared."""
+"""What may enter a gallery: names that can be shown, and the values of a reference."""
 
 import hashlib
 import unicodedata
@@ -13,8 +13,6 @@ from reid.errors import ReidError
 __all__ = [
     "MOST_DAYS",
     "UNKNOWN",
-    "check_dim",
-    "check_embeddings",
     "check_name",
     "digest",
     "reference_rows",
@@ -24,7 +22,6 @@ __all__ = [
 UNKNOWN = "unknown"  # what matching answers for nobody
 MAX_NAME = 200
 MOST_DAYS = 36_500  # of retention: a hundred years
-_NORM_TOLERANCE = 1e-3
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, line and paragraph separators
 # make a name look like another
 _DIRECTIONS = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -52,44 +49,9 @@ def check_name(identity: str) -> str:
     return unicodedata.normalize("NFC", identity)
 
 
-def check_embeddings(embeddings: npt.ArrayLike, dim: int | None) -> npt.NDArray[np.float32]:
-    """Return embeddings as (N, D) little-endian float32.
-
-    Raises:
-        ReidError: the shape is wrong, or a row is not finite or not of norm 1; the message names the row.
-    """
-    matrix = np.ascontiguousarray(embeddings, dtype="<f4")
-    if matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise ReidError(f"embeddings have shape {matrix.shape}: want (N, D), one row an image")
-    check_dim(matrix, dim)
-    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
-    bad = np.flatnonzero(~np.isfinite(norms))
-    if bad.size:
-        raise ReidError(f"embedding in row {bad[0]} holds NaN or infinity: embed that image again")
-    bad = np.flatnonzero(np.abs(norms - 1) > _NORM_TOLERANCE)
-    if bad.size:
-        raise ReidError(
-            f"embedding in row {bad[0]} has norm {norms[bad[0]]:.4g}: want L2-normalised rows of norm 1"
-        )
-    return matrix
-
-
 def digest(row: bytes) -> bytes:
     """SHA-256 of one stored embedding."""
     return hashlib.sha256(row).digest()
-
-
-def check_dim(matrix: npt.NDArray[np.float32], dim: int | None) -> None:
-    """Check the length of embeddings; None allows any.
-
-    Raises:
-        ReidError: it is another one.
-    """
-    if dim is not None and matrix.shape[1] != dim:
-        raise ReidError(
-            f"embeddings have {matrix.shape[1]} numbers a row but the gallery's have {dim}: use the "
-            "gallery's own model"
-        )
 
 
 def _per_row(value: object, count: int, name: str) -> list[object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from serving.gallery.checks import check_embeddings
+from reid.embeddings import check_embeddings
 from serving.gallery.index.exact import ReferenceIndex
 
 if TYPE_CHECKING:

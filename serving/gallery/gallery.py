@@ -6,182 +6,38 @@ processes may read while one writes; each answer comes from one version. Search 
 are read anew when ``version`` has changed.
 """
 
-import getpass
-import os
 import sqlite3
 import time as clock
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from reid.errors import ReidError, UsageError
-from reid.files import is_there
-from serving.gallery import people, reading
-from serving.gallery.checks import MOST_DAYS, check_embeddings, seconds
+from reid.embeddings import check_embeddings
+from reid.errors import UsageError
+from serving.gallery import people
+from serving.gallery.checks import MOST_DAYS, seconds
 from serving.gallery.conflicts import Conflict, find_conflicts
+from serving.gallery.database import reading
+from serving.gallery.database.reading import AuditEntry, Person, Reference, Removal, VerifyReport
+from serving.gallery.database.writing import NewReferences
 from serving.gallery.index.exact import ReferenceIndex
-from serving.gallery.reading import AuditEntry, Person, Reference, Removal, VerifyReport
-from serving.gallery.schema import create_database
-from serving.gallery.store import Store
-from serving.gallery.writing import NewReferences
+from serving.gallery.opening import GalleryFile
 
 if TYPE_CHECKING:
     from serving.gallery.index.compact import BuiltIndex, CompactIndex
     from serving.gallery.models import GalleryModel, Reembedding
     from serving.runtime import Embedder
 
-__all__ = ["Gallery", "Removal", "user_name"]
+__all__ = ["Gallery", "Removal"]
 
 
-def user_name() -> str:
-    """Who works here: the login name, or ``uid 4242`` where the system knows none, as in a container that
-    runs as a number.
-    """
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # Python 3.13 made an OSError of it
-        return f"uid {os.getuid()}"
-
-
-class Gallery:
+class Gallery(GalleryFile):
     """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
 
-    def __init__(
-        self,
-        path: Path,
-        fingerprint: str | None,
-        dim: int | None,
-        who: str,
-        key: bytes | None,
-        read_only: bool = False,
-    ) -> None:
-        self.path = path
-        self._model = fingerprint
-        self._dim = dim
-        self._who = who
-        self._key = key
-        self._read_only = read_only
-        self._opened: Store | None = None
-        self._index: ReferenceIndex | None = None
-
-    @classmethod
-    def open(
-        cls,
-        path: Path | str,
-        fingerprint: str | None,
-        dim: int | None = None,
-        create: bool | None = None,
-        *,
-        who: str | None = None,
-        key: bytes | None = None,
-        read_only: bool = False,
-    ) -> "Gallery":
-        """Open a gallery.
-
-        Args:
-            path: the database file.
-            fingerprint: of the model whose embeddings are enrolled and searched; None for work that touches
-                no embedding.
-            dim: length of an embedding; None takes it from the gallery, or from the first enrolment.
-            create: what to do when the file is not there: True makes it, False refuses, None makes it at the
-                first enrolment and
-                refuses everything else until then.
-            who: named in the audit log; :func:`user_name` where None.
-            read_only: to be searched and looked at, nothing in the file is changed. A file that cannot be
-                written is opened so anyway.
-            key: 32 bytes, of an encrypted gallery, from :func:`serving.gallery.key_from_environment`.
-
-        Raises:
-            UsageError: the file does not exist and is not to be made.
-            ReidError: the file is readable by others, is no gallery, has another key, or was made by another
-                model.
-        """
-        gallery = cls(Path(path), fingerprint, dim, who or user_name(), key, read_only)
-        if create:
-            gallery._create()
-        if create is not None or is_there(gallery.path, "gallery"):
-            gallery.store  # noqa: B018 (opens the file)
-        return gallery
-
-    @property
-    def store(self) -> Store:
-        """The open database, for the modules beside this one."""
-        if self._opened is None:
-            store = Store(self.path, self._who, self._key, read_only=self._read_only)
-            try:
-                with store.reading() as db:
-                    self.check_model(db)
-                # a removal that was killed after its acknowledgement and before its bytes were gone
-                store.purge()
-            except BaseException:
-                store.close()
-                raise
-            self._opened = store
-        return self._opened
-
-    def _create(self) -> None:
-        if not self._model:
-            raise UsageError(
-                f"gallery {self.path} was opened without a model: open it with the fingerprint of the "
-                "embeddings' model"
-            )
-        self.ensure_exists(self._model, self._dim)
-
-    def ensure_exists(self, fingerprint: str, dim: int | None) -> None:
-        """Make the file if it is not there, for embeddings of a model."""
-        if not is_there(self.path, "gallery"):
-            create_database(self.path, fingerprint, dim, self._key)
-
-    def check_model(self, db: sqlite3.Connection) -> None:
-        """Refuse to compare embeddings of different models.
-
-        Raises:
-            ReidError: the gallery's embeddings are of another model or dimension than those it was opened
-                for.
-        """
-        dim = self._dim
-        made_by, its_dim = db.execute("SELECT fingerprint, dim FROM models WHERE active = 1").fetchone()
-        if self._model not in (None, made_by):
-            way_out = (
-                "use that model, embed the gallery anew with `reid gallery reembed`, or enroll a new one"
-            )
-            raise ReidError(
-                f"gallery {self.path} holds embeddings of model {made_by}, not of {self._model}: {way_out}"
-            )
-        if None not in (dim, its_dim) and dim != its_dim:
-            raise ReidError(
-                f"gallery {self.path} holds embeddings of {its_dim} numbers, not of {dim}: use the "
-                "gallery's own model"
-            )
-
-    def close(self) -> None:
-        """Close the database."""
-        if self._opened is not None:
-            self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def version(self) -> int:
-        """Raised by one with every change; a job records the version it used."""
-        with self.store.reading() as db:
-            return self.store.meta(db, "version") or 0
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the model whose embeddings are inside."""
-        with self.store.reading() as db:
-            return str(db.execute("SELECT fingerprint FROM models WHERE active = 1").fetchone()[0])
+    _index: ReferenceIndex | None = None  # of the version that was read last
 
     @property
     def retain_days(self) -> int | None:
@@ -201,17 +57,17 @@ class Gallery:
 
     def enroll(
         self,
-        identity: str,
+        identity: str | Sequence[str],
         embeddings: npt.ArrayLike,
         source: object = "",
         camera: object = "",
         time: object = None,
         quality: object = 1.0,
     ) -> int:
-        """Add references of a person, all or none.
+        """Add references of one or more people in one change, all or none.
 
         Args:
-            identity: the person's name, 1 to 200 characters.
+            identity: the person's name, 1 to 200 characters; or the name of each row's person (K,).
             embeddings: (K, D) L2-normalised, K >= 1.
             source: where the images come from; one text for all, or one a row. Likewise the following.
             camera: that took them.
@@ -225,27 +81,7 @@ class Gallery:
             ReidError: the name, an embedding or another value is wrong, or the database cannot be written;
                 nothing is changed then.
         """
-        return self._insert(
-            NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality)
-        )
-
-    def enroll_batch(
-        self,
-        identities: Sequence[str],
-        embeddings: npt.ArrayLike,
-        source: object = "",
-        camera: object = "",
-        time: object = None,
-        quality: object = 1.0,
-    ) -> int:
-        """Add references of many people in one transaction; like :meth:`enroll`, with the name of each row's
-        person (N,).
-        """
-        return self._insert(
-            NewReferences.checked(tuple(identities), embeddings, self._dim, source, camera, time, quality)
-        )
-
-    def _insert(self, new: NewReferences) -> int:
+        new = NewReferences.checked(identity, embeddings, self._dim, source, camera, time, quality)
         self._create()
         with self.store.writing() as change:
             self.check_model(change.db)

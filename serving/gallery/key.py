@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
-from serving.gallery.connect import check_private
+from serving.gallery.database.connect import check_private
 
 __all__ = ["KEY_FILE", "KEY_TEXT", "key_from_environment", "write_key"]
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
+from reid.embeddings import check_dim, check_embeddings
 from reid.errors import ReidError, UsageError
 from serving.embedding import Unreadable, embed_files
-from serving.gallery.checks import check_dim, check_embeddings, digest
+from serving.gallery.checks import digest
+from serving.gallery.database.store import Change
 from serving.gallery.index.parts import drop_index
-from serving.gallery.store import Change
 from serving.runtime import Embedder
 
 if TYPE_CHECKING:

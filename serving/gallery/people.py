@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from reid.errors import ReidError, UsageError
 from serving.gallery.checks import check_name
-from serving.gallery.reading import Removal, older_than
-from serving.gallery.store import Change, Store
+from serving.gallery.database.reading import Removal, older_than
+from serving.gallery.database.store import Change, Store
 
 __all__ = ["expire", "merge", "remove", "rename", "split"]
 

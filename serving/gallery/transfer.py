@@ -12,10 +12,10 @@ from reid.errors import ReidError, UsageError
 from reid.files import atomic_path
 from reid.parquet import read_parquet, refuse_other
 from reid.system_errors import shown
-from serving.gallery import reading
 from serving.gallery.checks import MOST_DAYS
-from serving.gallery.connect import PAGE_SIZE, connect, database_errors, driver
-from serving.gallery.writing import NewReferences
+from serving.gallery.database import reading
+from serving.gallery.database.connect import PAGE_SIZE, connect, database_errors, driver
+from serving.gallery.database.writing import NewReferences
 
 if TYPE_CHECKING:
     from serving.gallery.gallery import Gallery

@@ -6,4 +6,15 @@ what runs one.
 
 from serving.spec import load_job
 
-__all__ = ["layout", "load_job", "progress", "promotion", "record", "report", "run", "stranger_file"]
+__all__ = [
+    "finding",
+    "layout",
+    "load_job",
+    "progress",
+    "promotion",
+    "record",
+    "report",
+    "run",
+    "sighting_embeddings",
+    "stranger_file",
+]

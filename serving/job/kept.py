@@ -143,16 +143,20 @@ def _is_whole(folder: SegmentFolder, dim: int) -> bool:
         people = read_parquet(folder.people, "segment", _WAY_OUT, schema=PEOPLE, filled=PEOPLE.names)
     except ReidError:
         return False
-    numbers = isinstance(counts, dict) and all(
-        isinstance(counts.get(name), int) for name in ("frames", "crops")
+    numbers = (
+        isinstance(counts, dict)
+        and all(_is_count(counts.get(name)) for name in ("frames", "crops"))
+        and isinstance(counts.get("missing"), list)
+        and all(_is_count(number) for number in counts["missing"])
+        and isinstance(counts.get("seconds"), dict)
+        and all(isinstance(one, int | float) for one in counts["seconds"].values())
     )
     lists = {"embedding": dim, "head": 8, "tail": 8, "best_box": 4}
-    return (
-        numbers
-        and isinstance(counts.get("seconds"), dict)
-        and isinstance(counts.get("missing"), list)
-        and all(_all_of(people[name], length) for name, length in lists.items())
-    )
+    return numbers and all(_all_of(people[name], length) for name, length in lists.items())
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def _all_of(column: pa.ChunkedArray, length: int) -> bool:

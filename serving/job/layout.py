@@ -127,6 +127,13 @@ class JobFolder:
         return self.path / "strangers.parquet"
 
     @property
+    def embeddings(self) -> Path:
+        """A sighting's embedding a row, in the order of the sightings; see
+        :mod:`serving.job.sighting_embeddings`.
+        """
+        return self.path / "embeddings.parquet"
+
+    @property
     def report(self) -> Path:
         """The page."""
         return self.path / "report.html"

@@ -5,6 +5,7 @@ that appears whole.
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,66 +23,71 @@ from serving.gallery import UNKNOWN, Gallery
 from serving.job.kept import keep, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
 from serving.job.record import SCHEMA, JobFacts, JobRecord
-from serving.job.segments.camera import CameraRun, note_lines, problem_lines
-from serving.job.sightings.boxes import Boxes, boxes_of
-from serving.job.sightings.presence import one_at_a_time
+from serving.job.segments.camera import CameraState, note_lines, problem_lines
+from serving.job.sighting_embeddings import write_embeddings
+from serving.job.sightings.interpolation import Boxes, boxes_of
+from serving.job.sightings.presence import resolve_simultaneous
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
-from serving.job.stranger_file import numbers_before, read_earlier, write_strangers
+from serving.job.stranger_file import numbers_before, write_strangers
 from serving.job.video import write_video
 from serving.matching import Match, drop_near_ties, identify, identify_rescored
 from serving.spec import Camera, Job
 
-__all__ = ["write_outputs"]
+__all__ = ["Identification", "write_outputs"]
 
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 
-def _matches(
-    job: Job,
-    embeddings: npt.NDArray[np.float32],
-    gallery: Gallery,
-    threshold: float,
-    scorer: PairScorer | None,
-) -> list[Match]:
-    if scorer is not None:
-        return identify_rescored(embeddings, gallery, threshold, scorer, job.policy, job.top_k)
-    return drop_near_ties(identify(embeddings, gallery, threshold, job.policy, job.top_k), job.ratio_test)
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What people are named by."""
+
+    gallery: Gallery
+    threshold: float
+    scorer: PairScorer | None  # the learned metric, where the job wants it
+    earlier: SeenStrangers | None  # of earlier jobs
+    series: str | None  # that their numbers belong to
+
+    def matches(self, job: Job, embeddings: npt.NDArray[np.float32]) -> list[Match]:
+        """Who each embedding (N, D) is."""
+        how = job.policy, job.top_k
+        if self.scorer is not None:
+            return identify_rescored(embeddings, self.gallery, self.threshold, self.scorer, *how)
+        return drop_near_ties(identify(embeddings, self.gallery, self.threshold, *how), job.ratio_test)
 
 
 def write_outputs(
     job: Job,
-    runs: Sequence[CameraRun],
-    gallery: Gallery,
-    threshold: float,
-    scorer: PairScorer | None,
+    runs: Sequence[CameraState],
     work: WorkFolder,
     out: Path,
     facts: JobFacts,
+    by: Identification,
     began: float,
 ) -> dict[str, Any]:
-    """Join, name and write everything that the segments in ``work`` found; return the job record."""
+    """Join, name and write everything that the segments in ``work`` found; return the job record.
+
+    ``began``: when the job did, as of ``time.perf_counter``.
+    """
     clock = time.perf_counter()
     seconds = _seconds_of_segments(runs)
     cameras = {run.camera.id: run.camera for run in runs}
-    sightings = collect(runs, work, job.link, threshold, job.tracker.min_frames)
+    sightings = collect(runs, work, job.link, by.threshold, job.tracker.min_frames)
     everyone = [one for run in runs for one in sightings[run.camera.id]]
     embeddings = (
         np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     )
-    matches = one_at_a_time(
-        everyone, _matches(job, embeddings, gallery, threshold, scorer) if everyone else []
-    )
+    matches = resolve_simultaneous(everyone, by.matches(job, embeddings) if everyone else [])
     before = (
         JobFolder(out)
         if job.outputs.segments and JobFolder(out).kept.read_ledger() == work.read_ledger()
         else None
     )
-    earlier, series = read_earlier(job.earlier, facts.model.fingerprint)
     travel = {frozenset(one.between): one.at_least_s for one in job.travel}
-    numbers = _strangers(
-        everyone, matches, embeddings, cameras, job.link.same_distance or threshold, travel, earlier
-    )
+    same_distance = job.link.same_distance or by.threshold
+    numbers = _strangers(everyone, matches, embeddings, cameras, same_distance, travel, by.earlier)
+    series = by.series
     if before is not None and not job.earlier:
         numbers, series = numbers_before(before.path, numbers, embeddings)
     strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
@@ -99,6 +105,9 @@ def write_outputs(
             if one[2] is not None
         ]
         write_strangers(folder.strangers, unknown, facts.model.fingerprint, series)
+        if job.outputs.embeddings:
+            of = [(one.camera, one.number) for one in everyone]
+            write_embeddings(folder.embeddings, of, embeddings, facts.model.fingerprint)
         boxes = _write_detections(runs, sightings, names, work, folder.detections)
         if job.outputs.crops:
             folder.crops.mkdir()
@@ -233,7 +242,7 @@ def _clock(start: datetime | None, seconds: float) -> datetime | None:
 
 
 def _write_detections(
-    runs: Sequence[CameraRun],
+    runs: Sequence[CameraState],
     sightings: dict[str, list[Sighting]],
     names: dict[tuple[str, int], Match],
     work: WorkFolder,
@@ -264,7 +273,9 @@ def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Ma
     return pa.table({field.name: columns[field.name] for field in DETECTIONS}, schema=DETECTIONS)
 
 
-def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder, folder: JobFolder) -> None:
+def _write_crops(
+    run: CameraState, sightings: Sequence[Sighting], work: WorkFolder, folder: JobFolder
+) -> None:
     best = {(member.segment, member.raw): one.number for one in sightings for member in [one.best]}
     for segment in run.segments:
         stored = pq.read_table(work.segment(segment.name).people, columns=["raw", "best_jpeg"])
@@ -273,7 +284,7 @@ def _write_crops(run: CameraRun, sightings: Sequence[Sighting], work: WorkFolder
                 (folder.path / crop_name(run.camera.id, number)).write_bytes(jpeg)
 
 
-def _write_video(run: CameraRun, folder: JobFolder, job: Job, before: JobFolder | None) -> float | None:
+def _write_video(run: CameraState, folder: JobFolder, job: Job, before: JobFolder | None) -> float | None:
     """``before`` is an output of the same footage: where the same is drawn, its video is taken."""
     try:
         if (
@@ -288,7 +299,7 @@ def _write_video(run: CameraRun, folder: JobFolder, job: Job, before: JobFolder 
         return None
 
 
-def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
+def _seconds_of_segments(runs: Sequence[CameraState]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for counts in (counts for run in runs for counts in run.counts.values()):
         for step, value in counts["seconds"].items():
@@ -297,7 +308,7 @@ def _seconds_of_segments(runs: Sequence[CameraRun]) -> dict[str, float]:
 
 
 def _counts(
-    runs: Sequence[CameraRun],
+    runs: Sequence[CameraState],
     rows: Sequence[dict[str, object]],
     boxes: int,
     video_start_s: dict[str, float | None],

@@ -14,6 +14,7 @@ __all__ = [
     "DoneRecord",
     "DrawnRecord",
     "FinishedRecord",
+    "FoundRecord",
     "JobFacts",
     "JobRecord",
     "RecordPart",
@@ -102,6 +103,18 @@ class ScoredRecord(RecordPart):
     job: _Job
     gallery: _Enrolled
     counts: _CameraCounts = _CameraCounts()
+
+
+class _FoundJob(_Job):
+    model: str
+
+
+class FoundRecord(RecordPart):
+    """What finding somebody in a job's output needs."""
+
+    job: _FoundJob
+    model: _Model
+    decision: _Threshold
 
 
 class DecidedRecord(RecordPart):

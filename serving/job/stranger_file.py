@@ -77,7 +77,8 @@ def read_strangers(folder: Path) -> StrangerFile:
             f"{folder} holds no {path.name}: name the output folder of a job, and run an old job again"
         )
     check_private(path, "file")
-    schema, filled = pa.schema(_COLUMNS), [name for name in _COLUMNS if name not in ("start", "end")]
+    schema = pa.schema(_COLUMNS)
+    filled = [name for name in _COLUMNS if name not in ("start", "end")]
     table = read_parquet(
         path, "file", "run the job again", schema=schema, filled=filled, finite=("start", "end", "quality")
     )

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from reid.processors import processors
 from serving.job.layout import JobFolder, xyxy_of
-from serving.job.segments.camera import CameraRun
+from serving.job.segments.camera import CameraState
 from serving.video import STALL_S, Label, annotate_all, join_webm, pictures_ahead
 
 __all__ = ["write_video"]
@@ -19,7 +19,7 @@ _LEAST_FRAMES = 150  # of a part that is encoded on its own
 
 
 def write_video(
-    run: CameraRun, folder: JobFolder, max_height: int | None, stall_s: float = STALL_S
+    run: CameraState, folder: JobFolder, max_height: int | None, stall_s: float = STALL_S
 ) -> float | None:
     """Write a camera's annotated video into an output folder that has its table of boxes.
 

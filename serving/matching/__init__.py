@@ -9,7 +9,6 @@ from serving.matching.identification import (
     decide,
     drop_near_ties,
     identify,
-    pool,
     verify_pair,
 )
 from serving.matching.rescoring import PAIR_METRIC, identify_rescored, open_pair_scorer
@@ -24,6 +23,5 @@ __all__ = [
     "identify",
     "identify_rescored",
     "open_pair_scorer",
-    "pool",
     "verify_pair",
 ]

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.card import ModelCard
+from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from reid.evaluation.policies import POLICIES, person_distances
-from serving.gallery import UNKNOWN, Gallery, check_embeddings
+from serving.gallery import UNKNOWN, Gallery
 
 __all__ = [
     "UNKNOWN",
@@ -22,7 +23,6 @@ __all__ = [
     "decide",
     "drop_near_ties",
     "identify",
-    "pool",
     "verify_pair",
 ]
 
@@ -142,38 +142,6 @@ def _near_tie(match: Match, ratio: float) -> bool:
     # Two people may have the same picture, at distance 0, which no ratio tells apart.
     same = match.runner_up is not None and match.distance == match.runner_up_distance
     return same or match.distance > ratio * match.runner_up_distance
-
-
-def pool(embeddings: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:
-    """One embedding for a tracklet: the weighted mean of its images' embeddings, L2-normalised.
-
-    Args:
-        embeddings: (N, D) L2-normalised, N >= 1.
-        weights: (N,) at least 0, such as each crop's quality; equal where None.
-
-    Returns:
-        (D,) float32 of norm 1.
-
-    Raises:
-        ReidError: there is no embedding, a weight is negative or not finite, all are 0, or the mean is zero.
-    """
-    rows = check_embeddings(embeddings, None)
-    if not len(rows):
-        raise ReidError("a tracklet without an embedding cannot be pooled: leave it out")
-    shares = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    if shares.shape != (len(rows),) or not np.isfinite(shares).all() or (shares < 0).any():
-        raise ReidError(
-            f"weights {shares.tolist()} do not fit {len(rows)} embeddings: give one finite number of 0 "
-            "or more for each"
-        )
-    mean = shares @ rows.astype(np.float64)
-    norm = float(np.linalg.norm(mean))
-    if norm < 1e-6 * max(1.0, float(shares.sum())):
-        raise ReidError(
-            "the weighted mean of a tracklet's embeddings is zero: give at least one a weight, and "
-            "drop opposite ones"
-        )
-    return (mean / norm).astype(np.float32)
 
 
 def verify_pair(first: npt.ArrayLike, second: npt.ArrayLike, threshold: float) -> PairMatch:

@@ -1,5 +1,5 @@
-"""The learned metric g at its two uses: it cannot be searched, so it decides among the nearest people, and
-between two images.
+"""Identification re-ranked by the learned metric g: g cannot be searched, so it orders only the people that
+the distance finds near enough.
 """
 
 from math import inf
@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from reid.evaluation.pair_metric import PairScorer, load_pair_scorer
 from reid.evaluation.policies import person_distances
-from serving.gallery import Gallery, check_embeddings
-from serving.matching.identification import UNKNOWN, Match, PairMatch
+from serving.gallery import Gallery
+from serving.matching.identification import UNKNOWN, Match
 
-__all__ = ["PAIR_METRIC", "identify_rescored", "open_pair_scorer", "verify_pair_by_metric"]
+__all__ = ["PAIR_METRIC", "identify_rescored", "open_pair_scorer"]
 
 PAIR_METRIC = "pair_metric.safetensors"
 
@@ -106,19 +107,6 @@ def identify_rescored(
             )
         )
     return matches
-
-
-def verify_pair_by_metric(first: npt.ArrayLike, second: npt.ArrayLike, scorer: PairScorer) -> PairMatch:
-    """Whether g takes two embeddings (D,) for one person: its dissimilarity is below one half, where both
-    answers are as likely.
-
-    Raises:
-        ReidError: they are not finite, not of norm 1, or of another dimension than g.
-    """
-    one = check_embeddings(np.asarray(first)[None], None)
-    other = check_embeddings(np.asarray(second)[None], one.shape[1])
-    dissimilarity = float(scorer.paired(one, other)[0])
-    return PairMatch(dissimilarity < 0.5, dissimilarity, 0.5)
 
 
 def _combined(scores: npt.NDArray[np.float32], policy: str, top_k: int) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 from reid.card import ModelCard, ModelFile, content_hash, load_card
 from reid.errors import UsageError
 from reid.processors import processors
+from reid.self_test import LEAST_COSINE
 from serving.runtime.backends import BACKENDS, PRECISIONS, Backend, present_backends
 from serving.runtime.choice import (
-    LEAST_COSINE,
     Timed,
     choose,
     images_per_second,

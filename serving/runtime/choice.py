@@ -1,5 +1,5 @@
-"""What ``auto`` takes: the runtimes that can open a model are run for about a second, and the fastest that
-agrees is kept.
+"""The runtime that ``auto`` chooses: those that can open a model are run for about a second, and the fastest
+that agrees with the first is kept.
 
 The choice is remembered in the user's cache folder under the hash of the files, the machine and the versions,
 so that the next start measures nothing and a second run gives the same embeddings as the first.
@@ -32,7 +32,6 @@ from reid.processors import processors
 from serving.runtime.embedder import Embedder
 
 __all__ = [
-    "LEAST_COSINE",
     "Candidate",
     "Timed",
     "choose",
@@ -43,9 +42,6 @@ __all__ = [
     "quickest",
 ]
 
-# Between runtimes that run the same file: the export stage has held the file itself against the trained
-# model.
-LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
 # By which oneDNN, and OpenVINO with it, is told to use fewer abilities than the processor has.
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _PROBES = 8

@@ -74,7 +74,8 @@ def check_files(card: ModelCard, model_dir: Path, threads: int | None = None) ->
             role = backend.role(card, precision)
             if role is None:
                 continue
-            path, least = model_dir / card.files[role].path, least_cosine(card, precision)
+            path = model_dir / card.files[role].path
+            least = least_cosine(card, precision)
             row: dict[str, Any] = {
                 "file": path.name,
                 "precision": precision,

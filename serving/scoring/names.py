@@ -12,13 +12,21 @@ from reid.files import read_text
 from serving.mot import MotTable
 from serving.overlap import box_iou
 
-__all__ = ["IOU", "Naming", "first_right_names", "name_sightings", "plain", "read_people", "true_identities"]
+__all__ = [
+    "IOU",
+    "NameAccuracy",
+    "first_right_names",
+    "name_sightings",
+    "plain",
+    "read_people",
+    "true_identities",
+]
 
 IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class NameAccuracy:
     """Sightings by how they were named. ``no_truth`` are sightings that match no true box: false
     detections.
     """
@@ -93,7 +101,9 @@ def first_right_names(
     return [max(first[person] - int(truth.frame[seen == person].min()), 0) for person in sorted(first)]
 
 
-def name_sightings(true: dict[int, str | None], named: dict[int, str], enrolled: frozenset[str]) -> Naming:
+def name_sightings(
+    true: dict[int, str | None], named: dict[int, str], enrolled: frozenset[str]
+) -> NameAccuracy:
     """Compare the names of sightings with who they are."""
     known = {plain(name) for name in enrolled}
     counts = Counter[str]()
@@ -106,7 +116,7 @@ def name_sightings(true: dict[int, str | None], named: dict[int, str], enrolled:
         else:
             counts["right" if plain(name) == who else "wrong"] += 1
             counts["named"] += 1
-    return Naming(*(counts[key] for key in ("right", "wrong", "unknown", "no_truth", "named")))
+    return NameAccuracy(*(counts[key] for key in ("right", "wrong", "unknown", "no_truth", "named")))
 
 
 def read_people(path: Path | str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from serving.job.layout import JobFolder, open_job, xyxy_of
 from serving.job.record import ScoredRecord
 from serving.mot import MotTable, read_mot
 from serving.overlap import box_iou
-from serving.scoring.names import IOU, Naming, first_right_names, name_sightings, true_identities
+from serving.scoring.names import IOU, NameAccuracy, first_right_names, name_sightings, true_identities
 
 __all__ = ["CameraScore", "Score", "score_job"]
 
@@ -33,7 +33,7 @@ class CameraScore:
     id_switches: int
     truth_boxes: int
     boxes: int
-    naming: Naming
+    naming: NameAccuracy
     # median over enrolled people who were named right, from their first true box on
     first_right_name_s: float | None
 
@@ -83,12 +83,13 @@ def score_job(
     """
     folder = Path(folder)
     files = JobFolder(folder)
-    boxes, sightings = files.read_detections(), files.read_sightings(("camera", "tracklet", "identity"))
+    boxes = files.read_detections()
+    sightings = files.read_sightings(("camera", "tracklet", "identity"))
     record = open_job(folder, ScoredRecord).record
     cameras = [camera.id for camera in record.job.cameras]
     enrolled = frozenset(record.gallery.identities)
     raw: dict[str, dict[str, Any]] = {}
-    namings: dict[str, Naming] = {}
+    namings: dict[str, NameAccuracy] = {}
     waits: dict[str, list[float]] = {}
     fps = {camera: one.fps or 1.0 for camera, one in record.counts.cameras.items()}
     # Of the cameras that the job looked at in part.
@@ -195,8 +196,8 @@ def _aggregate(raw: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _sum(namings: list[Naming]) -> Naming:
-    return Naming(
+def _sum(namings: list[NameAccuracy]) -> NameAccuracy:
+    return NameAccuracy(
         *(
             sum(getattr(one, name) for one in namings)
             for name in ("right", "wrong", "unknown", "no_truth", "named")
@@ -204,7 +205,7 @@ def _sum(namings: list[Naming]) -> Naming:
     )
 
 
-def _camera_score(value: dict[str, Any], naming: Naming, waits: list[float]) -> CameraScore:
+def _camera_score(value: dict[str, Any], naming: NameAccuracy, waits: list[float]) -> CameraScore:
     clear, hota, identity = value["clear"], value["hota"], value["identity"]
     return CameraScore(
         hota=float(hota["HOTA"]),

@@ -20,6 +20,7 @@ from serving.video.starts import starts_of
 __all__ = ["open_footage"]
 
 _WHOLE_SECONDS_S = 2.0  # names round to seconds: files that overlap by less follow each other
+_OVERLAP_S = 30.0  # that files of one recorder may have in common
 _GAP_S = 2.0  # from which a gap is spoken of
 
 
@@ -105,7 +106,7 @@ def _in_order(files: Sequence[_File], way: str) -> tuple[list[_File], str]:
     recorded = [None if file.index is None else file.index.recorded for file in usable]
     found, where = starts_of([file.source for file in usable], recorded, way) if usable else (None, "")
     if found is None:
-        return list(files), ""
+        return list(files), where
     own = {file.source: start for file, start in zip(usable, found, strict=True)}
     for file in files:
         if (
@@ -137,8 +138,15 @@ def _row(files: Sequence[_File], where: str) -> Footage:
         )
         if clips and end_s - own_s > _WHOLE_SECONDS_S:
             double = int(np.searchsorted(index.times_s, end_s - own_s))
-            notes.append(
-                f"video {redacted(file.source)}: its first {double} frames are in the files before it"
+            cut_s = float(index.times_s[double - 1]) + 1.0 / index.fps
+            line = (
+                f"video {redacted(file.source)}: its first {double} frames are left out, for by its start "
+                f"({file.start:%Y-%m-%d %H:%M:%S}) they are in the files before it"
+            )
+            # Recorders begin some seconds early. More than that are two recordings, or a start that is none.
+            usual = cut_s <= _OVERLAP_S and double < len(index.times_s) / 2
+            (notes if usual else problems).append(
+                line if usual else f"{line}: with file_starts: none files follow each other"
             )
             if double == len(index.times_s):
                 continue
@@ -151,7 +159,9 @@ def _row(files: Sequence[_File], where: str) -> Footage:
         end_s = start_s + float(index.times_s[-1]) + 1.0 / index.fps
         problems += [index.problem] if index.problem else []
         notes += index.notes
-    if where:
+    if where and origin is None:
+        notes.insert(0, f"the files follow each other: {where}")
+    elif where:
         notes.insert(0, _starts_note(len(clips), where, origin, gaps_s))
     first = clips[0].index
     assert first is not None
@@ -170,7 +180,7 @@ def _hours(files: Sequence[_File], place: int) -> str:
 
 
 def _starts_note(count: int, where: str, origin: datetime | None, gaps_s: Sequence[float]) -> str:
-    files = "1 file's start is" if count == 1 else f"the starts of {count} files are"
+    files = "the file's start is" if count == 1 else f"the starts of {count} files are"
     note = (
         f"{files} from {where.replace('their names', 'its name') if count == 1 else where}: "
         f"{origin:%Y-%m-%d %H:%M:%S}"

@@ -204,11 +204,14 @@ def _made(
     timeless: bool,
     fps: float | None,
 ) -> Index:
-    name, time_base = redacted(source), one.stream.time_base or Fraction(1, 1000)
+    name = redacted(source)
+    time_base = one.stream.time_base or Fraction(1, 1000)
     if not len(scan.pts):
         raise ReidError(f"video {name} holds no frame: copy it again")
     if scan.first is None:
         raise ReidError(f"video {name}: no frame of it decodes; it is damaged, copy it again")
+    if not by_decoder and not _visible(scan).any():
+        raise ReidError(f"video {name} holds no whole frame: it is cut off in its first; copy it again")
     stated = (one.stream.guessed_rate, one.stream.average_rate, one.stream.codec_context.framerate)
     notes = [one.note] if one.note else []
     if timeless:
@@ -316,6 +319,9 @@ def _promised(one: Opened, kind: str) -> int:
 
 def _problem(name: str, one: Opened, scan: _Scan, kind: str, promised: int, shown: int | None) -> str:
     there = len(scan.pts) - scan.torn
+    if kind == "avi" and (counted := np.frombuffer(scan.dts, np.int64)).max(initial=UNKNOWN) != UNKNOWN:
+        # Its header counts the empty places of frames that were dropped, too, as its clock does.
+        there = max(there, int(counted.max()) + 1 - scan.torn)
     if there < promised:
         return f"video {name} is cut off: {there} of {promised} frames are there"
     length_s = (one.container.duration or 0) / av.time_base if kind in _TELLS_LENGTH else 0.0

@@ -44,7 +44,8 @@ def first_look(source: str, pulse: Pulse, fps: float | None = None) -> Index:
                 break
         if first is None:
             raise ReidError(f"video {redacted(source)}: no frame of it decodes: check the camera")
-        aspect, base = one.stream.sample_aspect_ratio, one.stream.time_base or Fraction(1, 1000)
+        aspect = one.stream.sample_aspect_ratio
+        base = one.stream.time_base or Fraction(1, 1000)
         times_s = np.sort(np.asarray([time for time in times if time is not None], np.float64) * float(base))
         rate = fps or frame_rate(times_s, (one.stream.guessed_rate, one.stream.average_rate))
         none = np.zeros(0, np.int64)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 __all__ = ["UNKNOWN", "continuous", "display_order", "frame_rate", "steady_times"]
 
 UNKNOWN = np.iinfo(np.int64).min  # a time that the container does not say
-_RESTART_S = 1.0  # a decoding clock that falls back further than this was set anew
+_RESTART_S = 0.25  # a decoding clock that falls back further than this was set anew
+_REORDERED_S = 1.0  # likewise of a clock of showing, which goes back and forth
 _WRAP = 2**33  # of the clocks of MPEG streams
 _WRAP_GAP_S = 60.0  # a turn-over that lands further on than this was a clock set anew, too
 _MOST_FPS = 480.0
@@ -34,8 +35,10 @@ def continuous(pts: Ints, dts: Ints, time_base: Fraction) -> tuple[Ints, Ints]:
     """
     decoding = bool((dts != UNKNOWN).any())
     clock = _held(dts if decoding else pts)
-    # Times of showing go back and forth by the frames that a decoder reorders, sixteen at most.
-    least = max(1, round(_RESTART_S / time_base), 0 if decoding else 32 * _period(pts[pts != UNKNOWN]))
+    least = max(1, round(_RESTART_S / time_base))
+    if not decoding:
+        # Times of showing go back and forth by the frames that a decoder reorders, sixteen at most.
+        least = max(1, round(_REORDERED_S / time_base), 32 * _period(pts[pts != UNKNOWN]))
     shown = np.where(pts == UNKNOWN, clock, pts)
     # Beside the turn of the clock the time of showing may have turned already, or not yet.
     ahead = shown - clock

@@ -25,7 +25,9 @@ _DAY_FIRST = re.compile(
     rf"(?<!\d)(?P<d>0[1-9]|[12]\d|3[01])[-_.](?P<m>0[1-9]|1[0-2])[-_.](?P<Y>(?:19|20)\d\d)"
     rf"[-_T .]{{1,3}}{_TIME}"
 )
-_EPOCH = re.compile(r"(?<!\d)(1[0-9]{9})(?!\d)")
+# A number of its own: the serial number in cam1234567890_1 is none.
+_EPOCH = re.compile(r"(?<![0-9A-Za-z])(1[0-9]{9})(?![0-9A-Za-z])")
+_OLDEST = timedelta(days=3653)  # of a recording beside its file: other numbers of ten digits are no times
 _FOLDER_DATE = re.compile(rf"{_DATE}(?=[/\\])")
 # 10.15.00-10.20.00[M].dav, Rec-101500.mp4, in a folder of its day
 _ALONE = re.compile(rf"^(?:[A-Za-z]*\d{{0,3}}[-_])?{_TIME}(?!\d)")
@@ -45,7 +47,9 @@ def start_in_name(path: str) -> datetime | None:
         if (found := pattern.search(name)) is not None and (start := _moment(found.groupdict())) is not None:
             return start
     if (found := _EPOCH.search(name)) is not None:
-        return datetime.fromtimestamp(int(found[1]), UTC)
+        moment = datetime.fromtimestamp(int(found[1]), UTC)
+        if _written(path) - _OLDEST < moment < _written(path) + timedelta(days=1):
+            return moment
     dates = list(_FOLDER_DATE.finditer(path))
     if not dates:
         return None
@@ -53,6 +57,14 @@ def start_in_name(path: str) -> datetime | None:
         if (found := pattern.search(text)) is not None:
             return _moment(dates[-1].groupdict() | found.groupdict())
     return None
+
+
+def _written(path: str) -> datetime:
+    """When a file was last written; now where there is none."""
+    try:
+        return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
+    except (OSError, OverflowError, ValueError):
+        return datetime.now(UTC)
 
 
 def _moment(parts: dict[str, str | None]) -> datetime | None:
@@ -94,7 +106,7 @@ def starts_of(
     sources: Sequence[str], recorded: Sequence[datetime | None], way: str = "auto"
 ) -> tuple[list[datetime] | None, str]:
     """When each file was begun, and in words where that is from; None where the files say nothing, or not all
-    of them.
+    of them, or several the same (then in words which).
 
     Args:
         sources: the files.
@@ -114,12 +126,22 @@ def starts_of(
         tries.append(("what they say themselves", list(recorded)))
     if way not in WAYS:
         tries.append((f"their names by {way}", [_by_pattern(source, way) for source in sources]))
+    doubt = ""
     for where, found in tries:
         starts = [start for start in found if start is not None]
-        if len(starts) == len(sources) and len({start.tzinfo for start in starts}) == 1:
+        if len(starts) != len(sources) or len({start.tzinfo for start in starts}) != 1:
+            continue
+        # Parts of one recording carry the time at which all of it was begun: that is no time of each.
+        if len(set(starts)) == len(starts):
             return starts, where
+        same = f"several files have the time {max(starts, key=starts.count):%Y-%m-%d %H:%M:%S}"
+        if way != "auto":
+            raise UsageError(
+                f"file_starts is {way!r}, but {same}: give a pattern that tells them apart, or none"
+            )
+        doubt = doubt or f"by {where} {same}"
     if way == "auto":
-        return None, ""
+        return None, doubt
     where, found = tries[0]
     first = next(source for source, start in zip(sources, found, strict=True) if start is None)
     raise UsageError(

@@ -1,4 +1,6 @@
-"""Every command and the quick stages, each with a valid call in the folder of ``place``, what it reads and what it may write."""
+"""Every command and the quick stages, each with a valid call in the folder of ``place``, what it reads and
+what it may write.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +14,9 @@ RUN = (*MODEL, "--backend", "onnxruntime", "--threads", "1")
 
 @dataclass(frozen=True)
 class Command:
-    """A call: the words after ``reid``, or a stage's module; files or folders read; files or folders that may be made or changed."""
+    """A call: the words after ``reid``, or a stage's module; files or folders read; files or folders that may
+    be made or changed.
+    """
 
     words: tuple[str, ...]
     reads: tuple[str, ...]
@@ -43,6 +47,12 @@ KEPT = tuple(
 )
 CAMERAS = ("--query-cameras", "1", "--gallery-cameras", "2")
 COMMANDS = (
+    Command(
+        ("find", "images/p0_c1_0.png", "--in", "found", *RUN),
+        ("images/p0_c1_0.png", "found/embeddings.parquet", *JOB, *CARD),
+    ),
+    Command(("find", "--person", "anna", "--in", "found", "--json"), ("found/embeddings.parquet", *JOB)),
+    Command(("find", "--sighting", "found#hall-00001", "--in", "found"), ("found/embeddings.parquet", *JOB)),
     Command(("models", "check", "model"), (*CARD, "model/self_test.safetensors")),
     Command(
         ("models", "import", "model/model.onnx", "--out", "imported"),

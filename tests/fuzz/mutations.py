@@ -259,7 +259,10 @@ def _database(path: Path, rng: random.Random) -> str:
         what = rng.choice(
             [
                 *[
-                    f"UPDATE {table} SET {column} = {rng.choice(values)} WHERE rowid IN (SELECT rowid FROM {table} LIMIT 1)"
+                    (
+                        f"UPDATE {table} SET {column} = {rng.choice(values)} WHERE rowid IN (SELECT rowid "
+                        f"FROM {table} LIMIT 1)"
+                    )
                 ]
                 * 3,
                 *[f"UPDATE {table} SET {column} = {rng.choice(values)}"] * 3,
@@ -276,7 +279,10 @@ def _database(path: Path, rng: random.Random) -> str:
                     f"PRAGMA user_version = {rng.choice([0, 1, 3, 2**31 - 1])}",
                     f"PRAGMA application_id = {rng.randrange(9)}",
                 ],
-                f"UPDATE meta SET value = {rng.choice(['NULL', '-1', '9223372036854775807', '1'])} WHERE key = '{rng.choice(['version', 'rewritten', 'purge_pending', 'retain_days'])}'",
+                (
+                    f"UPDATE meta SET value = {rng.choice(['NULL', '-1', '9223372036854775807', '1'])} "
+                    f"WHERE key = '{rng.choice(['version', 'rewritten', 'purge_pending', 'retain_days'])}'"
+                ),
             ]
         )
         try:

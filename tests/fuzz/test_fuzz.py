@@ -17,7 +17,7 @@ FILE = (stat.S_IFREG | 0o600, "hash")
 
 
 @pytest.mark.slow
-def test_bad_inputs_end_in_right_answers_or_one_line() -> None:
+def test_bad_inputs_end_in_right_answers_or_one_line(mlflow_schema: Path) -> None:
     """In a process of its own: the generator forks, which one whose threads have worked must not."""
     command = [sys.executable, "-m", "tests.fuzz.run", "--count", str(COUNT), "--seed", str(SEED)]
     done = subprocess.run(
@@ -25,7 +25,7 @@ def test_bad_inputs_end_in_right_answers_or_one_line() -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "EMPTY_MLFLOW_DB": str(mlflow_schema)},
         timeout=550,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -15,39 +15,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(cwd),
-    }
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
-
-
-def project(folder: Path, **sections: dict[str, Any]) -> Path:
-    """A git and DVC repository with the project's code and its parameters, sections replaced by keys."""
-    for name in ("reid", "serving", "pipelines"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, folder / name)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for objective in params["objectives"].values():
-        objective |= {"steps": None, "learning_rate": None}
-    for name, keys in sections.items():
-        params[name] |= keys
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "-A"]):
-        assert run(*command, cwd=folder).returncode == 0
-    assert (
-        run(
-            "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start", cwd=folder
-        ).returncode
-        == 0
-    )
-    return folder
-
+from tests.pipelines.projects import ROOT, change, project, run
 
 SMALL_TRAINING = {"steps": 4, "epoch_steps": 2, "identities": 4, "images": 2}
 
@@ -63,7 +31,7 @@ def assert_trials_are_tracked(folder: Path, parent: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
+def test_from_pictures_to_names_and_again_without_work(tmp_path: Path, mlflow_schema: Path) -> None:
     folder = project(
         tmp_path,
         synthetic={
@@ -86,6 +54,7 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
             "parity_map_fall": 0.5,
         },
     )
+    shutil.copy(mlflow_schema, folder / "mlflow.db")
     done = run("dvc", "repro", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     metrics = json.loads((folder / "reports/evaluation/metrics.json").read_text())
@@ -136,16 +105,9 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path) -> None:
     assert not {stage for stage in ran if stage.startswith(("prepare", "train", "select", "evaluate"))}
 
 
-def change(folder: Path, section: str, key: str, value: object) -> Path:
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params[section][key] = value
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.footage
-def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path) -> None:
+def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path, mlflow_schema: Path) -> None:
     folder = project(
         tmp_path,
         data={
@@ -156,8 +118,11 @@ def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path) -> None:
             "validation_share": 0.15,
             "query_per_camera": 2,
         },
+        model={"height": 96, "width": 48},
         train={"steps": 60, "epoch_steps": 30, "identities": 8, "images": 4},
+        evaluate={"bootstrap": 20},
     )
+    shutil.copy(mlflow_schema, folder / "mlflow.db")
     done = run("dvc", "repro", "train@batch_hard", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((folder / "data/summary.json").read_text())
@@ -169,9 +134,9 @@ def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path) -> None:
         "hierarchical",
     ):  # one training is enough here; the other two are the same files
         shutil.copytree(folder / "models/batch_hard", folder / "models" / name)
-    for stage in ("select", "evaluate"):
-        done = run(sys.executable, "-m", f"pipelines.{stage}", cwd=folder)
-        assert done.returncode == 0, done.stderr[-3000:]
+    stages = "from pipelines import evaluate, select; select.main(); evaluate.main()"
+    done = run(sys.executable, "-c", stages, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
     metrics = json.loads((folder / "reports/evaluation/metrics.json").read_text())
     trained, untrained = metrics["objectives"]["batch_hard"], metrics["untrained"]
     assert trained["mean_ap"] > untrained["mean_ap"] + 0.1

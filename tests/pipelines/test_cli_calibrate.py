@@ -12,7 +12,7 @@ import pytest
 from reid.card import load_card
 from reid.data.catalog import write_catalog
 from reid.evaluation import calibrate_threshold
-from tests.pipelines.test_cli_evaluate import PATTERN, PEOPLE, pictures
+from tests.pipelines.striped_people import PATTERN, PEOPLE, pictures
 from tests.serving.tiny_models import expected, tiny_model
 
 

@@ -15,26 +15,10 @@ from pipelines import evaluate
 from pipelines.cli import main
 from reid.data.catalog import write_catalog
 from reid.evaluation import bootstrap_interval, rank_gallery
+from tests.pipelines.striped_people import CAMERAS, PATTERN, PEOPLE, SHOTS, pictures
 from tests.serving.tiny_models import HEIGHT, WIDTH, expected, tiny_model
 
 ROOT = Path(__file__).parents[2]
-PATTERN = r"^(?P<identity>p\d+)_c(?P<camera>\d)_"
-PEOPLE, CAMERAS, SHOTS = 8, 3, 2
-
-
-def pictures(folder: Path) -> Path:
-    """People of random stripes; every camera adds its own noise, so that the model errs now and then."""
-    rng = np.random.default_rng(1)
-    folder.mkdir()
-    for person in range(PEOPLE):
-        look = rng.integers(90, 160, (HEIGHT, 1, 3))
-        for camera in range(1, CAMERAS + 1):
-            for shot in range(SHOTS):
-                image = np.clip(
-                    look + rng.normal(0, 26, (HEIGHT, 1, 3)) + rng.normal(0, 5, (HEIGHT, WIDTH, 3)), 0, 255
-                )
-                cv2.imwrite(str(folder / f"p{person:02}_c{camera}_{shot}.png"), image.astype(np.uint8))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +209,8 @@ def test_reranking_changes_the_ranking_alone(place: Path, run) -> None:  # type:
 @pytest.fixture(scope="module")
 def pair(place: Path) -> tuple[Path, Path]:
     """A good and a bad model judged on the same images: the bad one sees but one number a picture."""
-    from pipelines.evaluation_run import choose_images, run_evaluation, write_results
+    from pipelines.evaluation_files import write_results
+    from pipelines.evaluation_run import choose_images, run_evaluation
 
     tiny_model(place / "bad", card={"fingerprint": "tiny-2"}, dim=2)
     images = choose_images(place / "images", PATTERN, None, ["1"], ["2", "3"])
@@ -287,6 +272,14 @@ def test_compare_says_how_far_one_model_falls_elsewhere(
     code, out, err = run("compare", pair[0], tmp_path / "away", "--shift")
     assert (code, out) == (1, "")
     assert "judges model tiny-2" in err and err.count("\n") == 1
+    metrics = json.loads((tmp_path / "away/metrics.json").read_text())
+    for part, key in (("model", "fingerprint"), ("ranking", "mean_ap"), ("model", None), ("data", None)):
+        damaged = json.loads(json.dumps(metrics))
+        damaged |= {part: None} if key is None else {part: damaged[part] | {key: None}}
+        (tmp_path / "away/metrics.json").write_text(json.dumps(damaged))
+        code, out, err = run("compare", home, tmp_path / "away", "--shift")
+        assert (code, out) == (1, "")
+        assert "does not say what it judged" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -334,7 +327,7 @@ def test_broken_images_are_left_out_and_named(place: Path, tmp_path: Path, run) 
 
 def test_no_torch_is_loaded() -> None:
     code = (
-        "import sys, pipelines.evaluation_run, serving.embedding.files, serving.runtime; "
+        "import sys, pipelines.evaluation_files, serving.embedding.files, serving.runtime; "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(

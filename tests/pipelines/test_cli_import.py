@@ -3,6 +3,7 @@ refused.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,9 @@ def test_a_torn_onnx_file_and_an_xml_without_its_bin(tmp_path: Path, run) -> Non
     path = float_graph(tmp_path / "outside.onnx", ["n", 3, 16, 8], output="flat")
     path.write_bytes(path.read_bytes()[:-40])
     assert "cannot be opened by ONNX Runtime" in run(path, "--out", tmp_path / "model")[2]
+    path.unlink()
+    os.mkfifo(path)  # reading it would wait for ever
+    assert "is not a file" in run(path, "--out", tmp_path / "model")[2]
     (tmp_path / "net.xml").write_text("<net/>")
     told = run(tmp_path / "net.xml", "--out", tmp_path / "model")[2]
     assert "net.bin is not there: an OpenVINO model is an .xml and a .bin, copy both" in told

@@ -10,7 +10,7 @@ import pytest
 from reid.card import load_card
 from serving.runtime import load
 from tests.reid.export.conftest import smooth_crops
-from tests.reid.models.test_published import by_torchreid, trained
+from tests.reid.models.torchreid_checkpoint import by_torchreid, trained
 
 
 @pytest.fixture

@@ -2,28 +2,34 @@
 end.
 """
 
-import io
 import threading
 import time
 
 import pytest
-from rich.console import Console
 
-from pipelines import console
 from pipelines.console import progress_bar, working
 from reid.pace import Pace
 
+OFTEN_S = 0.02
+
+
+class Log:
+    """What has come to standard error, which is no terminal here."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys, self._text = capsys, ""
+
+    def getvalue(self) -> str:
+        self._text += self._capsys.readouterr().err
+        return self._text
+
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Standard error as a file, and a line every 20 ms instead of every 30 s."""
-    stream = io.StringIO()
-    monkeypatch.setattr(console, "_console", Console(file=stream))
-    monkeypatch.setattr(console, "_LINE_EVERY_S", 0.02)
-    return stream
+def log(capsys: pytest.CaptureFixture[str]) -> Log:
+    return Log(capsys)
 
 
-def wait_for(log: io.StringIO, text: str) -> str:
+def wait_for(log: Log, text: str) -> str:
     deadline = time.monotonic() + 10
     while text not in log.getvalue():
         assert time.monotonic() < deadline, f"{text!r} is not in {log.getvalue()!r}"
@@ -31,8 +37,8 @@ def wait_for(log: io.StringIO, text: str) -> str:
     return log.getvalue()
 
 
-def test_a_log_gets_lines_with_the_time_left(log: io.StringIO) -> None:
-    with progress_bar("training batch_hard") as progress:
+def test_a_log_gets_lines_with_the_time_left(log: Log) -> None:
+    with progress_bar("training batch_hard", OFTEN_S) as progress:
         progress(0, 300)
         wait_for(log, "training batch_hard: 0 of 300, 0:00:00 so far\n")
         progress(100, 300)
@@ -48,20 +54,19 @@ def test_a_log_gets_lines_with_the_time_left(log: io.StringIO) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
-def test_a_step_without_any_news_does_not_look_dead(log: io.StringIO) -> None:
-    with working("judging quadruplet"):
+def test_a_step_without_any_news_does_not_look_dead(log: Log) -> None:
+    with working("judging quadruplet", OFTEN_S):
         wait_for(log, "judging quadruplet: 0:00:00 so far\n")
 
 
-def test_an_error_ends_the_lines(log: io.StringIO) -> None:
-    with pytest.raises(ValueError, match="broken"), progress_bar("embedding"):
+def test_an_error_ends_the_lines(log: Log) -> None:
+    with pytest.raises(ValueError, match="broken"), progress_bar("embedding", OFTEN_S):
         raise ValueError("broken")
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
-def test_what_is_quick_says_nothing(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "_LINE_EVERY_S", 60)
-    with progress_bar("decoding") as progress:
+def test_what_is_quick_says_nothing(log: Log) -> None:
+    with progress_bar("decoding", 60.0) as progress:
         progress(1, 1)
     assert log.getvalue() == ""
 

@@ -140,7 +140,7 @@ def test_the_walk_sees_what_is_imported_inside_functions_and_through_others() ->
         "reid/images.py",
         "reid/models/embedder.py",
     } <= train
-    assert "reid/evaluation/evaluation.html" in train
+    assert "reid/evaluation/templates/evaluation.html" in train
     assert "serving/job/templates/report.html" in {str(path) for path in needed(Path("pipelines/match.py"))}
 
 

@@ -16,7 +16,7 @@ from reid.data.catalog import write_catalog
 from reid.errors import ReidError
 from reid.files import sha256_of, write_json
 from serving.gallery import Gallery
-from tests.serving.gallery.test_gallery import unit_rows
+from tests.serving.rows import unit_rows
 from tests.serving.tiny_models import DIM, tiny_model
 
 ROOT = Path(__file__).parents[2]

@@ -23,14 +23,12 @@ from reid.config import Params, load_params, with_values
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError, UsageError
 from reid.evaluation import OpenSetScores
-from reid.evaluation.report import Side, judge, judge_more, one_camera_apart, rank
+from reid.evaluation.report import EmbeddedSet, judge, judge_extra, one_camera_apart, rank
 from reid.files import read_json
 from reid.models.embedder import load_model
-from reid.training.loop import validate
 from reid.training.trial import load_training_data, run_training
-from tests.pipelines.test_prepare import configure, folder, pictures
-
-__all__ = ["folder"]  # a fixture
+from reid.training.validation import validate
+from tests.pipelines.sources import configure, pictures
 
 ALONE = r"(?P<identity>\d+)_c"
 
@@ -81,9 +79,9 @@ def test_people_of_one_camera_are_trained_on_and_validated_within_it(
     assert validate(model, data.val_images[alone], data.val_identities[alone], data.val_cameras[alone]) == {}
 
 
-def side(identities: list[str], rows: np.ndarray, name: str, camera: str = "1") -> Side:
+def side(identities: list[str], rows: np.ndarray, name: str, camera: str = "1") -> EmbeddedSet:
     cameras = np.full(len(rows), camera)
-    return Side(
+    return EmbeddedSet(
         rows.astype(np.float32),
         np.asarray(identities),
         cameras,
@@ -111,7 +109,7 @@ def test_a_model_is_judged_within_the_camera_where_no_two_see_anybody() -> None:
     assert judged.by_cameras == {}
     assert judged.report.valid_queries == 12
     assert 0.5 < judged.report.mean_ap <= 1
-    assert judge_more(ours, theirs, judged, seed=0).identification
+    assert judge_extra(ours, theirs, judged, seed=0).identification
     two = replace(gallery, cameras=np.full(len(gallery), "2"))
     assert one_camera_apart(query, two) == (query, two)
 

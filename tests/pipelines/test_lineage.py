@@ -179,3 +179,25 @@ def test_a_server_that_is_down_is_one_line_and_what_waits_stays(
     done = reid("runs", "deliver")
     assert done.out == f"1 runs delivered to MLflow at sqlite:///{tmp_path}/mlflow.db\n", done.err
     assert reid("runs", "deliver").out == "nothing waits\n"
+
+
+def test_nothing_is_made_in_the_store_by_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path, reid: Reid
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    for words in (("list",), ("show", "abc")):
+        done = reid("runs", *words)
+        assert done.code == 2
+        assert "mlflow.db does not exist" in done.err and done.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml"]
+    Path("mlflow.db").touch()
+    assert "mlflow.db is empty" in reid("runs", "list").err
+    assert Path("mlflow.db").stat().st_size == 0
+    shutil.copy(mlflow_schema, "mlflow.db")
+    before = Path("mlflow.db").read_bytes()
+    for words in (("list",), ("show", "abc")):
+        done = reid("runs", *words)
+        assert done.code == 1 and done.err.count("\n") == 1
+        assert "has no experiment 'reid': correct tracking.experiment, or train first" in done.err
+    assert Path("mlflow.db").read_bytes() == before

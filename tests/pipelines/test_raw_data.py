@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from reid.data.catalog import read_catalog
-from tests.pipelines.test_chain import project, run
+from tests.pipelines.projects import project, run
 
 OUTPUTS = ("catalog.parquet", "problems.json", "summary.json", "data_report.html")
 

@@ -17,10 +17,10 @@ from reid.files import sha256_of
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.training.champion import present_champion
-from reid.training.loop import validate
 from reid.training.packaging import save_pyfunc
 from reid.training.tracking import Tracker
 from reid.training.trial import load_training_data
+from reid.training.validation import validate
 
 KEY = "val_mean_ap"
 SPEC = ModelSpec(weights="none", height=32, width=16)

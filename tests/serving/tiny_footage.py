@@ -109,3 +109,13 @@ def write_truth(path: Path, walks: list[Walk], frames: int, ids: dict[str, int])
                 lines.append(f"{number},{ids[walk.name]},{x0},{y0},{x1 - x0},{y1 - y0},1,-1,-1,-1")
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def audio_only(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

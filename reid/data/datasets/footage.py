@@ -216,7 +216,9 @@ def _frames(source: Path, numbers: list[int]) -> Iterator[tuple[int, Image]]:
                 )
             yield number, image
         return
-    capture, wanted, number = cv2.VideoCapture(str(source)), set(numbers), 0
+    capture = cv2.VideoCapture(str(source))
+    wanted = set(numbers)
+    number = 0
     while number < max(wanted, default=0):
         number += 1
         if not capture.grab():

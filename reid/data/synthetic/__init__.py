@@ -10,14 +10,13 @@ from reid.data.synthetic.people import (
     sample_person,
 )
 from reid.data.synthetic.spec import TownSpec
-from reid.data.synthetic.town import contact_sheet, generate_town
+from reid.data.synthetic.town import generate_town
 
 __all__ = [
     "Appearance",
     "TownSpec",
     "attribute_names",
     "changed_clothes",
-    "contact_sheet",
     "generate_town",
     "look_alike_of",
     "sample_person",

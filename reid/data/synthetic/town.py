@@ -22,11 +22,10 @@ from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.spec import TownSpec
 from reid.data.synthetic.work import Task, work_off
 from reid.errors import UsageError
-from reid.files import atomic_directory, atomic_path, write_json
+from reid.files import atomic_directory, write_json
 
-__all__ = ["contact_sheet", "generate_town"]
+__all__ = ["generate_town"]
 
-Image = npt.NDArray[np.uint8]
 _CROP_NAME, _FOOTAGE_NAME = re.compile(r"\d{4}_c\d+_\d{3}\.jpg"), re.compile(r"camera\d+\.(webm|txt)")
 
 
@@ -74,24 +73,6 @@ def generate_town(
             if progress is not None:
                 progress(done, total)
     write_json(out / "town.json", _describe(spec, actors))
-
-
-def contact_sheet(spec: TownSpec, identities: Sequence[int], path: Path) -> None:
-    """Write a PNG with one row a person and ``images_per_camera`` columns a camera, as the crops are
-    stored.
-    """
-    rows = []
-    for identity in identities:
-        groups = []
-        for camera in range(1, spec.cameras + 1):
-            crops = [_decode(_jpeg_crop(spec, identity, camera, n)) for n in range(spec.images_per_camera)]
-            groups += [_framed(crop) for crop in crops] + [
-                np.full((spec.image_height + 4, 8, 3), 255, np.uint8)
-            ]
-        rows.append(np.hstack(groups[:-1]))
-    encoded = cv2.imencode(".png", np.vstack(rows))[1]
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
 
 
 def _choose_actors(spec: TownSpec, test_identities: Sequence[int]) -> list[int]:
@@ -143,18 +124,10 @@ def _jpeg_crop(spec: TownSpec, identity: int, camera: int, n: int) -> bytes:
     return bytes(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
 
 
-def _decode(encoded: bytes) -> Image:
-    return np.asarray(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR), dtype=np.uint8)
-
-
-def _framed(image: Image) -> Image:
-    return np.pad(image, ((2, 2), (2, 2), (0, 0)), constant_values=255)
-
-
 def _write_footage(spec: TownSpec, actors: Sequence[int], folder: Path, camera: int) -> Iterator[None]:
     lines: list[str] = []
 
-    def frames() -> Iterator[Image]:
+    def frames() -> Iterator[npt.NDArray[np.uint8]]:
         for frame, boxes in render_footage(spec, camera, actors):
             lines.extend(box.as_mot() + "\n" for box in boxes)
             yield frame

@@ -1,9 +1,9 @@
 """Every figure of a model on one query and gallery, and the page that shows them. Torch-free."""
 
-from reid.evaluation.report.extra import More, Rescored, judge_more, rescored_by, spoilt
+from reid.evaluation.report.extra import ExtraMetrics, Rescored, judge_corrupted, judge_extra, rescored_by
 from reid.evaluation.report.judgement import (
+    EmbeddedSet,
     Judgement,
-    Side,
     judge,
     labels_of,
     nothing_to_find,
@@ -20,14 +20,15 @@ from reid.evaluation.report.page import (
 )
 
 __all__ = [
+    "EmbeddedSet",
+    "ExtraMetrics",
     "Judgement",
-    "More",
     "Rescored",
-    "Side",
     "draw_curves",
     "draw_images",
     "judge",
-    "judge_more",
+    "judge_corrupted",
+    "judge_extra",
     "labels_of",
     "nothing_to_find",
     "one_camera_apart",
@@ -36,6 +37,5 @@ __all__ = [
     "rescored_by",
     "rescored_section",
     "shift_section",
-    "spoilt",
     "write_evaluation",
 ]

@@ -35,9 +35,9 @@ from reid.evaluation import (
 )
 from reid.evaluation.checks import is_junk
 from reid.evaluation.pair_metric import PairScorer
-from reid.evaluation.report.judgement import Judgement, Side, labels_of, rank
+from reid.evaluation.report.judgement import EmbeddedSet, Judgement, labels_of, rank
 
-__all__ = ["More", "Rescored", "judge_more", "rescored_by", "spoilt"]
+__all__ = ["ExtraMetrics", "Rescored", "judge_corrupted", "judge_extra", "rescored_by"]
 
 Embed = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 RGB to (N, D)."""
@@ -48,8 +48,8 @@ _SHORT_LIST = 100
 
 
 @dataclass(frozen=True, eq=False)
-class More:
-    """What ``judge_more`` finds; a part is empty or None where there was too little to judge."""
+class ExtraMetrics:
+    """What ``judge_extra`` finds; a part is empty or None where there was too little to judge."""
 
     rankings: dict[str, RankingReport]  # by the name of the way
     identification: dict[str, OpenSetCurve]  # by "unit, policy"
@@ -95,7 +95,7 @@ class Rescored:
         }
 
 
-def judge_more(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> More:
+def judge_extra(query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement, *, seed: int) -> ExtraMetrics:
     """Re-ranking, query expansion, identification with 'unknown', clusters and accuracy over folds."""
     labels = labels_of(query, gallery)
     rankings = {}
@@ -109,7 +109,7 @@ def judge_more(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> M
     )
     genuine = int(judged.same.sum())
     folds = min(_FOLDS, genuine, len(judged.same) - genuine)
-    return More(
+    return ExtraMetrics(
         rankings,
         _identification(query, gallery),
         _clusters(gallery, judged.verification.threshold, seed),
@@ -117,7 +117,7 @@ def judge_more(query: Side, gallery: Side, judged: Judgement, *, seed: int) -> M
     )
 
 
-def rescored_by(scorer: PairScorer, query: Side, gallery: Side, judged: Judgement) -> Rescored:
+def rescored_by(scorer: PairScorer, query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement) -> Rescored:
     """The short list ordered anew by the learned metric g, and pairs verified by g (Chen 2017)."""
     first, second = query.embeddings, gallery.embeddings
     near = distances_between(first, second)
@@ -132,9 +132,9 @@ def rescored_by(scorer: PairScorer, query: Side, gallery: Side, judged: Judgemen
     )
 
 
-def spoilt(
-    query: Side,
-    gallery: Side,
+def judge_corrupted(
+    query: EmbeddedSet,
+    gallery: EmbeddedSet,
     clean: RankingReport,
     blocks: Iterable[tuple[int, npt.NDArray[np.uint8]]],
     embed: Embed,
@@ -142,14 +142,14 @@ def spoilt(
     severity: int,
     seed: int,
 ) -> dict[str, dict[str, Fall]]:
-    """How far each figure falls when the queries are spoilt and the gallery is not, by corruption.
+    """How far each figure falls when the queries are corrupted and the gallery is not, by corruption.
 
     Args:
         query: who is looked for.
         gallery: where.
         clean: the queries ranked as they are.
         blocks: the images of the queries, as (number of the first, images); each is held only while it is
-            spoilt and embedded.
+            corrupted and embedded.
         embed: the model.
         severity: 1 to 5.
         seed: of the corruptions.
@@ -164,7 +164,7 @@ def spoilt(
     return falls(clean, shifted)
 
 
-def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
+def _identification(query: EmbeddedSet, gallery: EmbeddedSet) -> dict[str, OpenSetCurve]:
     """Every probe once as known and once as unknown, by single image and by the images of one person in one
     camera pooled.
     """
@@ -193,7 +193,7 @@ def _identification(query: Side, gallery: Side) -> dict[str, OpenSetCurve]:
     return found
 
 
-def _clusters(side: Side, distance: float, seed: int) -> ClusteringReport | None:
+def _clusters(side: EmbeddedSet, distance: float, seed: int) -> ClusteringReport | None:
     """Of the people of one side, or of as many drawn ones as can be clustered at once."""
     people, images = np.unique(side.identities[~is_junk(side.identities)], return_counts=True)
     order = np.random.default_rng(seed).permutation(len(people))

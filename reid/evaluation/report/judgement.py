@@ -28,8 +28,8 @@ from reid.evaluation import (
 from reid.evaluation.within_camera import gallery_apart
 
 __all__ = [
+    "EmbeddedSet",
     "Judgement",
-    "Side",
     "judge",
     "labels_of",
     "nothing_to_find",
@@ -40,7 +40,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class EmbeddedSet:
     """The query or the gallery: embeddings (N, D), labels (N,), the image files, and numbers (N,) that rise
     with time within a camera.
     """
@@ -70,7 +70,7 @@ def nothing_to_find(identities: npt.NDArray[np.str_]) -> str | None:
     )
 
 
-def one_camera_apart(query: Side, gallery: Side) -> tuple[Side, Side]:
+def one_camera_apart(query: EmbeddedSet, gallery: EmbeddedSet) -> tuple[EmbeddedSet, EmbeddedSet]:
     """Query and gallery as they are, or where no query's person is in the gallery from another camera, ready
     to be judged within cameras.
 
@@ -117,13 +117,13 @@ class Judgement:
     intervals: dict[str, Interval]  # by figure; empty where no bootstrap was asked for
 
 
-def rank(query: Side, gallery: Side) -> RankingReport:
+def rank(query: EmbeddedSet, gallery: EmbeddedSet) -> RankingReport:
     """Query against gallery by the Market-1501 protocol."""
     sides = ((side.embeddings, side.identities, side.cameras) for side in (query, gallery))
     return rank_gallery(*next(sides), *next(sides))
 
 
-def rank_across(query: Side, gallery: Side) -> RankingReport:
+def rank_across(query: EmbeddedSet, gallery: EmbeddedSet) -> RankingReport:
     """Query against the images of other cameras alone: strangers seen by the query's own camera are left out,
     too.
 
@@ -140,7 +140,7 @@ def rank_across(query: Side, gallery: Side) -> RankingReport:
 
 
 def judge(
-    query: Side, gallery: Side, *, bootstrap: int, seed: int, reranked: Distances | None = None
+    query: EmbeddedSet, gallery: EmbeddedSet, *, bootstrap: int, seed: int, reranked: Distances | None = None
 ) -> Judgement:
     """Compute every figure.
 
@@ -179,7 +179,7 @@ def judge(
 
 
 def labels_of(
-    query: Side, gallery: Side
+    query: EmbeddedSet, gallery: EmbeddedSet
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     """Identities and cameras in the order that the library's functions take them."""
     return query.identities, query.cameras, gallery.identities, gallery.cameras

@@ -18,8 +18,8 @@ from reid.evaluation.plots import (
     plot_identification,
     plot_roc,
 )
-from reid.evaluation.report.extra import More, Rescored
-from reid.evaluation.report.judgement import Judgement, Side, labels_of
+from reid.evaluation.report.extra import ExtraMetrics, Rescored
+from reid.evaluation.report.judgement import EmbeddedSet, Judgement, labels_of
 
 __all__ = ["draw_curves", "draw_images", "rescored_section", "shift_section", "write_evaluation"]
 
@@ -29,7 +29,7 @@ Pictures = dict[str, tuple[Path, str]]
 _MAPPED_PEOPLE, _MAPPED_IMAGES = 12, 600
 
 
-def draw_curves(name: str, judged: Judgement, extra: More, folder: Path) -> Pictures:
+def draw_curves(name: str, judged: Judgement, extra: ExtraMetrics, folder: Path) -> Pictures:
     """CMC, ROC, DET, the distances with the threshold of the best accuracy, and the open-set curves, into
     ``folder``.
     """
@@ -50,7 +50,7 @@ def draw_curves(name: str, judged: Judgement, extra: More, folder: Path) -> Pict
 
 
 def draw_images(
-    query: Side, gallery: Side, judged: Judgement, folder: Path, *, queries: int, seed: int
+    query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement, folder: Path, *, queries: int, seed: int
 ) -> Pictures:
     """Ranked lists of ``queries`` queries spread over all, the hardest pairs, and a map of some people, into
     ``folder``.
@@ -86,7 +86,7 @@ def write_evaluation(
     title: str,
     summary: str,
     judged: Judgement,
-    extra: More,
+    extra: ExtraMetrics,
     pictures: Mapping[str, tuple[Path, str]],
     more: Sequence[Section] = (),
 ) -> None:
@@ -224,7 +224,7 @@ def _tar_table(judged: Judgement) -> Table:
     return Table(("false accept rate", "true accept rate", "impostor pairs accepted"), rows)
 
 
-def _verification_text(extra: More) -> str:
+def _verification_text(extra: ExtraMetrics) -> str:
     folds = extra.folds
     if folds is None:
         return _VERIFICATION
@@ -235,7 +235,7 @@ def _verification_text(extra: More) -> str:
     )
 
 
-def _ways_table(judged: Judgement, extra: More) -> Table:
+def _ways_table(judged: Judgement, extra: ExtraMetrics) -> Table:
     return _ranking_table("way", {judged.report.metric: judged.report, **extra.rankings})
 
 
@@ -247,7 +247,7 @@ def _ranking_table(what: str, reports: Mapping[str, RankingReport]) -> Table:
     return Table((what, "rank-1", "rank-5", "mAP", "mINP"), rows)
 
 
-def _cluster_table(extra: More) -> Table | None:
+def _cluster_table(extra: ExtraMetrics) -> Table | None:
     found = extra.clusters
     if found is None:
         return None
@@ -257,7 +257,7 @@ def _cluster_table(extra: More) -> Table | None:
 
 
 def shift_section(falls: Mapping[str, Mapping[str, Fall]], severity: int) -> Section:
-    """How far each figure falls when the queries are spoilt, by corruption."""
+    """How far each figure falls when the queries are corrupted, a row for each kind of corruption."""
     text = (
         f"The queries spoilt at severity {severity} of 5, the gallery as it is; in brackets the points lost."
     )

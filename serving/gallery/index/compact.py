@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
-from serving.gallery.checks import check_embeddings
+from serving.gallery.database.reading import rows_of
 from serving.gallery.index.exact import ReferenceIndex, nearest_people
 from serving.gallery.index.parts import (
     IndexFacts,
@@ -23,7 +24,6 @@ from serving.gallery.index.parts import (
     read_index_parts,
     write_index_parts,
 )
-from serving.gallery.reading import rows_of
 
 if TYPE_CHECKING:
     from serving.gallery.gallery import Gallery
@@ -39,9 +39,9 @@ _ROWS_A_LIST = 500
 _MAX_LISTS = 2000  # more cost more to learn than they save
 _WIDTH = 256  # numbers a row is turned into: in embeddings, the rest is nearly nothing
 _HEAD = 16  # best proposals looked at first for each person wanted
-# queries that FAISS takes through a list at a time, a hexadecimal digit a group; larger groups spill
-# registers
-_TOGETHER = 0x2222
+# ``qbs`` of FAISS's fast scan: a hexadecimal digit for each group of queries that it takes through a list at
+# once. Four groups of two queries; in larger groups the sums no longer fit the processor's registers.
+_QUERY_GROUPS = 0x2222
 _LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time
 
 
@@ -252,7 +252,8 @@ class CompactIndex:
             k = min(k, len(self._names))
             kind = KINDS[self._facts.kind]
             exact = self._gallery.index_in(db) if kind.keeps_rows else None
-            pending, wanted = list(range(len(queries))), min(self._index.ntotal, kind.proposed * k)
+            pending = list(range(len(queries)))
+            wanted = min(self._index.ntotal, kind.proposed * k)
             while pending:
                 _, proposed = self._index.search(queries[pending], wanted)
                 near = (
@@ -320,7 +321,7 @@ def _quick(index: Any) -> Any:
     lists: Any = faiss.try_extract_index_ivf(index)
     if lists is not None:
         lists = faiss.downcast_index(lists)
-        lists.qbs = _TOGETHER
+        lists.qbs = _QUERY_GROUPS
     return index
 
 

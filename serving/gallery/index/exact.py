@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 __all__ = ["ReferenceIndex", "nearest_people"]
 
-# proposed at first for each person wanted; more hardly cost FAISS time, another pass costs all of it
+# proposed at first for each person wanted: a longer list costs FAISS almost nothing, a second search costs as
+# much as the first
 _ROWS_A_PERSON = 32
 _ROWS_BEHIND = 16  # proposed beyond those, to see that the next one is farther
 _FAISS_ERROR_SQ = 1e-5  # of squared distances between unit rows from their products in float32

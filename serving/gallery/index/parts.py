@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.gallery.connect import DamagedError
+from serving.gallery.database.connect import DamagedError
 
 __all__ = [
     "IndexFacts",

@@ -8,11 +8,11 @@ from serving.job.segments.segment import Segment, frames_of
 from serving.spec import Camera
 from serving.video import Footage
 
-__all__ = ["CameraRun", "note_lines", "problem_lines"]
+__all__ = ["CameraState", "note_lines", "problem_lines"]
 
 
 @dataclass
-class CameraRun:
+class CameraState:
     """A camera of a running job: its footage, its segments, and what went wrong."""
 
     camera: Camera
@@ -33,11 +33,11 @@ class CameraRun:
         )
 
 
-def problem_lines(runs: Sequence[CameraRun]) -> list[str]:
+def problem_lines(runs: Sequence[CameraState]) -> list[str]:
     """One line for each thing that is missing or incomplete, with its camera."""
     return [f"camera {run.camera.id}: {problem}" for run in runs for problem in run.problems]
 
 
-def note_lines(runs: Sequence[CameraRun]) -> list[str]:
+def note_lines(runs: Sequence[CameraState]) -> list[str]:
     """One line for each thing that was decided about a camera's footage."""
     return [f"camera {run.camera.id}: {note}" for run in runs for note in run.notes]

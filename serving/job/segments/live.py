@@ -16,7 +16,7 @@ from reid.errors import ReidError
 from reid.files import read_json
 from serving.detection import build_detector, detect_in_order
 from serving.job.layout import WorkFolder
-from serving.job.segments.camera import CameraRun
+from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import EMBED_BATCH, OVERLAP_S, Segment, SegmentResult, Work
 from serving.runtime import Embedder
 from serving.spec import Job
@@ -46,7 +46,12 @@ class _Line:
     """One live camera: its frames in, segments out."""
 
     def __init__(
-        self, run: CameraRun, job: Job, embedder: Embedder, segment_s: float, stored: Sequence[dict[str, Any]]
+        self,
+        run: CameraState,
+        job: Job,
+        embedder: Embedder,
+        segment_s: float,
+        stored: Sequence[dict[str, Any]],
     ) -> None:
         assert run.footage is not None
         self.run, self.footage = run, run.footage
@@ -72,7 +77,8 @@ class _Line:
         ):
             for frame, detections in zip(group, found, strict=True):
                 if now is None:
-                    now, end_s = self._begin(frame.number), frame.time_s + self._segment_s
+                    now = self._begin(frame.number)
+                    end_s = frame.time_s + self._segment_s
                     self._own(now, frame.number)
                 if frame.time_s >= end_s and then is not None:
                     yield self._end(now, frame.number - 1, seconds, detector.others)
@@ -143,7 +149,7 @@ class LiveCameras:
 
     def __init__(
         self,
-        runs: Sequence[CameraRun],
+        runs: Sequence[CameraState],
         job: Job,
         embedder: Embedder,
         work: WorkFolder,
@@ -158,12 +164,13 @@ class LiveCameras:
             for run in runs
             if run.footage and run.footage.live
         ]
-        self._threads = [
-            threading.Thread(target=self._work_through, args=(line,), daemon=True) for line in self._lines
-        ]
-        for thread in self._threads:
-            thread.start()
-        if job.until is not None and self._threads:
+        # Python 3.11 takes a thread for ended when a signal's handler raises while it is joined
+        # (python/cpython issue 90882), and what the thread has still to store would be lost: so each says
+        # itself that it has ended.
+        self._ended = [threading.Event() for _ in self._lines]
+        for line, ended in zip(self._lines, self._ended, strict=True):
+            threading.Thread(target=self._work_through, args=(line, ended), daemon=True).start()
+        if job.until is not None and self._lines:
             timer = threading.Timer(
                 max(0.0, (job.until.astimezone() - datetime.now(UTC)).total_seconds()), self._stop.set
             )
@@ -183,16 +190,16 @@ class LiveCameras:
         Raises:
             BaseException: what none of the cameras is to blame for.
         """
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(0.2)  # in pieces, so that a signal is heard
+        for ended in self._ended:
+            while not ended.wait(0.2):
+                pass  # in pieces, so that a signal is heard
         for line in self._lines:
             if line.started is not None and line.run.camera.start_time is None:
                 line.run.camera = line.run.camera.model_copy(update={"start_time": line.started})
         if self._failed:
             raise self._failed[0]
 
-    def _take_up(self, run: CameraRun) -> list[dict[str, Any]]:
+    def _take_up(self, run: CameraState) -> list[dict[str, Any]]:
         """What an earlier run of this job stored of a camera, in order."""
         records = (
             read_json(folder.counts, "segment record") for folder in self._work.segments_of(run.camera.id)
@@ -203,7 +210,7 @@ class LiveCameras:
         ]
         return stored
 
-    def _work_through(self, line: _Line) -> None:
+    def _work_through(self, line: _Line, ended: threading.Event) -> None:
         run, job = line.run, self._job
         pulse = Pulse(job.stall_s, run.camera.reconnect_s, self._stop)
         first, last = run.camera.frames or (1, None)
@@ -215,7 +222,9 @@ class LiveCameras:
                 run.segments.append(segment)
         except BaseException as error:  # noqa: BLE001 - raised again by join()
             self._failed.append(error)
-        run.problems += pulse.problems
+        finally:
+            run.problems += pulse.problems
+            ended.set()
 
 
 def _until(frames: Iterator[Frame], max_s: float | None) -> Iterator[Frame]:
@@ -225,7 +234,7 @@ def _until(frames: Iterator[Frame], max_s: float | None) -> Iterator[Frame]:
         yield frame
 
 
-def _said(frames: Iterator[Frame], run: CameraRun) -> Iterator[Frame]:
+def _said(frames: Iterator[Frame], run: CameraState) -> Iterator[Frame]:
     """The frames until the stream ends; why it broke off is the camera's problem and not the end of what was
     seen.
     """

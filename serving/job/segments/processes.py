@@ -87,7 +87,7 @@ def _in_worker(task: SegmentTask) -> SegmentResult | Failed:
 
 @dataclass(frozen=True)
 class _Begun:
-    """What a worker process tells when it takes up a segment."""
+    """Sent by a worker process when it begins a segment."""
 
     segment: str
 

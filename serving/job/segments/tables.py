@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from reid.embeddings import pool
 from serving.job.layout import xywh_columns
-from serving.matching import pool
 from serving.tracking import Tracklet
 
 __all__ = ["NO_ROWS", "PEOPLE", "crop_weights", "person_row", "rows_of"]

@@ -91,6 +91,8 @@ def _apart(ends: Ends) -> Floats:
     begins = ends.first_s[order]
     reach = np.searchsorted(begins, ends.last_s[order], side="right")
     count = np.maximum(reach - np.arange(len(order)) - 1, 0)
+    # Of n tracklets there are n^2 / 2 pairs, but only those that overlap are written out: the tracklets that
+    # begin within tracklet i follow it in the order of beginnings, so j counts up from i + 1.
     i = np.repeat(np.arange(len(order)), count)
     j = i + 1 + np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
     return _distances(ends.embeddings, order[i], order[j])
@@ -123,14 +125,19 @@ def link_scores(ends: Ends, max_gap_s: float, same_distance: float) -> tuple[Int
     height = np.sqrt(
         np.maximum((ends.tail[i, 3] - ends.tail[i, 1]) * (ends.head[j, 3] - ends.head[j, 1]), 1.0)
     )
+    # Seconds of walking as before: as many as have passed at first, _KEEPS_SPEED_S at most, since nobody
+    # keeps his direction. The integral of a speed that dies away exponentially.
     walked = (_KEEPS_SPEED_S * (1.0 - np.exp(-gap / _KEEPS_SPEED_S)))[:, None]
     apart = _feet(ends.head[j]) - _feet(ends.tail[i])
+    # Predicted from the end and from the beginning: each has an error of its own, so their mean is steadier.
     forward = np.linalg.norm(apart - _feet_velocity(ends.tail[i]) * walked, axis=1)
     backward = np.linalg.norm(apart - _feet_velocity(ends.head[j]) * walked, axis=1)
     miss = (forward + backward) / (2.0 * height)
     sigma = _MISS + _MISS_PER_S * gap
+    # Log of a normal density in the plane, in body heights, over that of a place anywhere in the picture.
     motion = np.log(_SCENE / (2.0 * np.pi * sigma**2)) - miss**2 / (2.0 * sigma**2)
     distance = _distances(ends.embeddings, i, j)
+    # Clipped, so that one odd crop cannot outweigh a place that fits.
     appearance = np.clip((same_distance - distance) / (0.1 * same_distance), -5.0, 5.0)
     score = motion + appearance - _LEFT * ends.leaves[i] - _CAME * ends.enters[j]
     good = score > 0
@@ -151,6 +158,7 @@ def chain(count: int, i: Ints, j: Ints, score: Floats) -> Ints:
         mine = np.flatnonzero(part[i] == number)
         rows, row = np.unique(i[mine], return_inverse=True)
         columns, column = np.unique(j[mine], return_inverse=True)
+        # Pairs that are not possible stay at 0: they may be assigned, and are dropped below.
         gain = np.zeros((len(rows), len(columns)))
         gain[row, column] = score[mine]
         for r, c in zip(*linear_sum_assignment(gain, maximize=True), strict=True):
@@ -168,6 +176,7 @@ def chain(count: int, i: Ints, j: Ints, score: Floats) -> Ints:
 def _within_gap(ends: Ends, max_gap_s: float) -> tuple[Ints, Ints]:
     order = np.argsort(ends.first_s, kind="stable")
     begins = ends.first_s[order]
+    # Those who begin within the gap after tracklet i are one stretch of the sorted beginnings.
     low = np.searchsorted(begins, ends.last_s, side="right")
     high = np.searchsorted(begins, ends.last_s + max_gap_s, side="right")
     count = high - low

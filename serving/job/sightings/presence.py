@@ -1,4 +1,4 @@
-"""Nobody is twice in one picture: of two sightings of one camera at one time, only one can be a person."""
+"""Nobody is twice in one picture: of simultaneous sightings in one camera, one at most has a given name."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,13 +7,13 @@ from serving.gallery import UNKNOWN
 from serving.job.sightings.sightings import Sighting
 from serving.matching import Match
 
-__all__ = ["one_at_a_time", "together_s"]
+__all__ = ["resolve_simultaneous", "together_s"]
 
 # Longer than one tracklet of a person lives on after the next has begun.
 _HANDOVER_S = 0.5
 
 
-def one_at_a_time(sightings: Sequence[Sighting], matches: Sequence[Match]) -> list[Match]:
+def resolve_simultaneous(sightings: Sequence[Sighting], matches: Sequence[Match]) -> list[Match]:
     """Take a name back where a nearer sighting of the same camera has it at the same time.
 
     The sighting that loses is unknown and not its runner-up: that somebody looks most like a person who

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from reid.embeddings import pool
 from serving.job.layout import SegmentFolder, WorkFolder, xyxy_of
-from serving.job.segments.camera import CameraRun
+from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import Segment
 from serving.job.segments.tables import PEOPLE
 from serving.job.sightings.linking import Ends, at_edge, chain, join_border, link_scores, neutral_distance
-from serving.matching import pool
 from serving.spec import LinkSpec
 from serving.tracking import bridged_s, least_frames
 from serving.video import Footage
@@ -59,7 +59,7 @@ class Sighting:
 
 
 def collect(
-    runs: Sequence[CameraRun], work: WorkFolder, link: LinkSpec, same_distance: float, min_frames: int
+    runs: Sequence[CameraState], work: WorkFolder, link: LinkSpec, same_distance: float, min_frames: int
 ) -> dict[str, list[Sighting]]:
     """Join the stored tracklets of each camera's segments into sightings, in order of their start.
 
@@ -115,6 +115,7 @@ def _across_borders(segments: Sequence[Segment], work: WorkFolder) -> list[list[
     for position, after in enumerate(segments):
         before = segments[position - 1] if position else None
         joined: dict[int, int] = {}
+        # A segment begins before the frames that it owns, to warm its tracker up: frames that both have seen.
         if before is not None and after.begin < after.first:
             pairs = join_border(_boxes(before, work, after), _boxes(after, work, after))
             joined = {two: one for one, two in pairs}

@@ -46,7 +46,9 @@ def group_strangers(
         earlier: sightings that have their number already; new groups are numbered on from theirs.
     """
     old = 0 if earlier is None else len(earlier.numbers)
-    vectors, places, times = embeddings.astype(np.float64), list(cameras), spans.reshape(-1, 2)
+    vectors = embeddings.astype(np.float64)
+    places = list(cameras)
+    times = spans.reshape(-1, 2)
     if earlier is not None and old:
         width = vectors.shape[1] if len(vectors) else earlier.embeddings.shape[1]
         vectors = np.concatenate([earlier.embeddings.astype(np.float64), vectors.reshape(-1, width)])

@@ -14,7 +14,7 @@ from reid.data.catalog import Record
 from reid.data.checks import inspect
 from reid.data.datasets.files import Stray
 from reid.data.findings import KINDS, Policy
-from reid.data.near_duplicates import near_duplicates
+from reid.data.near_duplicates import difference_hashes, near_duplicates
 from reid.data.store import load_images
 from reid.errors import ReidError
 
@@ -184,9 +184,7 @@ def test_near_duplicates_equal_all_pairs_compared() -> None:
     pictures = np.clip(
         base[generator.integers(0, 40, 700)] + generator.integers(-3, 4, (700, 16, 8, 3)), 0, 255
     ).astype(np.uint8)
-    from reid.data.near_duplicates import _difference_hash
-
-    hashes = _difference_hash(pictures)
+    hashes = difference_hashes(pictures)
     slow = []
     for later in range(len(pictures)):
         for earlier in range(later):

@@ -14,40 +14,24 @@ from reid.metric.class_tree import ClassTree
 label_lists = st.lists(st.sampled_from([-4, 0, 3, 8, 15, 10**12]), min_size=1, max_size=30)
 
 
-def batches_of_ranks(build, world: int) -> list[list[list[int]]]:
-    return [list(build(rank, world)) for rank in range(world)]
-
-
-@given(
-    label_lists, st.integers(1, 5), st.integers(2, 5), st.integers(1, 3), st.integers(0, 9), st.integers(0, 9)
-)
+@given(label_lists, st.integers(1, 5), st.integers(2, 5), st.integers(0, 9), st.integers(0, 9))
 @settings(deadline=None)
-def test_pk_batches(labels, p, k, world, seed, epoch):
+def test_pk_batches(labels, p, k, seed, epoch):
     labels = np.array(labels)
     identities = len(set(labels.tolist()))
-
-    def build(rank, world_size):
-        sampler = PKSampler(labels, p, k, seed=seed, rank=rank, world_size=world_size)
-        sampler.set_epoch(epoch)
-        return sampler
-
-    ranks = batches_of_ranks(build, world)
-    assert ranks == batches_of_ranks(build, world)
-    assert {len(batches) for batches in ranks} == {len(build(0, world))}
-    for batches in ranks:
-        for batch in batches:
-            drawn = Counter(labels[batch].tolist())
-            assert len(drawn) == min(p, identities)
-            assert set(drawn.values()) == {k}
-            for identity in drawn:
-                images = [image for image in batch if labels[image] == identity]
-                assert len(set(images)) == min(k, int((labels == identity).sum()))
-    everyone = Counter(labels[image] for batches in ranks for batch in batches for image in batch)
-    assert set(everyone) == set(labels.tolist())
-    if identities >= p * world:
-        for step in zip(*ranks, strict=True):
-            together = [set(labels[batch].tolist()) for batch in step]
-            assert sum(map(len, together)) == len(set.union(*together))
+    sampler = PKSampler(labels, p, k, seed=seed)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert batches == list(sampler)
+    assert len(batches) == len(sampler) == -(-identities // p)
+    for batch in batches:
+        drawn = Counter(labels[batch].tolist())
+        assert len(drawn) == min(p, identities)
+        assert set(drawn.values()) == {k}
+        for identity in drawn:
+            images = [image for image in batch if labels[image] == identity]
+            assert len(set(images)) == min(k, int((labels == identity).sum()))
+    assert {labels[image] for batch in batches for image in batch} == set(labels.tolist())
 
 
 def test_one_pass_visits_every_identity_once_but_for_the_filling():
@@ -59,22 +43,17 @@ def test_one_pass_visits_every_identity_once_but_for_the_filling():
     assert sorted(visits.values()) == [1] * 10 + [2]
 
 
-def test_epochs_and_seeds_differ_and_ranks_do_not_share_their_draws():
+def test_epochs_and_seeds_differ():
     labels = np.repeat(np.arange(8), 6)
 
-    def drawn(seed=0, epoch=0, rank=0, world_size=1):
-        sampler = PKSampler(labels, 4, 3, seed=seed, rank=rank, world_size=world_size)
+    def drawn(seed=0, epoch=0):
+        sampler = PKSampler(labels, 4, 3, seed=seed)
         sampler.set_epoch(epoch)
         return list(sampler)
 
     assert drawn() == drawn()
     assert drawn() != drawn(epoch=1)
     assert drawn() != drawn(seed=1)
-    # Identities differ between ranks anyway; which of the six images are drawn must differ as well.
-    patterns = [
-        [[image % 6 for image in batch] for batch in drawn(rank=rank, world_size=2)] for rank in (0, 1)
-    ]
-    assert patterns[0] != patterns[1]
 
 
 def test_over_epochs_every_image_has_its_turn():
@@ -135,36 +114,27 @@ def tree_on_a_circle(classes: int = 12) -> tuple[ClassTree, np.ndarray]:
     return ClassTree.from_embeddings(np.stack([np.cos(angle), np.sin(angle)], 1), labels * 10), labels * 10
 
 
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 4), st.integers(1, 3), st.integers(0, 9))
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 4), st.integers(0, 9))
 @settings(deadline=None)
-def test_hierarchical_batches(anchors, neighbours, images, world, epoch):
+def test_hierarchical_batches(anchors, neighbours, images, epoch):
     tree, labels = tree_on_a_circle()
-
-    def build(rank, world_size):
-        sampler = HierarchicalSampler(
-            tree, labels, anchors, neighbours, images, rank=rank, world_size=world_size
-        )
-        sampler.set_epoch(epoch)
-        return sampler
-
-    ranks = batches_of_ranks(build, world)
-    assert ranks == batches_of_ranks(build, world)
+    sampler = HierarchicalSampler(tree, labels, anchors, neighbours, images)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert batches == list(sampler)
+    assert len(batches) == len(sampler) == -(-12 // anchors)
     visited = set()
-    for batches in ranks:
-        assert len(batches) == len(build(0, world)) == -(-12 // (anchors * world))
-        for batch in batches:
-            drawn = Counter(labels[batch].tolist())
-            assert set(drawn.values()) == {images}
-            assert len(drawn) == min(12, anchors * neighbours)
-            chosen = [int(label) // 10 for label in dict.fromkeys(labels[batch].tolist())]
-            visited |= set(chosen[:anchors])
-            for position, anchor in enumerate(chosen[:anchors]):
-                own = chosen[
-                    anchors + position * (neighbours - 1) : anchors + (position + 1) * (neighbours - 1)
-                ]
-                taken = set(chosen[: anchors + position * (neighbours - 1)])
-                free = [int(c) for c in tree.nearest(anchor, 11) if int(c) not in taken]
-                assert own == free[: neighbours - 1]
+    for batch in batches:
+        drawn = Counter(labels[batch].tolist())
+        assert set(drawn.values()) == {images}
+        assert len(drawn) == min(12, anchors * neighbours)
+        chosen = [int(label) // 10 for label in dict.fromkeys(labels[batch].tolist())]
+        visited |= set(chosen[:anchors])
+        for position, anchor in enumerate(chosen[:anchors]):
+            own = chosen[anchors + position * (neighbours - 1) : anchors + (position + 1) * (neighbours - 1)]
+            taken = set(chosen[: anchors + position * (neighbours - 1)])
+            free = [int(c) for c in tree.nearest(anchor, 11) if int(c) not in taken]
+            assert own == free[: neighbours - 1]
     assert visited == set(range(12))
 
 
@@ -192,7 +162,6 @@ def test_classes_of_one_image_and_too_few_classes():
     [
         (lambda: PKSampler([0, 1], 0, 2), UsageError, "p of the sampler is 0"),
         (lambda: PKSampler([0, 1], 1, 1), UsageError, "k of the sampler is 1"),
-        (lambda: PKSampler([0, 1], 1, 2, rank=2, world_size=2), UsageError, "rank 2"),
         (lambda: PKSampler([], 1, 2), ReidError, "at least one image"),
         (lambda: PKSampler([0, 1], 1, 2, cameras=[1]), ReidError, "cameras"),
         (

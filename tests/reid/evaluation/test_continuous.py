@@ -5,14 +5,12 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from reid.errors import ReidError, UsageError
-from reid.evaluation import blocks
+from reid.evaluation.blocks import block_memory
 from reid.evaluation.continuous import score_continuous
 
 
-@pytest.mark.parametrize("small_blocks", [False, True])
-def test_agrees_with_scikit_learn(small_blocks, monkeypatch):
-    if small_blocks:
-        monkeypatch.setattr(blocks, "_BLOCK_BYTES", 7 * 8 * 90)
+@pytest.mark.parametrize("block_bytes", [2**26, 7 * 8 * 90])
+def test_agrees_with_scikit_learn(block_bytes):
     rng = np.random.default_rng(0)
     labels, gallery_labels = rng.standard_normal((25, 3)), rng.standard_normal((90, 3))
     mixing = rng.standard_normal((3, 6))
@@ -20,7 +18,8 @@ def test_agrees_with_scikit_learn(small_blocks, monkeypatch):
         labels @ mixing + rng.standard_normal((25, 6)),
         gallery_labels @ mixing + rng.standard_normal((90, 6)),
     )
-    report = score_continuous(query, labels, gallery, gallery_labels, k=10)
+    with block_memory(block_bytes):
+        report = score_continuous(query, labels, gallery, gallery_labels, k=10)
     apart = np.linalg.norm(labels[:, None] - gallery_labels[None], axis=-1)
     embedded = np.linalg.norm(query[:, None] - gallery[None], axis=-1)
     assert report.ndcg == pytest.approx(ndcg_score(1 / (1 + apart), -embedded, k=10))

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation import (
-    blocks,
     calibrate_threshold,
     detection_identification_rate,
     open_set_scores,
@@ -15,6 +14,8 @@ from reid.evaluation import (
     policies,
     pool_tracklets,
 )
+from reid.evaluation.blocks import block_memory
+from reid.evaluation.open_set import limit_for
 
 
 def people(seed, persons=20, images=6, dim=16, spread=0.6):
@@ -30,14 +31,14 @@ def unit(rows):
 
 @pytest.mark.parametrize("policy", policies.POLICIES)
 @pytest.mark.parametrize("block_bytes", [1, 2**20])
-def test_person_distances_agree_with_loops(policy, block_bytes, monkeypatch):
-    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
+def test_person_distances_agree_with_loops(policy, block_bytes):
     rows, ids = people(0)
     probes, references = rows[::5], rows
     names = np.asarray([f"{i:04}" for i in ids])
     names[:4] = "0001"  # people with different numbers of references, in no order
     turn = np.random.default_rng(1).permutation(len(names))
-    found, who = person_distances(probes, references[turn], names[turn], policy, top_k=3)
+    with block_memory(block_bytes):
+        found, who = person_distances(probes, references[turn], names[turn], policy, top_k=3)
     assert who.tolist() == sorted(set(names.tolist()))
     for row, probe in enumerate(unit(probes.astype(np.float64))):
         for column, name in enumerate(who):
@@ -56,7 +57,7 @@ def test_person_distances_agree_with_loops(policy, block_bytes, monkeypatch):
 
 @pytest.mark.parametrize("policy", policies.POLICIES)
 @pytest.mark.parametrize("block_bytes", [1, 2**20])
-def test_scores_in_blocks_are_those_of_the_whole_table(policy, block_bytes, monkeypatch):
+def test_scores_in_blocks_are_those_of_the_whole_table(policy, block_bytes):
     """Against the table of all probes and people, as it was held before."""
     rows, ids = people(3)
     cams = np.random.default_rng(4).integers(0, 3, len(ids))
@@ -71,10 +72,10 @@ def test_scores_in_blocks_are_those_of_the_whole_table(policy, block_bytes, monk
     others[np.arange(len(probes)), ids[probes]] = np.inf
     known = np.isfinite(own)
 
-    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
-    scores = open_set_scores(
-        rows[probes], ids[probes], rows, ids, policy=policy, probe_cams=cams[probes], reference_cams=cams
-    )
+    with block_memory(block_bytes):
+        scores = open_set_scores(
+            rows[probes], ids[probes], rows, ids, policy=policy, probe_cams=cams[probes], reference_cams=cams
+        )
     # One row of a matrix product may round otherwise than many.
     np.testing.assert_allclose(scores.impostor, others.min(axis=1), atol=1e-5)
     np.testing.assert_allclose(scores.genuine, np.minimum(own, others.min(axis=1))[known], atol=1e-5)
@@ -155,14 +156,12 @@ def test_people_far_apart_get_a_threshold_between_them_and_strangers():
 
 def test_equal_distances_never_push_the_rate_over():
     # Four of ten unknown probes lie exactly equally near: a rate of 0.3 must accept none of them.
-    from reid.evaluation.open_set import _quantile
-
     scores = np.asarray([0.5] * 4 + [0.7, 0.8, 0.9, 1.0, 1.1, 1.2])
-    assert np.mean(scores <= _quantile(scores, 0.3)) == 0
-    assert np.mean(scores <= _quantile(scores, 0.4)) == pytest.approx(0.4)
-    assert np.mean(scores <= _quantile(scores, 0.5)) == pytest.approx(0.5)
+    assert np.mean(scores <= limit_for(scores, 0.3)) == 0
+    assert np.mean(scores <= limit_for(scores, 0.4)) == pytest.approx(0.4)
+    assert np.mean(scores <= limit_for(scores, 0.5)) == pytest.approx(0.5)
     # 2.5 of ten probes: halfway between the second and the third distance.
-    assert _quantile(np.arange(1, 11) / 10, 0.25) == pytest.approx(0.25)
+    assert limit_for(np.arange(1, 11) / 10, 0.25) == pytest.approx(0.25)
 
 
 def test_the_interval_narrows_with_more_people_and_repeats():

@@ -1,12 +1,8 @@
 import base64
-import json
 import re
 import shutil
-import subprocess
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +10,9 @@ from PIL import Image
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.page import Figure, Section, Table, write_page
+from tests.browser import browse, needs_browser, probe
 
 EVIL = '<script>alert("x")</script>&\'"$title'
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page with")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
-QUIET += ["--disable-sync", "--no-first-run", "--virtual-time-budget=5000"]
 
 
 class Page(HTMLParser):
@@ -73,33 +60,6 @@ def page(tmp_path: Path, picture: Path) -> Path:
     path = tmp_path / "out" / "evaluation.html"
     write_page(path, f"Evaluation of {EVIL}", figures, sections)
     return path
-
-
-def browse(address: str, profile: Path, *flags: str) -> str:
-    command = [str(BROWSER), *QUIET, f"--user-data-dir={profile}", *flags, address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
-def probe(page: Path, script: str, *flags: str, width: int = 390) -> dict[str, Any]:
-    """What ``script`` (the body of a function of the page's window and document) returns, in a frame as wide
-    as a phone.
-    """
-    text = json.dumps(page.read_text(encoding="utf-8")).replace("</", "<\\/")
-    outer = page.with_name("probe.html")
-    outer.write_text(
-        f"""<!doctype html><meta charset=utf-8><iframe width={width} height=844 style="border:0"></iframe>
-          <pre id=probe></pre><script>
-        const frame = document.querySelector("iframe");
-        frame.onload = () => {{ const window = frame.contentWindow, document = window.document;
-          globalThis.document.getElementById("probe").textContent =
-            JSON.stringify((() => {{ {script} }})()); }};
-        frame.srcdoc = {text};</script>""",
-        encoding="utf-8",
-    )
-    dom = browse(outer.as_uri(), page.with_name("profile"), "--dump-dom", *flags)
-    found = re.search(r'<pre id="probe">(.+?)</pre>', dom, re.DOTALL)
-    assert found, dom[:500]
-    return dict(json.loads(unescape(found.group(1))))
 
 
 def test_the_page_needs_nothing_but_itself(page: Path, picture: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from torchreid.reid.utils.rerank import re_ranking
 
 from reid.errors import ReidError, UsageError
-from reid.evaluation import blocks, distances_between, rank_distances, rank_gallery, rerank
+from reid.evaluation import distances_between, rank_distances, rank_gallery
+from reid.evaluation.blocks import block_memory
 from reid.evaluation.rerank import expand_queries, k_reciprocal, rescore_short_list
 
 
@@ -26,17 +27,15 @@ def plain(first, second):
 @pytest.mark.parametrize(
     ("k1", "k2", "weight"), [(20, 6, 0.3), (7, 1, 0.0), (5, 3, 0.9), (20, 6, 1.0), (3, 4, 0.1)]
 )
-@pytest.mark.parametrize("small_blocks", [False, True])
-def test_agrees_with_the_authors_code(k1, k2, weight, small_blocks, monkeypatch):
-    if small_blocks:
-        monkeypatch.setattr(blocks, "_BLOCK_BYTES", 11 * 4 * 180)
-        monkeypatch.setattr(rerank, "_PAIR_BYTES", 8 * 8 * 70)
+@pytest.mark.parametrize("block_bytes", [2**26, 11 * 4 * 180])
+def test_agrees_with_the_authors_code(k1, k2, weight, block_bytes):
     for seed in range(3):
         query, _, gallery, _ = people(seed)
         theirs = re_ranking(
             plain(query, gallery), plain(query, query), plain(gallery, gallery), k1, k2, weight
         )
-        ours = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=weight)
+        with block_memory(block_bytes):
+            ours = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=weight)
         np.testing.assert_allclose(ours(np.arange(len(query))), theirs, atol=2e-6)
         np.testing.assert_allclose(ours(np.asarray([9, 2])), theirs[[9, 2]], atol=2e-6)
 

@@ -6,7 +6,7 @@ Nothing here runs an engine.
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,10 +29,20 @@ def trt() -> ModuleType:
     return pytest.importorskip("tensorrt_rtx")
 
 
+@pytest.fixture(scope="module")
+def built(trt: ModuleType, exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engine, which takes seconds to build."""
+    path = tmp_path_factory.mktemp("built") / "model.plan"
+    build_engine(exported.onnx, path, targets=TARGETS)
+    return path
+
+
 @pytest.fixture
-def plan(trt: ModuleType, exported: Exported, tmp_path: Path) -> Iterator[Path]:
-    build_engine(exported.onnx, tmp_path / "model.plan", targets=TARGETS)
-    yield tmp_path / "model.plan"
+def plan(built: Path, tmp_path: Path) -> Path:
+    """A copy of it with its stamp, to be changed."""
+    for path in (built, stamp_path(built)):
+        shutil.copy2(path, tmp_path)
+    return tmp_path / built.name
 
 
 def test_an_engine_is_built_and_stamped(plan: Path, trt: ModuleType, exported: Exported) -> None:

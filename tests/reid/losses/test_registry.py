@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from reid.errors import UsageError
 from reid.losses import LOSSES, CombinedLoss, build_loss, loss_options
+from reid.metric.class_tree import ClassTree
 from tests.reid.losses import naive
 
 CONTRACT = [
@@ -25,8 +27,25 @@ CONTRACT = [
 ]
 
 
-def test_every_name_of_the_contract_is_there():
-    assert set(CONTRACT) <= set(LOSSES)
+@pytest.mark.parametrize("name", CONTRACT)
+def test_every_name_of_the_contract_is_a_loss_with_its_figures(name):
+    """``build_loss(name)``, with no option that a caller outside does not know of."""
+    tree = ClassTree.from_embeddings(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 4)
+    known = {"num_classes": 4, "embedding_dim": 3, "tree": tree}
+    needed = {
+        option: value
+        for option, value in known.items()
+        if option in loss_options(name) and (option != "tree" or name == "hierarchical")
+    }
+    output = build_loss(name, **needed)(naive.embeddings(8, 0).float(), torch.arange(8) // 2)
+    assert output.value.ndim == 0 and float(output.value.detach()) > 0
+    figures = (output.active_fraction, output.mean_positive, output.mean_negative)
+    assert all(figure.ndim == 0 and not figure.requires_grad for figure in figures)
+    assert 0 < float(output.active_fraction) <= 1
+
+
+def test_every_loss_is_of_the_contract_or_named_here():
+    assert set(LOSSES) == {*CONTRACT, "easy_positive", "distance_weighted"}
 
 
 def test_unknown_names_and_options_are_named_with_the_known_ones():

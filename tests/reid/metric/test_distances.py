@@ -4,7 +4,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.metric import distances
 from reid.metric.distances import (
     function_of_distances,
     paired_distances,
@@ -51,9 +50,9 @@ def test_gradients(squared):
 
 
 @pytest.mark.parametrize("squared", [True, False])
-def test_a_function_of_distances_has_the_slope_that_its_rule_gives(squared):
+def test_a_function_of_distances_has_the_gradient_that_its_rule_gives(squared):
     x, weight = points(6, 3).requires_grad_(), points(6, 6, 2)
-    x.data[1] = x.data[0]  # no slope between equal rows
+    x.data[1] = x.data[0]  # no gradient between equal rows
 
     def rule(matrix):
         return (matrix * weight).sum(), weight, matrix.max()
@@ -70,17 +69,23 @@ def test_a_function_of_distances_has_the_slope_that_its_rule_gives(squared):
 
 
 @pytest.mark.parametrize("squared", [True, False])
-def test_other_devices_find_the_same_with_tensor_operations(squared):
-    """There is no other device here, so the operations that it would run are called by hand."""
-    x, slope = points(7, 3), points(7, 7, 2)
+def test_the_gradient_is_the_sum_of_every_pairs(squared):
+    """Between equal rows there is none."""
+    x, weight = points(7, 3), points(7, 7, 2)
     x[1] = x[0]
-    matrix = distances._from_products_by_tensors((x - x.mean(0)) @ (x - x.mean(0)).T, squared)
-    torch.testing.assert_close(matrix, pairwise_distances(x, squared=squared))
-    root = None if squared else matrix
-    torch.testing.assert_close(distances._pull_by_tensors(slope, root) @ x, distances._pulled(x, slope, root))
+    expected = torch.zeros_like(x)
+    for i in range(7):
+        for j in range(7):
+            apart = x[i] - x[j]
+            by_one = 2 * apart if squared else apart / (apart.norm() if apart.any() else 1)
+            expected[i] += weight[i, j] * by_one
+            expected[j] -= weight[i, j] * by_one
+    x.requires_grad_()
+    (pairwise_distances(x, squared=squared) * weight).sum().backward()
+    torch.testing.assert_close(x.grad, expected)
 
 
-def test_the_square_root_has_no_slope_at_zero():
+def test_the_square_root_has_no_gradient_at_zero():
     x = torch.tensor([0.0, -1e-9, 4.0], requires_grad=True)
     root = safe_sqrt(x)
     root.sum().backward()

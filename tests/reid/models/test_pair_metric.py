@@ -60,20 +60,6 @@ def test_the_length_of_the_embeddings_does_not_matter():
     torch.testing.assert_close(g(3 * x, 0.1 * y), g(x, y))
 
 
-def test_rescoring_orders_a_short_list():
-    g, query, gallery = metric(), points(3), points(10, seed=1)
-    candidates = torch.tensor([[4, 1, 9], [0, 2, 7], [3, 3, 8]])
-    ordered, dissimilarity = g.rescore(query, gallery, candidates)
-    for row in range(3):
-        expected = sorted(
-            candidates[row].tolist(), key=lambda c: by_the_layer(g, query[row].tolist(), gallery[c].tolist())
-        )
-        assert ordered[row].tolist() == expected
-        np.testing.assert_allclose(
-            dissimilarity[row], [by_the_layer(g, query[row].tolist(), gallery[c].tolist()) for c in expected]
-        )
-
-
 def test_pairs_are_classified_with_each_class_weighing_half():
     g, x, y = metric(), points(5), [0, 0, 1, 1, 1]
     same, different = [], []

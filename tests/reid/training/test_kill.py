@@ -167,9 +167,13 @@ def test_out_of_memory_says_which_batch_to_try(
     large = with_values(
         long_params, {"model.height": 256, "model.width": 128, "train.identities": 8, "train.images": 16}
     )
-    message = finish(
-        start(large, tiny_catalog, tmp_path, (resource.RLIMIT_AS, 700 * 2**20)), tmp_path, error=True
-    )
+    # Beyond what is loaded: a third of what the large batch needs, several times what a small one does.
+    limit = (resource.RLIMIT_AS, 2 * 2**30)
+    message = finish(start(large, tiny_catalog, tmp_path, limit), tmp_path, error=True)
+    # It is the batch that is too much: the same network on the same images has room for a small one.
+    small = with_values(large, {"train.identities": 2, "train.images": 2, "train.steps": 1})
+    (tmp_path / "small").mkdir()
+    finish(start(small, tiny_catalog, tmp_path / "small", limit), tmp_path / "small")
     assert message == (
         "out of memory with a batch of P x K = 8 x 16 = 128 images: try P x K = 4 x 16 "
         "(train.identities: 4, train.images: 16)"

@@ -12,7 +12,7 @@ import pytest
 from reid.config import Params, with_values
 from reid.errors import ReidError, UsageError
 from reid.files import read_json
-from reid.training import listening
+from reid.training.listening import Listener
 from reid.training.sweep import best_trial, forget, search_space
 from reid.training.tracking import Tracker
 from reid.training.trial import run_training
@@ -170,7 +170,7 @@ def test_one_trial_with_a_worker_on_each_node(
     monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
     exact = {"train.precision": "float32"}  # an untrained network makes much of rounding
     params = with_values(tiny_params, {"train.workers": 2, "train.steps": 2, "train.epoch_steps": 1} | exact)
-    monkeypatch.setattr(listening, "_ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(Listener, "ask_every_s", 0.0)
     heard: list[tuple[str, int]] = []
     parent = tracker.start("batch_hard", {}, {})
     result = best_trial(

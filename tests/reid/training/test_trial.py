@@ -7,7 +7,6 @@ import torch
 from reid.config import Params
 from reid.errors import ReidError
 from reid.models.embedder import load_model
-from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.loop import Epoch
 from reid.training.trial import run_training
 
@@ -85,25 +84,3 @@ def test_a_loss_that_is_not_finite_names_the_images(
     with pytest.raises(ReidError, match=r"\.png") as caught:
         run_training(wild, "batch_hard", tiny_catalog, tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def test_checkpoint_round_trip_and_errors(tmp_path: Path) -> None:
-    def parts() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-        module = torch.nn.Linear(3, 2)
-        return module, torch.optim.AdamW(module.parameters(), lr=0.1)
-
-    module, optimizer = parts()
-    module(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, {"net": module}, optimizer, {"epoch": 3})
-    other, other_optimizer = parts()
-    assert load_checkpoint(path, {"net": other}, other_optimizer) == {"epoch": 3}
-    assert torch.equal(module.weight, other.weight)
-    states = [list(o.state_dict()["state"].values()) for o in (optimizer, other_optimizer)]
-    assert all(torch.equal(a[key], b[key]) for a, b in zip(*states, strict=True) for key in a)
-    with pytest.raises(ReidError, match="another network"):
-        load_checkpoint(path, {"net": torch.nn.Linear(4, 2)}, other_optimizer)
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ReidError, match="cannot be read"):
-        load_checkpoint(path, {"net": other}, other_optimizer)

@@ -6,58 +6,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import typer
 from safetensors.numpy import save_file
-from typer.testing import CliRunner, Result
 
-from reid.card import Threshold
-from reid.errors import ReidError, UsageError
-from serving.cli.gallery import embed, gallery_app
+from reid.errors import UsageError
 from serving.gallery import Gallery
-from tests.serving.embedding.test_files import write_images
-from tests.serving.gallery.test_enrollment import named_images
-from tests.serving.gallery.test_gallery import unit_rows
-from tests.serving.gallery.test_key import needs_cipher
+from tests.serving.cipher import needs_cipher
+from tests.serving.cli.commands import answer, fails, reid
+from tests.serving.images import named_images, write_images
+from tests.serving.rows import unit_rows
 from tests.serving.tiny_models import tiny_model
-
-app = typer.Typer()
-app.command()(embed)
-app.add_typer(gallery_app, name="gallery")
-
-
-def reid(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, (SystemExit, ReidError)):
-        raise result.exception
-    return result
-
-
-def answer(*arguments: object) -> dict:
-    result = reid("gallery", *arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-def fails(*arguments: object) -> ReidError:
-    result = reid(*arguments)
-    assert isinstance(result.exception, ReidError), result.output
-    assert "\n" not in str(result.exception)
-    assert result.stdout == ""
-    return result.exception
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    near = Threshold(policy="min", unit="image", false_accept_rate=0.01, distance=1e-3)
-    return tiny_model(tmp_path / "model", thresholds=(near,))
-
-
-@pytest.fixture
-def gallery(tmp_path: Path, model: Path) -> Path:
-    folder = named_images(tmp_path / "images", ["anna_1.png", "anna_2.png", "bert_1.png"])
-    path = tmp_path / "g.db"
-    assert reid("gallery", "enroll", path, folder, "--model", model, "--retain-days", 30).exit_code == 0
-    return path
 
 
 def names(gallery: Path) -> dict[str, int]:
@@ -184,7 +141,7 @@ def test_who_is_this_by_the_compact_index(tmp_path: Path, gallery: Path, model: 
     with Gallery.open(gallery, None) as opened:
         dim = opened.references()[0].shape[1]
     with Gallery.open(gallery, "tiny-1") as opened:
-        opened.enroll_batch([f"p{row}" for row in range(600)], unit_rows(600, dim))
+        opened.enroll([f"p{row}" for row in range(600)], unit_rows(600, dim))
     built = answer("index", gallery, "fp16")
     assert (built["kind"], built["references"]) == ("fp16", 603)
     assert "fp16 index of 603 references" in reid("gallery", "index", gallery, "fp16").stdout

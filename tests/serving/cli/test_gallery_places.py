@@ -13,11 +13,10 @@ import pytest
 
 from reid.errors import ReidError
 from serving.gallery import Gallery, user_name
-from tests.serving.cli.test_gallery import answer, fails, gallery, model, reid
-from tests.serving.gallery.test_enrollment import named_images
-from tests.serving.gallery.test_gallery import unit_rows
+from tests.serving.cli.commands import answer, fails, reid
+from tests.serving.images import named_images
+from tests.serving.rows import unit_rows
 
-__all__ = ["gallery", "model"]
 UID = 4242
 
 

@@ -9,20 +9,8 @@ from reid.images import read_image
 from serving.embedding import embed_files
 from serving.runtime import load
 from serving.runtime.embedder import CPU_BATCH
+from tests.serving.images import write_images
 from tests.serving.tiny_models import tiny_model
-
-
-def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    paths = []
-    for number in range(count):
-        path = folder / f"{number:04d}.png"
-        cv2.imwrite(
-            str(path), rng.integers(0, 256, (int(rng.integers(1, 40)), int(rng.integers(1, 30)), 3), np.uint8)
-        )
-        paths.append(path)
-    return paths
 
 
 @pytest.mark.parametrize("threads", [1, 3, None])
@@ -67,6 +55,15 @@ def test_progress_counts_every_file_once_and_ends_at_all(tmp_path: Path) -> None
     )
     assert [done for done, _ in calls] == [CPU_BATCH, CPU_BATCH + 5]
     assert {everything for _, everything in calls} == {CPU_BATCH + 5}
+
+
+def test_what_is_measured_of_an_image_stands_beside_its_embedding(tmp_path: Path) -> None:
+    paths = write_images(tmp_path / "images", CPU_BATCH + 5)
+    paths[1].write_bytes(b"text")
+    result = embed_files(
+        load(tiny_model(tmp_path / "model")), paths, measure=lambda image: float(image.mean())
+    )
+    assert result.measured.tolist() == [float(read_image(path).mean()) for path in result.paths]
 
 
 def test_nothing_readable_and_nothing_given(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from reid.errors import ReidError, UsageError
 from serving.embedding import embed_files
 from serving.embedding.table import collect_images, embed_to_file
 from serving.runtime import Embedder, load
-from tests.serving.embedding.test_files import write_images
+from tests.serving.images import write_images
 from tests.serving.tiny_models import tiny_model
 
 

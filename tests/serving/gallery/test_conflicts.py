@@ -5,7 +5,7 @@ import pytest
 
 from serving.gallery import Gallery
 from serving.gallery.conflicts import Conflict, describe, find_conflicts
-from tests.serving.matching.test_identification import at_angle, chord
+from tests.serving.rows import at_angle, chord
 
 
 @pytest.fixture

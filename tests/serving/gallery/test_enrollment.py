@@ -6,16 +6,11 @@ import pytest
 from reid.data.catalog import write_catalog
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
-from serving.gallery.enrollment import enroll_samples, find_samples
+from serving.gallery.enrollment import enroll_samples
+from serving.gallery.samples import find_samples
 from serving.runtime import load
-from tests.serving.embedding.test_files import write_images
+from tests.serving.images import named_images, write_images
 from tests.serving.tiny_models import tiny_model
-
-
-def named_images(folder: Path, names: list[str], seed: int = 0) -> Path:
-    for path, name in zip(write_images(folder, len(names), seed), names, strict=True):
-        path.rename(folder / name)
-    return folder
 
 
 def whom(folder: Path, **how: str) -> list[tuple[str, str, str]]:

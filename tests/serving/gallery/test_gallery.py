@@ -14,13 +14,7 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
-
-DAY = 86400.0
-
-
-def unit_rows(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((count, dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+from tests.serving.rows import DAY, pieces_in_files, unit_rows
 
 
 @pytest.fixture
@@ -59,7 +53,7 @@ def test_rows_that_are_not_quite_of_norm_1_are_in_the_right_order(gallery: Galle
     rows = (
         near / np.linalg.norm(near, axis=1, keepdims=True) * rng.uniform(0.9991, 1.0009, (200, 1))
     ).astype(np.float32)
-    gallery.enroll_batch([f"p{row}" for row in range(200)], rows)
+    gallery.enroll([f"p{row}" for row in range(200)], rows)
     for query in (unit_rows(1)[0], rows[7] / np.linalg.norm(rows[7])):
         distances = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
         found = gallery.search(query[None], 3)[0]
@@ -69,7 +63,7 @@ def test_rows_that_are_not_quite_of_norm_1_are_in_the_right_order(gallery: Galle
 def test_somebody_with_very_many_references_hides_nobody(gallery: Gallery) -> None:
     near = unit_rows(1) + 0.01 * unit_rows(600, seed=1)
     gallery.enroll("crowd", near / np.linalg.norm(near, axis=1, keepdims=True))
-    gallery.enroll_batch(["anna", "bert"], unit_rows(2, seed=2))
+    gallery.enroll(["anna", "bert"], unit_rows(2, seed=2))
     assert {name for name, _ in gallery.search(unit_rows(1), 3)[0]} == {"crowd", "anna", "bert"}
 
 
@@ -101,7 +95,7 @@ def test_what_is_enrolled_is_there_after_reopening(path: Path, gallery: Gallery)
 def test_a_batch_of_many_people_is_one_change(gallery: Gallery) -> None:
     rows = unit_rows(5)
     gallery.enroll("anna", rows[:1])
-    assert gallery.enroll_batch(["bert", "anna", "bert", "carl"], rows[1:], source=["1", "2", "3", "4"]) == 2
+    assert gallery.enroll(["bert", "anna", "bert", "carl"], rows[1:], source=["1", "2", "3", "4"]) == 2
     assert {one.identity: one.references for one in gallery.people()} == {"anna": 2, "bert": 2, "carl": 1}
     assert [one.source for one in gallery.show("bert")] == ["1", "3"]
     assert gallery.references()[1].tolist() == ["anna", "bert", "anna", "bert", "carl"]
@@ -112,7 +106,7 @@ def test_a_batch_of_many_people_is_one_change(gallery: Gallery) -> None:
     ]
     for names in (["dora"], ["dora", "dora", "dora", "tab\t"], ["dora"] * 5):
         with pytest.raises(ReidError):
-            gallery.enroll_batch(names, rows[1:])
+            gallery.enroll(names, rows[1:])
     assert gallery.version == 2
 
 
@@ -188,18 +182,6 @@ def test_rename_and_merge(gallery: Gallery) -> None:
             call()
 
 
-def pieces_in_files(folder: Path, rows: np.ndarray) -> int:
-    """How many rows have two neighbouring numbers of theirs in some file of the folder, at any offset."""
-    pairs = np.stack([rows[:, :-1], rows[:, 1:]], axis=2).copy().view(np.uint64)[..., 0]
-    content = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
-    found = np.zeros(pairs.shape, np.bool_)
-    for offset in range(8):
-        found |= np.isin(
-            pairs, np.frombuffer(content[offset : offset + (len(content) - offset) // 8 * 8], np.uint64)
-        )
-    return int(found.any(axis=1).sum())
-
-
 # Without rewriting the file, the second and third leave a piece of a removed row in a gap between rows.
 @pytest.mark.parametrize(("dim", "seed"), [(16, 0), (256, 5), (512, 11)])
 def test_removal_takes_every_piece_out_of_the_files(tmp_path: Path, dim: int, seed: int) -> None:
@@ -225,12 +207,9 @@ def test_removal_takes_every_piece_out_of_the_files(tmp_path: Path, dim: int, se
         assert gallery.verify().problems == ()
 
 
-def test_removal_waits_with_erasing_while_somebody_reads_and_catches_up(
-    path: Path, gallery: Gallery, monkeypatch
-) -> None:
-    monkeypatch.setattr("serving.gallery.connect._BUSY_TIMEOUT_MS", 50)
+def test_removal_waits_with_erasing_while_somebody_reads_and_catches_up(path: Path, gallery: Gallery) -> None:
     rows = unit_rows(4, 64)
-    with Gallery.open(path, "model-a") as writer:
+    with Gallery.open(path, "model-a", busy_timeout_s=0.05) as writer:
         writer.enroll("anna", rows[:2])
         writer.enroll("bert", rows[2:])
         reader = sqlite3.connect(path, isolation_level=None)
@@ -473,9 +452,8 @@ def test_a_damaged_row_is_near_to_nobody(path: Path) -> None:
         assert [name for name, _ in gallery.search(unit_rows(1), 5)[0]] == ["anna"]
 
 
-def test_a_second_writer_gets_a_clear_error_and_changes_nothing(path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("serving.gallery.connect._BUSY_TIMEOUT_MS", 50)
-    with Gallery.open(path, "m", create=True) as gallery:
+def test_a_second_writer_gets_a_clear_error_and_changes_nothing(path: Path) -> None:
+    with Gallery.open(path, "m", create=True, busy_timeout_s=0.05) as gallery:
         gallery.enroll("anna", unit_rows(1))
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -489,8 +467,8 @@ def test_a_second_writer_gets_a_clear_error_and_changes_nothing(path: Path, monk
 
 def test_a_full_disk_is_said_and_changes_nothing(path: Path, gallery: Gallery) -> None:
     gallery.enroll("anna", unit_rows(1, 512))
-    db = gallery.store._db
-    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0] + 4}")
+    with gallery.store.reading() as db:
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0] + 4}")
     with pytest.raises(ReidError, match="disk is full"):
         gallery.enroll("bert", unit_rows(500, 512))
     assert [one.identity for one in gallery.people()] == ["anna"]

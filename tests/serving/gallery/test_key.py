@@ -2,7 +2,6 @@
 nowhere.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,10 @@ from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery, key_from_environment, write_key
 from serving.gallery.index.compact import CompactIndex, build_index
 from serving.gallery.transfer import encrypt_gallery
-from tests.serving.gallery.test_gallery import pieces_in_files, unit_rows
+from tests.serving.cipher import needs_cipher
+from tests.serving.rows import pieces_in_files, unit_rows
 
 KEY = bytes(range(32))
-needs_cipher = pytest.mark.skipif(
-    find_spec("sqlcipher3") is None, reason="the optional package sqlcipher3 is not installed"
-)
 
 
 @needs_cipher

@@ -15,11 +15,9 @@ import numpy as np
 import pytest
 
 from serving.gallery import Gallery
-from tests.serving.gallery.test_gallery import pieces_in_files
+from tests.serving.rows import REFERENCES, pieces_in_files, rows_of
 
 KILLS = 50
-REFERENCES = 4  # of each enrolment
-DIM = 64
 
 # Imports once, then forks a child for each line `path start` that it reads: 50 starts of Python would take
 # most of the test's time. The child enrolls, removes every third person again, and says each step once it is
@@ -29,7 +27,7 @@ WORKER = """
 import os, sys
 from pathlib import Path
 from serving.gallery.gallery import Gallery
-from tests.serving.gallery.test_kill import rows_of
+from tests.serving.rows import rows_of
 def say(what, number):
     os.write(1, f"{what} {number}\\n".encode())
 for line in sys.stdin:
@@ -48,11 +46,6 @@ for line in sys.stdin:
                 gallery.remove(str(number - 1))
                 say("removed", number - 1)
 """
-
-
-def rows_of(number: int) -> np.ndarray:
-    rows = np.random.default_rng(number).standard_normal((REFERENCES, DIM))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from serving.gallery.models import (
 )
 from serving.gallery.transfer import import_references
 from serving.runtime import load
-from tests.serving.embedding.test_files import write_images
-from tests.serving.gallery.test_gallery import DAY, pieces_in_files, unit_rows
+from tests.serving.images import write_images
+from tests.serving.rows import DAY, pieces_in_files, unit_rows
 from tests.serving.tiny_models import tiny_model
 
 
@@ -205,7 +205,7 @@ def test_reembedding_reads_the_images_again_and_goes_on_where_it_stopped(tmp_pat
     from serving.embedding import embed_files
 
     with Gallery.open(tmp_path / "g.db", first.fingerprint, create=True) as gallery:
-        gallery.enroll_batch(
+        gallery.enroll(
             list("aabbc"), embed_files(first, paths).embeddings, source=[str(path) for path in paths]
         )
         paths[1].rename(tmp_path / "away.png")

@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from serving.gallery import Gallery
-from tests.serving.tiny_footage import Walk, background, draw, write_video, write_walks
+from tests.serving.tiny_footage import Walk, audio_only, background, draw, write_video, write_walks
 from tests.serving.tiny_models import tiny_model
-from tests.serving.video.test_video import audio_only
 
 WALK = Walk("anna", (-12, 120), (5, 0), 3, 60)
 FRAMES = 70

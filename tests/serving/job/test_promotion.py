@@ -13,7 +13,7 @@ from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
 from serving.job.promotion import promote
 from serving.job.stranger_file import read_earlier, read_strangers, write_strangers
-from tests.serving.matching.test_identification import at_angle
+from tests.serving.rows import at_angle
 
 
 def job_folder(

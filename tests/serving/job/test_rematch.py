@@ -178,8 +178,11 @@ def test_other_footage_and_damaged_segments_are_detected_anew(place: Path, watch
     kept = place / "found" / KEPT
     (kept / "one-00001" / "tracklets.parquet").write_bytes(b"PAR1 no")
     (kept / "one-00002" / "counts.json").write_text("[]")
+    for name, part in (("one-00003", {"seconds": {"detection": {}}}), ("two-00001", {"missing": ["x", 1]})):
+        counts = json.loads((kept / name / "counts.json").read_text())
+        (kept / name / "counts.json").write_text(json.dumps(counts | part))
     change(place, threshold=0.34)
-    assert watch.during(lambda: match(place)) == 2
+    assert watch.during(lambda: match(place)) == 4
     assert names(place) == sound
     write_walks(place / "one.avi", [Walk("bert", (-12, 88), (3, 0), 8, 125)], 130)
     assert watch.during(lambda: match(place)) > 0

@@ -2,93 +2,15 @@ import json
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-import cv2
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from reid.errors import UsageError
-from serving.job.layout import SIGHTINGS
 from serving.job.report import write_report
-
-EVIL = '<script>alert("x")</script>&\'"'
-START = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
-
-
-def sighting(
-    camera: str, number: int, identity: str, start: float, end: float, certainty: float, clock: bool = True
-) -> dict[str, object]:
-    known = identity != "unknown"
-    return {
-        "camera": camera,
-        "tracklet": number,
-        "start_s": start,
-        "end_s": end,
-        "start_time": START + timedelta(seconds=start) if clock else None,
-        "end_time": START + timedelta(seconds=end) if clock else None,
-        "start_frame": int(start * 10) + 1,
-        "end_frame": int(end * 10) + 1,
-        "frames": int((end - start) * 10),
-        "best_frame": int(start * 10) + 5,
-        "x": 1.0,
-        "y": 2.0,
-        "w": 30.0,
-        "h": 80.0,
-        "crop": f"crops/{camera}-{number:05d}.jpg",
-        "identity": identity,
-        "provisional": None if known else f"unknown-{number}",
-        "nearest": identity if known else EVIL,
-        "distance": 0.3 if known else 0.8,
-        "threshold": 0.5,
-        "runner_up": "other",
-        "runner_up_distance": 0.9,
-        "certainty": certainty,
-    }
-
-
-def folder_of(place: Path, rows: list[dict[str, object]], problems: list[str] | None = None) -> Path:
-    (place / "crops").mkdir(parents=True)
-    for row in rows:
-        image = np.full((90, 40, 3), 60 + 20 * int(row["tracklet"]), np.uint8)
-        cv2.imwrite(str(place / row["crop"]), image)
-    pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), place / "sightings.parquet")
-    cameras = sorted({row["camera"] for row in rows}) or ["c1"]
-    counts = {
-        "sightings": len(rows),
-        "named": 1,
-        "unknown": 1,
-        "frames": 1234,
-        "cameras": {one: {"video_start_s": 0.0} for one in cameras},
-    }
-    record = {
-        "job": {
-            "cameras": [{"id": one} for one in cameras],
-            "detector": {"name": "motion"},
-            "tracker": {"name": "botsort"},
-        },
-        "model": {"name": EVIL, "fingerprint": "abc"},
-        "gallery": {"version": 7},
-        "decision": {"policy": "min", "threshold": 0.5, "from": "job"},
-        "counts": counts,
-        "problems": problems or [],
-        "seconds": {"wall": 12.0},
-    }
-    (place / "job.json").write_text(json.dumps(record))
-    return place
-
-
-ROWS = [
-    sighting("east", 1, "anna", 2, 12, 0.4),
-    sighting("east", 2, "unknown", 20, 31, 0.01),
-    sighting("west", 1, "anna", 40, 55, 0.2),
-    sighting("west", 2, EVIL, 50, 60, 0.3),
-]
+from tests.serving.job.folders import EVIL, ROWS, folder_of, sighting
 
 
 class Page(HTMLParser):

@@ -15,7 +15,8 @@ from reid.card import Threshold, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.images import read_image
 from serving.gallery import Gallery
-from serving.job.run import Execution, Progress, run_job
+from serving.job.progress import Progress
+from serving.job.run import Execution, run_job
 from serving.job.stranger_file import read_strangers
 from serving.matching.rescoring import PAIR_METRIC
 from serving.runtime import load
@@ -218,7 +219,8 @@ def test_a_part_of_the_frames_and_every_other_one(place: Path) -> None:
     assert set(frames % 2) == {1}
     assert json.loads((out / "job.json").read_text())["counts"]["frames"] == 50
     assert sorted(path.name for path in out.iterdir()) == [
-        *("detections.parquet", "job.json", "kept-segments", "sightings.parquet", "strangers.parquet")
+        *("detections.parquet", "embeddings.parquet", "job.json", "kept-segments"),
+        *("sightings.parquet", "strangers.parquet"),
     ]
 
 

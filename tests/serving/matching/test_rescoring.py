@@ -9,7 +9,7 @@ from reid.evaluation.pair_metric import PairScorer
 from serving.gallery import Gallery
 from serving.matching import identify, identify_rescored, open_pair_scorer
 from serving.matching.identification import UNKNOWN
-from serving.matching.rescoring import PAIR_METRIC, verify_pair_by_metric
+from serving.matching.rescoring import PAIR_METRIC
 
 TRUE = 4  # dimensions that tell people apart; as many more hold the light of the day
 
@@ -88,19 +88,6 @@ def test_an_empty_gallery_knows_nobody(tmp_path: Path, scorer: PairScorer) -> No
     with Gallery.open(tmp_path / "empty.db", "m", create=True) as empty:
         found = identify_rescored(unit(np.ones((2, 2 * TRUE))), empty, 1.0, scorer)
     assert [one.identity for one in found] == [UNKNOWN, UNKNOWN]
-
-
-def test_pairs_are_verified_by_g(scorer: PairScorer, people: np.ndarray) -> None:
-    one = unit(np.concatenate([people[0], np.full(TRUE, 1.0)]))
-    other = unit(np.concatenate([people[0], np.full(TRUE, -1.0)]))
-    stranger = unit(np.concatenate([people[1], np.full(TRUE, 1.0)]))
-    assert verify_pair_by_metric(one, other, scorer).same
-    assert not verify_pair_by_metric(one, stranger, scorer).same
-    assert np.linalg.norm(one - other) > np.linalg.norm(one - stranger), "the distance says the opposite"
-    with pytest.raises(ReidError, match="dimension"):
-        verify_pair_by_metric(
-            one[:4] / np.linalg.norm(one[:4]), other[:4] / np.linalg.norm(other[:4]), scorer
-        )
 
 
 def test_the_metric_of_a_model_directory(tmp_path: Path, scorer: PairScorer) -> None:

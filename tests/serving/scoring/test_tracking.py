@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from reid.errors import ReidError, UsageError
 from serving.job.layout import DETECTIONS, SIGHTINGS
-from serving.scoring import Naming, read_people, score_job
+from serving.scoring import NameAccuracy, read_people, score_job
 from serving.scoring.names import name_sightings, true_identities
 from tests.serving.tiny_footage import Walk, write_truth
 
@@ -67,7 +67,7 @@ def test_a_perfect_job_scores_one(tmp_path: Path, truth: Path) -> None:
     score = score_job(output(tmp_path / "out", "c1", tracks, ["0001"], ["c1"]), {"": truth}).total
     assert (score.hota, score.idf1, score.mota, score.id_switches) == pytest.approx((1, 1, 1, 0))
     assert (score.truth_boxes, score.boxes) == (80, 80)
-    assert score.naming == Naming(right=2, wrong=0, unknown=0, no_truth=0)
+    assert score.naming == NameAccuracy(right=2, wrong=0, unknown=0, no_truth=0)
 
 
 def test_a_switch_of_identity_costs_what_the_definitions_say(tmp_path: Path, truth: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_switch_of_identity_costs_what_the_definitions_say(tmp_path: Path, tru
     # 80 true boxes, 70 found and right in place, one switch; the best mapping keeps 20 + 30 of them.
     assert score.mota == pytest.approx((70 - 0 - 1) / 80)
     assert score.idf1 == pytest.approx(2 * 50 / (80 + 70))
-    assert score.naming == Naming(right=2, wrong=1, unknown=0, no_truth=0)
+    assert score.naming == NameAccuracy(right=2, wrong=1, unknown=0, no_truth=0)
 
 
 def test_only_the_frames_asked_for_count(tmp_path: Path, truth: Path) -> None:
@@ -108,7 +108,7 @@ def test_two_cameras_are_counted_together(tmp_path: Path, truth: Path) -> None:
     assert score.cameras["c1"].mota == 1
     assert score.cameras["c2"].mota == 0.5
     assert score.total.mota == 0.75
-    assert score.total.naming == Naming(right=2, wrong=1, unknown=0, no_truth=0)
+    assert score.total.naming == NameAccuracy(right=2, wrong=1, unknown=0, no_truth=0)
     assert score.as_dict()["total"]["named_right"] == pytest.approx(2 / 3)
     with pytest.raises(UsageError, match="has 2 cameras: name each truth as camera=file"):
         score_job(both, {"": truth})
@@ -135,7 +135,7 @@ def test_names_are_compared_by_meaning() -> None:
     enrolled = frozenset({"0007", "bert"})
     true = {1: "7", 2: "7", 3: "7", 4: "99", 5: "99", 6: None, 7: "bert"}
     named = {1: "0007", 2: "unknown", 3: "bert", 4: "unknown", 5: "7", 6: "7", 7: "bert"}
-    assert name_sightings(true, named, enrolled) == Naming(right=3, wrong=2, unknown=1, no_truth=1)
+    assert name_sightings(true, named, enrolled) == NameAccuracy(right=3, wrong=2, unknown=1, no_truth=1)
 
 
 def test_a_sighting_is_whom_most_of_its_boxes_show(tmp_path: Path) -> None:

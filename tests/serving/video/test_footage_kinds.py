@@ -370,3 +370,32 @@ def test_a_matroska_file_that_was_cut_off_says_so(sound: bool, tmp_path: Path) -
     assert "cut.mkv is cut off: " in line
     assert re.search(r"of 16\.\d s are there$", line)
     assert numbers(footage, 1, footage.frames - 4) == rows(1, footage.frames - 4)
+
+
+def test_pieces_of_less_than_a_second_go_on(tmp_path: Path) -> None:
+    pictures = [numbered(number) for number in range(1, 41)]
+    parts = [encode(tmp_path / f"{place}.ts", pictures[8 * place : 8 * place + 8], g=4) for place in range(5)]
+    frames = list(read_frames(open_footage([str(joined(tmp_path / "all.ts", *parts))])))
+    assert [number_of(frame.image) for frame in frames] == list(range(1, 41))
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(40) / 10, atol=0.011)
+
+
+@pytest.mark.parametrize("base", [Fraction(1, 10), Fraction(1, 1000)])
+def test_an_avi_with_dropped_frames_is_whole_until_it_is_cut(base: Fraction, tmp_path: Path) -> None:
+    path = tmp_path / "dropped.avi"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=round(1 / base))
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 120, "yuv420p", 10
+        stream.codec_context.time_base = base
+        for place in range(60):
+            frame = av.VideoFrame.from_ndarray(numbered(place + 1, 160, 120), format="bgr24")
+            frame.pts, frame.time_base = round((place + 5 * (place >= 30)) / 10 / base), base
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    footage = open_footage([str(path)])
+    assert footage.problems == ()
+    assert [number_of(frame.image) for frame in read_frames(footage)] == list(range(1, 61))
+    with av.open(str(path)) as whole:
+        place = [packet.pos for packet in whole.demux(video=0) if packet.size][40]
+    path.write_bytes(path.read_bytes()[:place])
+    assert "is cut off" in open_footage([str(path)]).problems[0]

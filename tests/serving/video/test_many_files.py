@@ -83,7 +83,10 @@ def test_overlaps_are_cut(tmp_path: Path) -> None:
     assert numbers == list(range(1, 171))
     np.testing.assert_allclose(times_s, np.arange(170) / 10, atol=1e-3)
     footage = open_footage(sorted(str(path) for path in tmp_path.glob("*.mkv")))
-    assert "its first 30 frames are in the files before it" in footage.notes[1]
+    assert (
+        "its first 30 frames are left out, for by its start (2026-05-04 10:00:07) they are in the"
+        in footage.notes[1]
+    )
     assert [number_of(frame.image) for frame in read_frames(footage, 99, 104)] == [
         99,
         100,
@@ -194,3 +197,39 @@ def test_a_job_of_a_recorders_files_has_their_clock_and_says_what_is_missing(tmp
     clock = datetime(2026, 5, 4, 10).astimezone()
     assert {round((row["start_time"] - clock).total_seconds() // 3600) for row in rows} == {0, 1}
     assert max(row["end_s"] - row["start_s"] for row in rows) < 30
+
+
+def test_parts_of_one_recording_with_one_time_follow_each_other(tmp_path: Path) -> None:
+    paths = record(tmp_path, "export_20260504_101500_part1.mkv", "export_20260504_101500_part2.mkv")
+    numbers, times_s = seen(paths)
+    assert numbers == list(range(1, 81))
+    np.testing.assert_allclose(times_s, np.arange(80) / 10, atol=1e-3)
+    footage = open_footage(paths)
+    assert footage.missing == [] and footage.start is None
+    assert footage.notes == (
+        "the files follow each other: by their names several files have the time 2026-05-04 10:15:00",
+    )
+    with pytest.raises(UsageError, match="file_starts is 'name', but several files have the time 2026-05-04"):
+        open_footage(paths, starts="name")
+
+
+def test_starts_closer_than_the_files_are_long_are_a_problem(tmp_path: Path) -> None:
+    paths = record(tmp_path, "c_20260504_100000.mkv", "c_20260504_100003.mkv", each=80)
+    footage = open_footage(paths)
+    (line,) = footage.missing
+    assert "its first 50 frames are left out" in line and "with file_starts: none files follow each" in line
+    assert seen(paths, starts="none")[0] == list(range(1, 161))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cam1234567890_1.mkv", "cam1234567890_2.mkv"),  # a serial number
+        ("rec_1920108020_a.mkv", "rec_1280072020_b.mkv"),  # numbers that would be 2030 and 2010
+    ],
+)
+def test_a_number_of_ten_digits_need_not_be_a_time(names: tuple[str, ...], tmp_path: Path) -> None:
+    numbers, times_s = seen(record(tmp_path, *names))
+    assert numbers == list(range(1, 81))
+    np.testing.assert_allclose(times_s, np.arange(80) / 10, atol=1e-3)
+    assert open_footage([str(tmp_path / name) for name in names]).notes == ()

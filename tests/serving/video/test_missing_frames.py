@@ -2,16 +2,20 @@
 lies.
 """
 
+import re
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from reid.errors import ReidError
 from serving.job.run import Execution, run_job
 from serving.spec import load_job
+from serving.video import open_footage, read_frames
 from tests.serving.execution_job import SEGMENT_S, WALKS, make_place
 from tests.serving.numbered import encode
 from tests.serving.tiny_footage import draw, write_truth
@@ -80,3 +84,24 @@ def cut_at(path: Path, frames: int) -> int:
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
     return packets[frames].pos
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4"])
+def test_a_file_cut_off_anywhere_in_its_first_frames(codec: str, tmp_path: Path) -> None:
+    pictures = [draw(number, WALKS) for number in range(1, 6)]
+    whole = encode(
+        tmp_path / "whole.avi", pictures, codec, pixels="yuvj420p" if codec == "mjpeg" else "yuv420p"
+    )
+    with av.open(str(whole)) as container:
+        ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.size]
+    data, found = whole.read_bytes(), set()
+    for length in np.linspace(ends[0] // 2, ends[2], 25).astype(int):
+        path = tmp_path / f"{length}.avi"
+        path.write_bytes(data[:length])
+        try:
+            footage = open_footage([str(path)])
+        except ReidError as error:
+            found.add(re.sub(r"video \S+", "video", str(error)))
+        else:
+            assert 1 <= len(list(read_frames(footage))) <= footage.frames <= 3
+    assert "video holds no whole frame: it is cut off in its first; copy it again" in found, found

@@ -10,7 +10,17 @@ import pytest
 
 from reid.errors import ReidError
 from serving.video import ahead, open_footage, read_frames
-from tests.serving.tiny_footage import FPS, HEIGHT, WIDTH, Walk, background, draw, write_video, write_walks
+from tests.serving.tiny_footage import (
+    FPS,
+    HEIGHT,
+    WIDTH,
+    Walk,
+    audio_only,
+    background,
+    draw,
+    write_video,
+    write_walks,
+)
 
 WALK = Walk("anna", (20, 200), (4, 0), 1, 60)
 
@@ -120,16 +130,6 @@ def test_a_file_cut_off_in_the_middle_gives_what_is_there_and_says_so(clip: Path
     assert "short.avi is cut off" in line
     assert f"{footage.frames} of 60" in line
     assert len(list(read_frames(footage))) >= footage.frames - 1
-
-
-def audio_only(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 @pytest.mark.parametrize(

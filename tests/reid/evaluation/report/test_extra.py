@@ -9,23 +9,23 @@ import pytest
 
 from reid.evaluation import CORRUPTIONS, distances_between, k_reciprocal, rank_distances
 from reid.evaluation.pair_metric import PairScorer
-from reid.evaluation.report import Side, judge, judge_more, rank, rescored_by, spoilt
+from reid.evaluation.report import EmbeddedSet, judge, judge_corrupted, judge_extra, rank, rescored_by
 
 PEOPLE, SHOTS, TRUE, NOISE = 12, 3, 8, 24
 
 
-def sides(spread: float, noise: float, seed: int = 0) -> tuple[Side, Side]:
+def sides(spread: float, noise: float, seed: int = 0) -> tuple[EmbeddedSet, EmbeddedSet]:
     """People as points with ``spread`` in the dimensions that count, and ``noise`` in others that do not."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(PEOPLE, TRUE))
 
-    def side(camera: str) -> Side:
+    def side(camera: str) -> EmbeddedSet:
         people = np.repeat(np.arange(PEOPLE), SHOTS)
         rows = np.concatenate([centres[people] + spread * rng.normal(size=(len(people), TRUE)),
                                noise * rng.normal(size=(len(people), NOISE))], axis=1)  # fmt: skip
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         names = np.array([f"p{one:02}" for one in people])
-        return Side(
+        return EmbeddedSet(
             rows.astype(np.float32),
             names,
             np.full(len(names), camera),
@@ -35,13 +35,13 @@ def sides(spread: float, noise: float, seed: int = 0) -> tuple[Side, Side]:
     return side("1"), side("2")
 
 
-def labels(query: Side, gallery: Side):  # type: ignore[no-untyped-def]
+def labels(query: EmbeddedSet, gallery: EmbeddedSet):  # type: ignore[no-untyped-def]
     return query.identities, query.cameras, gallery.identities, gallery.cameras
 
 
 def test_every_figure_of_perfect_embeddings_is_perfect() -> None:
     query, gallery = sides(0.01, 0.0)
-    found = judge_more(query, gallery, judge(query, gallery, bootstrap=0, seed=0), seed=0)
+    found = judge_extra(query, gallery, judge(query, gallery, bootstrap=0, seed=0), seed=0)
     assert found.clusters is not None
     assert found.folds is not None
     assert found.clusters.nmi == found.clusters.bcubed_f1 == pytest.approx(1)
@@ -62,7 +62,7 @@ def test_every_figure_of_perfect_embeddings_is_perfect() -> None:
 def test_hard_embeddings_are_told_apart_from_easy_ones() -> None:
     query, gallery = sides(1.0, 0.3)
     judged = judge(query, gallery, bootstrap=0, seed=0)
-    found = judge_more(query, gallery, judged, seed=0)
+    found = judge_extra(query, gallery, judged, seed=0)
     direct = rank_distances(
         k_reciprocal(query.embeddings, gallery.embeddings), *labels(query, gallery), name=""
     )
@@ -96,7 +96,7 @@ def test_the_learned_metric_orders_the_short_list_and_verifies() -> None:
     )
 
 
-def test_spoilt_queries_cost_what_ranking_them_again_says() -> None:
+def test_corrupted_queries_cost_what_ranking_them_again_says() -> None:
     rng = np.random.default_rng(0)
     looks = rng.integers(0, 255, (PEOPLE, 16, 8, 3), np.uint8)
     images = {
@@ -110,13 +110,15 @@ def test_spoilt_queries_cost_what_ranking_them_again_says() -> None:
 
     names = np.array([f"p{one:02}" for one in range(PEOPLE)])
     query, gallery = (
-        Side(embed(own), names, np.full(PEOPLE, camera), [Path(name) for name in names])
+        EmbeddedSet(embed(own), names, np.full(PEOPLE, camera), [Path(name) for name in names])
         for camera, own in images.items()
     )
     report = rank(query, gallery)
-    found = spoilt(query, gallery, report, [(0, images["1"])], embed, severity=5, seed=0)
+    found = judge_corrupted(query, gallery, report, [(0, images["1"])], embed, severity=5, seed=0)
     parts = [(0, images["1"][:5]), (5, images["1"][5:])]
-    assert spoilt(query, gallery, report, parts, embed, severity=5, seed=0) == found, "in blocks as at once"
+    assert judge_corrupted(query, gallery, report, parts, embed, severity=5, seed=0) == found, (
+        "in blocks as at once"
+    )
     assert set(found) == set(CORRUPTIONS)
     clean = report.mean_ap
     assert clean == 1

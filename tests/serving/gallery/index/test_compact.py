@@ -11,7 +11,7 @@ from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
 from serving.gallery.index.compact import KINDS, RECALL, CompactIndex, build_index, remove_index
 from serving.gallery.models import add_embeddings, pending, stage_model, switch_model
-from tests.serving.gallery.test_gallery import unit_rows
+from tests.serving.rows import unit_rows
 
 DIM = 32
 PEOPLE, EACH = 300, 8
@@ -30,7 +30,7 @@ ROWS = crowd()
 @pytest.fixture
 def gallery(tmp_path: Path):
     with Gallery.open(tmp_path / "g" / "gallery.db", "m", create=True) as opened:
-        opened.enroll_batch([f"p{row // EACH:03d}" for row in range(len(ROWS))], ROWS)
+        opened.enroll([f"p{row // EACH:03d}" for row in range(len(ROWS))], ROWS)
         yield opened
 
 

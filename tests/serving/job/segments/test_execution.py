@@ -4,7 +4,6 @@ undisturbed run.
 
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -16,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from serving.job.run import Execution, Progress, run_job
+from serving.job.progress import Progress
+from serving.job.run import Execution, run_job
 from serving.spec import load_job
 from tests.serving.execution_job import FRAMES, SEGMENT_S, make_place, same_rows
 
@@ -200,40 +200,3 @@ def test_a_camera_that_goes_away_half_way_fails_alone(place: Path, tmp_path: Pat
     counts = json.loads((tmp_path / "out" / "job.json").read_text())["counts"]["cameras"]
     assert 0 < counts["one"]["frames"] < FRAMES
     assert counts["two"]["frames"] == FRAMES
-
-
-_HEAPS = """
-import ctypes, sys, threading
-from reid.heap import share_heap
-
-library = ctypes.CDLL(None)
-library.fopen.restype = library.malloc.restype = ctypes.c_void_p
-
-def heaps():
-    file = ctypes.c_void_p(library.fopen(sys.argv[2].encode(), b"w"))
-    library.malloc_info(0, file)
-    library.fclose(file)
-    return open(sys.argv[2]).read().count("<heap nr=")
-
-def allocate():
-    [library.malloc(1000) for _ in range(1000)]
-    together.wait()
-
-if sys.argv[1] == "shared":
-    assert share_heap()
-before, together = heaps(), threading.Barrier(6)
-threads = [threading.Thread(target=allocate) for _ in range(6)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-print(heaps() - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of the GNU C library")
-def test_threads_of_a_job_share_a_heap(tmp_path: Path) -> None:
-    def new_heaps(way: str) -> int:
-        command = [sys.executable, "-c", _HEAPS, way, str(tmp_path / "heaps.xml")]
-        return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-
-    assert new_heaps("shared") == 0
-    assert new_heaps("by default") > 0

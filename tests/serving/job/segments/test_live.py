@@ -147,11 +147,15 @@ def test_sigterm_ends_a_live_job_with_everything_until_then(place: Path) -> None
     with broadcast(place / "one.ts", seconds=12.0) as address:
         process = start(place, job_file(place, "ended", {"net": address}), out)
         wait_for_segments(place / ".ended.work", 2, process)
+        # On a busy machine the stream may break off and come back: a segment is a stretch of time, with any
+        # number of frames.
+        stored = [json.loads(path.read_text()) for path in (place / ".ended.work").glob("net-*/counts.json")]
         process.send_signal(signal.SIGTERM)
         told, complaints = process.communicate(timeout=30)
     assert process.returncode == 0, complaints
     record = json.loads((out / "job.json").read_text())
-    assert FRAMES > record["counts"]["frames"] >= 100
+    assert len(stored) >= 2
+    assert FRAMES > record["counts"]["frames"] > sum(counts["frames"] for counts in stored) > 0
     assert names(out)
     assert "sightings" in told
     assert not (place / ".ended.work").exists()

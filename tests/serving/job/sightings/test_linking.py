@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.job.sightings.boxes import Boxes, fill_gaps
+from serving.job.sightings.interpolation import Boxes, interpolate
 from serving.job.sightings.linking import Ends, at_edge, chain, join_border, link_scores, neutral_distance
 from serving.overlap import box_iou
 
@@ -192,7 +192,9 @@ def boxes(rows: list[tuple[int, int, float]]) -> Boxes:
 
 def test_short_gaps_are_filled_on_a_line_and_long_ones_are_not() -> None:
     last: dict = {}
-    first = fill_gaps(boxes([(1, 1, 0.0), (4, 1, 30.0), (1, 2, 5.0), (20, 2, 9.0)]), last, step=1, max_gap=10)
+    first = interpolate(
+        boxes([(1, 1, 0.0), (4, 1, 30.0), (1, 2, 5.0), (20, 2, 9.0)]), last, step=1, max_gap=10
+    )
     assert list(
         zip(
             first.frame.tolist(),
@@ -210,7 +212,7 @@ def test_short_gaps_are_filled_on_a_line_and_long_ones_are_not() -> None:
         (20, 2, 9.0, 1.0),
     ]
     # The next batch goes on where this one ended.
-    second = fill_gaps(boxes([(6, 1, 50.0), (40, 2, 1.0)]), last, step=1, max_gap=10)
+    second = interpolate(boxes([(6, 1, 50.0), (40, 2, 1.0)]), last, step=1, max_gap=10)
     assert list(zip(second.frame.tolist(), second.xywh[:, 0].tolist(), strict=True)) == [
         (5, 40.0),
         (6, 50.0),
@@ -219,5 +221,5 @@ def test_short_gaps_are_filled_on_a_line_and_long_ones_are_not() -> None:
 
 
 def test_a_step_of_several_frames_is_no_gap() -> None:
-    filled = fill_gaps(boxes([(1, 1, 0.0), (6, 1, 5.0), (16, 1, 15.0)]), {}, step=5, max_gap=20)
+    filled = interpolate(boxes([(1, 1, 0.0), (6, 1, 5.0), (16, 1, 15.0)]), {}, step=5, max_gap=20)
     assert filled.frame.tolist() == [1, 6, 11, 16]

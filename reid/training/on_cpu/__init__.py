@@ -1,1 +1,0 @@
-"""How a trunk trains on a processor: its own passes for what torch does slowly there."""

@@ -1,0 +1,32 @@
+"""The job file, validated before anything runs.
+
+Paths in the file are relative to the file itself, so a job folder can be moved.
+"""
+
+from serving.spec.loading import check_job, load_job, source_files
+from serving.spec.models import (
+    RECOGNISED,
+    Camera,
+    CropSpec,
+    DetectorSpec,
+    Job,
+    LinkSpec,
+    Outputs,
+    TrackerSpec,
+    TravelSpec,
+)
+
+__all__ = [
+    "RECOGNISED",
+    "Camera",
+    "CropSpec",
+    "DetectorSpec",
+    "Job",
+    "LinkSpec",
+    "Outputs",
+    "TrackerSpec",
+    "TravelSpec",
+    "check_job",
+    "load_job",
+    "source_files",
+]
