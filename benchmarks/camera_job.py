@@ -28,11 +28,12 @@ from torchreid.reid.utils import FeatureExtractor
 from reid.card import InputSpec, ModelCard, ModelFile, load_card, save_card
 from reid.evaluation.open_set import calibrate_threshold
 from reid.processors import processors
-from serving.detection import YoloxDetector, letterbox
+from serving.detection import DetectorModel, NetworkDetector
 from serving.embedding import embed_files
 from serving.gallery import Gallery
 from serving.job.run import run_job
 from serving.runtime import load
+from serving.runtime.onnx import OnnxNetwork
 from serving.scoring import score_job
 from serving.scoring.crops import cut_crops
 from serving.spec import Camera, DetectorSpec, Job, Outputs
@@ -94,6 +95,14 @@ def job_of(folder: Path, outputs: Outputs) -> Job:
     )
 
 
+def yolox(at_once: int, fit: bool) -> DetectorModel:
+    """The detector in ONNX Runtime: so many inferences side by side, of one thread each; one has all of
+    them.
+    """
+    within = processors() if at_once == 1 else 1
+    return DetectorModel(OnnxNetwork(YOLOX, at_once, within=within), YOLOX, "onnxruntime", fit=fit)
+
+
 class PlainLoop:
     """What one writes first: everything on every frame, one crop after the other (or all crops of a frame at
     once).
@@ -104,7 +113,7 @@ class PlainLoop:
         weights = folder / "osnet.pth"
         torch.save({"state_dict": build_model("osnet_x0_25", 1000, pretrained=False).state_dict()}, weights)
         self.extract = FeatureExtractor("osnet_x0_25", model_path=str(weights), device="cpu", verbose=False)
-        self.detector = YoloxDetector(YOLOX, confidence=0.3, fit=False)
+        self.detector = NetworkDetector(yolox(at_once=1, fit=False), confidence=0.3)
         self.references = torch.nn.functional.normalize(
             torch.randn(161, 512, generator=torch.Generator().manual_seed(0)), dim=1
         )
@@ -138,14 +147,13 @@ def pure_inference(folder: Path, frames: int, crops: int) -> dict[str, float]:
     leaves the processors no pause.
     """
     picture = next(read_frames(open_footage([str(CLIP / "vtest.avi")]))).image
-    height, width = picture.shape[:2]
     embedder = load(folder / "model")
     batch = embedder.prepare([np.ascontiguousarray(picture[:128, :64])] * CROPS)
     whole = onnxruntime.InferenceSession(folder / "model" / "model.onnx")
     seconds = {}
     for name, at_once in (("calls", 1), ("calls, no padding", 1), ("side by side", processors())):
-        detector = YoloxDetector(YOLOX, threads=None if at_once == 1 else 1, fit=name != "calls")
-        blob = letterbox(picture, *(size := detector.input_size(height, width)), size[1] / width)
+        detector = yolox(at_once, fit=name != "calls")
+        blob = detector.blob([picture])
         detector.infer(blob)  # opens what the job has opened when it begins
         embed = (
             embedder.run

@@ -34,7 +34,10 @@ def match(
         typer.Option("--gallery", help="Of videos: known people; without it everybody is unknown."),
     ] = None,
     detector: Annotated[
-        str | None, typer.Option("--detector", help="Of videos: a detector's file; motion if not given.")
+        str | None,
+        typer.Option(
+            "--detector", help="Of videos: a detector's file, ONNX or OpenVINO; motion if not given."
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -126,8 +129,8 @@ def match(
     typer.echo(f"results: {out}")
     if result.seen_before:
         typer.echo("people were named anew from what an earlier run had seen; nothing was detected again")
-    if result.runtime:
-        typer.echo(result.runtime)
+    for line in filter(None, (result.runtime, result.detector)):
+        typer.echo(line)
     for note in result.notes:
         typer.echo(note)
     for problem in result.problems:

@@ -59,8 +59,13 @@ model: model                       # a model directory: of `reid models import` 
 # threshold: 0.9                   # largest distance of one person; left out, that of `reid calibrate`
 
 # detector:
-#   name: motion                   # motion (fixed cameras, no weights), yolox, mot
-#   model: yolox_nano.onnx         # yolox: its file
+#   name: motion                   # motion (fixed cameras, no weights), mot, or a detector's file:
+#                                  # yolox_nano.onnx, yolo11n.onnx, pedestrian-detection-adas-0002.xml, ...
+#   model: yolov8n.onnx            # the file, where name is not
+#   layout: null                   # of the file, as yolov8; recognised when left out
+#   person_class: null             # the class that people are; the layout's own when left out
+#   backend: auto                  # runtime of the file: auto, onnxruntime, cuda, openvino, tensorrt
+#   size: null                     # [height, width], of a file that takes any; 640 by 640 when left out
 #   confidence: 0.3                # from 0 to 1; the detector's own when left out
 #   nms_iou: 0.6
 #   min_height: 24                 # pixels; smaller people cannot be recognised
@@ -126,7 +131,7 @@ def asked_job(
     if gallery is not None:
         raw["gallery"] = str(gallery)
     if detector is not None:
-        raw["detector"] = {"name": "motion"} if detector == "motion" else {"name": "yolox", "model": detector}
+        raw["detector"] = {"name": "motion"} if detector == "motion" else {"model": detector}
     if threshold is not None:
         raw["threshold"] = threshold
     return check_job(raw, Path.cwd(), "reid match")

@@ -35,6 +35,7 @@ class MotionDetector:
 
     warm_up = 100
     at_once = 1
+    others = None
 
     def __init__(self, min_size: tuple[int, int] = (8, 24), work_height: int = 480) -> None:
         self.min_size, self.work_height = min_size, work_height

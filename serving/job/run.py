@@ -7,6 +7,7 @@ done.
 
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from reid.errors import ReidError
 from reid.files import make_parents, remove_empty
-from serving.detection import build_detector
+from serving.detection import Detector, NetworkDetector, build_detector
 from serving.gallery import Gallery
 from serving.job.kept import finished_with, inputs_of, ledger_of
 from serving.job.layout import WorkFolder
@@ -52,6 +53,7 @@ class JobResult:
     notes: tuple[str, ...] = ()  # what was decided about the footage
     unchanged: bool = False  # an earlier run had done it all
     seen_before: bool = False  # an earlier run had seen everything: people were only named anew
+    detector: str = ""  # its layout and runtime, where it is a file
 
 
 def run_job(
@@ -91,10 +93,10 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     inputs = inputs_of(job, ledger, decision, gallery)
     if (record := finished_with(out, inputs)) is not None:
         return JobResult(out, record.as_dict(), (), embedder.chosen, tuple(record.notes), unchanged=True)
-    warm_up = [build_detector(job.detector, camera, job.threads).warm_up for camera in job.cameras]
+    detectors = [build_detector(job.detector, camera, job.threads) for camera in job.cameras]
     runs = [prepare_camera(camera, job, execution.segment_s) for camera in job.cameras]
-    for run, frames in zip(runs, warm_up, strict=True):
-        run.warm_up = frames
+    for run, detector in zip(runs, detectors, strict=True):
+        run.warm_up = detector.warm_up
     if all(run.footage is None for run in runs):
         problems = problem_lines(runs)
         raise ReidError(
@@ -105,7 +107,8 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     opened.callback(remove_empty, make_parents(out))
     work = work_folder(out, ledger, embedder.dim)
     opened.callback(remove_if_empty, work)
-    seen_before = not run_segments(runs, job, embedder, work, progress, execution)
+    settled = _settled(job, embedder, detectors)
+    seen_before = not run_segments(runs, settled, embedder, work, progress, execution)
     facts = _facts(job, embedder, gallery, decision, inputs)
     by = Identification(gallery, threshold, scorer, *earlier)
     summary = write_outputs(job, runs, work, out, facts, by, began)
@@ -118,7 +121,26 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
         embedder.chosen,
         tuple(summary["notes"]),
         seen_before=seen_before,
+        detector=_line_of(detectors[0]),
     )
+
+
+def _settled(job: Job, embedder: Embedder, detectors: Sequence[Detector]) -> Job:
+    """The job with the runtimes of this process: others do not choose again, for what they find is matched
+    with each other.
+    """
+    detector = job.detector
+    if isinstance(detectors[0], NetworkDetector):
+        detector = detector.model_copy(update={"backend": detectors[0].model.backend})
+    return job.model_copy(update={"backend": embedder.backend, "detector": detector})
+
+
+def _line_of(detector: Detector) -> str:
+    """What a detector's file was recognised as, and how ``auto`` came to its runtime."""
+    if not isinstance(detector, NetworkDetector):
+        return ""
+    chosen = f"; {detector.model.chosen}" if detector.model.chosen else ""
+    return f"{detector}{chosen}"
 
 
 def _facts(

@@ -11,24 +11,40 @@ from reid.errors import UsageError
 from reid.processors import processors
 from reid.self_test import LEAST_COSINE
 from serving.runtime.backends import BACKENDS, PRECISIONS, Backend, present_backends
-from serving.runtime.choice import choose, machine_facts
+from serving.runtime.choice import (
+    Timed,
+    choose,
+    images_per_second,
+    machine_facts,
+    quickest,
+)
 from serving.runtime.embedder import Embedder, Session
+from serving.runtime.network import Network, Port
+from serving.runtime.networks import NETWORKS, runtimes_for
 from serving.runtime.ready import Said, describe_file, output_dim
 from serving.runtime.self_test import check_file, check_files, check_once
 
 __all__ = [
     "BACKENDS",
+    "NETWORKS",
     "PRECISIONS",
     "Backend",
     "Embedder",
+    "Network",
+    "Port",
     "Said",
     "Session",
+    "Timed",
     "check_files",
     "describe_file",
+    "images_per_second",
     "load",
+    "machine_facts",
     "onnx",
     "output_dim",
     "present_backends",
+    "quickest",
+    "runtimes_for",
 ]
 
 

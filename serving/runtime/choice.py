@@ -14,9 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -29,7 +31,16 @@ from reid.files import read_json, write_json
 from reid.processors import processors
 from serving.runtime.embedder import Embedder
 
-__all__ = ["choose", "machine_facts", "memory_path", "probes"]
+__all__ = [
+    "Candidate",
+    "Timed",
+    "choose",
+    "images_per_second",
+    "machine_facts",
+    "memory_path",
+    "probes",
+    "quickest",
+]
 
 # By which oneDNN, and OpenVINO with it, is told to use fewer abilities than the processor has.
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
@@ -59,22 +70,60 @@ def choose(
     Raises:
         ReidError: not one opens; the first one's reason.
     """
+
+    def said_of_float32(kept: Embedder) -> str:
+        if float32 is None:
+            return ""
+        try:
+            return _faster_in_float32(kept, float32())
+        except ReidError as error:  # what was asked for runs all the same
+            return f"; not compared with float32: {error}"
+
+    def disagreeing(opened: Mapping[str, Embedder]) -> dict[str, str]:
+        return _disagreeing(opened, least_cosine)
+
+    return quickest(candidates, disagreeing, _speeds, facts, said_of_float32)
+
+
+class Candidate(Protocol):
+    """What can be chosen; ``chosen`` is written."""
+
+    chosen: str
+
+
+Kept = TypeVar("Kept", bound=Candidate)
+
+
+def quickest(
+    candidates: Mapping[str, Callable[[], Kept]],
+    disagreeing: Callable[[Mapping[str, Kept]], dict[str, str]],
+    speeds_of: Callable[[Mapping[str, Kept]], dict[str, float]],
+    facts: Mapping[str, Any],
+    addition: Callable[[Kept], str] = lambda kept: "",
+) -> Kept:
+    """Open the fastest candidate that agrees with the first one.
+
+    Args:
+        candidates: openers by the runtime's name; the first that opens is the reference.
+        disagreeing: of those that opened, which do not agree with the first, and why.
+        speeds_of: images a second.
+        facts: all that a choice depends on; equal facts are measured once.
+        addition: to the line that tells the choice.
+
+    Raises:
+        ReidError: not one opens; the first one's reason.
+    """
     path = memory_path(facts)
     remembered = _remembered(path, candidates)
     if remembered is not None:
         return remembered
     opened, refused = _opened(candidates)
     if len(opened) > 1:
-        refused |= _disagreeing(opened, least_cosine)
-        opened = {name: embedder for name, embedder in opened.items() if name not in refused}
-    speeds = _images_per_second(opened) if len(opened) > 1 else dict.fromkeys(opened, math.nan)
+        refused |= disagreeing(opened)
+        opened = {name: one for name, one in opened.items() if name not in refused}
+    speeds = speeds_of(opened) if len(opened) > 1 else dict.fromkeys(opened, math.nan)
     name = max(speeds, key=lambda one: speeds[one]) if len(opened) > 1 else next(iter(opened))
-    line = _line(name, speeds, refused)
-    if float32 is not None:
-        try:
-            line += _faster_in_float32(opened[name], float32())
-        except ReidError as error:  # what was asked for runs all the same
-            line += f"; not compared with float32: {error}"
+    line = _line(name, speeds, refused) + addition(opened[name])
     try:
         write_json(path, {"backend": name, "line": line})
     except ReidError as error:
@@ -132,7 +181,7 @@ def probes(spec: InputSpec) -> npt.NDArray[np.uint8]:
     )
 
 
-def _remembered(path: Path, candidates: Mapping[str, Callable[[], Embedder]]) -> Embedder | None:
+def _remembered(path: Path, candidates: Mapping[str, Callable[[], Kept]]) -> Kept | None:
     try:
         found = read_json(path, "remembered runtime")
         if (
@@ -141,15 +190,15 @@ def _remembered(path: Path, candidates: Mapping[str, Callable[[], Embedder]]) ->
             or not isinstance(found.get("line"), str)
         ):
             return None
-        embedder = candidates[found["backend"]]()
+        kept = candidates[found["backend"]]()
     except (ReidError, OSError):  # none, torn, unreadable, or of what opens no more: it is measured anew
         return None
-    embedder.chosen = found["line"]
-    return embedder
+    kept.chosen = found["line"]
+    return kept
 
 
-def _opened(candidates: Mapping[str, Callable[[], Embedder]]) -> tuple[dict[str, Embedder], dict[str, str]]:
-    opened: dict[str, Embedder] = {}
+def _opened(candidates: Mapping[str, Callable[[], Kept]]) -> tuple[dict[str, Kept], dict[str, str]]:
+    opened: dict[str, Kept] = {}
     errors: dict[str, ReidError] = {}
     for name, candidate in candidates.items():
         try:
@@ -176,29 +225,48 @@ def _disagreeing(opened: Mapping[str, Embedder], least_cosine: float) -> dict[st
     return refused
 
 
-def _images_per_second(opened: Mapping[str, Embedder]) -> dict[str, float]:
-    """From the best of several rounds, taken in turns; their images were run before, so that nothing is
-    warmed up here.
+@dataclass(frozen=True)
+class Timed:
+    """What is timed: a call, how many of it work side by side, and how many images one is."""
+
+    call: Callable[[], object]
+    at_once: int
+    images: int
+
+
+def images_per_second(works: Mapping[str, Timed]) -> dict[str, float]:
+    """From the best of several rounds, taken in turns; calls were made before, so that nothing is warmed up
+    here.
     """
-    best = dict.fromkeys(opened, math.inf)
-    batches = {
-        name: [embedder.prepare(probes(embedder.card.input))] * embedder.at_once
-        for name, embedder in opened.items()
-    }
+    best = dict.fromkeys(works, math.inf)
     began = time.perf_counter()
-    with ThreadPoolExecutor(max(map(len, batches.values()))) as pool:
+    with ThreadPoolExecutor(max(work.at_once for work in works.values())) as pool:
         for _ in range(_ROUNDS):
-            for name, embedder in opened.items():
+            for name, work in works.items():
                 started = time.perf_counter()
-                list(pool.map(embedder.run, batches[name]))
+                for done in [pool.submit(work.call) for _ in range(work.at_once)]:
+                    done.result()
                 best[name] = min(best[name], time.perf_counter() - started)
             if time.perf_counter() - began > _SECONDS:
                 break
-    return {name: _PROBES * len(batches[name]) / seconds for name, seconds in best.items()}
+    return {name: work.images * work.at_once / best[name] for name, work in works.items()}
+
+
+def _speeds(opened: Mapping[str, Embedder]) -> dict[str, float]:
+    return images_per_second(
+        {
+            name: Timed(
+                partial(embedder.run, embedder.prepare(probes(embedder.card.input))),
+                embedder.at_once,
+                _PROBES,
+            )
+            for name, embedder in opened.items()
+        }
+    )
 
 
 def _faster_in_float32(chosen: Embedder, float32: Embedder) -> str:
-    speeds = _images_per_second({chosen.precision: chosen, "fp32": float32})
+    speeds = _speeds({chosen.precision: chosen, "fp32": float32})
     if speeds["fp32"] <= speeds[chosen.precision]:
         return ""
     figures = (

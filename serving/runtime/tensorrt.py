@@ -5,6 +5,7 @@ through a stand-in so far.
 import importlib
 import math
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,11 +16,12 @@ import numpy.typing as npt
 from reid.card import ModelCard
 from reid.engine_stamp import check_stamp, current_gpu, read_stamp
 from reid.errors import ReidError
+from serving.runtime.network import Port
 from serving.runtime.preprocess import Batch
 
-__all__ = ["EngineRunner", "open_engine"]
+__all__ = ["EngineNetwork", "EngineRunner", "open_engine"]
 
-_DTYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "FLOAT": np.float32}
+_DTYPES: dict[str, type[np.generic]] = {"UINT8": np.uint8, "FLOAT": np.float32, "HALF": np.float16}
 
 
 def open_engine(path: Path, card: ModelCard, precision: str) -> "EngineRunner":
@@ -35,21 +37,10 @@ def open_engine(path: Path, card: ModelCard, precision: str) -> "EngineRunner":
         ReidError: there is no GPU or TensorRT, the engine is for another GPU, version or ONNX file, or takes
             other images.
     """
-    gpu = current_gpu()
-    if gpu is None:
-        raise ReidError(
-            f"engine {path} needs a GPU, and there is none here: run the ONNX file in onnxruntime or openvino"
-        )
-    stamp = read_stamp(path)
-    try:
-        trt, cudart = importlib.import_module(stamp.module), importlib.import_module("cuda.bindings.runtime")
-    except (ImportError, OSError) as error:
-        raise ReidError(
-            f"engine {path} needs {stamp.module} and cuda-bindings ({error}): install them"
-        ) from error
     source = card.files.get(precision)
-    check_stamp(stamp, path, version=trt.__version__, onnx_sha256=source.sha256 if source else "", gpu=gpu)
-    runner = EngineRunner(path.read_bytes(), trt, cudart, str(path))
+    runner = _opened(path, source.sha256 if source else "")
+    if len(runner.outputs) != 1:
+        raise ReidError(f"{path} has {len(runner.outputs)} outputs: an embedder has one, the embeddings")
     wanted = (card.input.height, card.input.width, 3)
     if (
         card.input.layout != "nhwc"
@@ -63,8 +54,58 @@ def open_engine(path: Path, card: ModelCard, precision: str) -> "EngineRunner":
     return runner
 
 
+class EngineNetwork:
+    """An engine with its tensors as they are; see ``serving.runtime.network.Network``.
+
+    Raises:
+        ReidError: as :func:`open_engine`; or the engine has several inputs.
+    """
+
+    at_once = 1
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._runner = path, _opened(path, None)
+        runner = self._runner
+        batch = runner.most if runner.least == runner.most else None
+        self.inputs: tuple[Port, ...] = (
+            Port(runner.input, runner.input_dtype.name, (batch, *runner.image_shape)),
+        )
+        self.outputs = tuple(Port(name, "float32", (batch, *shape)) for name, shape in runner.outputs.items())
+
+    def run(self, feeds: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """The outputs in the engine's order, float32."""
+        return self._runner.run_all(feeds[0])
+
+    def sized(self, height: int, width: int) -> "EngineNetwork":
+        """Never: an engine is built for one size.
+
+        Raises:
+            ReidError: always.
+        """
+        raise ReidError(f"{self._path} is built for pictures of {self._runner.image_shape}")
+
+
+def _opened(path: Path, onnx_sha256: str | None) -> "EngineRunner":
+    """The engine, after its stamp was compared with this machine, and with an ONNX file if one is named."""
+    gpu = current_gpu()
+    if gpu is None:
+        raise ReidError(
+            f"engine {path} needs a GPU, and there is none here: run the ONNX file in onnxruntime or openvino"
+        )
+    stamp = read_stamp(path)
+    try:
+        trt, cudart = importlib.import_module(stamp.module), importlib.import_module("cuda.bindings.runtime")
+    except (ImportError, OSError) as error:
+        raise ReidError(
+            f"engine {path} needs {stamp.module} and cuda-bindings ({error}): install them"
+        ) from error
+    sha256 = stamp.onnx_sha256 if onnx_sha256 is None else onnx_sha256
+    check_stamp(stamp, path, version=trt.__version__, onnx_sha256=sha256, gpu=gpu)
+    return EngineRunner(path.read_bytes(), trt, cudart, str(path))
+
+
 class EngineRunner:
-    """One engine with one execution context, one stream and one buffer for each of its two tensors.
+    """One engine with one execution context, one stream and one buffer for each of its tensors.
 
     Args:
         plan: the engine's bytes. Compare its stamp first: the library may crash on a foreign plan.
@@ -73,15 +114,18 @@ class EngineRunner:
         source: for messages.
 
     Attributes:
+        input: its name.
         image_shape: one image, without the batch axis.
         input_dtype: of the images.
+        outputs: by name, the shape of one image's row.
+        least: images that one execution must be given.
         most: images that one execution takes.
         fixed_batch: None, as any number of images will do.
         at_once: 1, an execution has the GPU.
         batch: the most.
 
     Raises:
-        ReidError: the engine cannot be opened, or does not have one input and one output.
+        ReidError: the engine cannot be opened, or does not have one input.
     """
 
     fixed_batch: int | None = None
@@ -102,35 +146,42 @@ class EngineRunner:
                 f"{source}: the GPU has no memory left for the engine: free some, or build it with a "
                 "smaller profile"
             )
-        self._input, self._output = self._tensor_names(trt)
-        least, _, most = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(self._input, 0))
-        self._least, self.most = int(least[0]), int(most[0])
+        self.input, names = self._tensor_names(trt)
+        least, _, most = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(self.input, 0))
+        self.least, self.most = int(least[0]), int(most[0])
         self.batch = self.most
         self.image_shape = tuple(int(size) for size in most[1:])
-        self.input_dtype = self._dtype(self._input)
-        self._output_dtype = self._dtype(self._output)
+        self.input_dtype = self._dtype(self.input)
+        self._dtypes = {name: self._dtype(name) for name in names}
         self._set_batch(self.most)
-        self._row_shape = tuple(int(size) for size in self._context.get_tensor_shape(self._output))[1:]
+        self.outputs = {
+            name: tuple(int(size) for size in self._context.get_tensor_shape(name))[1:] for name in names
+        }
         self._allocate()
 
     def run(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Outputs ``(N, ...)`` float32 of N images of the engine's own shape and type, any N."""
+        """The first output ``(N, ...)`` float32 of N images of the engine's own shape and type, any N."""
+        return self.run_all(batch)[0]
+
+    def run_all(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
+        """All outputs, in the engine's order."""
         if batch.shape[1:] != self.image_shape or batch.dtype != self.input_dtype:
             raise ReidError(
                 f"{self._source} takes {self.input_dtype} (N, {self.image_shape}), not {batch.dtype} "
                 f"{batch.shape}"
             )
-        output = np.empty((len(batch), *self._row_shape), self._output_dtype)
+        outputs = [np.empty((len(batch), *shape), self._dtypes[name]) for name, shape in self.outputs.items()]
         for start in range(0, len(batch), self.most):
             chunk = np.ascontiguousarray(batch[start : start + self.most])
-            output[start : start + len(chunk)] = self._execute(chunk)
-        return output.astype(np.float32, copy=False)
+            for output, rows in zip(outputs, self._execute(chunk), strict=True):
+                output[start : start + len(chunk)] = rows
+        return [output.astype(np.float32, copy=False) for output in outputs]
 
-    def _execute(self, chunk: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _execute(self, chunk: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         count = len(chunk)
-        if count < self._least:
-            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], self._least - count, axis=0)])
-        rows = np.empty((len(chunk), *self._row_shape), self._output_dtype)
+        if count < self.least:
+            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], self.least - count, axis=0)])
+        found = [np.empty((len(chunk), *shape), self._dtypes[name]) for name, shape in self.outputs.items()]
         kind = self._cudart.cudaMemcpyKind
         copy = self._cudart.cudaMemcpyAsync
         self._set_batch(len(chunk))
@@ -141,21 +192,21 @@ class EngineRunner:
         )
         if not self._context.execute_async_v3(int(self._stream)):
             raise ReidError(f"{self._source} fails on a batch of {len(chunk)}: build the engine again")
-        self._checked(
-            copy(rows.ctypes.data, self._addresses[1], rows.nbytes, kind.cudaMemcpyDeviceToHost, self._stream)
-        )
+        for rows, address in zip(found, self._addresses[1:], strict=True):
+            self._checked(
+                copy(rows.ctypes.data, address, rows.nbytes, kind.cudaMemcpyDeviceToHost, self._stream)
+            )
         self._checked(self._cudart.cudaStreamSynchronize(self._stream))
-        return rows[:count]
+        return [rows[:count] for rows in found]
 
     def _allocate(self) -> None:
-        sizes = (
-            self.most * math.prod(self.image_shape) * self.input_dtype.itemsize,
-            self.most * math.prod(self._row_shape) * self._output_dtype.itemsize,
-        )
+        sizes = {self.input: self.most * math.prod(self.image_shape) * self.input_dtype.itemsize}
+        for name, shape in self.outputs.items():
+            sizes[name] = self.most * math.prod(shape) * self._dtypes[name].itemsize
         self._stream = self._checked(self._cudart.cudaStreamCreate())
         self._addresses: list[int] = []
         self._release = weakref.finalize(self, _free, self._cudart, self._addresses, self._stream)
-        for name, size in zip((self._input, self._output), sizes, strict=True):
+        for name, size in sizes.items():
             self._addresses.append(int(self._checked(self._cudart.cudaMalloc(size))))
             if not self._context.set_tensor_address(name, self._addresses[-1]):
                 raise ReidError(
@@ -163,22 +214,21 @@ class EngineRunner:
                 )
 
     def _set_batch(self, count: int) -> None:
-        if not self._context.set_input_shape(self._input, (count, *self.image_shape)):
+        if not self._context.set_input_shape(self.input, (count, *self.image_shape)):
             raise ReidError(
                 f"{self._source} refuses a batch of {count}: build the engine again with a profile "
                 "that holds it"
             )
 
-    def _tensor_names(self, trt: ModuleType) -> tuple[str, str]:
+    def _tensor_names(self, trt: ModuleType) -> tuple[str, list[str]]:
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         outputs = [name for name in names if name not in inputs]
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1:
             raise ReidError(
-                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs: an embedder has "
-                "one of each"
+                f"{self._source} has {len(inputs)} inputs ({', '.join(inputs)}): want one, the pictures"
             )
-        return inputs[0], outputs[0]
+        return inputs[0], outputs
 
     def _dtype(self, name: str) -> np.dtype[Any]:
         kind = self._engine.get_tensor_dtype(name).name

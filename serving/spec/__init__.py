@@ -5,6 +5,7 @@ Paths in the file are relative to the file itself, so a job folder can be moved.
 
 from serving.spec.loading import check_job, load_job, source_files
 from serving.spec.models import (
+    RECOGNISED,
     Camera,
     CropSpec,
     DetectorSpec,
@@ -16,6 +17,7 @@ from serving.spec.models import (
 )
 
 __all__ = [
+    "RECOGNISED",
     "Camera",
     "CropSpec",
     "DetectorSpec",

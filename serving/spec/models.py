@@ -6,6 +6,7 @@ The comments beside the keys are the reference page (``docs/reference.py``).
 import hashlib
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -14,6 +15,7 @@ from reid.addresses import is_url, redacted
 from serving.protocols import scheme_problem
 
 __all__ = [
+    "RECOGNISED",
     "Camera",
     "CropSpec",
     "DetectorSpec",
@@ -101,18 +103,54 @@ class Camera(_Section):
         return frames
 
 
+RECOGNISED = "auto"  # a detector's layout, from its file
+_WITHOUT_FILE = ("motion", "mot")
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or Path(name).suffix.lower() in (".onnx", ".xml", ".plan", ".engine")
+
+
 class DetectorSpec(_Section):
-    """Which detector, and its decisions. ``model`` and ``confidence`` belong to the detectors that have
-    them.
+    """Which detector, and its decisions. Those of ``model``, and ``confidence``, belong to the detectors that
+    have them.
+
+    A file may stand as ``name``. However a job says it, ``name`` then is the layout, ``auto`` where it is to
+    be recognised, and ``model`` the file.
     """
 
-    name: str = "motion"  # motion, yolox or mot
-    model: str | None = None  # ONNX file of the detector yolox
+    name: str = "motion"  # motion, mot, a detector's file, or its layout; docs/camera_job.md has the layouts
+    model: str | None = None  # file of a detector: ONNX, OpenVINO's .xml, or a TensorRT .plan
+    layout: str | None = None  # of the file, where it is not to be recognised
+    # runtime of the file: auto, onnxruntime, cuda, openvino or tensorrt
+    backend: str = "auto"
+    # the class that people are; null: 0, of layouts that count otherwise 1
+    person_class: int | None = Field(default=None, ge=0, le=_MANY)
+    # height and width of the input, of a file that takes any; null: 640 by 640
+    size: tuple[Annotated[int, Field(ge=32, le=8192)], Annotated[int, Field(ge=32, le=8192)]] | None = None
     confidence: float | None = Field(default=None, ge=0, le=1)  # None: the detector's own default
     # of two boxes that overlap more, the less confident is dropped
     nms_iou: float = Field(default=0.6, gt=0, le=1)
     min_height: int = Field(default=24, ge=1, le=_MANY)  # pixels; smaller boxes cannot be recognised
     min_width: int = Field(default=8, ge=1, le=_MANY)  # pixels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_form(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        name, model, layout = raw.get("name"), raw.get("model"), raw.get("layout")
+        if isinstance(name, str) and _is_file(name):
+            if model is not None:
+                raise ValueError("name and model are both files: leave one out")
+            name, model = None, name
+        if layout is not None and name in _WITHOUT_FILE:
+            raise ValueError(f"{name} has no layout: leave it out, or name a file")
+        if layout is not None and name not in (None, RECOGNISED, layout):
+            raise ValueError(f"name says {name!r} and layout {layout!r}: leave one out")
+        if model is not None:
+            name = layout or name or RECOGNISED
+        return raw | {"name": name or layout or "motion", "model": model, "layout": None}
 
 
 class TrackerSpec(_Section):

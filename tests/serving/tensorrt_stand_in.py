@@ -79,7 +79,7 @@ class IExecutionContext:
     def set_input_shape(self, name, shape):
         least, _, most = self.engine.profile
         fits = (
-            name == "images"
+            name == self.engine.input
             and len(shape) == len(most)
             and all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True))
         )
@@ -88,48 +88,52 @@ class IExecutionContext:
         return fits
 
     def get_tensor_shape(self, name):
-        return self.shape if name == "images" else (self.shape[0], self.engine.dim)
+        return self.shape if name == self.engine.input else (self.shape[0], *self.engine.outputs[name])
 
     def set_tensor_address(self, name, memory):
         self.addresses[name] = memory
-        return name in ("images", "embeddings")
+        return name in (self.engine.input, *self.engine.outputs)
 
     def execute_async_v3(self, stream_handle):
         if stream_handle not in self.engine.cudart.streams:
             return False
-        size = int(np.prod(self.shape))
-        pixels = np.ctypeslib.as_array(
-            (ctypes.c_uint8 * size).from_address(self.addresses["images"])
-        ).reshape(self.shape)
-        rows = self.engine.session.run(None, {"images": pixels})[0]
-        target = (ctypes.c_float * rows.size).from_address(self.addresses["embeddings"])
-        np.ctypeslib.as_array(target)[:] = rows.ravel()
+        dtype = np.dtype(np.uint8 if self.engine.bytes else np.float32)
+        size = int(np.prod(self.shape)) * dtype.itemsize
+        raw = (ctypes.c_uint8 * size).from_address(self.addresses[self.engine.input])
+        pixels = np.frombuffer(raw, dtype).reshape(self.shape)
+        answers = self.engine.session.run(list(self.engine.outputs), {self.engine.input: pixels})
+        for name, rows in zip(self.engine.outputs, answers, strict=True):
+            target = (ctypes.c_float * rows.size).from_address(self.addresses[name])
+            np.ctypeslib.as_array(target)[:] = rows.ravel()
         self.engine.executed.append(self.shape[0])
         return True
 
 
 class ICudaEngine:
-    num_io_tensors = 2
-
     def __init__(self, plan, profile, cudart):
         self.session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
-        size = tuple(self.session.get_inputs()[0].shape[1:])
-        self.profile = [(batch, *size) for batch in profile]
-        self.dim = self.session.get_outputs()[0].shape[1]
+        (entry,) = self.session.get_inputs()
+        self.input, self.bytes = entry.name, entry.type == "tensor(uint8)"
+        self.profile = [(batch, *entry.shape[1:]) for batch in profile]
+        self.outputs = {one.name: tuple(one.shape[1:]) for one in self.session.get_outputs()}
         self.cudart = cudart
         self.executed: list[int] = []
 
+    @property
+    def num_io_tensors(self):
+        return 1 + len(self.outputs)
+
     def get_tensor_name(self, index):
-        return ("images", "embeddings")[index]
+        return (self.input, *self.outputs)[index]
 
     def get_tensor_mode(self, name):
-        return TensorIOMode.INPUT if name == "images" else TensorIOMode.OUTPUT
+        return TensorIOMode.INPUT if name == self.input else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name):
-        return DataType.UINT8 if name == "images" else DataType.FLOAT
+        return DataType.UINT8 if name == self.input and self.bytes else DataType.FLOAT
 
     def get_tensor_profile_shape(self, name, profile_index):
-        return self.profile if profile_index == 0 and name == "images" else None
+        return self.profile if profile_index == 0 and name == self.input else None
 
     def create_execution_context(self, strategy=None):
         return IExecutionContext(self)

@@ -5,7 +5,7 @@ import yaml
 
 from reid.addresses import redacted
 from reid.errors import ReidError, UsageError
-from serving.spec import Camera, load_job, source_files
+from serving.spec import Camera, check_job, load_job, source_files
 
 
 @pytest.fixture
@@ -141,3 +141,43 @@ def test_a_glob_is_its_files_in_order(tmp_path: Path) -> None:
     assert [Path(name).name for name in found] == ["b-1.avi", "b-2.avi", "b-10.avi"]
     with pytest.raises(ReidError, match=r"camera c: video .*z-\*.avi does not exist"):
         source_files(Camera(id="c", source=str(tmp_path / "z-*.avi")))
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "has_file"),
+    [
+        ({"name": "d.onnx"}, "auto", True),
+        ({"model": "d.onnx"}, "auto", True),
+        ({"name": "d.onnx", "layout": "ssd"}, "ssd", True),
+        ({"name": "yolov8", "model": "d.onnx"}, "yolov8", True),
+        ({"name": "yolox", "model": "d.onnx"}, "yolox", True),
+        ({"layout": "yolox", "model": "d.onnx"}, "yolox", True),
+        ({"name": "mot"}, "mot", False),
+        ({}, "motion", False),
+    ],
+)
+def test_a_detector_is_said_by_its_file_its_layout_or_both(
+    tmp_path: Path, said: dict[str, str], name: str, has_file: bool
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "d.onnx").write_bytes(b"")
+    raw = {"cameras": [{"id": "c", "source": "a.avi"}], "model": "model", "detector": said}
+    job = check_job(raw, tmp_path, "job")
+    assert job.detector.name == name
+    assert job.detector.model == (str(tmp_path / "d.onnx") if has_file else None)
+    again = check_job(job.model_dump(mode="json", exclude_defaults=True), tmp_path, "again")
+    assert again == job
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"name": "a.onnx", "model": "b.onnx"}, "name and model are both files: leave one out"),
+        ({"name": "motion", "layout": "ssd"}, "motion has no layout"),
+        ({"name": "ssd", "layout": "yolox", "model": "b.onnx"}, "name says 'ssd' and layout 'yolox'"),
+    ],
+)
+def test_a_detector_that_is_said_twice(tmp_path: Path, said: dict[str, str], words: str) -> None:
+    raw = {"cameras": [{"id": "c", "source": "a.avi"}], "model": "model", "detector": said}
+    with pytest.raises(UsageError, match=words):
+        check_job(raw, tmp_path, "job")

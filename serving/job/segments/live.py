@@ -81,7 +81,7 @@ class _Line:
                     end_s = frame.time_s + self._segment_s
                     self._own(now, frame.number)
                 if frame.time_s >= end_s and then is not None:
-                    yield self._end(now, frame.number - 1, seconds)
+                    yield self._end(now, frame.number - 1, seconds, detector.others)
                     now, then, end_s = then, None, frame.time_s + self._segment_s
                     self._own(now, frame.number)
                 elif frame.time_s >= end_s - OVERLAP_S and then is None:
@@ -95,7 +95,7 @@ class _Line:
             assert now is not None
             now.work.embed(EMBED_BATCH)
         if now is not None:
-            yield self._end(now, last, seconds)
+            yield self._end(now, last, seconds, detector.others)
 
     def _counted(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Frames of the stream as frames of the job: every ``step``-th, numbers and times going on after what
@@ -124,13 +124,15 @@ class _Line:
         part.segment = replace(part.segment, first=number)
         part.work.segment = part.segment
 
-    def _end(self, part: _Part, last: int, seconds: dict[str, float]) -> tuple[Segment, SegmentResult]:
+    def _end(
+        self, part: _Part, last: int, seconds: dict[str, float], others: dict[str, int] | None
+    ) -> tuple[Segment, SegmentResult]:
         segment = replace(part.segment, last=last)
         part.work.take(part.builder.finish())
         part.work.embed(1)
         part.work.seconds |= seconds
         seconds.clear()
-        result = part.work.result()
+        result = part.work.result(others)
         assert self.started is not None
         live = {
             "index": segment.index,

@@ -11,9 +11,9 @@ from serving.job.progress import Progress
 from serving.job.segments.camera import CameraState
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.job.segments.live import LiveCameras, StopRequested
-from serving.job.segments.segment import frames_of, needed
+from serving.job.segments.segment import OTHERS, frames_of, needed
 from serving.runtime import Embedder
-from serving.spec import Job
+from serving.spec import DetectorSpec, Job
 from serving.video import unseen
 
 __all__ = ["Execution", "run_segments"]
@@ -40,7 +40,8 @@ def run_segments(
 ) -> bool:
     """Work through the segments that are not stored yet, and through the streams; whether there was any.
 
-    Each of ``runs`` has afterwards the segments that are stored, their counts and its problems.
+    Each of ``runs`` has afterwards the segments that are stored, their counts and its problems. ``job`` names
+    its runtimes (not ``auto``), so that all processes take the same.
 
     Raises:
         StopRequested: the job is to stop and has no stream, whose end that would be.
@@ -49,9 +50,6 @@ def run_segments(
     threads = job.threads
     if threads is None and execution.workers > 1:
         threads = max(1, processors() // execution.workers)
-    # All processes take this one's runtime and do not choose again: their embeddings are matched with each
-    # other.
-    job = job.model_copy(update={"backend": embedder.backend})
     tasks: list[SegmentTask] = []
     left: Counter[str] = Counter()
     for run in runs:
@@ -104,7 +102,26 @@ def run_segments(
             for segment in run.segments
         }
         run.problems += _undecoded(run)
+    _tell_other_classes(runs, job.detector)
     return bool(tasks or live)
+
+
+def _tell_other_classes(runs: Sequence[CameraState], detector: DetectorSpec) -> None:
+    """Where nobody was found in the whole job, say of which other classes there were boxes."""
+    others = {run.camera.id: [one.get(OTHERS) for one in run.counts.values()] for run in runs}
+    if any(one is None for counts in others.values() for one in counts):
+        return  # somebody was found, or the detector has no classes
+    for run in runs:
+        seen = Counter[str]()
+        for counts in others[run.camera.id]:
+            seen.update(counts)
+        if seen:
+            listed = ", ".join(f"{name} in {count} frames" for name, count in seen.most_common(3))
+            asked = "" if detector.person_class is None else f" {detector.person_class}"
+            run.notes.append(
+                f"no box of the class{asked} of people, but of class {listed}: if people are one of these, "
+                "say so by detector.person_class"
+            )
 
 
 def _undecoded(run: CameraState) -> list[str]:

@@ -28,6 +28,7 @@ from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
 __all__ = [
     "EMBED_BATCH",
+    "OTHERS",
     "OVERLAP_S",
     "Segment",
     "SegmentResult",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 OVERLAP_S = 2.0
+OTHERS = "others"  # in a segment's counts: see Detector.others
 EMBED_BATCH = 32
 
 
@@ -137,7 +139,7 @@ def process_segment(
     work.take(builder.finish())
     with work.timed("embedding"):
         work.embed(1)
-    return work.result()
+    return work.result(detector.others)
 
 
 def _first_read(segment: Segment, camera: Camera, warm_up: int) -> int:
@@ -198,8 +200,8 @@ class Work:
                 self._people.append(person_row(one, vectors, self.segment.first, self._activation))
             self._crops += sum(len(one.crops) for one in group)
 
-    def result(self) -> SegmentResult:
-        """Everything as tables."""
+    def result(self, others: dict[str, int] | None) -> SegmentResult:
+        """Everything as tables; ``others`` is the detector's."""
         boxes = pa.concat_tables([NO_ROWS, *self._boxes])
         people = pa.Table.from_pylist(self._people, schema=PEOPLE)
         counts = {
@@ -208,6 +210,7 @@ class Work:
             "tracklets": len(self._people),
             "crops": self._crops,
             "seconds": self.seconds,
+            OTHERS: others,
         }
         return SegmentResult(boxes, people, counts)
 

@@ -13,6 +13,7 @@ from pipelines.cli import app
 from reid.errors import UsageError
 from serving.cli.job_file import asked_job, write_template
 from serving.spec import Camera, Job, load_job
+from tests.serving.detection.tiny_detectors import Told, detector_file, yolov8
 from tests.serving.tiny_footage import Walk, write_walks
 from tests.serving.tiny_models import tiny_model
 
@@ -126,3 +127,26 @@ def test_the_template_is_a_job_and_shows_every_key(tmp_path: Path, monkeypatch: 
             } == kind().model_dump(exclude={"model", "confidence"})
         elif key not in ("cameras", "model", "gallery", "threshold", "travel", "until", "earlier"):
             assert shown[key] == field.default, key
+
+
+def test_a_detectors_file_is_recognised_and_said(place: Path) -> None:
+    path = detector_file(place / "people.onnx", yolov8([Told((30, 10, 50, 50), 0, 0.9)], 3))
+    words = [place / "yard.avi", "--model", place / "model", "--threshold", 0.35, "--detector", path]
+    code, said, _ = match(*words, "--out", place / "recognised")
+    assert code == 0
+    assert "1 sightings" in said
+    assert "detector people.onnx: layout yolov8 (input images float32 [1, 3, 64, 96]; " in said
+    assert "people are class 0" in said
+    assert load_job(place / "recognised" / "job.yaml").detector.model == str(path)
+
+
+def test_where_nobody_is_found_boxes_of_other_classes_are_told(place: Path) -> None:
+    path = detector_file(place / "others.onnx", yolov8([Told((30, 10, 50, 50), 2, 0.9)], 3))
+    words = [place / "yard.avi", "--model", place / "model", "--threshold", 0.35, "--detector", path]
+    code, said, _ = match(*words, "--out", place / "others")
+    assert code == 0
+    assert "nobody was seen in 70 frames" in said
+    hint = (
+        "camera yard: no box of the class of people, but of class 2 in 70 frames: if people are one of these"
+    )
+    assert hint in said

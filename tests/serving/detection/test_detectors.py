@@ -12,9 +12,10 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
 from reid.errors import ReidError, UsageError
-from serving.detection import YoloxDetector, build_detector, detect_in_order, letterbox
+from serving.detection import DetectorModel, NetworkDetector, build_detector, detect_in_order, open_model
 from serving.detection.detectors import MotDetector, inside
 from serving.detection.motion import MotionDetector, join_fragments, people_mask, split_wide
+from serving.runtime import NETWORKS
 from serving.spec import Camera, DetectorSpec
 from serving.video import Frame
 from tests.serving.tiny_footage import Walk, draw, write_truth
@@ -24,6 +25,10 @@ CAMERA = Camera(id="c", source="a.avi")
 
 def frames_of(walks: list[Walk], count: int) -> list[Frame]:
     return [Frame(number, (number - 1) / 10, draw(number, walks)) for number in range(1, count + 1)]
+
+
+def yolox(path: Path, confidence: float = 0.1) -> NetworkDetector:
+    return NetworkDetector(open_model(path, backend="onnxruntime"), confidence, min_size=(1, 1))
 
 
 def yolox_file(path: Path, raw: np.ndarray, side: int = 64) -> Path:
@@ -80,23 +85,27 @@ def bright_file(path: Path, side: int = 128) -> Path:
     return path
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(
     ("height", "width", "size"),
     [(180, 320, (96, 128)), (160, 80, (128, 64)), (90, 90, (128, 128)), (30, 300, (32, 128))],
 )
 def test_yolox_leaves_padding_out_and_finds_the_same(
-    tmp_path: Path, height: int, width: int, size: tuple[int, int]
+    tmp_path: Path, height: int, width: int, size: tuple[int, int], backend: str
 ) -> None:
+    pytest.importorskip(backend)
     image = np.zeros((height, width, 3), np.uint8)
     image[:, width // 3 : width // 2] = 255
     frame = Frame(1, 0.0, image)
-    detector = YoloxDetector(bright_file(tmp_path / "y.onnx"), confidence=0.8, min_size=(1, 1))
-    assert detector.input_size(height, width) == size
-    blob = letterbox(image, *size, 128 / max(height, width))
-    assert detector.infer(blob).shape == (1, sum(size[0] // s * (size[1] // s) for s in (8, 16, 32)), 6)
-    (found,) = detector.detect([frame])
-    padded = YoloxDetector(tmp_path / "y.onnx", confidence=0.8, min_size=(1, 1), fit=False)
-    assert padded.input_size(height, width) == (128, 128)
+    path = bright_file(tmp_path / "y.onnx")
+    model = open_model(path, backend=backend)
+    assert model.input_size(height, width) == size
+    answer = model.infer(model.blob([image])).outputs["output"]
+    assert answer.shape == (1, sum(size[0] // s * (size[1] // s) for s in (8, 16, 32)), 6)
+    (found,) = NetworkDetector(model, 0.8, min_size=(1, 1)).detect([frame])
+    whole_model = DetectorModel(NETWORKS[backend].open(path, 1), path, backend, fit=False)
+    padded = NetworkDetector(whole_model, 0.8, min_size=(1, 1))
+    assert whole_model.input_size(height, width) == (128, 128)
     (whole,) = padded.detect([frame])
     assert len(found)
     np.testing.assert_allclose(found.xyxy, whole.xyxy, rtol=1e-5)
@@ -106,8 +115,8 @@ def test_yolox_leaves_padding_out_and_finds_the_same(
 def test_a_yolox_file_of_one_size_alone_gets_that_size(tmp_path: Path) -> None:
     raw = np.zeros((84, 6), np.float32)
     raw[9] = [0.5, 0.5, 0.7, 0.7, 0.9, 0.9]
-    detector = YoloxDetector(yolox_file(tmp_path / "y.onnx", raw), min_size=(1, 1))
-    assert detector.input_size(64, 128) == (64, 64)
+    detector = yolox(yolox_file(tmp_path / "y.onnx", raw))
+    assert detector.model.input_size(64, 128) == (64, 64)
     (found,) = detector.detect([Frame(1, 0.0, np.zeros((64, 128, 3), np.uint8))])
     np.testing.assert_allclose(found.confidence, [0.81], rtol=1e-5)
 
@@ -138,7 +147,7 @@ def test_yolox_decodes_what_the_formula_says(tmp_path: Path) -> None:
     for row in (9, 70, 82):  # one anchor of each stride, far from each other
         raw[row] = [*rng.uniform(0, 1, 2), *rng.uniform(0.3, 0.9, 2), 0.9, 0.8, 0.99]
     raw[30] = [0.5, 0.5, 0.4, 0.4, 0.9, 0.05, 0.99]  # another class
-    detector = YoloxDetector(yolox_file(tmp_path / "y.onnx", raw), confidence=0.3, min_size=(1, 1))
+    detector = yolox(yolox_file(tmp_path / "y.onnx", raw), 0.3)
     (found,) = detector.detect([Frame(1, 0.0, np.zeros((128, 96, 3), np.uint8))])
     wanted = np.clip(np.array(naive_decode(raw, 64, 0.5, 0.3))[:, :4], 0, [96, 128, 96, 128])
     order = np.lexsort(found.xyxy.T)
@@ -150,18 +159,9 @@ def test_yolox_keeps_the_surest_of_boxes_that_cover_each_other(tmp_path: Path) -
     raw = np.zeros((84, 6), np.float32)
     raw[9] = [0.5, 0.5, 1.5, 1.5, 0.9, 0.9]
     raw[10] = [-0.45, 0.5, 1.5, 1.5, 0.9, 0.8]  # the same place from the next anchor
-    detector = YoloxDetector(yolox_file(tmp_path / "y.onnx", raw), min_size=(1, 1))
+    detector = yolox(yolox_file(tmp_path / "y.onnx", raw))
     (found,) = detector.detect([Frame(1, 0.0, np.zeros((64, 64, 3), np.uint8))])
     np.testing.assert_allclose(found.confidence, [0.81], rtol=1e-5)
-
-
-def test_letterbox_scales_into_the_corner_and_pads_with_grey() -> None:
-    image = np.full((40, 80, 3), 7, np.uint8)
-    blob = letterbox(image, 64, 64, 64 / 80)
-    assert blob.shape == (1, 3, 64, 64)
-    assert blob.dtype == np.float32
-    assert (blob[0, :, :32] == 7).all()
-    assert (blob[0, :, 32:] == 114).all()
 
 
 @pytest.mark.parametrize("damage", ["text", "shape"])
@@ -172,7 +172,7 @@ def test_a_file_that_is_no_yolox_model(tmp_path: Path, damage: str) -> None:
     else:
         yolox_file(path, np.zeros((80, 6), np.float32))
     with pytest.raises(ReidError, match=r"detector model .*y\.onnx") as caught:
-        YoloxDetector(path)
+        open_model(path, "yolox", backend="onnxruntime")
     assert "\n" not in str(caught.value)
 
 
@@ -286,7 +286,10 @@ def test_only_feet_inside_the_region_count() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (DetectorSpec(name="yolo9"), "detector.name is 'yolo9': want one of mot, motion, yolox"),
+        (
+            DetectorSpec(name="yolo9"),
+            "detector.name is 'yolo9': want a detector's file, or one of detr, dfine, ",
+        ),
         (DetectorSpec(name="yolox"), "detector.model is missing"),
         (DetectorSpec(name="mot"), "camera c: key 'detections' is missing"),
     ],

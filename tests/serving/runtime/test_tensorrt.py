@@ -18,9 +18,13 @@ import pytest
 from reid.card import ModelFile
 from reid.engine_stamp import EngineStamp, Gpu, current_gpu, write_stamp
 from reid.errors import ReidError
+from reid.files import sha256_of
+from serving.detection import NetworkDetector, open_model
 from serving.runtime import load
 from serving.runtime.tensorrt import EngineRunner
+from serving.video import Frame
 from tests.serving import tensorrt_stand_in as fake
+from tests.serving.detection.tiny_detectors import Told, detector_file, detr
 from tests.serving.tiny_models import DIM, HEIGHT, WIDTH, expected, tiny_graph, tiny_model
 
 PLAN = tiny_graph().SerializeToString()
@@ -221,6 +225,24 @@ def test_an_engine_for_other_images_than_the_cards_is_refused(engine: Path) -> N
         ReidError, match=r"model.plan takes uint8 \(N, \(16, 8, 3\)\), its card says otherwise"
     ):
         load(engine, "tensorrt")
+
+
+def test_a_detectors_engine_answers_through_the_stand_in(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = [Told((5, 15, 24, 48), 0, 0.75), Told((40, 22, 61, 47), 0, 0.5)]
+    source = detector_file(engine / "d.onnx", detr(boxes, 2), batch="n")
+    plan = engine / "d.plan"
+    plan.write_bytes(source.read_bytes())
+    write_stamp(STAMP.model_copy(update={"plan_sha256": sha256_of(plan), "onnx_sha256": "any"}), plan)
+    monkeypatch.setattr("serving.runtime.networks.current_gpu", lambda: GPU)
+    detector = NetworkDetector(open_model(plan), confidence=0.3, min_size=(1, 1))
+    assert (detector.model.backend, detector.model.layout.name, detector.at_once) == ("tensorrt", "detr", 1)
+    frames = [Frame(number, 0.0, np.zeros((64, 96, 3), np.uint8)) for number in range(1, 8)]
+    found = detector.detect(frames)
+    assert len(found) == 7
+    for one in found:
+        np.testing.assert_allclose(one.xyxy, [told.box for told in boxes], atol=1e-3)
 
 
 @pytest.mark.gpu
