@@ -1,7 +1,18 @@
 """The tutorials do what they say: their own text is run."""
 
 import re
+import shlex
 from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from tests.pipelines.striped_people import pictures
+from tests.reid.models.torchreid_checkpoint import trained
+from tests.serving.execution_job import WALKS
+from tests.serving.tiny_footage import write_walks
 
 ROOT = Path(__file__).parents[1]
 
@@ -9,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 def blocks(page: str, language: str) -> list[str]:
     """The code blocks of a tutorial in one language, in order."""
     text = (ROOT / "docs" / "tutorials" / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    return [block for name, block in found if name == language]
 
 
 def test_a_loss_in_my_own_loop_learns_people_it_has_not_seen() -> None:
@@ -24,3 +36,25 @@ def test_a_loss_in_my_own_loop_learns_people_it_has_not_seen() -> None:
             layer.reset_parameters()
     exec(compile(code[-1], "loss_in_my_loop.md", "exec"), names)
     assert trained.mean_ap > names["report"].mean_ap + 0.1  # type: ignore[attr-defined]
+
+
+def test_find_my_people_goes_from_a_checkpoint_and_videos_to_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained("osnet_x0_25", Path("log"), 256, 128).rename("model.pth.tar-60")
+    pictures(Path("crops"))
+    for path in Path("crops").iterdir():
+        path.rename(path.with_name(path.name.replace("p0", "p")))  # the names of the page
+    write_walks(Path("entrance.mp4"), WALKS, 180)
+    write_walks(Path("hall.mp4"), WALKS[::2], 180)
+    lines = [line for block in blocks("find_my_people.md", "") for line in block.splitlines() if line]
+    assert len(lines) == 8 and all(line.startswith("reid ") for line in lines)
+    for line in lines:
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, (line, done.output)
+    assert "anna" in done.stdout and "lie within the threshold" in done.stdout
+    assert Path("found/report.html").is_file()
+    named = pq.read_table("named/sightings.parquet")["identity"].to_pylist()
+    assert "anna" in named and "unknown" in named
+    assert "anna" not in pq.read_table("found/sightings.parquet")["identity"].to_pylist()

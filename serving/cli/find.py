@@ -78,8 +78,10 @@ def find(
     if as_json:
         echo(True, {"sightings": rows, "within": same, "unreadable": unreadable}, "")
     else:
-        head = ("", "job", "camera", "from", "to", "named", "distance", "same person", "crop")
-        table(head, [_cells(row) for row in rows])
+        head = ("", "camera", "from", "to", "named", "distance", "same", "crop")
+        several = len(seen) > 1
+        shown = [(*_cells(row), *([row["job"]] if several else [])) for row in rows]
+        table((*head, "job") if several else head, shown)
         typer.echo(
             f"{same} of {len(rows)} lie within the threshold, of "
             f"{sum(len(one.rows) for one in seen)} sightings"
@@ -143,7 +145,6 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
 
     return (
         row["rank"],
-        row["job"],
         row["camera"],
         clock("start"),
         clock("end"),

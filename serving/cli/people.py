@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.shared import AsJson, GalleryPath, Name, echo, open_for_admin, print_warnings
+from serving.cli.shared import AsJson, GalleryPath, Name, echo, nothing_left, open_for_admin, print_warnings
 
 if TYPE_CHECKING:
     from serving.gallery import Removal
@@ -120,13 +120,21 @@ def promote(
     identity: Name,
     as_json: AsJson = False,
 ) -> None:
-    """Give an unknown person of a finished job a name."""
+    """Give an unknown person of a finished job a name; of a job without a gallery, one is made where none is
+    there.
+    """
     from serving.gallery import Gallery, key_from_environment
+    from serving.job.layout import open_job
     from serving.job.promotion import promote as enroll_stranger
+    from serving.job.record import NamingRecord
     from serving.job.stranger_file import read_strangers
 
     strangers = read_strangers(job)
-    with Gallery.open(gallery, strangers.fingerprint, create=False, key=key_from_environment()) as opened:
+    new = open_job(job, NamingRecord).record.job.gallery is None
+    with (
+        nothing_left(gallery),
+        Gallery.open(gallery, strangers.fingerprint, create=new, key=key_from_environment()) as opened,
+    ):
         done = enroll_stranger(opened, strangers, who, identity)
     echo(as_json, asdict(done), f"{who} is now {done.identity}: {len(done.sightings)} references")
     print_warnings(done.warnings)

@@ -18,6 +18,7 @@ __all__ = [
     "FoundRecord",
     "JobFacts",
     "JobRecord",
+    "NamingRecord",
     "RecordPart",
     "ScoredRecord",
     "ShownRecord",
@@ -107,6 +108,16 @@ class ScoredRecord(RecordPart):
     job: _Job
     gallery: _Enrolled
     counts: _CameraCounts = _CameraCounts()
+
+
+class _NamingJob(RecordPart):
+    gallery: str | None = None
+
+
+class NamingRecord(RecordPart):
+    """What tells whether a job knew anybody."""
+
+    job: _NamingJob
 
 
 class _FoundJob(_Job):

@@ -53,6 +53,9 @@ COMMANDS = (
     ),
     Command(("find", "--person", "anna", "--in", "found", "--json"), ("found/embeddings.parquet", *JOB)),
     Command(("find", "--sighting", "found#hall-00001", "--in", "found"), ("found/embeddings.parquet", *JOB)),
+    Command(("models", "list"), ("params.yaml",)),
+    Command(("models", "show", "yolox_nano"), ("params.yaml",)),
+    Command(("tracks", "found", "--format", "mot", "--out", "out"), JOB, ("out",)),
     Command(("models", "check", "model"), (*CARD, "model/self_test.safetensors")),
     Command(
         ("models", "import", "model/model.onnx", "--out", "imported"),
