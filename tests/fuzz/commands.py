@@ -213,7 +213,11 @@ COMMANDS = (
         environment=(("REID_GALLERY_KEY_FILE", "gallery.key"),),
     ),
     Command(
-        ("models", "fetch", "mobilenet_v2", "--out", "weights"), ("params.yaml",), ("weights",), private=False
+        ("models", "fetch", "mobilenet_v2", "--out", "weights"),
+        ("params.yaml",),
+        # with "" or "." for the folder they go into the present one, which is allowed
+        ("weights", "mobilenet_v2.safetensors"),
+        private=False,
     ),
     *[
         Command(("runs", word), ("params.yaml",), ("mlflow.db", "mlruns", "reports"), private=False)
