@@ -17,6 +17,7 @@ from reid.errors import ReidError
 from reid.files import make_parents, remove_empty
 from serving.detection import Detector, NetworkDetector, build_detector
 from serving.gallery import Gallery
+from serving.job.corrections.undone import made_by_hand, undone
 from serving.job.kept import finished_with, inputs_of, ledger_of
 from serving.job.layout import WorkFolder
 from serving.job.outputs import Identification, write_outputs
@@ -111,6 +112,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     seen_before = not run_segments(runs, settled, embedder, work, progress, execution)
     facts = _facts(job, embedder, gallery, decision, inputs)
     by = Identification(gallery, threshold, scorer, *earlier)
+    corrected = made_by_hand(out)
     summary = write_outputs(job, runs, work, out, facts, by, began)
     work.path.rename(finished)  # at one stroke: what is left of it is of a job that is done
     shutil.rmtree(finished)
@@ -119,7 +121,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
         summary,
         tuple(summary["problems"]),
         embedder.chosen,
-        tuple(summary["notes"]),
+        (*summary["notes"], *undone(corrected, out)),
         seen_before=seen_before,
         detector=_line_of(detectors[0]),
     )
