@@ -63,6 +63,13 @@ def loss_options(name: str) -> tuple[str, ...]:
 def build_loss(name: str, **options: Any) -> nn.Module:
     """Build the loss ``name``; the options are the arguments of its class.
 
+    >>> import torch
+    >>> loss = build_loss("batch_hard", margin=0.3)
+    >>> embeddings = torch.tensor([[0.0, 0.0], [0.0, 1.0], [3.0, 0.0], [3.0, 1.0]])
+    >>> output = loss(embeddings, torch.tensor([7, 7, 8, 8]))
+    >>> float(output.value), float(output.active_fraction), float(output.mean_positive)
+    (0.0, 0.0, 1.0)
+
     Raises:
         UsageError: an unknown name, an option that is unknown, missing, or of another type; the message names
             it and the known ones.
