@@ -87,7 +87,7 @@ def _fetch_imagenet(name: str, out: Path) -> None:
 
     from reid.files import atomic_path
     from reid.models.backbones import BACKBONES, build_backbone
-    from reid.models.timm_trunk import PREFIX
+    from reid.models.timm_backbone import PREFIX
 
     if name not in BACKBONES and not name.startswith(PREFIX):
         raise UsageError(

@@ -41,11 +41,11 @@ class EmbeddingFile:
     unreadable: tuple[Unreadable, ...]
 
 
-def collect_images(arguments: Sequence[Path], tell: Callable[[str], None] = lambda line: None) -> list[Path]:
+def collect_images(arguments: Sequence[Path], warn: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Image files from files and folders, in the order given, each once; folders are searched to the bottom
     as `reid.data` does.
 
-    ``tell`` is called with a line on what a system or a download left there.
+    ``warn`` is called with a line on what a system or a download left there.
 
     Raises:
         UsageError: a path does not exist, or there is no image.
@@ -60,7 +60,7 @@ def collect_images(arguments: Sequence[Path], tell: Callable[[str], None] = lamb
         content = find_images(argument)
         found.update(dict.fromkeys(content.images))
         if (line := content.by_system()) is not None:
-            tell(line)
+            warn(line)
     if not found:
         raise UsageError(
             f"{', '.join(map(str, arguments))}: no image inside, name image files or folders of images"

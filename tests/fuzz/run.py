@@ -150,10 +150,10 @@ def faults(
         usual = ("switch", "forget", "index")  # there is no second model and too little to index
         if not any(word in case.words for word in usual):
             yield f"a valid input ended with {code}: {error.strip()[-200:]}"
-    told = [line for line in error.splitlines() if line.startswith("reid: ")]
-    if code in (1, 2) and "verify" not in case.words and not _of_typer(error) and len(told) != 1:
-        yield f"{len(told)} lines for people"
-    if any(len(line) > 1500 for line in told):
+    lines = [line for line in error.splitlines() if line.startswith("reid: ")]
+    if code in (1, 2) and "verify" not in case.words and not _of_typer(error) and len(lines) != 1:
+        yield f"{len(lines)} lines for people"
+    if any(len(line) > 1500 for line in lines):
         yield "a line of a page's length"
     allowed = case.command.writes if code in (0, 3) else ()
     if "purge_pending" in case.damage and "gallery.db" in case.command.writes:
@@ -198,10 +198,10 @@ def run_case(case: Case, folder: Path) -> tuple[int | None, str]:
             os.environ[name] = value
     os.chdir(folder)
     os.umask(0)
-    with tempfile.TemporaryFile() as told, open(os.devnull, "wb") as nowhere:
+    with tempfile.TemporaryFile() as stderr, open(os.devnull, "wb") as nowhere:
         kept = os.dup(1), os.dup(2)
         os.dup2(nowhere.fileno(), 1)
-        os.dup2(told.fileno(), 2)
+        os.dup2(stderr.fileno(), 2)
         try:
             code: int | None = _call(case)
         except BaseException:  # noqa: BLE001 - it is what is looked for
@@ -212,8 +212,8 @@ def run_case(case: Case, folder: Path) -> tuple[int | None, str]:
             sys.stderr.flush()
             os.dup2(kept[0], 1)
             os.dup2(kept[1], 2)
-        told.seek(0)
-        return code, told.read().decode("utf-8", "replace")
+        stderr.seek(0)
+        return code, stderr.read().decode("utf-8", "replace")
 
 
 def _call(case: Case) -> int:
