@@ -9,11 +9,13 @@ from serving.spec import load_job
 __all__ = [
     "corrections",
     "finding",
+    "forgetting",
     "layout",
     "load_job",
     "progress",
     "promotion",
     "record",
+    "rematching",
     "report",
     "run",
     "sighting_embeddings",

@@ -57,9 +57,10 @@ def open_seen(folder: Path) -> Seen:
     job = open_job(folder, FoundRecord)
     files = JobFolder(folder)
     sightings, embeddings, fingerprint = read_embeddings(files.embeddings)
-    rows = files.read_sightings().to_pylist()
-    if [(row["camera"], row["tracklet"]) for row in rows] != sightings:
+    of = {(row["camera"], row["tracklet"]): row for row in files.read_sightings().to_pylist()}
+    if not of.keys() >= set(sightings):  # there may be fewer: some are erased when their time is over
         raise ReidError(f"{files.embeddings} is not of the sightings beside it: run the job again")
+    rows = [of[key] for key in sightings]
     record = job.record
     return Seen(
         folder, tuple(rows), embeddings, fingerprint, record.decision.threshold, Path(record.job.model)

@@ -15,12 +15,14 @@ __all__ = [
     "DoneRecord",
     "DrawnRecord",
     "FinishedRecord",
+    "ForgottenRecord",
     "FoundRecord",
     "JobFacts",
     "JobRecord",
     "NamingRecord",
     "RecordPart",
     "ScoredRecord",
+    "SeenRecord",
     "ShownRecord",
     "TracksRecord",
 ]
@@ -108,6 +110,14 @@ class ScoredRecord(RecordPart):
     job: _Job
     gallery: _Enrolled
     counts: _CameraCounts = _CameraCounts()
+
+
+class ForgottenRecord(RecordPart):
+    """What erasing people needs and changes."""
+
+    counts: _Counts
+    written: list[str]
+    finished: str
 
 
 class _NamingJob(RecordPart):
@@ -269,6 +279,15 @@ class JobFacts(RecordPart):
     model: UsedModel
     gallery: SearchedGallery
     decision: DecisionRule
+
+
+class SeenRecord(JobFacts):
+    """What naming a job's people anew needs."""
+
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
+    corrections: _Corrections = _Corrections()
 
 
 class JobRecord(JobFacts):

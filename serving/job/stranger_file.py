@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
-from reid.parquet import read_parquet
 from serving.gallery import check_private
 from serving.job.layout import JobFolder
+from serving.job.sealed import read_sealed, write_sealed
 from serving.job.sightings.strangers import SeenStrangers
 
 __all__ = ["StrangerFile", "numbers_before", "read_earlier", "read_strangers", "write_strangers"]
@@ -59,9 +58,7 @@ def write_strangers(
     """Write the strangers of a job, private; None begins a new series of numbers."""
     facts = {"fingerprint": fingerprint, "series": series or secrets.token_hex(8)}
     with atomic_path(path, mode=0o600) as temporary:
-        pq.write_table(
-            pa.Table.from_pylist(list(rows), schema=pa.schema(_COLUMNS, metadata=facts)), temporary
-        )
+        write_sealed(pa.Table.from_pylist(list(rows), schema=pa.schema(_COLUMNS, metadata=facts)), temporary)
 
 
 def read_strangers(folder: Path) -> StrangerFile:
@@ -79,7 +76,7 @@ def read_strangers(folder: Path) -> StrangerFile:
     check_private(path, "file")
     schema = pa.schema(_COLUMNS)
     filled = [name for name in _COLUMNS if name not in ("start", "end")]
-    table = read_parquet(
+    table = read_sealed(
         path, "file", "run the job again", schema=schema, filled=filled, finite=("start", "end", "quality")
     )
     facts = table.schema.metadata or {}
