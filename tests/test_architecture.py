@@ -22,7 +22,7 @@ ROOMS = (
         "errors",
         "evaluation",
         "files",
-        "heap",
+        "memory",
     ),
     *("images", "pace", "pages", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
 )

@@ -177,7 +177,7 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
     state.model.train()
     state.objective.train()
     device = next(state.model.parameters()).device
-    of_part = state.model.trunk_parameters()
+    of_part = state.model.backbone_parameters()
     started = time.perf_counter()
     means = _Means()
     for batch in islice(batches_of(sampler, state.epoch), settings.epoch_steps):

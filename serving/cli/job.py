@@ -99,15 +99,15 @@ def match(
         raise StopRequested
 
     signal.signal(signal.SIGTERM, stop)
-    tell: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
+    displays: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
     if json_lines:
-        tell.append(JsonLinesProgress(sys.stderr))
+        displays.append(JsonLinesProgress(sys.stderr))
     try:
         with ExitStack() as stack:
             if not (quiet or json_lines):
-                tell.append(stack.enter_context(shown_progress()))
+                displays.append(stack.enter_context(shown_progress()))
             stack.enter_context(ended_when_stuck(checked.stall_s))
-            result = run_job(checked, out, CompositeProgress(tell), execution)
+            result = run_job(checked, out, CompositeProgress(displays), execution)
     except StopRequested as error:
         raise StoppedError(
             "stopped: what is finished is kept; the same command goes on from there"

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.shared import AsJson, GalleryPath, Name, echo, nothing_left, open_for_admin, print_warnings
+from serving.cli.shared import (
+    BYTES_REMAIN,
+    AsJson,
+    GalleryPath,
+    Name,
+    echo,
+    nothing_left,
+    open_for_admin,
+    print_warnings,
+)
 
 if TYPE_CHECKING:
     from serving.gallery import Removal
@@ -171,11 +180,4 @@ def _report_removal(removal: "Removal", as_json: bool, jobs: Sequence["Forgotten
     lines = [f"{count} references removed{f' ({names})' if names else ''}", *(one.line for one in jobs)]
     echo(as_json, value, "\n".join(lines))
     if not removal.purged:
-        print_warnings(
-            [
-                (
-                    "another process has the gallery open, so bytes remain in its file: they go with the "
-                    "next remove or expire"
-                )
-            ]
-        )
+        print_warnings([BYTES_REMAIN])

@@ -172,7 +172,7 @@ def check_folder(place: Path, wanted: dict[str, str], gone: str) -> None:
 def test_wrong_files_are_one_line_and_change_nothing(place: Path) -> None:
     before = everything(place)
     name: dict[str, object] = {"action": "name", "person": "unknown-1", "name": "carl"}
-    for corrections, other, told in (
+    for corrections, other, expected in (
         ([name], {"job": "0" * 32}, "is of another job"),
         ([name | {"person": "unknown-77"}], {}, "nobody is called 'unknown-77'"),
         ([name, {"action": "not_a_person", "sightings": ["one:99"]}], {}, "no sighting 'one:99'"),
@@ -182,7 +182,7 @@ def test_wrong_files_are_one_line_and_change_nothing(place: Path) -> None:
     ):
         result = apply(place, written(place, corrections, **other))
         assert isinstance(result.exception, ReidError)
-        assert told in str(result.exception) and "\n" not in str(result.exception)
+        assert expected in str(result.exception) and "\n" not in str(result.exception)
     (place / "corrections.json").write_text("{")
     assert isinstance(apply(place, place / "corrections.json").exception, ReidError)
     assert everything(place) == before
@@ -300,7 +300,7 @@ def test_corrections_are_played_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("corrections", "told"),
+    ("corrections", "expected"),
     [
         ([name("carl", "Carl")], "nobody is called 'carl'"),
         ([name("anna", "bert")], "'bert' is somebody already: merge"),
@@ -312,6 +312,6 @@ def test_corrections_are_played_in_their_order() -> None:
         ([{"action": "not_a_person", "sightings": ["a:1"]}] * 2, "no sighting 'a:1'"),
     ],
 )
-def test_what_cannot_be_is_refused(corrections: list[dict[str, object]], told: str) -> None:
-    with pytest.raises(ReidError, match=told):
+def test_what_cannot_be_is_refused(corrections: list[dict[str, object]], expected: str) -> None:
+    with pytest.raises(ReidError, match=expected):
         planned(*corrections)

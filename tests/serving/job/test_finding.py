@@ -124,7 +124,7 @@ def test_embeddings_are_left_out_where_the_job_says_so(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ((), "name whom to look for"),
         (("anna.png", "--person", "anna"), "name whom to look for"),
@@ -134,10 +134,10 @@ def test_embeddings_are_left_out_where_the_job_says_so(place: Path) -> None:
         (("nothing.png",), "nothing.png"),
     ],
 )
-def test_what_cannot_be_looked_for_is_one_line(place: Path, words: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_looked_for_is_one_line(place: Path, words: tuple[str, ...], expected: str) -> None:
     done = asked(place, *(str(place / word) if word.endswith(".png") else word for word in words))
     assert isinstance(done.exception, UsageError)
-    assert told in str(done.exception) and "\n" not in str(done.exception)
+    assert expected in str(done.exception) and "\n" not in str(done.exception)
 
 
 def test_other_models_and_damaged_files_are_refused(place: Path, tmp_path: Path) -> None:

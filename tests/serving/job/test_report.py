@@ -119,11 +119,11 @@ def test_people_come_first_named_before_unknown_with_the_line_that_names_them(tm
     ]
     assert lines == ["reid gallery promote '/data/my people.db' /found/monday unknown-2 NAME"]
     anna = blocks[people.index("anna")]
-    told = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", anna))
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", anna))
     assert (
         anna.count("<img "),
-        "east 10:00:02 to 10:00:12" in told,
-        "west 10:00:40 to 10:00:55" in told,
+        "east 10:00:02 to 10:00:12" in text,
+        "west 10:00:40 to 10:00:55" in text,
     ) == (2, True, True)
     assert (
         text.index("<h2>People</h2>")
