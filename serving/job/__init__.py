@@ -7,15 +7,13 @@ what runs one.
 from serving.spec import load_job
 
 __all__ = [
+    "afterwards",
     "corrections",
-    "finding",
-    "forgetting",
+    "dashboard",
     "layout",
     "load_job",
     "progress",
-    "promotion",
     "record",
-    "rematching",
     "report",
     "run",
     "sighting_embeddings",

@@ -120,9 +120,9 @@ def write_outputs(
         if job.outputs.video:
             video_start_s = {run.camera.id: _write_video(run, folder, job, before) for run in runs}
         seconds["video"] = time.perf_counter() - clock
-        names = {path.name for path in temporary.iterdir()}
-        names |= {folder.video(run.camera.id).name for run in runs if _owed(run, folder, job)}
-        written = sorted(names) + [folder.report.name] * job.outputs.report
+        there = {path.name for path in temporary.iterdir()}
+        there |= {folder.video(run.camera.id).name for run in runs if _owed(run, folder, job)}
+        written = sorted(there) + [folder.report.name] * job.outputs.report
         if job.outputs.segments and not any(is_url(camera.source) for camera in job.cameras):
             keep(work, folder)
         seconds["wall"] = time.perf_counter() - began

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "SCHEMA",
     "CorrectedRecord",
+    "CountedRecord",
     "DecidedRecord",
     "DoneRecord",
     "DrawnRecord",
@@ -120,6 +121,17 @@ class ForgottenRecord(RecordPart):
     finished: str
 
 
+class _CountedJob(_Job):
+    gallery: str | None = None
+
+
+class CountedRecord(RecordPart):
+    """What a page over many jobs needs."""
+
+    job: _CountedJob
+    finished: str
+
+
 class _NamingJob(RecordPart):
     gallery: str | None = None
 
@@ -130,8 +142,13 @@ class NamingRecord(RecordPart):
     job: _NamingJob
 
 
+class _FoundDetector(RecordPart):
+    model: str | None = None
+
+
 class _FoundJob(_Job):
     model: str
+    detector: _FoundDetector = _FoundDetector()
 
 
 class FoundRecord(RecordPart):

@@ -2,7 +2,7 @@
 for later.
 
 Only its owner can read the file, and with the key of encrypted galleries it is encrypted. It goes with the
-output folder, may be deleted alone, and loses the rows of whom :mod:`serving.job.forgetting` erases.
+output folder, may be deleted alone, and loses the rows of people who are erased.
 """
 
 from collections.abc import Collection, Sequence

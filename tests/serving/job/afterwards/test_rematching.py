@@ -182,7 +182,8 @@ _HELPER = """
 import os, signal, sys
 from pathlib import Path
 import reid.files, serving.job.kept
-from serving.job import forgetting, outputs, rematching, report
+from serving.job import outputs
+from serving.job.afterwards import forgetting, rematching
 
 folder = Path(sys.argv[1])
 kill = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
