@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.calibrate import Strings, thresholds
+from pipelines.calibrate import Strings, certainty, thresholds
 from pipelines.console import progress_bar, say, working
 from pipelines.pictures import pictures_below
-from reid.card import ModelCard, Threshold, load_card, save_card
+from reid.card import Certainty, ModelCard, Threshold, load_card, save_card
 from reid.config import CalibrateParams
 from reid.data.catalog import DISTRACTOR, JUNK, natural_order, read_catalog
 from reid.errors import ReidError, UsageError
@@ -117,13 +117,15 @@ def calibrate_model(
             rows, who, rows, who, probe_cams=ranked.cameras, reference_cams=ranked.cameras
         )
         curve = detection_identification_rate(scores)
-    save_card(with_thresholds(card, made), model_dir)
+    save_card(with_thresholds(card, made, certainty(rows, who, ranked.cameras)), model_dir)
     reasons = tuple(f"{one.path}: {one.reason}" for one in found.unreadable)
     return Calibration(tuple(made), curve, len(rows), len(np.unique(who)), reasons)
 
 
-def with_thresholds(card: ModelCard, made: Sequence[Threshold]) -> ModelCard:
-    """The card with thresholds in place of earlier ones for the same policy and unit."""
+def with_thresholds(card: ModelCard, made: Sequence[Threshold], sure: Certainty | None = None) -> ModelCard:
+    """The card with thresholds in place of earlier ones for the same policy and unit, and with a certainty
+    where there is a new one.
+    """
     new = {(one.policy, one.unit) for one in made}
     kept = tuple(one for one in card.thresholds if (one.policy, one.unit) not in new)
-    return card.model_copy(update={"thresholds": (*kept, *made)})
+    return card.model_copy(update={"thresholds": (*kept, *made), "certainty": sure or card.certainty})

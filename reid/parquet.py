@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,7 @@ def read_parquet(
     columns: Iterable[str] = (),
     filled: Iterable[str] = (),
     finite: Iterable[str] = (),
+    decryption: Any = None,
 ) -> pa.Table:
     """Read a table and check all of it.
 
@@ -35,6 +37,7 @@ def read_parquet(
         columns: that must be there where there is no schema.
         filled: columns without a null.
         finite: columns of numbers without NaN and infinity; nulls pass.
+        decryption: pyarrow's ``FileDecryptionProperties`` of an encrypted file.
 
     Raises:
         UsageError: the file does not exist, or is no file.
@@ -45,7 +48,7 @@ def read_parquet(
         raise UsageError(f"{what} {path} is not a file: name a Parquet file")
     try:
         # a relative one that begins with ~ would be taken for somebody's home
-        table = pq.read_table(path.absolute())
+        table = pq.read_table(path.absolute(), decryption_properties=decryption)
         table.validate(full=True)  # texts are UTF-8, offsets lie inside
         missing = [name for name in (schema.names if schema else columns) if name not in table.column_names]
         if missing:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reid.card import InputSpec, ModelCard, ModelFile, Threshold, fingerprint_for, save_card
+from reid.card import Certainty, InputSpec, ModelCard, ModelFile, Threshold, fingerprint_for, save_card
 from reid.engine_stamp import stamp_path
 from reid.errors import ReidError, UsageError
 from reid.export.gate import Gate, Limits
@@ -42,6 +42,7 @@ def export_model(
     engine_options: Mapping[str, Any] | None = None,
     limits: Limits,
     thresholds: Sequence[Threshold] = (),
+    certainty: Certainty | None = None,
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write a model directory, whole or not at all, and measure every file in it with every CPU runtime that
@@ -64,6 +65,7 @@ def export_model(
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
         limits: what every file is held against.
         thresholds: calibrated ones, for the card.
+        certainty: likewise.
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
 
     Returns:
@@ -143,6 +145,7 @@ def export_model(
             files=files,
             fingerprint=fingerprint,
             thresholds=tuple(thresholds),
+            certainty=certainty,
             self_test=self_test,
             left_out=report["left_out"],
             backbone=spec.backbone,

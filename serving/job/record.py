@@ -11,16 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "SCHEMA",
     "CorrectedRecord",
+    "CountedRecord",
     "DecidedRecord",
     "DoneRecord",
     "DrawnRecord",
     "FinishedRecord",
+    "ForgottenRecord",
     "FoundRecord",
     "JobFacts",
     "JobRecord",
     "NamingRecord",
     "RecordPart",
     "ScoredRecord",
+    "SeenRecord",
     "ShownRecord",
     "TracksRecord",
 ]
@@ -110,6 +113,25 @@ class ScoredRecord(RecordPart):
     counts: _CameraCounts = _CameraCounts()
 
 
+class ForgottenRecord(RecordPart):
+    """What erasing people needs and changes."""
+
+    counts: _Counts
+    written: list[str]
+    finished: str
+
+
+class _CountedJob(_Job):
+    gallery: str | None = None
+
+
+class CountedRecord(RecordPart):
+    """What a page over many jobs needs."""
+
+    job: _CountedJob
+    finished: str
+
+
 class _NamingJob(RecordPart):
     gallery: str | None = None
 
@@ -120,8 +142,13 @@ class NamingRecord(RecordPart):
     job: _NamingJob
 
 
+class _FoundDetector(RecordPart):
+    model: str | None = None
+
+
 class _FoundJob(_Job):
     model: str
+    detector: _FoundDetector = _FoundDetector()
 
 
 class FoundRecord(RecordPart):
@@ -269,6 +296,15 @@ class JobFacts(RecordPart):
     model: UsedModel
     gallery: SearchedGallery
     decision: DecisionRule
+
+
+class SeenRecord(JobFacts):
+    """What naming a job's people anew needs."""
+
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
+    corrections: _Corrections = _Corrections()
 
 
 class JobRecord(JobFacts):

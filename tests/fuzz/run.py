@@ -332,7 +332,7 @@ def load_everything() -> None:
 
     import serving.gallery.index.compact
     import serving.gallery.models
-    import serving.job.promotion
+    import serving.job.afterwards.promotion
     import serving.job.report
     import serving.job.run
     import serving.scoring.crops
