@@ -34,6 +34,10 @@ def calibrate(
     truth: Annotated[
         Path | None, typer.Option(help="Of --footage: MOTChallenge truth, if there is one.")
     ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="Of --truth: who its ids are, where they are of tracks: lines 'id,person'."),
+    ] = None,
     detector: Annotated[
         str | None, typer.Option(help="Of --footage without truth: a detector's file; motion if not given.")
     ] = None,
@@ -63,11 +67,13 @@ def calibrate(
         policies=("min", "mean", "top_k"),
         bootstrap=bootstrap,
     )
+    if people is not None and truth is None:
+        raise UsageError("--people says who the ids of --truth are: name the truth, or leave it out")
     if footage is None:
         if truth is not None or detector is not None:
             raise UsageError("--truth and --detector are for --footage VIDEO: name the video")
-        people = choose_people(root, pattern, catalog)
-        result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
+        pictures = choose_people(root, pattern, catalog)
+        result = calibrate_model(model, pictures, wanted, seed=seed, backend=backend, threads=threads)
     else:
         if root is not None or pattern is not None or catalog is not None:
             raise UsageError("name either pictures or --footage, not both")
@@ -75,7 +81,7 @@ def calibrate(
         from serving.cli.job_file import asked_job
 
         if truth is not None:
-            result = calibrate_on_truth(model, footage, truth, wanted, seed, backend, threads)
+            result = calibrate_on_truth(model, footage, truth, people, wanted, seed, backend, threads)
         else:
             job = asked_job([str(footage)], model, None, detector, None)
             result = calibrate_on_footage(job, wanted, seed, backend, threads)

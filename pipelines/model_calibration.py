@@ -1,6 +1,6 @@
 """``reid calibrate``: thresholds for any model directory, from pictures of known people. Torch-free."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +48,22 @@ class Calibration:
     counted: str = "people"  # what ``people`` counts: tracklets, of footage without truth
 
 
-def choose_people(root: Path | None, pattern: str | None, catalog: Path | None) -> People:
+def choose_people(
+    root: Path | None,
+    pattern: str | None,
+    catalog: Path | None,
+    called: Callable[[str], str] = lambda identity: identity,
+) -> People:
     """The pictures to calibrate on; junk and distractors, who are nobody in particular, are left out.
 
     Of a catalog the validation people, where it has any: on people whom a model was trained on distances are
     too small.
+
+    Args:
+        root: folder of pictures, or None.
+        pattern: of their paths, with the groups identity and camera.
+        catalog: instead of a folder.
+        called: an identity in a path to the person; several may be one.
 
     Raises:
         UsageError: neither or both are named, or a folder comes without a pattern.
@@ -61,7 +72,8 @@ def choose_people(root: Path | None, pattern: str | None, catalog: Path | None) 
     if (root is None) == (catalog is None) or (root is not None and pattern is None):
         raise UsageError("name the pictures by either --root DIR --pattern RE or --catalog FILE")
     if root is not None and pattern is not None:
-        paths, identities, cameras = pictures_below(root, pattern)
+        paths, found, cameras = pictures_below(root, pattern)
+        identities = np.asarray([called(one) for one in found.tolist()], np.str_)
         order = natural_order(paths)
     else:
         assert catalog is not None

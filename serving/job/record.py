@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "SCHEMA",
+    "ByHandRecord",
     "CorrectedRecord",
     "CountedRecord",
     "DecidedRecord",
@@ -187,6 +188,12 @@ class _Corrections(RecordPart):
 
     applied: list[str] = []
     sightings: list[str] = []
+
+
+class ByHandRecord(RecordPart):
+    """What tells whether people corrected anything."""
+
+    corrections: _Corrections = _Corrections()
 
 
 class CorrectedRecord(RecordPart):

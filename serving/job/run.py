@@ -16,6 +16,7 @@ from typing import Any
 from reid.errors import ReidError
 from reid.files import make_parents, remove_empty
 from serving.detection import Detector, NetworkDetector, build_detector
+from serving.job.corrections.undone import made_by_hand, undone
 from serving.job.kept import finished_with, inputs_of, ledger_of
 from serving.job.layout import WorkFolder
 from serving.job.outputs import Identification, write_outputs
@@ -104,6 +105,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     seen_before = not run_segments(runs, settled, embedder, work, progress, execution)
     facts = facts_of(job, _model(embedder), gallery, decision, inputs)
     by = Identification(gallery, threshold, scorer, *earlier)
+    corrected = made_by_hand(out)
     summary = write_outputs(job, runs, work, out, facts, by, began)
     work.path.rename(finished)  # at one stroke: what is left of it is of a job that is done
     shutil.rmtree(finished)
@@ -112,7 +114,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
         summary,
         tuple(summary["problems"]),
         embedder.chosen,
-        tuple(summary["notes"]),
+        (*summary["notes"], *undone(corrected, out)),
         seen_before=seen_before,
         detector=_line_of(detectors[0]),
     )
