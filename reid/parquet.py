@@ -11,7 +11,13 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError, UsageError
 from reid.reading import existing
 
-__all__ = ["read_parquet", "refuse_other"]
+__all__ = ["PARQUET_ERRORS", "read_parquet", "refuse_other"]
+
+
+PARQUET_ERRORS = (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError)
+"""What damaged bytes may raise, which meet the library anywhere; beside ``OSError``, which writing raises,
+too.
+"""
 
 
 def read_parquet(
@@ -60,8 +66,7 @@ def read_parquet(
             empty = next(
                 (name for name in finite if not pc.all(pc.is_finite(table[name]), min_count=0).as_py()), None
             )
-    # Bytes that are damaged meet the library anywhere: its errors are of all these kinds.
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (*PARQUET_ERRORS, OSError) as error:
         raise ReidError(f"{what} {path} {broken}: {way_out}") from error
     if empty is not None:
         raise ReidError(f"{what} {path} has a row without a value for {empty!r}: {way_out}")

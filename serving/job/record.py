@@ -4,9 +4,10 @@ A reader checks only the part that it needs: the record may be damaged, of anoth
 version that said less.
 """
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "SCHEMA",
@@ -30,6 +31,14 @@ __all__ = [
 ]
 
 SCHEMA = 1  # of job.json; a record that says none is of the first
+
+
+def _iso_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+_IsoTime = Annotated[str, AfterValidator(_iso_time)]
 
 
 class RecordPart(BaseModel):
@@ -119,7 +128,7 @@ class ForgottenRecord(RecordPart):
 
     counts: _Counts
     written: list[str]
-    finished: str
+    finished: _IsoTime
 
 
 class _CountedJob(_Job):
@@ -130,7 +139,7 @@ class CountedRecord(RecordPart):
     """What a page over many jobs needs."""
 
     job: _CountedJob
-    finished: str
+    finished: _IsoTime
 
 
 class _NamingJob(RecordPart):

@@ -267,9 +267,8 @@ def _move_job(template: Path, folder: Path) -> None:
     from serving.spec import load_job
 
     job, path = load_job(folder / "job.yaml"), folder / "found" / "job.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"job_key": job.key(), "seen_key": job.seen_key()})
-    )
+    record = json.loads(path.read_text().replace(str(template), str(folder)))
+    path.write_text(json.dumps(record | {"job_key": job.key(), "seen_key": job.seen_key()}))
     ledger = folder / "found" / "kept-segments" / "ledger.json"
     stored = json.loads(ledger.read_text().replace(str(template), str(folder)))
     ledger.write_text(json.dumps(stored | {"seen_key": job.seen_key()}))

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, write_json
+from reid.parquet import PARQUET_ERRORS
 from serving.job.corrections.plan import Key, Plan, key_of
 from serving.job.corrections.tables import correct_rows, counts_of, sightings_table, write_detections
 from serving.job.kept import link, link_rest
@@ -94,8 +95,11 @@ def forget(folder: Path, names: Collection[str], sightings: Collection[str] = ()
         embeddings = _rest(job, files, plan.now.keys(), [*videos, job.files.kept.path.name])
         if job.files.kept.path.is_dir():
             shutil.copytree(job.files.kept.path, files.kept.path, copy_function=link)
-            for camera in cameras:
-                _erase_kept(job.files, files, camera, [row for row in gone if row["camera"] == camera])
+            try:
+                for camera in cameras:
+                    _erase_kept(job.files, files, camera, [row for row in gone if row["camera"] == camera])
+            except PARQUET_ERRORS as error:
+                raise ReidError(f"the boxes of job {folder} are damaged: run the job again") from error
         for key in keys:
             (temporary / crop_name(*key)).unlink(missing_ok=True)
         after = correct_rows(rows, plan)
