@@ -5,7 +5,7 @@ curves, pictures.
 import csv
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
+from pipelines.fitted import read_fitted
 from pipelines.logged import log_outputs
 from reid.config import UNTRAINED, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
@@ -47,6 +48,7 @@ from reid.metric.class_tree import ClassTree
 from reid.reading import read_object
 
 if TYPE_CHECKING:
+    from reid.linear_metric import FittedMetric
     from reid.models.embedder import EmbeddingModel
 
 OUT = Path("reports/evaluation")
@@ -89,10 +91,12 @@ def write_curves(judged: Judgement, out: Path) -> None:
 
 
 def objectives_section(metrics: dict[str, Any]) -> Section:
-    """Every objective next to the untrained network."""
+    """Every objective next to the untrained network, and the chosen one with the fitted metric."""
+    row = metrics.get("fitted_metric")
+    fitted = {} if row is None else {f"{metrics['chosen']} with {row['method']}": row}
     rows = [
         (name, *(f"{100 * row[key]:.1f} %" for key in ("rank1", "rank5", "mean_ap", "mean_inp")))
-        for name, row in {UNTRAINED: metrics[UNTRAINED], **metrics["objectives"]}.items()
+        for name, row in {UNTRAINED: metrics[UNTRAINED], **metrics["objectives"], **fitted}.items()
     ]
     text = (
         f"The same people, judged with each model; {metrics['chosen']} was chosen on validation "
@@ -253,6 +257,11 @@ def sides_of(
     )
 
 
+def metric_side(side: EmbeddedSet, metric: "FittedMetric") -> EmbeddedSet:
+    """A side as the exported model will embed it, with the fitted metric."""
+    return replace(side, embeddings=metric.apply(side.embeddings))
+
+
 def write_nothing(chosen: str, people: int, line: str) -> None:
     """What the stage promises to write, where there is no figure: why, and tables without rows."""
     write_curve(OUT / "cmc.csv", ("rank", "match_rate"), [])
@@ -329,6 +338,13 @@ def main() -> None:
             best.judged.intervals["mean_ap"].low,
             best.judged.intervals["mean_ap"].high,
         ]
+    if (fitted := read_fitted()) is not None:
+        with_metric = figures(rank(*(metric_side(side, fitted[0]) for side in (best.query, best.gallery))))
+        metrics["fitted_metric"] = {"method": fitted[1].method, **with_metric}
+        say(
+            f"{chosen} with {fitted[1].method}: rank-1 {with_metric['rank1']:.3f}, mAP "
+            f"{with_metric['mean_ap']:.3f}"
+        )
     metrics["queries"] = {
         "valid": best.judged.report.valid_queries,
         "skipped": best.judged.report.skipped_queries,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.fitted import read_fitted
 from pipelines.logged import log_outputs
 from reid.card import Threshold
 from reid.config import ExportParams, load_params
@@ -52,6 +53,7 @@ def main() -> None:
         Threshold(**value)
         for value in read_object("reports/calibration.json", "calibration", thresholds=list)["thresholds"]
     ]
+    fitted = read_fitted()
     report = export_model(
         checkpoint,
         OUT,
@@ -68,9 +70,12 @@ def main() -> None:
             params.export.parity_map_fall,
         ),
         thresholds=thresholds,
+        fitted=fitted,
         provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
     )
-    if METRIC.exists():  # serving decides with it among the nearest people
+    if METRIC.exists() and fitted is not None:
+        say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
+    elif METRIC.exists():  # serving decides with it among the nearest people
         shutil.copy2(METRIC, OUT / METRIC.name)
     write_json(REPORT, report)
     log_outputs(params.tracking, facts["mlflow_run_id"], "exported", (OUT, REPORT), "the files")
