@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
+from pipelines.fitted import read_fitted
 from reid.card import Certainty, Threshold
 from reid.config import CalibrateParams, load_params
 from reid.data.catalog import read_catalog
@@ -110,6 +111,8 @@ def main() -> None:
         (embeddings,) = embed_blocks(
             [model], image_blocks(catalog.paths, spec.height, spec.width, progress), len(catalog)
         )
+    if (fitted := read_fitted()) is not None:
+        embeddings = fitted[0].apply(embeddings)
     with working("calibrating"):
         ranked = views(catalog.identities, catalog.cameras, catalog.order)
         if ranked.within:

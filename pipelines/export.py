@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.fitted import read_fitted
 from pipelines.logged import log_outputs
 from reid.card import Certainty, Threshold
 from reid.config import ExportParams, load_params
@@ -50,6 +51,7 @@ def main() -> None:
     facts = read_object("selected/training.json", "training record", objective=str, mlflow_run_id=str)
     calibration = read_object("reports/calibration.json", "calibration", thresholds=list)
     sure = calibration.get("certainty")
+    fitted = read_fitted()
     report = export_model(
         checkpoint,
         OUT,
@@ -67,9 +69,12 @@ def main() -> None:
         ),
         thresholds=[Threshold(**value) for value in calibration["thresholds"]],
         certainty=None if sure is None else Certainty(**sure),
+        fitted=fitted,
         provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
     )
-    if METRIC.exists():  # serving decides with it among the nearest people
+    if METRIC.exists() and fitted is not None:
+        say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
+    elif METRIC.exists():  # serving decides with it among the nearest people
         shutil.copy2(METRIC, OUT / METRIC.name)
     write_json(REPORT, report)
     log_outputs(params.tracking, facts["mlflow_run_id"], "exported", (OUT, REPORT), "the files")

@@ -20,12 +20,14 @@ __all__ = [
     "CARD_NAME",
     "Certainty",
     "InputSpec",
+    "MetricRecord",
     "ModelCard",
     "ModelFile",
     "SelfTestRecord",
     "Threshold",
     "content_hash",
     "fingerprint_for",
+    "fitted_fingerprint",
     "load_card",
     "save_card",
 ]
@@ -121,6 +123,26 @@ class SelfTestRecord(_Frozen):
     lowest: dict[str, float]
 
 
+class MetricRecord(_Frozen):
+    """Where a fitted metric comes from, which is folded into the files of the directory.
+
+    ``fitted_to`` is the fingerprint of the model whose embeddings it was fitted to, ``data_hash`` of the
+    pictures and labels; ``mean_ap`` are the figures of held-out people with that model's own embeddings and
+    with the metric, where one of them could be found.
+    """
+
+    method: Literal["kissme", "xqda", "lmnn"]
+    shrinkage: float
+    landmarks: int | None = None  # of the kernel's Nystroem map; None for a linear metric
+    fitted_to: str
+    data_hash: str
+    images: int
+    people: int
+    cameras: int
+    held_out_people: int
+    mean_ap: tuple[float, float] | None = None
+
+
 class ModelCard(_Frozen):
     """Everything outside the weights that a user of the model must know."""
 
@@ -137,6 +159,7 @@ class ModelCard(_Frozen):
     thresholds: tuple[Threshold, ...] = ()
     certainty: Certainty | None = None  # None: of a card before it was calibrated
     self_test: SelfTestRecord | None = None  # None in a hand-written card
+    fitted_metric: MetricRecord | None = None
     left_out: dict[str, str] = {}  # precisions that were asked for and failed at the export, and why
     backbone: str = ""
     objective: str = ""
@@ -160,6 +183,14 @@ def fingerprint_for(weights_sha256: str, spec: InputSpec) -> str:
     """
     facts = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{weights_sha256}\n{facts}".encode()).hexdigest()[:32]
+
+
+def fitted_fingerprint(fingerprint: str, metric: bytes) -> str:
+    """Identity of the space that a fitted metric, of this content, makes of another one; as
+    ``fingerprint_for``.
+    """
+    content = hashlib.sha256(metric).hexdigest()
+    return hashlib.sha256(f"{fingerprint}\n{content}".encode()).hexdigest()[:32]
 
 
 def load_card(model_dir: Path | str) -> ModelCard:

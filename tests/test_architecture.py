@@ -24,7 +24,19 @@ ROOMS = (
         "files",
         "memory",
     ),
-    *("images", "pace", "pages", "parquet", "processors", "reading", "self_test", "sockets", "system_errors"),
+    *(
+        "images",
+        "linear_metric",
+        "pace",
+        "pages",
+        "parity",
+        "parquet",
+        "processors",
+        "reading",
+        "self_test",
+        "sockets",
+        "system_errors",
+    ),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 # serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
