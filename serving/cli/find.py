@@ -138,7 +138,10 @@ def _row(number: int, one: "Found") -> dict[str, Any]:
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     def clock(which: str) -> str:
         time: str | None = row[f"{which}_time"]
-        return f"{row[f'{which}_s']:.1f} s" if time is None else time[:19].replace("T", " ")
+        if time is None:
+            return f"{row[f'{which}_s']:.1f} s"
+        same_day = which == "end" and time[:10] == row["start_time"][:10]
+        return time[11:19] if same_day else time[:19].replace("T", " ")
 
     return (
         row["rank"],

@@ -52,7 +52,7 @@ def write_dashboard(folders: Sequence[Path], path: Path, zone: str = "UTC") -> t
         every_day=[day for day in sorted(set(site.day.tolist())) if day],
         index={
             "folders": [quote(os.path.relpath(folder, path.parent)) for folder in folders],
-            "jobs": [readable(folder) for folder in folders],
+            "jobs": _names(folders),
             "cameras": site.cameras,
             "people": site.people,
             "known": site.known.astype(int).tolist(),
@@ -65,6 +65,12 @@ def write_dashboard(folders: Sequence[Path], path: Path, zone: str = "UTC") -> t
     with atomic_path(path, mode=0o600) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="surrogateescape")
     return site.notes
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' own names, whole paths where two have the same."""
+    names = [readable(Path(folder.name)) for folder in folders]
+    return names if len(set(names)) == len(names) else [readable(folder) for folder in folders]
 
 
 def _title(site: Site) -> str:

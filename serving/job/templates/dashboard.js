@@ -12,8 +12,8 @@ const size = sources.length ? block(0)[JOB].length : 0;
 const clock = new Intl.DateTimeFormat("en-GB", { timeZone: index.zone, dateStyle: "short", timeStyle: "medium" });
 
 function words(row) {
-  if (row[DAY] < 0) return `${row[START].toFixed(1)} s of footage, for ${row[SECONDS].toFixed(0)} s`;
-  return `${index.days[row[DAY]]} ${clock.format(row[START] * 1000).split(", ")[1]}, for ${row[SECONDS].toFixed(0)} s`;
+  if (row[DAY] < 0) return `${row[START].toFixed(1)} s of footage, for ${row[SECONDS].toFixed(0)}\u00a0s`;
+  return `${index.days[row[DAY]]} ${clock.format(row[START] * 1000).split(", ")[1]}, for ${row[SECONDS].toFixed(0)}\u00a0s`;
 }
 
 function card(row) {
@@ -23,7 +23,11 @@ function card(row) {
   image.loading = "lazy";
   image.decoding = "async";
   image.alt = `${name} in camera ${camera}`;
-  image.addEventListener("error", () => image.removeAttribute("src"));
+  image.addEventListener("error", () => {  // a job without crops
+    const blank = document.createElement("div");
+    blank.className = "blank";
+    image.replaceWith(blank);
+  });
   image.src = `${index.folders[row[JOB]]}/crops/${encodeURIComponent(camera)}-${String(row[TRACKLET]).padStart(5, "0")}.jpg`;
   const who = document.createElement("b");
   who.textContent = name;
