@@ -2,6 +2,7 @@
 curves, pictures.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from pipelines.console import progress_bar, run_stage, say, working
 from pipelines.evaluation_curves import write_curves, write_identification
 from pipelines.evaluation_page import Chosen, write_page
+from pipelines.fitted import read_fitted
 from pipelines.logged import log_outputs
 from reid.config import UNTRAINED, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
@@ -35,6 +37,7 @@ from reid.files import write_json
 from reid.reading import read_object
 
 if TYPE_CHECKING:
+    from reid.linear_metric import FittedMetric
     from reid.models.embedder import EmbeddingModel
 
 OUT = Path("reports/evaluation")
@@ -76,6 +79,11 @@ def sides_of(
         EmbeddedSet(rows[: len(query)], query.identities, query.cameras, query.paths, query.order),
         EmbeddedSet(rows[len(query) :], gallery.identities, gallery.cameras, gallery.paths, gallery.order),
     )
+
+
+def metric_side(side: EmbeddedSet, metric: "FittedMetric") -> EmbeddedSet:
+    """A side as the exported model will embed it, with the fitted metric."""
+    return replace(side, embeddings=metric.apply(side.embeddings))
 
 
 def write_nothing(chosen: str, people: int, line: str) -> None:
@@ -178,6 +186,13 @@ def main() -> None:
         metrics[UNTRAINED] = figures(rank(*sides.pop(UNTRAINED)))
     best, rescored = judge_objectives(params, chosen, models, sides, metrics)
     metrics |= summary(best)
+    if (fitted := read_fitted()) is not None:
+        with_metric = figures(rank(*(metric_side(side, fitted[0]) for side in (best.query, best.gallery))))
+        metrics["fitted_metric"] = {"method": fitted[1].method, **with_metric}
+        say(
+            f"{chosen} with {fitted[1].method}: rank-1 {with_metric['rank1']:.3f}, mAP "
+            f"{with_metric['mean_ap']:.3f}"
+        )
     write_curves(best.judged, OUT)
     write_identification(best.extra, OUT / "open_set.csv")
     write_page(params, metrics, best, rescored, MODELS, OUT)

@@ -121,10 +121,12 @@ def _first_shown(chosen: str, names: Iterable[str]) -> str | None:
 
 
 def _objectives_section(metrics: dict[str, Any]) -> Section:
-    """Every objective next to the untrained network."""
+    """Every objective next to the untrained network, and the chosen one with the fitted metric."""
+    row = metrics.get("fitted_metric")
+    fitted = {} if row is None else {f"{metrics['chosen']} with {row['method']}": row}
     rows = [
         (name, *(f"{100 * row[key]:.1f} %" for key in ("rank1", "rank5", "mean_ap", "mean_inp")))
-        for name, row in {UNTRAINED: metrics[UNTRAINED], **metrics["objectives"]}.items()
+        for name, row in {UNTRAINED: metrics[UNTRAINED], **metrics["objectives"], **fitted}.items()
     ]
     text = (
         f"The same people, judged with each model; {metrics['chosen']} was chosen on validation "

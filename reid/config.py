@@ -34,6 +34,7 @@ __all__ = [
     "EvaluateParams",
     "ExportParams",
     "MatchParams",
+    "MetricParams",
     "ModelParams",
     "ObjectiveParams",
     "Params",
@@ -141,6 +142,16 @@ class TrackingParams(Section):
     records: str
 
 
+class MetricParams(Section):
+    """A metric fitted to the chosen model's embeddings, which stay as they are."""
+
+    method: Literal["kissme", "xqda", "lmnn"] | None = None
+    dim: int | None = Field(default=None, ge=1, le=65_536)
+    shrinkage: float = Field(default=0.1, ge=0, le=1)
+    kernel: Literal["nystroem"] | None = None
+    landmarks: int = Field(default=512, ge=2, le=65_536)
+
+
 class EvaluateParams(Section):
     """The figures on test people."""
 
@@ -217,6 +228,7 @@ class Params(Section):
     objectives: Annotated[dict[str, ObjectiveParams], AfterValidator(checked_objectives)]
     tune: TuneParams
     tracking: TrackingParams
+    metric: MetricParams = MetricParams()
     evaluate: EvaluateParams
     calibrate: CalibrateParams
     export: ExportParams

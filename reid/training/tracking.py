@@ -69,6 +69,7 @@ class Tracker:
             SQLAlchemyError,
             RequestException,
             OSError,
+            UnicodeDecodeError,  # of a damaged database
         )
         self._experiment_id: str | None = None
         self._not_before = 0.0
@@ -92,6 +93,13 @@ class Tracker:
     def of(cls, tracking: TrackingParams) -> "Tracker":
         """The experiment that params.yaml names."""
         return cls(tracking.uri, tracking.experiment, tracking.records)
+
+    def read_from(self, copy: Path) -> None:
+        """Ask a copy of the SQLite database in place of itself."""
+        from mlflow.tracking import MlflowClient
+
+        uri = f"sqlite:///{copy}"
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     @property
     def client(self) -> Any:

@@ -104,7 +104,11 @@ def embed_to_file(
         made = make_parents(output)
     except OSError as error:
         raise os_problem(error, output) from error
-    _begin(folder, _plan_key(embedder, paths, part_images))
+    try:
+        _begin(folder, _plan_key(embedder, paths, part_images))
+    except BaseException:
+        remove_empty(made)
+        raise
     try:
         return replace(
             _embed_parts(embedder, paths, output, folder, threads, on_progress, part_images), path=given
@@ -178,7 +182,11 @@ def _begin(folder: Path, key: str) -> None:
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
         raise os_problem(error, folder) from error
-    write_json(plan, {"key": key})
+    try:
+        write_json(plan, {"key": key})
+    except BaseException:
+        folder.rmdir()
+        raise
 
 
 def _shifted(

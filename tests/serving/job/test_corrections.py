@@ -241,6 +241,39 @@ def test_killed_at_any_point_the_folder_is_whole_and_the_same_command_ends_it(pl
         assert [one.action for one in gallery.audit()].count("correct") == 1
 
 
+def test_a_job_that_is_run_again_says_which_corrections_it_undoes(place: Path) -> None:
+    shutil.rmtree(place / "found")
+
+    def again() -> tuple[str, ...]:
+        job = load_job(place / "job.yaml")
+        return run_job(job, place / "found", execution=Execution(SEGMENT_S)).notes
+
+    assert not any("corrections" in line for line in again())
+    (anna, *_) = (one for one, who in people(place).items() if who == "anna")
+    (bert,) = (one for one, who in people(place).items() if who == "bert")
+    assert (
+        apply(
+            place,
+            written(
+                place,
+                [
+                    {"action": "name", "person": "unknown-1", "name": "carl"},
+                    {"action": "split", "person": "anna", "sightings": [anna], "into": "zoe"},
+                    {"action": "not_a_person", "sightings": [bert]},
+                ],
+            ),
+        ).exit_code
+        == 0
+    )
+    assert people(place)[anna] == "zoe" and bert not in people(place)
+    (told,) = (line for line in again() if "corrections" in line)
+    # carl, whom the gallery has learned, is no matter of these.
+    assert "undone, of 2 sightings: " in told
+    assert f"{anna} (zoe)" in told and f"{bert} (not a person)" in told
+    assert people(place)[anna] == "anna" and "carl" in people(place).values()
+    assert again() == ()  # said once: nothing is left to undo
+
+
 def test_without_a_gallery_one_is_named(place: Path) -> None:
     record = json.loads((place / "found" / "job.json").read_text())
     record["job"]["gallery"] = None
