@@ -31,6 +31,7 @@ from serving.gallery import Gallery
 from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job
 from serving.job.record import DoneRecord, DrawnRecord
 from serving.job.segments.tables import NO_ROWS, PEOPLE
+from serving.job.segments.watching import LOOKS
 from serving.matching import PAIR_METRIC
 from serving.runtime import Embedder
 from serving.spec import Camera, Job, source_files
@@ -38,7 +39,7 @@ from serving.spec import Camera, Job, source_files
 __all__ = ["finished_with", "inputs_of", "keep", "ledger_of", "link", "take_up", "take_video"]
 
 # raised when detection, tracking or embedding come to something else, so that nothing older is taken up
-_FORMAT = 1
+_FORMAT = 2
 _WAY_OUT = "it is done again"
 
 
@@ -151,6 +152,8 @@ def _is_whole(folder: SegmentFolder, dim: int) -> bool:
         and all(_is_count(number) for number in counts["missing"])
         and isinstance(counts.get("seconds"), dict)
         and all(isinstance(one, int | float) for one in counts["seconds"].values())
+        and isinstance(counts.get(LOOKS), dict)
+        and all(_is_count(number) for number in counts[LOOKS].values())
     )
     lists = {"embedding": dim, "head": 8, "tail": 8, "best_box": 4}
     return numbers and all(_all_of(people[name], length) for name, length in lists.items())
