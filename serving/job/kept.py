@@ -36,6 +36,7 @@ from serving.job.sealed import is_sealed, read_sealed, write_sealed
 from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import planned_segment
 from serving.job.segments.tables import NO_ROWS, PEOPLE
+from serving.job.segments.watching import LOOKS
 from serving.matching import PAIR_METRIC
 from serving.runtime import Embedder
 from serving.spec import Camera, Job, source_files
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 # raised when detection, tracking or embedding come to something else, so that nothing older is taken up
-_FORMAT = 1
+_FORMAT = 2
 _WAY_OUT = "it is done again"
 
 
@@ -244,6 +245,8 @@ def _is_whole(folder: SegmentFolder, dim: int) -> bool:
         and all(_is_count(number) for number in counts["missing"])
         and isinstance(counts.get("seconds"), dict)
         and all(isinstance(one, int | float) for one in counts["seconds"].values())
+        and isinstance(counts.get(LOOKS), dict)
+        and all(_is_count(number) for number in counts[LOOKS].values())
     )
     lists = {"embedding": dim, "head": 8, "tail": 8, "best_box": 4}
     return numbers and all(_all_of(people[name], length) for name, length in lists.items())

@@ -25,6 +25,7 @@ from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, cro
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
+from serving.job.segments.watching import LOOKS
 from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
 from serving.job.sightings.presence import resolve_simultaneous
@@ -328,8 +329,10 @@ def _counts(
     def of(camera: str | None) -> dict[str, Any]:
         chosen = [row for row in rows if camera in (None, row["camera"])]
         counts = [counts for run in runs for counts in run.counts.values() if camera in (None, run.camera.id)]
+        looks = [one.get(LOOKS, {}) for one in counts]
         return {
             "frames": sum(one["frames"] for one in counts),
+            **{name: sum(one.get(name, 0) for one in looks) for name in ("looked_at", "forced", "skipped")},
             "crops_embedded": sum(one["crops"] for one in counts),
             "sightings": len(chosen),
             "named": sum(row["identity"] != UNKNOWN for row in chosen),

@@ -282,9 +282,14 @@ class DecisionRule(_Decision):
 
 
 class CameraCounts(_OfCamera):
-    """What one camera came to."""
+    """What one camera came to. Of its frames the detector looked at some, forced to it or because something
+    moved; the others were skipped.
+    """
 
     frames: int
+    looked_at: int = 0
+    forced: int = 0
+    skipped: int = 0
     crops_embedded: int
     sightings: int
     named: int
@@ -294,6 +299,9 @@ class CameraCounts(_OfCamera):
 class Counts(_Counts):
     """What all cameras came to."""
 
+    looked_at: int = 0
+    forced: int = 0
+    skipped: int = 0
     crops_embedded: int
     detections: int
     cameras: dict[str, CameraCounts]  # type: ignore[assignment]  # a dict is invariant, and this one is only read
