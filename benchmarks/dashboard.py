@@ -20,7 +20,7 @@ from serving.job.dashboard import write_dashboard
 from serving.job.layout import SIGHTINGS, JobFolder, crop_name
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.devtools import CHROMIUM, Browser, chromium
+from tests.browser import CHROMIUM, Browser, chromium
 
 _LONG_TASKS = (
     "window.longest = 0; new PerformanceObserver(list => { for (const one of list.getEntries()) "

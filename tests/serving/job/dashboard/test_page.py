@@ -19,7 +19,7 @@ from serving.job.dashboard import write_dashboard
 from serving.job.dashboard.gathering import gather
 from serving.job.layout import SIGHTINGS, JobFolder
 from serving.job.stranger_file import write_strangers
-from tests.devtools import CHROMIUM, chromium
+from tests.browser import Browser
 from tests.serving.job.folders import EVIL, folder_of, sighting
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -161,36 +161,34 @@ def test_what_cannot_be_shown_is_one_line(jobs: list[Path]) -> None:
     assert not page.exists()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to look at the page with")
 def test_in_a_browser_sightings_are_paged_filtered_and_shown_with_their_crops(
-    jobs: list[Path], tmp_path: Path
+    jobs: list[Path], tmp_path: Path, browser: Browser
 ) -> None:
     many = [unknown("hall", 10 + n, 4 + n % 7, 2 * DAY + 120.0 * n) for n in range(150)]
     jobs = [*jobs, job(tmp_path / 'odd "#&%', many, str(tmp_path / "people.db"), "s")]
     written(jobs)
     names = "[...document.querySelectorAll('article b')].map(one => one.textContent)"
     said = "document.querySelector('.pages output').textContent"
-    with chromium(tmp_path / "profile") as browser:
-        for width in (1200, 400):
-            browser.open(tmp_path / "site.html", width=width)
-            assert browser.run("document.documentElement.scrollWidth") <= width
-        assert browser.run(said) == "1 to 60 of 158"
-        assert browser.run(names)[:2] == ["anna", "unknown-1"]
-        browser.run("document.querySelectorAll('article').forEach(one => one.scrollIntoView())")
-        browser.click('[data-go="1"]')
-        browser.click('[data-go="1"]')
-        assert browser.run(said) == "121 to 158 of 158"
-        browser.run("document.querySelector('article').scrollIntoView()")
-        browser.until("document.querySelector('article img').complete")
-        assert browser.run("document.querySelector('article img').naturalWidth") == 40  # from an odd folder
-        browser.click("button.link")
-        browser.until(f"{said} === '1 to 3 of 3'")
-        assert browser.run(names) == ["unknown-1"] * 3
-        browser.type("#filter input", "<script")  # behind what is there
-        browser.until(f"{said} === 'none'")
-        browser.run("document.querySelector('#filter').reset()")
-        browser.until(f"{said} === '1 to 60 of 158'")
-        browser.type("#filter input", "<script")
-        browser.until(f"{said} === '1 to 1 of 1'")
-        assert browser.run(names) == [EVIL]
-        assert browser.run("document.querySelectorAll('main script').length") == 0
+    for width in (1200, 400):
+        browser.open(tmp_path / "site.html", width=width)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run(said) == "1 to 60 of 158"
+    assert browser.run(names)[:2] == ["anna", "unknown-1"]
+    browser.run("document.querySelectorAll('article').forEach(one => one.scrollIntoView())")
+    browser.click('[data-go="1"]')
+    browser.click('[data-go="1"]')
+    assert browser.run(said) == "121 to 158 of 158"
+    browser.run("document.querySelector('article').scrollIntoView()")
+    browser.until("document.querySelector('article img').complete")
+    assert browser.run("document.querySelector('article img').naturalWidth") == 40  # from an odd folder
+    browser.click("button.link")
+    browser.until(f"{said} === '1 to 3 of 3'")
+    assert browser.run(names) == ["unknown-1"] * 3
+    browser.type("#filter input", "<script")  # behind what is there
+    browser.until(f"{said} === 'none'")
+    browser.run("document.querySelector('#filter').reset()")
+    browser.until(f"{said} === '1 to 60 of 158'")
+    browser.type("#filter input", "<script")
+    browser.until(f"{said} === '1 to 1 of 1'")
+    assert browser.run(names) == [EVIL]
+    assert browser.run("document.querySelectorAll('main script').length") == 0
