@@ -30,7 +30,7 @@ from serving.job.layout import JobFolder, xyxy_of
 from serving.job.run import run_job
 from serving.mot import MotTable, read_mot
 from serving.runtime import load
-from serving.scoring.names import true_identities
+from serving.scoring import true_identities
 from serving.spec import Camera, DetectorSpec, Job, Outputs
 
 _FRAMES = ((1, 397), (398, 795))  # of the clip: the two jobs

@@ -5,4 +5,4 @@
 from serving.scoring.names import NameAccuracy, plain, read_people
 from serving.scoring.tracking import CameraScore, score_job
 
-__all__ = ["CameraScore", "NameAccuracy", "crops", "plain", "read_people", "score_job"]
+__all__ = ["CameraScore", "NameAccuracy", "crops", "plain", "read_people", "score_job", "true_identities"]
