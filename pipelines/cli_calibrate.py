@@ -41,6 +41,10 @@ def calibrate(
     detector: Annotated[
         str | None, typer.Option(help="Of --footage without truth: a detector's file; motion if not given.")
     ] = None,
+    person_class: Annotated[
+        int | None,
+        typer.Option(min=0, max=10**9, help="Of --detector FILE: the class that people are; its layout's."),
+    ] = None,
     false_accept_rate: Annotated[
         float, typer.Option(help="Share of strangers who may be taken for somebody known, above 0.")
     ] = 0.05,
@@ -70,8 +74,8 @@ def calibrate(
     if people is not None and truth is None:
         raise UsageError("--people says who the ids of --truth are: name the truth, or leave it out")
     if footage is None:
-        if truth is not None or detector is not None:
-            raise UsageError("--truth and --detector are for --footage VIDEO: name the video")
+        if truth is not None or detector is not None or person_class is not None:
+            raise UsageError("--truth, --detector and --person-class are for --footage VIDEO: name the video")
         pictures = choose_people(root, pattern, catalog)
         result = calibrate_model(model, pictures, wanted, seed=seed, backend=backend, threads=threads)
     else:
@@ -83,7 +87,7 @@ def calibrate(
         if truth is not None:
             result = calibrate_on_truth(model, footage, truth, people, wanted, seed, backend, threads)
         else:
-            job = asked_job([str(footage)], model, None, detector, None)
+            job = asked_job([str(footage)], model, None, detector, None, person_class)
             result = calibrate_on_footage(job, wanted, seed, backend, threads)
     for line in result.unreadable:
         typer.echo(f"left out: {line}", err=True)

@@ -39,6 +39,10 @@ def match(
             "--detector", help="Of videos: a detector's file, ONNX or OpenVINO; motion if not given."
         ),
     ] = None,
+    person_class: Annotated[
+        int | None,
+        typer.Option(min=0, max=10**9, help="Of --detector FILE: the class that people are; its layout's."),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -87,7 +91,7 @@ def match(
         return
     if out is None:
         raise UsageError("name the output folder with --out DIR")
-    checked = asked_job(sources or [], model, gallery, detector, threshold)
+    checked = asked_job(sources or [], model, gallery, detector, threshold, person_class)
     from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
     from serving.job.progress import Progress
     from serving.job.run import Execution, StopRequested, run_job
@@ -120,7 +124,8 @@ def match(
         return
     typer.echo(
         (
-            f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in "
+            f"{counts['sightings']} sighting{'s' * (counts['sightings'] != 1)}, "
+            f"{counts['named']} named, {counts['unknown']} unknown, in "
             f"{counts['frames']} frames"
         )
         if counts["sightings"]

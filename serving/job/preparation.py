@@ -76,8 +76,7 @@ def decision_threshold(job: Job, card: ModelCard) -> tuple[float, str]:
     of = f" of {job.top_k}" if job.policy == "top_k" else ""
     raise UsageError(
         f"model {job.model} has no calibrated threshold for the policy {job.policy!r}{of}: run reid "
-        f"calibrate {job.model} with pictures "
-        "of people, or set threshold in the job (--threshold)"
+        f"calibrate {job.model} with pictures of people or a video, or set threshold in the job (--threshold)"
     )
 
 
