@@ -125,14 +125,16 @@ def calibrated(model: Path, folder: Path, people: int) -> None:
     )
 
 
-def towns(seeds: Sequence[int], seconds: float, place: Path, model: Path) -> dict[str, Tally]:
+def towns(
+    seeds: Sequence[int], seconds: float, detectors: Sequence[str], place: Path, model: Path
+) -> dict[str, Tally]:
     """Questions in rendered towns, by sighting and by pictures."""
     tallies: dict[str, Tally] = {}
     for seed in seeds:
         town = place / f"town-{seed}"
         spec = TownSpec(seed=seed, people=8, cameras=2, footage_people=8, footage_seconds=seconds)
         generate_town(spec, town, range(1, 9), processes=processors())
-        for detector in ("mot", "yolox"):
+        for detector in detectors:
             jobs, who = [], {}
             for video in sorted((town / "footage").glob("*.webm")):
                 truth = video.with_suffix(".txt")
@@ -177,7 +179,15 @@ def real(place: Path) -> dict[str, Tally]:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", model="", towns=4, first_seed=101, seconds=24.0, calibration_people=40)
+    options = arguments(
+        __doc__ or "",
+        model="",
+        towns=4,
+        first_seed=101,
+        seconds=24.0,
+        calibration_people=40,
+        detectors="mot,yolox",
+    )
     tallies: dict[str, Tally] = {}
     with tempfile.TemporaryDirectory(prefix="find-") as folder:
         place = Path(folder)
@@ -188,7 +198,7 @@ def main() -> None:
         if options.towns:
             calibrated(model, place / "calibration", options.calibration_people)
             seeds = range(options.first_seed, options.first_seed + options.towns)
-            tallies |= towns(seeds, options.seconds, place, model)
+            tallies |= towns(seeds, options.seconds, options.detectors.split(","), place, model)
     result = {name: tally.row() for name, tally in tallies.items()}
     columns = ("asked for", *(name.replace("_", " ") for name in next(iter(result.values()))))
     rows = [(name, *values.values()) for name, values in result.items()]

@@ -93,11 +93,12 @@ class Certainty(_Frozen):
     """How a distance between two tracklets becomes a chance that they show one person.
 
     ``middle`` is the distance at which it is one half where both were equally likely beforehand, ``slope``
-    how fast the logarithm of the odds falls with the distance.
+    how fast the logarithm of the odds falls with the distance; ``apart`` is the mean distance of two people.
     """
 
     middle: float = Field(ge=0, le=2)
     slope: float = Field(gt=0, le=100)
+    apart: float | None = Field(default=None, ge=0, le=2)
     genuine: int = 0  # pairs of one person, and of two, that it was calibrated on
     impostor: int = 0
 

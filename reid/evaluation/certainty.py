@@ -72,6 +72,7 @@ def fit_certainty(genuine: npt.ArrayLike, impostor: npt.ArrayLike) -> Certainty:
     return Certainty(
         middle=float(np.clip(-theta[0] / theta[1] if theta[1] else centre, 0, 2)),
         slope=steepness,
+        apart=float(other.mean()),
         genuine=len(own),
         impostor=len(other),
     )

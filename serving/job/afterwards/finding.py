@@ -16,7 +16,21 @@ from serving.job.layout import JobFolder, open_job
 from serving.job.record import FoundRecord
 from serving.job.sighting_embeddings import read_embeddings
 
-__all__ = ["Found", "Seen", "certainty_of", "find", "of_name", "of_sighting", "open_seen", "same_model"]
+__all__ = [
+    "Found",
+    "Seen",
+    "certainty_of",
+    "find",
+    "of_name",
+    "of_sighting",
+    "open_seen",
+    "same_model",
+    "together",
+]
+
+_AHEAD = 4  # sightings after each that are asked whether they are there at the same time
+_HANDOVER_S = 0.5  # longer than one tracklet of a person lives on after the next has begun
+_LEAST_APART, _MOST_APART = 10, 3000  # pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +94,42 @@ def open_seen(folder: Path) -> Seen:
 
 
 def certainty_of(jobs: Sequence[Seen], model: Path | None = None) -> Certainty | None:
-    """The calibration in the card of the jobs' model, or of ``model``; None where there is none any more."""
+    """The calibration in the card of the jobs' model, or of ``model``; None where there is none any more.
+
+    It is moved to the footage: sightings of one camera at one time are of two people, and as much as they lie
+    nearer together or farther apart than two people of the calibration, so does everybody.
+    """
     try:
         card = load_card(model or jobs[0].model)
     except ReidError:
         return None
-    return card.certainty if card.fingerprint == jobs[0].fingerprint else None
+    sure = card.certainty if card.fingerprint == jobs[0].fingerprint else None
+    if sure is None or sure.apart is None:
+        return sure
+    apart = np.concatenate([together(job) for job in jobs])
+    if len(apart) < _LEAST_APART:
+        return sure
+    middle = float(np.clip(sure.middle + apart.mean() - sure.apart, 0, 2))
+    return sure.model_copy(update={"middle": middle})
+
+
+def together(job: Seen) -> npt.NDArray[np.float32]:
+    """Distances of sightings that are in one camera at one time, (N,): of those that follow each other
+    closely, and of no more than a few thousand.
+    """
+    spans = np.array([(row["start_s"], row["end_s"]) for row in job.rows], np.float64).reshape(-1, 2)
+    cameras = np.unique([row["camera"] for row in job.rows], return_inverse=True)[1]
+    order = np.lexsort((spans[:, 0], cameras))
+    found: list[npt.NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+    for ahead in range(1, _AHEAD + 1):
+        one, other = order[:-ahead], order[ahead:]
+        shared_s = np.minimum(spans[one, 1], spans[other, 1]) - spans[other, 0]
+        there = (cameras[one] == cameras[other]) & (shared_s > _HANDOVER_S)
+        found.append(np.stack([one[there], other[there]], axis=1))
+    pairs = np.concatenate(found)
+    pairs = pairs[np.linspace(0, len(pairs) - 1, min(len(pairs), _MOST_APART)).astype(int)]
+    distances = np.linalg.norm(job.embeddings[pairs[:, 0]] - job.embeddings[pairs[:, 1]], axis=1)
+    return np.asarray(distances, np.float32)
 
 
 def same_model(jobs: Sequence[Seen]) -> None:

@@ -140,11 +140,16 @@ def _people(
     keys = (group * 2 + strange) * len(distinct) + name
     _, first, person = np.unique(keys, return_index=True, return_inverse=True)
     several = [len(set(group)) > 1 for group in groups]
-    labels = []
-    for row in first.tolist():
-        where = galleries[job[row]] if not strange[row] else str(folders[job[row]])
-        more = f" ({readable(Path(where).name)})" if where and several[int(strange[row])] else ""
-        labels.append(f"{names[row]}{more}")
+    places = (
+        ["" if one is None else f" ({readable(Path(one).name)})" for one in galleries],
+        [f" ({readable(Path(folder.name))})" for folder in folders],
+    )
+    labels = [
+        f"{name}{places[kind][number] if several[kind] else ''}"
+        for name, kind, number in zip(
+            names[first].tolist(), strange[first].astype(int).tolist(), job[first].tolist(), strict=True
+        )
+    ]
     return labels, ~strange[first], person
 
 

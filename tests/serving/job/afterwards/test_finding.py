@@ -19,7 +19,16 @@ from pipelines.cli import app
 from reid.card import Certainty, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.evaluation.certainty import prior_of
-from serving.job.afterwards.finding import Found, find, of_name, of_sighting, open_seen
+from serving.job.afterwards.finding import (
+    Found,
+    Seen,
+    certainty_of,
+    find,
+    of_name,
+    of_sighting,
+    open_seen,
+    together,
+)
 from serving.job.afterwards.route import route_of
 from serving.job.layout import SIGHTINGS, JobFolder
 from serving.job.run import run_job
@@ -284,3 +293,32 @@ def test_sightings_at_one_time_in_two_cameras_are_pointed_out() -> None:
         ("west", "113 min later", False),
     ]
     assert stops[0].at == (0.0, 10.0)
+
+
+def test_certainty_is_moved_by_people_who_are_seen_together(place: Path, tmp_path: Path) -> None:
+    def seen(spans: list[tuple[str, float, float]], rows: np.ndarray) -> Seen:
+        sightings = [sighting(camera, n, "anna", *span, 0.1) for n, (camera, *span) in enumerate(spans)]
+        return Seen(tmp_path, tuple(sightings), rows, "tiny-1", 0.5, place / "model", None)
+
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((30, 6)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    spans = [(f"c{n % 3}", 100.0 * (n // 6) + n % 6 // 3, 100.0 * (n // 6) + 7.0) for n in range(30)]
+    spans[3] = ("c0", 6.7, 8.0)  # a handover of 0.3 s
+    found = together(seen(spans, rows))
+    plain = [
+        float(np.linalg.norm(rows[i] - rows[j]))
+        for i in range(30)
+        for j in range(i)
+        if spans[i][0] == spans[j][0] and min(spans[i][2], spans[j][2]) - max(spans[i][1], spans[j][1]) > 0.5
+    ]
+    assert len(plain) == 14  # of other cameras none
+    assert sorted(found.tolist()) == pytest.approx(sorted(plain), abs=1e-6)
+    model = Path(shutil.copytree(place / "model", tmp_path / "model"))
+    card = load_card(model)
+    sure = Certainty(middle=0.9, slope=30, apart=1.0)
+    save_card(card.model_copy(update={"certainty": sure}), model)
+    moved = certainty_of([seen(spans, rows)], model)
+    assert moved is not None and moved.middle == pytest.approx(0.9 + np.mean(plain) - 1.0, abs=1e-6)
+    assert certainty_of([seen(spans[:12], rows[:12])], model) == sure  # too few pairs
+    assert len(together(seen([], rows[:0]))) == 0
