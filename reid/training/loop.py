@@ -33,6 +33,7 @@ from reid.training.batches import (
 )
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
+from reid.training.division import DivideAndConquer, draw
 from reid.training.modes import freeze, half_precision, layout, training_pass
 from reid.training.objective import features_by_term, labels_by_term
 from reid.training.out_of_memory import memory_advice
@@ -126,9 +127,18 @@ def train(
         for term in objective.terms.values():
             if hasattr(term, "set_tree"):
                 term.set_tree(renewal.tree)  # type: ignore[operator]
-        sampler = plan.sampler.draw(
-            Source(data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets)
+        if isinstance(objective, DivideAndConquer):
+            objective.begin(
+                state.epoch,
+                state.progress(settings),
+                data.labels,
+                seed,
+                lambda: extract_features(model, data.images),
+            )
+        source = Source(
+            data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets
         )
+        sampler = draw(objective, plan.sampler, source)
         with memory_advice(settings.identities, settings.images), old_objects_frozen():
             figures = _run_epoch(state, run, sampler)
         # Clocks differ, and every worker must end with the same step.
@@ -224,9 +234,12 @@ def _finite_loss(
     # Asked before the losses, which would refuse such features by row number instead of by file.
     if torch.isfinite(features).all():
         labels = torch.from_numpy(data.labels[rows]).to(features.device)
-        by_term = features_by_term(state.objective, features, state.model.neck(features))
+        objective, necked = state.objective, state.model.neck(features)
+        if isinstance(objective, DivideAndConquer):
+            objective, features, necked = objective.learner_of(int(rows[0]), features, necked)
+        by_term = features_by_term(objective, features, necked)
         vectors = None if data.vectors is None else torch.from_numpy(data.vectors[rows]).to(features.device)
-        output: CombinedOutput = state.objective(by_term, labels_by_term(state.objective, labels, vectors))
+        output: CombinedOutput = objective(by_term, labels_by_term(objective, labels, vectors))
         if torch.isfinite(output.value):
             return output
         what = "the loss is"
