@@ -18,6 +18,7 @@ from pydantic import (
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.config_objectives import (
     UNTRAINED,
+    DivideParams,
     ObjectiveParams,
     TermParams,
     TreeParams,
@@ -30,6 +31,7 @@ __all__ = [
     "UNTRAINED",
     "CalibrateParams",
     "DataParams",
+    "DivideParams",
     "EnrollParams",
     "EvaluateParams",
     "ExportParams",

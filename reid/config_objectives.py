@@ -12,7 +12,15 @@ from pydantic import Field, model_validator
 
 from reid.config_data import Section
 
-__all__ = ["UNTRAINED", "Named", "ObjectiveParams", "TermParams", "TreeParams", "checked_objectives"]
+__all__ = [
+    "UNTRAINED",
+    "DivideParams",
+    "Named",
+    "ObjectiveParams",
+    "TermParams",
+    "TreeParams",
+    "checked_objectives",
+]
 
 UNTRAINED = "untrained"
 """The start with the weights of ``model.weights``. Like an objective it is a folder below ``models``."""
@@ -25,9 +33,11 @@ _EARLIER = ("triplet_weight", "softmax_weight", "center_weight", "label_smoothin
 
 
 class Named(Section):
-    """A miner or a sampler: its name and its options. The name alone, as a text, stands for both."""
+    """A miner, a sampler or a synthesis: its name and its options. The name alone, as a text, stands for
+    both.
+    """
 
-    name: str  # of the miner or the sampler
+    name: str  # of the miner, sampler or synthesis
     options: dict[str, Any] = Field(default_factory=dict)  # its own
 
     @model_validator(mode="before")
@@ -47,6 +57,8 @@ class TermParams(Section):
     neck: Literal["before", "after"] | None = None
     # of a loss that takes one: which triplets of a batch count; null: the loss's own
     miner: Named | None = None
+    # of a loss that chooses triplets: how harder negatives are made, symmetrical; null: they are not
+    synthesis: Named | None = None
     options: dict[str, Any] = Field(default_factory=dict)  # the other arguments of `reid.losses.build_loss`
 
 
@@ -55,6 +67,17 @@ class TreeParams(Section):
 
     levels: int = Field(default=16, ge=1)  # L of Ge 2018
     every: int = Field(default=1, ge=1)  # epochs from one tree to the next
+
+
+class DivideParams(Section):
+    """Divide and conquer (Sanakoyeu 2019): learners with people and numbers of the embedding of their own,
+    then the whole.
+    """
+
+    learners: int = Field(default=1, ge=1)  # K: groups of people, and slices of the embedding; 1: not divided
+    every: int = Field(default=2, ge=1)  # epochs from one clustering to the next
+    # of the training that is divided; in the rest the whole is trained
+    share: float = Field(default=0.6, gt=0, le=1)
 
 
 class ObjectiveParams(Section):
@@ -70,6 +93,7 @@ class ObjectiveParams(Section):
     # label_vector (of a table its columns label_*), or pose (of rendered people)
     labels: str = "label_vector"
     tree: TreeParams = TreeParams()
+    divide: DivideParams = DivideParams()
     steps: int | None = Field(default=None, ge=1)  # as in train
     learning_rate: float | None = Field(default=None, gt=0)  # as in train
 

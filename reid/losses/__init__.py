@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from reid.losses import library
+from reid.losses.bier import BierLoss
 from reid.losses.center import CenterLoss
 from reid.losses.combined import CombinedLoss, CombinedOutput
 from reid.losses.contrastive import ContrastiveLoss
@@ -37,6 +38,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "quadruplet": QuadrupletLoss,
     "hierarchical": HierarchicalLoss,
     "contrastive": ContrastiveLoss,
+    "bier": BierLoss,
     "center": CenterLoss,
     "softmax": SoftmaxLoss,
     "log_ratio": LogRatioLoss,

@@ -11,7 +11,7 @@ from reid.config import ObjectiveParams, Params, settings_of, with_values
 from reid.data.catalog import Catalog
 from reid.errors import ReidError, UsageError
 from reid.losses import LOSSES, CombinedLoss
-from reid.training.objective import build_objective
+from reid.training.division import build
 from reid.training.renewal import BatchPlan
 from reid.training.samplers import Mined, Neighbourhoods, Source, build_sampler
 
@@ -56,7 +56,9 @@ def check_objective(params: Params, name: str) -> None:
 
 def _built(params: Params, name: str) -> tuple[CombinedLoss, BatchPlan]:
     own = params.objectives[name]
-    objective = build_objective(own.terms, num_classes=2, embedding_dim=4)
+    learners = own.divide.learners
+    dim = params.model.embedding_dim if learners > 1 else None
+    objective = build(own, num_classes=2, embedding_dim=dim or 4 * learners, images=0)
     for term, loss in objective.terms.items():
         for sampler, words in (("mined", getattr(loss, "miner", "")), ("pairs", getattr(loss, "pairs", ""))):
             if words == "drawn" and own.sampler.name != sampler:
@@ -102,6 +104,12 @@ def check_catalog(params: Params, name: str, catalog: Catalog) -> None:
     if column is not None:
         catalog.split("val").vectors(column)
     labels = training.labels()
+    learners, people = own.divide.learners, len(np.unique(labels))
+    if learners > 1 and people < 2 * learners:
+        raise ReidError(
+            f"objectives.{name}: divide: {learners} learners want two people each, and {people} are there to "
+            "train on: lower learners"
+        )
     if isinstance(plan.sampler, Mined) and not (np.bincount(labels) > 1).any():
         raise ReidError(
             f"objectives.{name}: the sampler mined finds no triplet where nobody has two images: take another"

@@ -32,6 +32,7 @@ from reid.training.batches import (
 )
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
+from reid.training.division import DivideAndConquer, draw
 from reid.training.finite import FiniteCheck
 from reid.training.modes import freeze, half_precision, layout, training_pass
 from reid.training.objective import features_by_term, labels_by_term
@@ -126,9 +127,18 @@ def train(
         for term in objective.terms.values():
             if hasattr(term, "set_tree"):
                 term.set_tree(renewal.tree)  # type: ignore[operator]
-        sampler = plan.sampler.draw(
-            Source(data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets)
+        if isinstance(objective, DivideAndConquer):
+            objective.begin(
+                state.epoch,
+                state.progress(settings),
+                data.labels,
+                seed,
+                lambda: extract_features(model, data.images),
+            )
+        source = Source(
+            data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets
         )
+        sampler = draw(objective, plan.sampler, source)
         with memory_advice(settings.identities, settings.images), old_objects_frozen():
             figures = _run_epoch(state, run, sampler)
         # Clocks differ, and every worker must end with the same step.
@@ -221,11 +231,14 @@ def _loss(
 ) -> CombinedOutput:
     """The loss of the features (B, D) before the neck of these rows of the data."""
     labels = labels_on(features.device, torch.from_numpy(data.labels[rows]))
-    by_term = features_by_term(state.objective, features, state.model.neck(features))
+    objective, necked = state.objective, state.model.neck(features)
+    if isinstance(objective, DivideAndConquer):
+        objective, features, necked = objective.learner_of(int(rows[0]), features, necked)
+    by_term = features_by_term(objective, features, necked)
     vectors = None
     if data.vectors is not None:
         vectors = torch.from_numpy(data.vectors[rows]).to(features.device, non_blocking=True)
-    output: CombinedOutput = state.objective(by_term, labels_by_term(state.objective, labels, vectors))
+    output: CombinedOutput = objective(by_term, labels_by_term(objective, labels, vectors))
     return output
 
 

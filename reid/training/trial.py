@@ -2,6 +2,7 @@
 does.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from reid.data.store import open_store
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, read_json, write_json
 from reid.losses import CombinedLoss
+from reid.losses.bier import BierLoss
 from reid.memory import keep_freed_memory
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
@@ -24,8 +26,8 @@ from reid.training.batches import TrainingData
 from reid.training.checkpoint import make_room
 from reid.training.checks import batch_plan, label_column
 from reid.training.distributed import ALONE, Ranks
+from reid.training.division import build
 from reid.training.loop import Epoch, train
-from reid.training.objective import build_objective
 from reid.training.pair_fit import fit_pair_metric
 from reid.training.renewal import BatchPlan
 
@@ -38,11 +40,13 @@ def model_spec(params: Params) -> ModelSpec:
 
 
 def objective_of(
-    params: Params, name: str, num_classes: int, embedding_dim: int
+    params: Params, name: str, num_classes: int, embedding_dim: int, images: int = 0
 ) -> tuple[CombinedLoss, BatchPlan]:
-    """What params.yaml asks ``name`` to minimise, and how its batches are drawn."""
+    """What params.yaml asks ``name`` to minimise on so many training ``images``, and how its batches are
+    drawn.
+    """
     own = params.objectives[name]
-    objective = build_objective(own.terms, num_classes=num_classes, embedding_dim=embedding_dim)
+    objective = build(own, num_classes=num_classes, embedding_dim=embedding_dim, images=images)
     return objective, batch_plan(own, objective)
 
 
@@ -123,8 +127,13 @@ def run_training(
     model = model.to(device)
     vectors = label_column(params.objectives[objective_name])
     data = load_training_data(catalog, spec.height, spec.width, vectors=vectors)
-    objective, plan = objective_of(params, objective_name, int(data.labels.max()) + 1, model.dim)
+    objective, plan = objective_of(
+        params, objective_name, int(data.labels.max()) + 1, model.dim, len(data.labels)
+    )
     objective = objective.to(device)
+    slices = next((term.slices for term in objective.terms.values() if isinstance(term, BierLoss)), None)
+    if slices is not None:
+        model.slices, spec = slices, dataclasses.replace(spec, slices=slices)
     history_file = out / "history.json"
     checkpoint = out / "checkpoint.safetensors"
     history: list[dict[str, float]] = []
