@@ -50,7 +50,7 @@ LADDER: dict[str, dict[str, object]] = {
     "without gradient clipping": {"train.gradient_clip": 0.0},
     "generalised-mean pooling": {"model.pooling": "gem"},
     "one cycle": {"train.schedule": "one_cycle"},
-    "trunk frozen for the first 50 steps": {"train.freeze_steps": 50},
+    "backbone frozen for the first 50 steps": {"train.freeze_steps": 50},
     "mirror images averaged": {"model.flip": True},
 }
 

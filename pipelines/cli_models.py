@@ -83,11 +83,11 @@ def _fetch_imagenet(name: str, out: Path) -> None:
         raise UsageError(
             "reid models fetch of a backbone needs torch: pip install 'reid-pipeline[train]'"
         ) from error
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from reid.files import atomic_path
     from reid.models.backbones import BACKBONES, build_backbone
-    from reid.models.timm_trunk import PREFIX
+    from reid.models.timm_backbone import PREFIX
 
     if name not in BACKBONES and not name.startswith(PREFIX):
         raise UsageError(
@@ -97,7 +97,8 @@ def _fetch_imagenet(name: str, out: Path) -> None:
     backbone, _ = build_backbone(name, "imagenet", 1 if name in BACKBONES else 2)
     path = out / f"{name.replace(':', '_')}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, temporary)
+        # save_file has an error of its own for a full disk
+        temporary.write_bytes(save({key: value.contiguous() for key, value in backbone.state_dict().items()}))
     typer.echo(str(path))
 
 
@@ -110,7 +111,7 @@ def list_models(as_json: AsJson = False) -> None:
         typer.echo(json.dumps({"models": models}, ensure_ascii=False))
         return
     rows = [
-        (name, model.kind, _megabytes(model), _hash(model), model.licence.split(" ", maxsplit=1)[0])
+        (name, model.kind, _megabytes(model), _hash(model), model.licence.partition(" (")[0])
         for name, model in public_models().items()
     ]
     for name, kind, size, digest, licence in (("name", "kind", "size", "hash", "licence"), *rows):
@@ -152,10 +153,12 @@ def _lines(card: dict[str, Any]) -> list[str]:
 def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(
-            f"{key} {one['path'] if isinstance(one, dict) and 'path' in one else one}"
+            f"{key} {one['path'] if isinstance(one, dict) and 'path' in one else _text(one)}"
             for key, one in value.items()
         )
-    return str(value)
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _public_lines(name: str, model: "PublicModel") -> list[str]:

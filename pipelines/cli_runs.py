@@ -1,6 +1,10 @@
-"""``reid runs``: what MLflow knows of trainings, and what it must still be told."""
+"""``reid runs``: what MLflow knows of trainings, and what must still be sent to it."""
 
 import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,13 +49,10 @@ def show(
                 f"{model} holds no exported model: name a run (`reid runs list`) or run `dvc repro export`"
             )
         run = load_card(model).mlflow_run_id
-    tracker = _tracker(params)
-    try:
+    with _asked(params) as tracker:
         links = lineage.lineage(
             lineage.read_run(tracker, run, REGISTERED), REGISTERED, catalog, model, gallery
         )
-    except tracker.errors as error:
-        raise _unreachable(tracker, error) from error
     if as_json:
         typer.echo(json.dumps(lineage.as_json(links), ensure_ascii=False))
         return
@@ -69,13 +70,10 @@ def list_(
     most: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
 ) -> None:
     """The newest runs."""
-    tracker = _tracker(params)
-    try:
+    with _asked(params) as tracker:
         found = tracker.client.search_runs(
             [tracker.experiment_id], order_by=["attributes.start_time DESC"], max_results=most
         )
-    except tracker.errors as error:
-        raise _unreachable(tracker, error) from error
     for run in found:
         figure = run.data.metrics.get("val_mean_ap")
         words = "" if figure is None else f"validation mAP {figure:.3f}"
@@ -86,7 +84,10 @@ def list_(
 @runs_app.command()
 def deliver(params: ParamsFile = Path("params.yaml")) -> None:
     """Tell MLflow what it missed while it could not be reached."""
-    tracker = _tracker(params, asked=False)
+    from reid.config import load_params
+    from reid.training.tracking import Tracker
+
+    tracker = Tracker.of(load_params(params).tracking)
     before = sum(1 for _ in tracker.records.glob("*/"))
     waiting = tracker.deliver()
     if waiting:
@@ -110,21 +111,44 @@ def relocate(params: ParamsFile = Path("params.yaml")) -> None:
         typer.echo("every address is right")
 
 
-def _tracker(params: Path, asked: bool = True) -> "Tracker":
-    """``asked``: it is only asked what it knows."""
+@contextmanager
+def _asked(params: Path) -> Iterator["Tracker"]:
+    """A tracker that is only asked what it knows.
+
+    A database is asked in a copy: MLflow makes what it misses in one that it opens.
+
+    Raises:
+        UsageError: there is no database yet.
+        ReidError: MLflow, or its database, does not answer.
+    """
     from reid.config import load_params
     from reid.training.places import sqlite_file
     from reid.training.tracking import Tracker
 
     tracking = load_params(params).tracking
+    tracker = Tracker.of(tracking)
+    tracker.only_asked = True
     database = sqlite_file(tracking.uri)
-    # MLflow would make one, for everybody to read, and then know nothing of any run.
-    if asked and database is not None and not (database.is_file() and database.stat().st_size):
+    with tempfile.TemporaryDirectory(prefix="reid-runs-") as folder:
+        try:
+            if database is not None:
+                tracker.read_from(_copied(database, Path(folder)))
+            yield tracker
+        except (sqlite3.Error, UnicodeDecodeError, *tracker.errors) as error:
+            raise _unreachable(tracker, error) from error
+
+
+def _copied(database: Path, folder: Path) -> Path:
+    if not (database.is_file() and database.stat().st_size):
         what = "is empty" if database.is_file() else "does not exist"
         raise UsageError(f"{database} {what}: run this in the project's folder, or train first (`dvc repro`)")
-    tracker = Tracker.of(tracking)
-    tracker.only_asked = asked
-    return tracker
+    copy = folder / "copy.db"
+    with (
+        closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+    return copy
 
 
 def _unreachable(tracker: "Tracker", error: Exception) -> ReidError:
@@ -133,6 +157,8 @@ def _unreachable(tracker: "Tracker", error: Exception) -> ReidError:
     if isinstance(error, ReidError):  # it says all there is to say
         return error
     reason = redacted_text(str(error).splitlines()[0])
+    if tracker.uri.startswith("sqlite:"):
+        return ReidError(f"{tracker.shown} cannot be read ({reason}): restore a copy of it, or train anew")
     return ReidError(
         f"MLflow at {tracker.shown} cannot be reached ({reason}): correct tracking.uri or start the server"
     )

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reid.errors import ReidError, UsageError
@@ -16,6 +18,7 @@ from reid.files import read_json, sha256_of, write_json
 
 __all__ = [
     "CARD_NAME",
+    "Certainty",
     "InputSpec",
     "MetricRecord",
     "ModelCard",
@@ -86,6 +89,30 @@ class Threshold(_Frozen):
     top_k: int = Field(default=3, ge=1)
 
 
+class Certainty(_Frozen):
+    """How a distance between two tracklets becomes a chance that they show one person.
+
+    ``middle`` is the distance at which it is one half where both were equally likely beforehand, ``slope``
+    how fast the logarithm of the odds falls with the distance.
+    """
+
+    middle: float = Field(ge=0, le=2)
+    slope: float = Field(gt=0, le=100)
+    genuine: int = 0  # pairs of one person, and of two, that it was calibrated on
+    impostor: int = 0
+
+    def log_ratio(self, distance: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """The logarithm of how many times likelier the distance is for one person than for two."""
+        return np.asarray(self.slope * (self.middle - np.asarray(distance, np.float64)))
+
+    def of(self, distance: npt.ArrayLike, prior: float) -> npt.NDArray[np.float64]:
+        """The chance, 0 to 1, where ``prior`` is the chance before the distance is known, above 0 and below
+        1.
+        """
+        odds = self.log_ratio(distance) + np.log(prior / (1 - prior))
+        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -500, 500))))
+
+
 class SelfTestRecord(_Frozen):
     """The directory's self-test (see ``reid.self_test``) and, by precision, the lowest cosine that the
     exporting machine measured on it.
@@ -130,6 +157,7 @@ class ModelCard(_Frozen):
     # of the embedding space; empty in a hand-written card: then computed from the fp32 file
     fingerprint: str = ""
     thresholds: tuple[Threshold, ...] = ()
+    certainty: Certainty | None = None  # None: of a card before it was calibrated
     self_test: SelfTestRecord | None = None  # None in a hand-written card
     fitted_metric: MetricRecord | None = None
     left_out: dict[str, str] = {}  # precisions that were asked for and failed at the export, and why

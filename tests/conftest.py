@@ -1,4 +1,4 @@
-"""What tests share: their order, where the real data lies, and a Ray cluster of two nodes."""
+"""What tests share: their order, where the real data lies, a browser, and a Ray cluster of two nodes."""
 
 import fcntl
 import os
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.browser import CHROMIUM, Browser, chromium
 
 # Ray's clusters of this test session are for this session alone. Set before anything imports Ray, which reads
 # it once.
@@ -68,6 +70,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser, started by the first test that opens a page; skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium to open pages with")
+    with chromium(tmp_path_factory.mktemp("browser") / "profile") as opened:
+        yield opened
 
 
 # Of a module: a process holds one connection to Ray, and other tests start a Ray of their own.

@@ -30,14 +30,15 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     """Flip, shift and recolour.
 
     Args:
-        images: (B, H, W, 3) uint8.
+        images: (B, H, W, 3) uint8, on any device.
         how: what to vary.
-        generator: the only source of chance.
+        generator: the only source of chance, of the processor: every device gets the same draws.
 
     Returns:
         (B, H, W, 3) uint8; the caller normalises, then calls :func:`erase`.
     """
     count, height, width, _ = images.shape
+    # small, and of integers: worked out where the draws are
     rows = torch.arange(height).expand(count, height)
     columns = torch.arange(width).expand(count, width)
     if how.flip:
@@ -49,12 +50,13 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         columns = (columns + shift[1]).clamp(0, width - 1)
     # Whole pixels by their number in the batch: several times as fast as indexing by three arrays.
     place = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
-    moved = images.reshape(-1, 3).index_select(0, place.flatten()).view(images.shape)
+    moved = images.reshape(-1, 3).index_select(0, _beside(images, place.flatten())).view(images.shape)
     if how.colour_jitter:
         j = how.colour_jitter
         gain = 1 + j * (2 * torch.rand(count, 1, 1, 3, generator=generator) - 1) * 0.5
         contrast = 1 + j * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
         brightness = 255 * j * 0.5 * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
+        gain, contrast, brightness = (_beside(images, one) for one in (gain, contrast, brightness))
         pixels = moved.float()
         mean = pixels.mean(dim=(1, 2), keepdim=True)
         offset = mean * (gain - contrast) + brightness
@@ -67,7 +69,7 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     0, the mean.
 
     Args:
-        images: (B, 3, H, W) float32, normalised; changed in place and returned.
+        images: (B, 3, H, W) float32, normalised, on any device; changed in place and returned.
         share: of the images.
         generator: the only source of chance.
     """
@@ -82,5 +84,12 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     y, x = torch.arange(height), torch.arange(width)
     inside_y = (y >= top) & (y < top + tall[:, None])
     inside_x = (x >= left) & (x < left + wide[:, None])
-    gone = inside_y[:, :, None] & inside_x[:, None, :] & (draw[4] < share)[:, None, None]
-    return images.masked_fill_(gone[:, None], 0.0)
+    inside_y, inside_x = _beside(images, inside_y), _beside(images, inside_x & (draw[4] < share)[:, None])
+    return images.masked_fill_((inside_y[:, :, None] & inside_x[:, None, :])[:, None], 0.0)
+
+
+def _beside(images: Tensor, drawn: Tensor) -> Tensor:
+    """``drawn`` where the images are. From pinned memory, so that the processor does not wait for a GPU."""
+    if images.device.type == "cuda":
+        drawn = drawn.pin_memory()
+    return drawn.to(images.device, non_blocking=True)

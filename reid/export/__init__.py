@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.card import (
+    Certainty,
     InputSpec,
     MetricRecord,
     ModelCard,
@@ -53,6 +54,7 @@ def export_model(
     engine_options: Mapping[str, Any] | None = None,
     limits: Limits,
     thresholds: Sequence[Threshold] = (),
+    certainty: Certainty | None = None,
     fitted: tuple[FittedMetric, MetricRecord] | None = None,
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def export_model(
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
         limits: what every file is held against.
         thresholds: calibrated ones, for the card.
+        certainty: likewise.
         fitted: a metric fitted to the model's embeddings, which is folded into every file and held against
             them in NumPy, and what the card says of it.
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
@@ -163,6 +166,7 @@ def export_model(
             files=files,
             fingerprint=fingerprint,
             thresholds=tuple(thresholds),
+            certainty=certainty,
             self_test=self_test,
             left_out=report["left_out"],
             fitted_metric=record,

@@ -25,10 +25,10 @@ __all__ = [
     "INPUT_NAME",
     "OPSET",
     "OUTPUT_NAME",
+    "backbone_nodes",
     "convolutions",
     "export_onnx",
     "read_onnx",
-    "trunk_nodes",
     "write_onnx",
 ]
 
@@ -149,7 +149,7 @@ def convolutions(proto: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(node.name for node in proto.graph.node if node.op_type == "Conv")
 
 
-def trunk_nodes(proto: onnx.ModelProto) -> frozenset[str]:
+def backbone_nodes(proto: onnx.ModelProto) -> frozenset[str]:
     """Names of the nodes from the first layer to the last: what lower precision pays for, and what can bear
     it.
 

@@ -26,7 +26,7 @@ __all__ = [
 
 
 class _MarginLoss(nn.Module):
-    """What the losses of this family are told: margin, soft margin, squared, normalise."""
+    """The options that the losses of this family share: margin, soft margin, squared, normalise."""
 
     def __init__(
         self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False

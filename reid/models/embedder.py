@@ -1,4 +1,4 @@
-"""The embedding model: a trunk, pooling, an optional linear reduction and a BN-neck; and the facts of its
+"""The embedding model: a backbone, pooling, an optional linear reduction and a BN-neck; and the facts of its
 preprocessing.
 """
 
@@ -17,7 +17,7 @@ from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
 from reid.models.backbones import build_backbone
 from reid.models.published import build_published, is_published
-from reid.models.timm_trunk import TimmTrunk
+from reid.models.timm_backbone import TimmBackbone
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -40,13 +40,13 @@ class ModelSpec:
     """Everything that is needed to build the network again, but its weights.
 
     ``weights`` is where training began (``imagenet``, ``none`` or a path). ``height`` and ``width`` are the
-    input's, in pixels. ``embedding_dim`` None means the trunk's own channels. ``neck_feature`` is what
+    input's, in pixels. ``embedding_dim`` None means the backbone's own channels. ``neck_feature`` is what
     retrieval uses. ``flip`` averages the embeddings of an image and of its mirror image, which doubles the
     time of an embedding and changes nothing in training. ``patch_stride`` and ``drop_path`` are of timm's
-    networks (``reid.models.timm_trunk``).
+    networks (``reid.models.timm_backbone``).
     """
 
-    # a trunk (reid.models.backbones), or a whole network (reid.models.published)
+    # a backbone (reid.models.backbones), or a whole network (reid.models.published)
     backbone: str = "mobilenet_v2"
     weights: str = "imagenet"
     height: int = 256
@@ -91,8 +91,8 @@ _NECK_FEATURES = ("before_bn", "after_bn")
 
 
 class EmbeddingModel(nn.Module):
-    """Trunk, pooling, reduction, BN-neck (Luo et al. 2019, section 3: metric losses take the feature before
-    BN, classifiers the one after).
+    """Backbone, pooling, reduction, BN-neck (Luo et al. 2019, section 3: metric losses take the feature
+    before BN, classifiers the one after).
 
     Args:
         backbone: ``(B, 3, H, W)`` to feature maps ``(B, channels, h, w)``.
@@ -139,10 +139,10 @@ class EmbeddingModel(nn.Module):
         return self.head(self.backbone(images))
 
     def head(self, maps: torch.Tensor) -> torch.Tensor:
-        """Features before BN, ``(B, D)``, of the trunk's maps ``(B, C, h, w)``."""
+        """Features before BN, ``(B, D)``, of the backbone's maps ``(B, C, h, w)``."""
         return self.reduction(self.pooling(maps))
 
-    def trunk_parameters(self) -> list[nn.Parameter]:
+    def backbone_parameters(self) -> list[nn.Parameter]:
         """What the features before the BN-neck depend on."""
         return [*self.backbone.parameters(), *self.pooling.parameters(), *self.reduction.parameters()]
 
@@ -154,7 +154,7 @@ class EmbeddingModel(nn.Module):
         """L2-normalised embeddings ``(B, D)`` for retrieval; call ``eval()`` before."""
         if not self.flip:
             return self._unit_rows(images)
-        # One pass through the trunk for both, so that an exported graph holds it once.
+        # One pass through the backbone for both, so that an exported graph holds it once.
         both = self._unit_rows(torch.cat([images, images.flip(3)]))
         return _unit(both.view(2, -1, self.dim).sum(0))
 
@@ -169,7 +169,7 @@ def _unit(rows: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(batch: torch.Tensor) -> torch.Tensor:
-    """RGB pixels to what the trunk wants.
+    """RGB pixels to what the backbone wants.
 
     Args:
         batch: uint8 ``(B, H, W, 3)`` or ``(B, 3, H, W)``.
@@ -213,7 +213,7 @@ def build_model(spec: ModelSpec) -> EmbeddingModel:
             patch_stride=spec.patch_stride,
             drop_path=spec.drop_path,
         )
-        if spec.pooling == "gem" and isinstance(backbone, TimmTrunk) and backbone.token:
+        if spec.pooling == "gem" and isinstance(backbone, TimmBackbone) and backbone.token:
             raise UsageError(
                 f"backbone {spec.backbone} gives one token, of which pooling gem would cut what is below "
                 "zero: set pooling to avg"

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from reid.config import TrainParams
-from reid.data.catalog import readable
-from reid.errors import ReidError
 from reid.losses import CombinedLoss
 from reid.losses.combined import CombinedOutput
 from reid.metric.class_tree import ClassTree
+from reid.metric.mining import labels_on
 from reid.models.embedder import EmbeddingModel
 from reid.models.inference import extract_features
 from reid.training.batches import (
@@ -33,6 +32,7 @@ from reid.training.batches import (
 )
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
+from reid.training.finite import FiniteCheck
 from reid.training.modes import freeze, half_precision, layout, training_pass
 from reid.training.objective import features_by_term, labels_by_term
 from reid.training.out_of_memory import memory_advice
@@ -177,9 +177,9 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
     state.model.train()
     state.objective.train()
     device = next(state.model.parameters()).device
-    of_part = state.model.trunk_parameters()
+    of_part = state.model.backbone_parameters()
     started = time.perf_counter()
-    means = _Means()
+    means, finite = _Means(), FiniteCheck(data.paths)
     for batch in islice(batches_of(sampler, state.epoch), settings.epoch_steps):
         rows = np.asarray(batch)
         progress = state.progress(settings, ranks.broadcast(time.perf_counter() - started))
@@ -191,11 +191,14 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
             freeze(state.model.backbone, state.step < settings.freeze_steps)
         # Each worker draws the whole batch's augmentation and keeps its part, so that the batch is the same
         # whatever the number of workers.
-        images = augmented(data, rows, settings, generator)[ranks.part(len(rows))]
-        features = run.forward(images.to(device, memory_format=layout(settings.channels_last)))
+        images = augmented(data, rows, settings, generator, device)[ranks.part(len(rows))]
+        features = run.forward(images.to(memory_format=layout(settings.channels_last)))
         # The losses compare images of all workers, and need float32: distances are small differences.
         features = ranks.gather(features.float(), len(rows))
-        output = _finite_loss(state, features, data, rows)
+        # Asked before the losses, which would refuse such features by row number instead of by file.
+        finite.look("the embeddings are", features, state.step, rows)
+        output = _loss(state, features, data, rows)
+        finite.look("the loss is", output.value, state.step, rows)
         state.optimizer.zero_grad(set_to_none=True)
         output.value.backward()
         # What lies behind the gathered features has its whole gradient on every worker; the network before
@@ -209,45 +212,34 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
         means.add(output, len(rows))
         if run.on_step is not None:
             run.on_step(state.step, settings.steps)
+    finite.end()
     return means.figures()
 
 
-def _finite_loss(
+def _loss(
     state: TrainingState, features: Tensor, data: TrainingData, rows: npt.NDArray[np.int64]
 ) -> CombinedOutput:
-    """The loss of the features (B, D) before the neck of these rows of the data.
-
-    Raises:
-        ReidError: features or loss are not finite; it names the images.
-    """
-    what = "the embeddings are"
-    # Asked before the losses, which would refuse such features by row number instead of by file.
-    if torch.isfinite(features).all():
-        labels = torch.from_numpy(data.labels[rows]).to(features.device)
-        by_term = features_by_term(state.objective, features, state.model.neck(features))
-        vectors = None if data.vectors is None else torch.from_numpy(data.vectors[rows]).to(features.device)
-        output: CombinedOutput = state.objective(by_term, labels_by_term(state.objective, labels, vectors))
-        if torch.isfinite(output.value):
-            return output
-        what = "the loss is"
-    names = ", ".join(readable(data.paths[row]) for row in rows)
-    raise ReidError(
-        f"{what} not finite at step {state.step}: lower train.learning_rate; the batch held {names}"
-    )
+    """The loss of the features (B, D) before the neck of these rows of the data."""
+    labels = labels_on(features.device, torch.from_numpy(data.labels[rows]))
+    by_term = features_by_term(state.objective, features, state.model.neck(features))
+    vectors = None
+    if data.vectors is not None:
+        vectors = torch.from_numpy(data.vectors[rows]).to(features.device, non_blocking=True)
+    output: CombinedOutput = state.objective(by_term, labels_by_term(state.objective, labels, vectors))
+    return output
 
 
 class _Means:
     """Means over the steps of an epoch of what the objective reports."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, float] = defaultdict(float)
-        self.steps = 0
+        # By the names that a step reported: its figures as one tensor, which is looked at when all is over.
+        self.steps: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
         self.images = 0
 
     def add(self, output: CombinedOutput, images: int) -> None:
-        self.steps += 1
         self.images += images
-        self.sums["loss"] += float(output.value.detach())
+        found = {"loss": output.value}
         for name, term in output.terms.items():
             values = {
                 "loss": term.value,
@@ -256,10 +248,16 @@ class _Means:
                 "mean_negative": term.mean_negative,
                 **term.extras,
             }
-            for key, value in values.items():
-                self.sums[f"{name}.{key}"] += float(value.detach())
+            found |= {f"{name}.{key}": value for key, value in values.items()}
+        with torch.no_grad():
+            self.steps[tuple(found)].append(torch.stack([value.double() for value in found.values()]))
 
     def figures(self) -> dict[str, float]:
-        means = {key: value / max(1, self.steps) for key, value in self.sums.items()}
+        sums: dict[str, float] = defaultdict(float)
+        for names, rows in self.steps.items():
+            for name, value in zip(names, torch.stack(rows).sum(0).tolist(), strict=True):
+                sums[name] += value
+        steps = max(1, sum(map(len, self.steps.values())))
+        means = {key: value / steps for key, value in sums.items()}
         finite = {key: value for key, value in means.items() if math.isfinite(value)}
         return finite | {"images": float(self.images)}

@@ -15,8 +15,8 @@ from reid.data.catalog import read_catalog
 from reid.data.store import open_store
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, read_json, write_json
-from reid.heap import keep_freed_memory
 from reid.losses import CombinedLoss
+from reid.memory import keep_freed_memory
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.processors import processors

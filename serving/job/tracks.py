@@ -83,7 +83,10 @@ def _cameras(files: JobFolder) -> list[_Camera]:
     }
     for row in boxes:
         place = (row["frame"], row["x"], row["y"], row["w"], row["h"], row["confidence"])
-        of[row["camera"], row["tracklet"]].boxes.append(place)
+        track = of.get((row["camera"], row["tracklet"]))
+        if track is None:
+            raise ReidError(f"{files.detections} has a box of nobody in {files.sightings}: run the job again")
+        track.boxes.append(place)
     found = []
     for camera in record.job.cameras:
         facts = record.counts.cameras.get(camera.id)

@@ -4,7 +4,7 @@ out and said.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -15,13 +15,13 @@ from serving.video.ahead import STALL_S, Pulse, watched
 from serving.video.footage import Clip, Footage
 from serving.video.index import Index, index_of
 from serving.video.live import first_look
+from serving.video.order import GAP_S, in_words
 from serving.video.starts import starts_of
 
 __all__ = ["open_footage"]
 
 _WHOLE_SECONDS_S = 2.0  # names round to seconds: files that overlap by less follow each other
 _OVERLAP_S = 30.0  # that files of one recorder may have in common
-_GAP_S = 2.0  # from which a gap is spoken of
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _row(files: Sequence[_File], where: str) -> Footage:
             own_s += float(index.times_s[double])
             index = index.part(double)
         start_s = max(own_s, end_s)
-        gaps_s += [start_s - end_s] if clips and start_s - end_s > _GAP_S else []
+        gaps_s += [start_s - end_s] if clips and start_s - end_s > GAP_S else []
         clips.append(Clip(file.source, number, start_s, index))
         number += len(index.times_s)
         end_s = start_s + float(index.times_s[-1]) + 1.0 / index.fps
@@ -185,9 +185,4 @@ def _starts_note(count: int, where: str, origin: datetime | None, gaps_s: Sequen
         f"{files} from {where.replace('their names', 'its name') if count == 1 else where}: "
         f"{origin:%Y-%m-%d %H:%M:%S}"
     )
-    if gaps_s:
-        note += (
-            f"; {len(gaps_s)} gap{'s' if len(gaps_s) > 1 else ''}, "
-            f"{timedelta(seconds=round(sum(gaps_s)))} in all"
-        )
-    return note
+    return f"{note}; {in_words(gaps_s)}" if gaps_s else note

@@ -19,7 +19,17 @@ from reid.addresses import redacted
 from reid.errors import ReidError
 from serving.video.ahead import Pulse
 from serving.video.opening import Opened, opened
-from serving.video.order import UNKNOWN, Floats, Ints, continuous, display_order, frame_rate, steady_times
+from serving.video.order import (
+    UNKNOWN,
+    Floats,
+    Ints,
+    continuous,
+    display_order,
+    frame_rate,
+    gaps_in,
+    in_words,
+    steady_times,
+)
 from serving.video.packets import decoded, flushed, packets
 from serving.video.pixels import Size, shown_size
 
@@ -228,6 +238,8 @@ def _made(
     else:
         place, times_s = _by_time(scan, time_base)
     times_s = times_s - times_s[0]
+    if len(gaps := gaps_in(times_s)):
+        notes.append(f"video {name} has {in_words(gaps)}: nothing was recorded there, or it was lost")
     aspect = one.stream.sample_aspect_ratio
     return Index(
         times_s,

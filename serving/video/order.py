@@ -5,12 +5,22 @@ that of display.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["UNKNOWN", "continuous", "display_order", "frame_rate", "steady_times"]
+__all__ = [
+    "GAP_S",
+    "UNKNOWN",
+    "continuous",
+    "display_order",
+    "frame_rate",
+    "gaps_in",
+    "in_words",
+    "steady_times",
+]
 
 UNKNOWN = np.iinfo(np.int64).min  # a time that the container does not say
 _RESTART_S = 0.25  # a decoding clock that falls back further than this was set anew
@@ -18,6 +28,8 @@ _REORDERED_S = 1.0  # likewise of a clock of showing, which goes back and forth
 _WRAP = 2**33  # of the clocks of MPEG streams
 _WRAP_GAP_S = 60.0  # a turn-over that lands further on than this was a clock set anew, too
 _MOST_FPS = 480.0
+GAP_S = 2.0  # from which a gap is spoken of
+_GAP_FRAMES = 5  # and of slow footage from so many frames
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -109,3 +121,19 @@ def frame_rate(times_s: Floats, stated: Sequence[Fraction | None]) -> float:
     near = steps[(steps > 0.5 * usual) & (steps < 1.5 * usual)]
     measured = 1.0 / float(near.mean())
     return next((rate for rate in likely if abs(rate - measured) <= 0.05 * measured), measured)
+
+
+def gaps_in(times_s: Floats) -> Floats:
+    """How long it is from a frame to the next (G,), in seconds, where that is much longer than usual: nothing
+    was recorded there, or it was lost on the way.
+    """
+    steps = np.diff(times_s)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    return np.asarray(steps[steps > max(GAP_S, _GAP_FRAMES * usual)])
+
+
+def in_words(gaps_s: Sequence[float] | Floats) -> str:
+    """``2 gaps, 0:01:30 in all``; '' of none."""
+    if not len(gaps_s):
+        return ""
+    return f"{len(gaps_s)} gap{'s' * (len(gaps_s) > 1)}, {timedelta(seconds=round(sum(gaps_s)))} in all"

@@ -176,6 +176,15 @@ COMMANDS = (
         ("found",),
     ),
     Command(("report", "found"), JOB, ("found",)),
+    Command(("report", "found", "--out", "site.html", "--timezone", "Europe/Berlin"), JOB, ("site.html",)),
+    Command(
+        ("find", "--person", "anna", "--in", "found", "--report", "answer.html"),
+        ("found/embeddings.parquet", *JOB),
+        ("answer.html",),
+    ),
+    Command(("rematch", "found", "--json"), ("gallery.db", "found/embeddings.parquet", *JOB), ("found",)),
+    Command(("forget", "found", "--person", "anna"), ("found/embeddings.parquet", *JOB), ("found",)),
+    Command(("forget", "found", "--older-than", "1"), ("found/embeddings.parquet", *JOB), ("found",)),
     Command(
         ("crops", "walk.avi", "--truth", "gt.txt", "--out", "c", "--frames", "1-9", "--every", "3"),
         ("walk.avi", "gt.txt"),

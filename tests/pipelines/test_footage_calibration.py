@@ -71,8 +71,8 @@ def test_a_video_without_labels_gives_a_threshold_and_says_what_it_rests_on(
 ) -> None:
     model = tiny_model(tmp_path / "model")
     words = [model, "--footage", video, "--bootstrap", 20, "--backend", "onnxruntime"]
-    code, said, told = reid("calibrate", *words)
-    flat = told.replace("\n", " ")
+    code, said, stderr = reid("calibrate", *words)
+    flat = stderr.replace("\n", " ")
     assert (code, "pictures of 3 tracklets" in said) == (0, True)
     assert "3 tracklets of" in flat and "3 pairs of them together in a frame" in flat
     assert "asked against 2.0 people on average" in flat and "this rests on one camera" in flat
@@ -81,9 +81,9 @@ def test_a_video_without_labels_gives_a_threshold_and_says_what_it_rests_on(
     assert {(one.policy, one.unit) for one in without} == {
         (policy, unit) for policy in ("min", "mean", "top_k") for unit in ("image", "tracklet")
     }
-    code, said, told = reid("calibrate", *words, "--truth", video.with_name("gt.txt"))
+    code, said, stderr = reid("calibrate", *words, "--truth", video.with_name("gt.txt"))
     assert (code, "pictures of 3 people" in said) == (0, True)
-    assert "this rests on one camera" in told.replace("\n", " ")
+    assert "this rests on one camera" in stderr.replace("\n", " ")
     labelled = load_card(model).threshold("min", "image")
     assert labelled is not None
     # People of plain stripes: both ways find that same and different lie far apart.
@@ -91,14 +91,40 @@ def test_a_video_without_labels_gives_a_threshold_and_says_what_it_rests_on(
     assert abs(free.distance - labelled.distance) < 0.15
 
 
+def test_of_truth_by_tracks_a_list_says_who_they_are(
+    video: Path, tmp_path: Path, reid: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Somebody who left and came back under another id is no stranger to himself."""
+    model = tiny_model(tmp_path / "model")
+    rows = [line.split(",") for line in video.with_name("gt.txt").read_text().splitlines()]
+    for row in rows:
+        if row[1] == "1" and int(row[0]) > 60:
+            row[1] = "12"  # anna, a second time
+    (tmp_path / "gt.txt").write_text("\n".join(",".join(row) for row in rows))
+    (tmp_path / "people.txt").write_text("# who is who\n12,1\n")
+    words = [model, "--footage", video, "--truth", tmp_path / "gt.txt", "--bootstrap", 20]
+    words += ["--backend", "onnxruntime", "--false-accept-rate", 0.5]
+    found = {}
+    for more, people in (([], 4), (["--people", tmp_path / "people.txt"], 3)):
+        code, said, _ = reid("calibrate", *words, *more)
+        assert (code, f"pictures of {people} people" in said) == (0, True)
+        threshold = load_card(model).threshold("min", "image")
+        assert threshold is not None
+        found[people] = threshold.distance
+    # A person who is taken for two is as near to a "stranger" as to himself.
+    assert found[4] < found[3]
+    code, _, told = reid("calibrate", *words[:3], "--people", tmp_path / "people.txt")
+    assert (code, "name the truth" in told) == (2, True)
+
+
 def test_too_few_people_and_wrong_words_leave_the_card_alone(
     video: Path, tmp_path: Path, reid: Callable[..., tuple[int, str, str]]
 ) -> None:
     model = tiny_model(tmp_path / "model")
     before = (model / "model.json").read_bytes()
-    code, _, told = reid("calibrate", model, "--footage", video.with_name("alone.avi"))
-    assert (code, "shows 0 people together with others" in told.replace("\n", " ")) == (1, True)
-    assert "some 20 for a rate of 0.05" in told.replace("\n", " ")
+    code, _, stderr = reid("calibrate", model, "--footage", video.with_name("alone.avi"))
+    assert (code, "shows 0 people together with others" in stderr.replace("\n", " ")) == (1, True)
+    assert "some 20 for a rate of 0.05" in stderr.replace("\n", " ")
     for words in (
         ["--truth", video],
         ["--detector", "motion"],

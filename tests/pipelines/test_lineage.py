@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -201,3 +203,24 @@ def test_nothing_is_made_in_the_store_by_asking(
         assert done.code == 1 and done.err.count("\n") == 1
         assert "has no experiment 'reid': correct tracking.experiment, or train first" in done.err
     assert Path("mlflow.db").read_bytes() == before
+    with closing(sqlite3.connect("mlflow.db")) as db, db:
+        db.execute("DROP TABLE metrics")  # MLflow would make it again
+    before = Path("mlflow.db").read_bytes()
+    assert reid("runs", "list").code == 1
+    assert Path("mlflow.db").read_bytes() == before
+
+
+def test_a_damaged_store_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_schema: Path, reid: Reid
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    whole = mlflow_schema.read_bytes()
+    # the table's name in the schema is no UTF-8; and no database at all
+    for damaged in (whole.replace(b"tableexperiments", b"table\xc6xperiments"), b"x" * 8192):
+        assert damaged != whole
+        Path("mlflow.db").write_bytes(damaged)
+        done = reid("runs", "list")
+        assert done.code == 1 and done.err.count("\n") == 1
+        assert "mlflow.db cannot be read (" in done.err
+        assert Path("mlflow.db").read_bytes() == damaged

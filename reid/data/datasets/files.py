@@ -4,6 +4,7 @@ files. Torch-free.
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         UsageError: it is not.
     """
     try:
-        compiled = re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # of "[[", whose meaning may change: in Python's words
+            compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error
     if "identity" not in compiled.groupindex:
@@ -91,7 +96,8 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 def find_images(root: Path) -> FolderContent:
     """All files below ``root``, sorted by path; see :func:`walk`."""
     found = FolderContent()
-    for path in walk(root):
+    odd: list[Path] = []
+    for path in walk(root, odd):
         reason = is_by_system(path.relative_to(root))
         if reason is not None:
             found.strays.append(Stray("by_system", path, reason))
@@ -99,6 +105,7 @@ def find_images(root: Path) -> FolderContent:
             found.images.append(path)
         else:
             found.others[path.suffix.lower() or path.name] += 1
+    found.strays += [Stray("by_system", path, "a pipe, a socket or a device") for path in odd]
     return found
 
 
@@ -116,12 +123,12 @@ def is_by_system(path: Path) -> str | None:
     return None if folder is None else f"in {folder}, which a system made"
 
 
-def walk(root: Path) -> list[Path]:
+def walk(root: Path, odd: list[Path] | None = None) -> list[Path]:
     """Every file below ``root``, sorted, linked folders included.
 
     A folder is visited once, under its own place where it has one below ``root``: a link that leads back up,
     or to a folder that is there anyway, adds nothing. A link to a file that is gone is a file, so that
-    somebody hears of it.
+    somebody hears of it. Pipes, sockets and devices are put into ``odd``.
 
     Raises:
         ReidError: a folder cannot be read.
@@ -132,7 +139,7 @@ def walk(root: Path) -> list[Path]:
     while waiting:
         links: list[Path] = []
         for folder in waiting:
-            files += _below(folder, visited, links)
+            files += _below(folder, visited, links, odd)
         waiting = sorted(links)
     return sorted(files)
 
@@ -144,7 +151,9 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _below(folder: Path, visited: set[tuple[int, int]], links: list[Path]) -> Iterator[Path]:
+def _below(
+    folder: Path, visited: set[tuple[int, int]], links: list[Path], odd: list[Path] | None
+) -> Iterator[Path]:
     """Files below a folder; linked folders are put into ``links``."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in visited:
@@ -161,7 +170,9 @@ def _below(folder: Path, visited: set[tuple[int, int]], links: list[Path]) -> It
         if not _is_folder(entry):
             if entry.is_symlink() or entry.is_file():
                 yield path
+            elif odd is not None:
+                odd.append(path)
         elif entry.is_symlink():
             links.append(path)
         else:
-            yield from _below(path, visited, links)
+            yield from _below(path, visited, links, odd)

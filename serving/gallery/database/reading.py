@@ -72,8 +72,8 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was taken out. ``purged`` is False while another process still keeps the old bytes in the file's
-    log.
+    """What was taken out. ``purged`` is False while the old bytes are still in the file or its log:
+    another process reads it, or the disk is full.
     """
 
     removed: dict[str, int]  # references taken from each person
@@ -166,7 +166,11 @@ def rows_of(ids: Sequence[int], blobs: Sequence[bytes], dim: int) -> npt.NDArray
     Raises:
         DamagedError: one has another length.
     """
-    wrong = [key for key, blob in zip(ids, blobs, strict=True) if len(blob) != 4 * dim]
+    wrong = [
+        key
+        for key, blob in zip(ids, blobs, strict=True)
+        if not isinstance(blob, bytes) or len(blob) != 4 * dim
+    ]
     if wrong:
         raise DamagedError(f"reference {wrong[0]} has not {dim} numbers, see `reid gallery verify`")
     return np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), dim)
@@ -198,9 +202,10 @@ def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
         "LEFT JOIN people p ON p.id = r.person_id LEFT JOIN models m ON m.id = r.model_id"
     )
     for key, name, dim, embedding, stored, taken_at in rows:
-        fault = _fault(np.frombuffer(embedding, "<f4") if len(embedding) % 4 == 0 else None, dim)
+        fault = _fault(embedding, dim)
         fault = fault or ("differs from its hash" if digest(embedding) != stored else None)
-        fault = fault or ("was taken at no time that there is" if not 0 <= taken_at < _LATEST else None)
+        timed = isinstance(taken_at, (int, float)) and 0 <= taken_at < _LATEST
+        fault = fault or (None if timed else "was taken at no time that there is")
         if fault:
             problems.append(f"reference {key} of {name!r} {fault}: remove and enroll again")
     for texts in ("SELECT source, camera FROM refs", "SELECT who, action, identity, detail FROM audit"):
@@ -221,10 +226,11 @@ def verify(db: sqlite3.Connection, version: int) -> VerifyReport:
     return VerifyReport(version, counts[0], counts[1], tuple(problems))
 
 
-def _fault(row: npt.NDArray[np.float32] | None, dim: int | None) -> str | None:
-    if row is None or len(row) != dim:
+def _fault(embedding: object, dim: int | None) -> str | None:
+    """What is wrong with a stored embedding. In a damaged file a value may be of any type."""
+    if not isinstance(embedding, bytes) or dim is None or len(embedding) != 4 * dim:
         return "has the wrong length"
-    norm = float(np.linalg.norm(row.astype(np.float64)))
+    norm = float(np.linalg.norm(np.frombuffer(embedding, "<f4").astype(np.float64)))
     if not np.isfinite(norm):
         return "holds NaN or infinity"
     return f"has norm {norm:.4g}" if abs(norm - 1) > 1e-2 else None

@@ -120,7 +120,7 @@ def _tell_other_classes(runs: Sequence[CameraState], detector: DetectorSpec) -> 
             asked = "" if detector.person_class is None else f" {detector.person_class}"
             run.notes.append(
                 f"no box of the class{asked} of people, but of class {listed}: if people are one of these, "
-                "say so by detector.person_class"
+                "say so by detector.person_class (--person-class)"
             )
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from reid.files import atomic_directory, write_json
 from serving.detection import Detector, detect_in_order
 from serving.job.layout import SegmentFolder, segment_name
+from serving.job.sealed import write_sealed
 from serving.job.segments.tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.runtime import Embedder
 from serving.spec import Camera
@@ -36,6 +37,7 @@ __all__ = [
     "frames_of",
     "needed",
     "plan_segments",
+    "planned_segment",
     "process_segment",
 ]
 
@@ -77,7 +79,7 @@ class SegmentResult:
         with atomic_directory(folder, private=True) as temporary:
             files = SegmentFolder(temporary)
             pq.write_table(self.boxes, files.boxes)
-            pq.write_table(self.people, files.people)
+            write_sealed(self.people, files.people)
             write_json(files.counts, self.counts)
 
 
@@ -89,8 +91,7 @@ def plan_segments(camera: Camera, footage: Footage, segment_s: float) -> list[Se
     last = min(last or footage.frames, footage.frames)
     if last < first:
         return []
-    length = max(1, round(segment_s * footage.fps / camera.step)) * camera.step
-    overlap = max(1, round(OVERLAP_S * footage.fps / camera.step)) * camera.step
+    length, overlap = _frames(camera, footage, segment_s), _frames(camera, footage, OVERLAP_S)
     starts = list(range(first, last + 1, length))
     if len(starts) > 1 and last + 1 - starts[-1] < overlap:
         starts.pop()  # too short to stand alone
@@ -99,6 +100,21 @@ def plan_segments(camera: Camera, footage: Footage, segment_s: float) -> list[Se
         Segment(camera.id, index, max(first, start - overlap) if index else first, start, end)
         for index, (start, end) in enumerate(zip(starts, ends, strict=True))
     ]
+
+
+def planned_segment(camera: Camera, footage: Footage, segment_s: float, index: int) -> Segment:
+    """A segment as :func:`plan_segments` cut it, for whoever has no footage to read its length from: where it
+    ends is not said.
+    """
+    first = (camera.frames or (1,))[0]
+    start = first + index * _frames(camera, footage, segment_s)
+    begin = max(first, start - _frames(camera, footage, OVERLAP_S)) if index else first
+    return Segment(camera.id, index, begin, start, None)
+
+
+def _frames(camera: Camera, footage: Footage, seconds: float) -> int:
+    """So many seconds in frames, a multiple of the step."""
+    return max(1, round(seconds * footage.fps / camera.step)) * camera.step
 
 
 def process_segment(

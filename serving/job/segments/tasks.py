@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from reid.errors import ReidError
-from reid.heap import give_back_memory, share_heap
+from reid.memory import give_back_memory, share_heap
 from serving.detection import build_detector
 from serving.job.segments.segment import Segment, SegmentResult, process_segment
 from serving.runtime import Embedder, load

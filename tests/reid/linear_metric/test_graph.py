@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from reid.export.onnx import trunk_nodes
+from reid.export.onnx import backbone_nodes
 from reid.export.tensorrt import build_engine
 from reid.linear_metric import FittedMetric, fit_metric
 from reid.linear_metric.graph import PREFIX, fold_onnx, fold_openvino
@@ -79,7 +79,7 @@ def test_it_is_no_part_of_what_lower_precision_converts() -> None:
     for number, node in enumerate(proto.graph.node):
         node.name = f"own{number}"
     fold_onnx(proto, metric())
-    assert trunk_nodes(proto) and not [name for name in trunk_nodes(proto) if name.startswith(PREFIX)]
+    assert backbone_nodes(proto) and not [name for name in backbone_nodes(proto) if name.startswith(PREFIX)]
 
 
 @pytest.mark.parametrize("landmarks", [None, 30])

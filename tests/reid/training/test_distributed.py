@@ -26,14 +26,14 @@ def parts(name: str) -> tuple[EmbeddingModel, CombinedLoss, torch.Tensor, torch.
     brightness.
     """
     torch.manual_seed(5)
-    trunk = nn.Sequential(
+    backbone = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1, bias=False),
         nn.BatchNorm2d(6),
         nn.ReLU(),
         nn.Conv2d(6, DIM, 3, bias=False),
         nn.BatchNorm2d(DIM),
     )
-    model = EmbeddingModel(trunk, DIM).double()
+    model = EmbeddingModel(backbone, DIM).double()
     options = {
         "batch_hard": {"soft_margin": True},
         "quadruplet": {"metric": "learned", "adaptive": True},
@@ -58,7 +58,7 @@ def step(name: str, ranks: Ranks) -> dict[str, torch.Tensor]:
     features = ranks.gather(model(images[ranks.part(len(images))]), len(images))
     output = objective(features_by_term(objective, features, model.neck(features)), labels)
     output.value.backward()
-    ranks.sum_gradients(model.trunk_parameters())
+    ranks.sum_gradients(model.backbone_parameters())
     named = [("model." + key, p) for key, p in model.named_parameters()] + list(objective.named_parameters())
     result = {key: p.grad for key, p in named if p.grad is not None}
     statistics = {

@@ -1,4 +1,5 @@
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -438,8 +439,26 @@ def test_verify_finds_each_kind_of_damage(path: Path, gallery: Gallery) -> None:
         "4 .* NaN",
         "'empty' has no reference",
     ):
-        assert [problem for problem in report.problems if __import__("re").search(wanted, problem)], wanted
+        assert [problem for problem in report.problems if re.search(wanted, problem)], wanted
     assert len(report.problems) == 5
+
+
+@pytest.mark.parametrize("other", ["NULL", "7", "'text'"])
+def test_a_damaged_value_may_be_of_any_type(path: Path, gallery: Gallery, other: str) -> None:
+    gallery.enroll("anna", unit_rows(2))
+    gallery.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        for word in (" NOT NULL", " STRICT"):
+            db.execute("UPDATE sqlite_master SET sql = replace(sql, ?, '') WHERE name = 'refs'", (word,))
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE refs SET embedding = {other}, taken_at = 'long ago' WHERE id = 1")
+    with Gallery.open(path, None) as again:
+        assert again.verify().problems == (
+            "reference 1 of 'anna' has the wrong length: remove and enroll again",
+        )
+        with pytest.raises(ReidError, match="reference 1 has not 16 numbers, see `reid gallery verify`"):
+            again.export(path.with_name("export.parquet"))
 
 
 def test_a_damaged_row_is_near_to_nobody(path: Path) -> None:

@@ -140,6 +140,11 @@ def test_what_cannot_be_exported_is_one_line(job: Path) -> None:
     assert (job.parent / "full" / "mine").exists()
     result = run(app, ["tracks", str(job), "--format", "kitti", "--out", str(job.parent / "new")])
     assert isinstance(result.exception, UsageError) and "want mot, cvat, coco" in str(result.exception)
+    whole = pq.read_table(job / "sightings.parquet")
+    pq.write_table(whole.slice(1), job / "sightings.parquet")
+    result = run(app, ["tracks", str(job), "--out", str(job.parent / "new")])
+    assert "detections.parquet has a box of nobody in" in str(result.exception)
+    pq.write_table(whole, job / "sightings.parquet")
     record = json.loads((job / "job.json").read_text())
     del record["counts"]["cameras"]["hall"]["width"]
     (job / "job.json").write_text(json.dumps(record))

@@ -150,10 +150,25 @@ def test_a_gap_stays_a_gap(name: str, tmp_path: Path) -> None:
     times = [100 * number + (600_000 if number >= 70 else 0) for number in range(FRAMES)]
     footage = open_footage([str(write(tmp_path / name, times_ms=times, **LONG_GOP))])
     assert numbers(footage) == rows(1, FRAMES)
+    assert footage.notes == (
+        f"video {tmp_path / name} has 1 gap, 0:10:00 in all: nothing was recorded there, or it was lost",
+    )
     assert footage.fps == pytest.approx(10)
     assert [frame.time_s for frame in read_frames(footage, 70, 72)] == pytest.approx(
         [6.9, 607.0, 607.1], abs=0.002
     )
+
+
+def test_what_was_lost_inside_a_transport_stream_is_said(tmp_path: Path) -> None:
+    whole = encode(tmp_path / "whole.ts", PICTURES)
+    data = whole.read_bytes()
+    packets = len(data) // 188
+    lost = tmp_path / "lost.ts"
+    lost.write_bytes(data[: packets * 2 // 5 * 188] + data[packets * 3 // 5 * 188 :])
+    footage = open_footage([str(lost)])
+    assert footage.frames < 140
+    assert len(footage.notes) == 1 and " has 1 gap, 0:00:03 in all" in footage.notes[0]
+    assert open_footage([str(whole)]).notes == ()
 
 
 def test_a_clock_that_starts_again_goes_on(tmp_path: Path) -> None:

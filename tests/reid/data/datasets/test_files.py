@@ -73,6 +73,7 @@ def test_what_systems_and_downloads_leave_is_named_and_left_out(tmp_path: Path) 
         "__MACOSX/c.jpg",
         "@eaDir/d.jpg",
     )
+    os.mkfifo(tmp_path / "e.jpg")
     touch(tmp_path, "notes.txt", "clip.MP4", "readme")
     found = find_images(tmp_path)
     assert names(tmp_path, found.images) == ["a.jpg"]
@@ -85,6 +86,7 @@ def test_what_systems_and_downloads_leave_is_named_and_left_out(tmp_path: Path) 
         "Unconfirmed 7.crdownload": "a download that has not ended",
         "c.jpg": "in __MACOSX, which a system made",
         "d.jpg": "in @eaDir, which a system made",
+        "e.jpg": "a pipe, a socket or a device",
     }
     assert dict(found.others) == {".txt": 1, ".mp4": 1, "readme": 1}
 

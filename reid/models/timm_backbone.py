@@ -1,5 +1,5 @@
-"""Networks of timm as trunks: feature maps of convolutional ones and of Swin and ConvNeXt, the class token of
-vision transformers.
+"""Networks of timm as backbones: feature maps of convolutional ones and of Swin and ConvNeXt, the class token
+of vision transformers.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reid.errors import UsageError
 from reid.models.libraries import timm_config
 
-__all__ = ["PREFIX", "TimmTrunk", "build_timm_net"]
+__all__ = ["PREFIX", "TimmBackbone", "build_timm_net"]
 
 PREFIX = "timm:"
 
@@ -74,7 +74,7 @@ def _overlapping(
     return net
 
 
-class TimmTrunk(nn.Module):
+class TimmBackbone(nn.Module):
     """Images to feature maps by a network of timm's.
 
     A vision transformer that embeds with its class token gives that token alone, as maps of one place; one

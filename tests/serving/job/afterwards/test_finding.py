@@ -1,8 +1,10 @@
 """Where else was this person: by picture, by sighting and by name, over several jobs' outputs."""
 
 import json
+import re
 import shutil
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -14,13 +16,18 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import app
+from reid.card import Certainty, load_card, save_card
 from reid.errors import ReidError, UsageError
-from serving.job.finding import find, of_name, of_sighting, open_seen
-from serving.job.layout import JobFolder
+from reid.evaluation.certainty import prior_of
+from serving.job.afterwards.finding import Found, find, of_name, of_sighting, open_seen
+from serving.job.afterwards.route import route_of
+from serving.job.layout import SIGHTINGS, JobFolder
 from serving.job.run import run_job
 from serving.job.sighting_embeddings import read_embeddings, write_embeddings
 from serving.spec import load_job
+from tests.serving.detection.tiny_detectors import HEIGHT, WIDTH, Detected, detector_file, yolov8
 from tests.serving.execution_job import make_place
+from tests.serving.job.folders import EVIL, sighting
 from tests.serving.tiny_footage import person
 
 
@@ -124,7 +131,7 @@ def test_embeddings_are_left_out_where_the_job_says_so(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ((), "name whom to look for"),
         (("anna.png", "--person", "anna"), "name whom to look for"),
@@ -134,10 +141,10 @@ def test_embeddings_are_left_out_where_the_job_says_so(place: Path) -> None:
         (("nothing.png",), "nothing.png"),
     ],
 )
-def test_what_cannot_be_looked_for_is_one_line(place: Path, words: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_looked_for_is_one_line(place: Path, words: tuple[str, ...], expected: str) -> None:
     done = asked(place, *(str(place / word) if word.endswith(".png") else word for word in words))
     assert isinstance(done.exception, UsageError)
-    assert told in str(done.exception) and "\n" not in str(done.exception)
+    assert expected in str(done.exception) and "\n" not in str(done.exception)
 
 
 def test_other_models_and_damaged_files_are_refused(place: Path, tmp_path: Path) -> None:
@@ -153,7 +160,7 @@ def test_other_models_and_damaged_files_are_refused(place: Path, tmp_path: Path)
         app, ["find", "--person", "anna", "--in", str(place / "one"), "--in", str(other)]
     )
     assert "were embedded by different models" in str(done.exception)
-    write_embeddings(files.embeddings, who[1:], rows[1:], "another")
+    write_embeddings(files.embeddings, [*who[1:], ("nowhere", 1)], rows, "another")
     with pytest.raises(ReidError, match="is not of the sightings beside it"):
         open_seen(other)
     for table in (
@@ -166,3 +173,114 @@ def test_other_models_and_damaged_files_are_refused(place: Path, tmp_path: Path)
     files.embeddings.write_bytes(b"text")
     with pytest.raises(ReidError, match="is damaged"):
         open_seen(other)
+
+
+def picture_of(path: Path, people: dict[str, tuple[int, int]], wide: bool = True) -> Path:
+    """A picture with people, by the left upper corner of each."""
+    image = np.full((160, 240 if wide else 100, 3), 90, np.uint8)
+    for name, (x, y) in people.items():
+        image[y : y + 64, x : x + 24] = person(name)
+    cv2.imwrite(str(path), image)
+    return path
+
+
+def detector_of(path: Path, *boxes: tuple[float, float, float, float]) -> Path:
+    """A file that answers these boxes, in pixels of a picture of 160 x 240."""
+    scale = min(HEIGHT / 160, WIDTH / 240)
+    scaled = [Detected((x0 * scale, y0 * scale, x1 * scale, y1 * scale), 0, 0.9) for x0, y0, x1, y1 in boxes]
+    return detector_file(path, yolov8(scaled, 2))
+
+
+def test_a_picture_with_people_is_looked_at_where_the_person_is(place: Path, tmp_path: Path) -> None:
+    both = picture_of(tmp_path / "both.png", {"anna": (20, 30), "carl": (150, 60)})
+    best = {name: found(place, str(place / f"{name}.png"))[0] for name in ("anna", "carl")}
+    assert best["anna"]["crop"] != best["carl"]["crop"]
+    for name, box in (("anna", "20,30,24,64"), ("carl", "150,60,24,64")):
+        assert found(place, str(both), "--box", box)[0]["crop"] == best[name]["crop"]
+    two = detector_of(tmp_path / "two.onnx", (20, 30, 44, 94), (149, 57, 176, 126))
+    done = asked(place, str(both), "--detector", str(two), "--json")
+    assert json.loads(done.stdout)["sightings"][0]["crop"] == best["carl"]["crop"]  # the larger box
+    assert "shows 2 people: looking for the largest, --box 1" in done.stderr
+    assert done.stderr.count("\n") == 1 and "others: 20,30,24,64" in done.stderr
+    nobody = detector_of(tmp_path / "nobody.onnx")
+    with_nobody = asked(place, str(both), "--detector", str(nobody))
+    assert isinstance(with_nobody.exception, ReidError)
+    assert "shows nobody to" in str(with_nobody.exception)
+    assert "is wider than high" in asked(place, str(both)).stderr
+    for words, told in (
+        ((str(both), "--box", "1,2,3"), "want LEFT,TOP,WIDTH,HEIGHT"),
+        ((str(both), "--box", "900,2,3,3"), "lies outside"),
+        ((str(both), str(place / "anna.png"), "--box", "1,2,30,30"), "2 are named"),
+        (("--person", "anna", "--box", "1,2,30,30"), "are of pictures"),
+    ):
+        done = asked(place, *words)
+        assert isinstance(done.exception, UsageError) and told in str(done.exception)
+
+
+def calibrated(place: Path, tmp_path: Path) -> Path:
+    """The model with a certainty in its card."""
+    model = Path(shutil.copytree(place / "model", tmp_path / "model"))
+    card = load_card(model)
+    save_card(card.model_copy(update={"certainty": Certainty(middle=0.4, slope=30)}), model)
+    return model
+
+
+def test_certainty_falls_with_the_distance_and_with_how_few_are_the_persons(
+    place: Path, tmp_path: Path
+) -> None:
+    assert all(row["certainty"] is None for row in found(place, "--person", "anna"))
+    model = calibrated(place, tmp_path)
+    rows = found(place, "--person", "anna", "--model", str(model))
+    sure = [row["certainty"] for row in rows]
+    assert sure == sorted(sure, reverse=True) and sure[0] > 0.9 > 0.1 > sure[-1]
+    rng = np.random.default_rng(3)
+    certainty = Certainty(middle=0.9, slope=12)
+    for share in (0.02, 0.3):  # of sightings drawn so that the calibration is right
+        same = rng.random(40_000) < share
+        distance = rng.uniform(0.3, 1.5, 400_000)
+        likely = certainty.of(distance, 0.5)
+        own = distance[rng.random(len(distance)) < likely]
+        other = distance[rng.random(len(distance)) < 1 - likely]
+        seen = np.where(same, own[: len(same)], other[: len(same)])
+        scale = len(own) / len(other)  # the two densities as drawn have these weights
+        right = Certainty(middle=0.9 + np.log(1 / scale) / 12, slope=12)
+        assert prior_of(right, seen.astype(np.float32)) == pytest.approx(share, rel=0.15)
+
+
+def test_the_answer_is_a_page_with_the_way_in_order_of_time(place: Path, tmp_path: Path) -> None:
+    for folder, hour in (("one", 9), ("two", 8)):  # the second job was earlier
+        copy = Path(shutil.copytree(place / folder, tmp_path / folder))
+        files = JobFolder(copy)
+        rows = files.read_sightings().to_pylist()
+        for row in rows:
+            for which in ("start", "end"):
+                clock = datetime(2026, 5, 4, hour, tzinfo=UTC) + timedelta(seconds=row[f"{which}_s"])
+                row[f"{which}_time"] = clock
+            row["identity"] = EVIL if row["identity"] == "anna" else row["identity"]
+        pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), files.sightings)
+    page = tmp_path / "answer.html"
+    words = ["find", "--person", EVIL, "--in", str(tmp_path / "one"), "--in", str(tmp_path / "two")]
+    words += ["--model", str(calibrated(place, tmp_path)), "--report", str(page)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    text = page.read_text()
+    way = re.findall(r"<b>(\d)\. (\w+)</b><span class=\"time\">2026-05-04 (\d\d)", text)
+    assert way == [("1", "two", "08"), ("2", "one", "09")]
+    assert "60 min later" in text and text.count("<meter") == text.count("<article") == 5
+    assert EVIL not in text and "&lt;script&gt;alert" in text
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)  # nothing is loaded from outside
+    assert text.count("<img") >= 7  # the crops are inside
+
+
+def test_sightings_at_one_time_in_two_cameras_are_pointed_out() -> None:
+    def at(camera: str, start: float, end: float) -> Found:
+        return Found(Path("a"), sighting(camera, 1, "anna", start, end, 0.1), 0.1, True, None)
+
+    stops = route_of([at("west", 5, 15), at("east", 0, 10), at("east", 100, 400), at("west", 7200, 7300)])
+    assert [(stop.found.row["camera"], stop.after, stop.overlaps) for stop in stops] == [
+        ("east", "", False),
+        ("west", "at the same time", True),
+        ("east", "85 s later", False),
+        ("west", "113 min later", False),
+    ]
+    assert stops[0].at == (0.0, 10.0)

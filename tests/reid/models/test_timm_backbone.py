@@ -81,7 +81,9 @@ def test_patches_overlap_and_positions_of_a_file_are_interpolated_to_them(tmp_pa
     torch.manual_seed(0)
     published = with_statistics(timm.create_model("test_vit", num_classes=1000))  # 10 by 10 patches
     torch.save({"model": published.state_dict()}, tmp_path / "vit.pth")
-    trunk, channels = build_backbone("timm:test_vit", str(tmp_path / "vit.pth"), size=SIZE, patch_stride=12)
+    backbone, channels = build_backbone(
+        "timm:test_vit", str(tmp_path / "vit.pth"), size=SIZE, patch_stride=12
+    )
     assert channels == 64
     images = normalise(torch.from_numpy(smooth_crops(2, *SIZE, seed=1)))
     state = published.state_dict()
@@ -93,19 +95,19 @@ def test_patches_overlap_and_positions_of_a_file_are_interpolated_to_them(tmp_pa
     tokens = tokens + torch.cat([state["pos_embed"][:, :1], grid], dim=1)
     with torch.inference_mode():
         wanted = published.norm(published.blocks(tokens))[:, 0]
-        given = trunk.eval()(images)[:, :, 0, 0]
+        given = backbone.eval()(images)[:, :, 0, 0]
     torch.testing.assert_close(given, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_what_cannot_be_is_said() -> None:
-    for options, told in (
+    for options, expected in (
         ({"name": "timm:resnet5"}, "timm has no network 'resnet5'"),
         ({"name": "timm:test_convnext"}, "has no last stride that can be taken away: set last_stride to 2"),
         ({"name": "timm:test_resnet", "patch_stride": 12}, "has no patches with positions"),
         ({"name": "timm:test_vit", "patch_stride": 17}, "want 1 to 16, a patch of timm:test_vit"),
         ({"name": "resnet18", "patch_stride": 12}, "is not timm's: leave patch_stride and drop_path out"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=expected):
             build_backbone(weights="none", size=SIZE, **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="gives one token, of which pooling gem"):
         build_model(spec_of("timm:test_vit", pooling="gem"))
@@ -118,15 +120,15 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_drop_path_reaches_the_network() -> None:
-    trunk, _ = build_backbone("timm:test_vit", "none", size=SIZE, drop_path=0.3)
-    rates = [module.drop_prob for module in trunk.modules() if type(module).__name__ == "DropPath"]
+    backbone, _ = build_backbone("timm:test_vit", "none", size=SIZE, drop_path=0.3)
+    rates = [module.drop_prob for module in backbone.modules() if type(module).__name__ == "DropPath"]
     assert max(rates) == pytest.approx(0.3)
 
 
 def test_the_recipe_loads_and_its_network_has_the_published_shape() -> None:
     params = load_params(ROOT / "recipes" / "transreid_baseline.yaml")
     small = with_values(params, {"model.backbone": "timm:test_vit", "model.weights": "none"}).model
-    trunk, _ = build_backbone(
+    backbone, _ = build_backbone(
         small.backbone,
         small.weights,
         small.last_stride,
@@ -135,8 +137,8 @@ def test_the_recipe_loads_and_its_network_has_the_published_shape() -> None:
         drop_path=small.drop_path,
     )
     assert params.model.backbone == "timm:vit_base_patch16_224"
-    positions = trunk.get_parameter("net.pos_embed")
-    assert isinstance(trunk.net.norm, nn.LayerNorm)
+    positions = backbone.get_parameter("net.pos_embed")
+    assert isinstance(backbone.net.norm, nn.LayerNorm)
     assert (
         positions.shape[1] == 1 + 21 * 10
     )  # of 256x128 with a patch every 12 pixels: TransReID, section 3.2

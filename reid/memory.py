@@ -1,5 +1,5 @@
-"""The heap, told what this project's long runs need of it. The C library's is GNU's only: elsewhere nothing
-happens, and False says so.
+"""Settings of the C library's memory allocator for long runs. Only the GNU C library has them: elsewhere the
+functions do nothing and return False.
 """
 
 import ctypes
