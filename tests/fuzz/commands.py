@@ -30,7 +30,7 @@ class Command:
     @property
     def name(self) -> str:
         return self.stage or " ".join(
-            self.words[: 2 if self.words[0] in ("gallery", "runs", "models") else 1]
+            self.words[: 2 if self.words[0] in ("gallery", "runs", "models", "metric") else 1]
         )
 
 
@@ -61,6 +61,12 @@ COMMANDS = (
         ("models", "import", "model/model.onnx", "--out", "imported"),
         ("model/model.onnx",),
         ("imported",),
+        private=False,
+    ),
+    Command(
+        ("metric", "fit", "model", "--root", "images", "--pattern", PATTERN, "--out", "fitted", *RUN[2:]),
+        ("images", *CARD),
+        ("fitted",),
         private=False,
     ),
     Command(
@@ -210,6 +216,7 @@ COMMANDS = (
     Command(
         (), ("params.yaml", "data/catalog.parquet", "reports/selection.json"), stage="evaluate", fails=True
     ),
+    Command((), ("params.yaml",), ("fitted",), stage="fit_metric", private=False),
     Command((), ("params.yaml", "data/catalog.parquet"), stage="calibrate", fails=True),
     Command(
         (), ("params.yaml", "data/catalog.parquet", "selected/training.json"), stage="export", fails=True

@@ -80,7 +80,7 @@ def make_case(seed: int, folder: Path) -> Case:
             path = rng.choice(sorted(one for one in path.rglob("*") if one.is_file()))
         case.damage = f"{path.relative_to(folder)}: {damage_file(path, rng)}"
     elif how < 0.88:
-        first = 0 if command.stage else 2 if case.words[0] in ("gallery", "runs", "models") else 1
+        first = 0 if command.stage else 2 if case.words[0] in ("gallery", "runs", "models", "metric") else 1
         at = rng.randrange(first, len(case.words)) if len(case.words) > first else 0
         if rng.random() < 0.1:
             case.damage = f"without {case.words.pop(at)!r}"

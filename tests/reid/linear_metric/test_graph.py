@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from reid.export.onnx import backbone_nodes
+from reid.export.tensorrt import build_engine
 from reid.linear_metric import FittedMetric, fit_metric
 from reid.linear_metric.graph import PREFIX, fold_onnx, fold_openvino
 from tests.reid.linear_metric.features import hidden_people
@@ -98,3 +99,12 @@ def test_openvino_gives_the_same(tmp_path: Path, landmarks: int | None, kind: st
         np.testing.assert_allclose(
             compiled(images())[0], fitted.apply(expected(images(), DIM)), atol=1e-4, err_msg=name
         )
+
+
+def test_tensorrt_takes_it(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
+    proto = tiny_graph(dim=DIM)
+    fold_onnx(proto, metric(landmarks=30))
+    onnx.save(proto, tmp_path / "new.onnx")
+    build_engine(tmp_path / "new.onnx", tmp_path / "new.plan", targets=("SM89",))
+    assert (tmp_path / "new.plan").stat().st_size > 1000
