@@ -1,7 +1,7 @@
 """What a training reads: decoded images with their labels, and the batches drawn from them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -60,7 +60,7 @@ def augmented(
     data: TrainingData, rows: npt.NDArray[np.int64], settings: TrainParams, generator: torch.Generator
 ) -> Tensor:
     """Normalised float32 images (B, 3, H, W) of these rows, augmented by chance from ``generator``."""
-    how = Augmentation(settings.flip, settings.pad_crop, settings.erasing, settings.colour_jitter)
+    how = Augmentation(**settings.model_dump(include={field.name for field in fields(Augmentation)}))
     pixels = augment(torch.from_numpy(data.images[rows]), how, generator)
     # Erasing comes after normalising, for it fills in 0, which only then is the mean colour.
     return erase(normalise(pixels), settings.erasing, generator)

@@ -34,7 +34,9 @@ OPTIONS = {
     "cosface": [{"scale": 16.0}],
     "circle": [{"gamma": 32.0}],
 }
-CASES = [(name, options) for name in LOSSES if name != "log_ratio" for options in OPTIONS.get(name, [{}])]
+# Of continuous labels; of views of one image, not of people.
+ELSEWHERE = {"log_ratio", "moco", "simsiam"}
+CASES = [(name, options) for name in LOSSES if name not in ELSEWHERE for options in OPTIONS.get(name, [{}])]
 
 
 def toy() -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
