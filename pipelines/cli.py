@@ -68,7 +68,7 @@ def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pa
     if find_spec("torch") is not None:  # without it nothing here trains, and its losses cannot be asked
         from reid.training.checks import check_objective
 
-        for name in checked.objectives:
+        for name in (*checked.pretrain, *checked.objectives):
             check_objective(checked, name)
     typer.echo(f"{path} is valid")
 

@@ -1,6 +1,6 @@
-"""Batches made of chosen triplets, of pairs, of single images, and of an anchor with its neighbourhood by
-continuous labels. Deterministic as the other samplers. Where several workers train one model, each draws the
-whole batch and trains its part of it (``reid.training.distributed``).
+"""Batches made of chosen triplets, of pairs, of single images and their views, and of an anchor with its
+neighbourhood by continuous labels. Deterministic as the other samplers. Where several workers train one
+model, each draws the whole batch and trains its part of it (``reid.training.distributed``).
 """
 
 import math
@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 
 from reid.errors import ReidError, UsageError
 
-__all__ = ["DenseSampler", "PairSampler", "ShuffledSampler", "TripletSampler"]
+__all__ = ["DenseSampler", "PairSampler", "ShuffledSampler", "TripletSampler", "ViewSampler"]
 
 
 class _Seeded(Sampler[list[int]]):
@@ -136,6 +136,27 @@ class ShuffledSampler(_Seeded):
         for step in range(len(self)):
             start = step * self.size
             yield order[start : start + self.size].tolist()
+
+
+class ViewSampler(ShuffledSampler):
+    """As :class:`ShuffledSampler`, each image ``views`` times in a row: augmented one by one, these are its
+    views.
+
+    Raises:
+        ReidError: there are fewer images than a batch wants, so that one would come twice.
+    """
+
+    def __init__(self, images: int, size: int, views: int = 2, seed: int = 0) -> None:
+        super().__init__(images, size, seed)
+        if images < size:
+            raise ReidError(
+                f"{images} images are fewer than a batch of {size}: take a smaller batch, or more images"
+            )
+        self.views = views
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in super().__iter__():
+            yield [row for row in batch for _ in range(self.views)]
 
 
 class DenseSampler(_Seeded):

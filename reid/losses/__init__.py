@@ -13,8 +13,11 @@ from reid.losses.combined import CombinedLoss, CombinedOutput
 from reid.losses.contrastive import ContrastiveLoss
 from reid.losses.hierarchical import HierarchicalLoss
 from reid.losses.log_ratio import LogRatioLoss
+from reid.losses.moco import MoCoLoss
+from reid.losses.nt_xent import NTXentLoss
 from reid.losses.output import LossOutput
 from reid.losses.quadruplet import QuadrupletLoss
+from reid.losses.simsiam import SimSiamLoss
 from reid.losses.softmax import SoftmaxLoss
 from reid.losses.triplet import (
     BatchAllLoss,
@@ -42,6 +45,9 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "center": CenterLoss,
     "softmax": SoftmaxLoss,
     "log_ratio": LogRatioLoss,
+    "nt_xent": NTXentLoss,
+    "moco": MoCoLoss,
+    "simsiam": SimSiamLoss,
     "arcface": library.arcface,
     "cosface": library.cosface,
     "sphereface": library.sphereface,

@@ -1,7 +1,7 @@
 """What a training reads: decoded images with their labels, and the batches drawn from them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -66,7 +66,7 @@ def augmented(
     """Normalised float32 images (B, 3, H, W) of these rows on ``device``, augmented there by chance from
     ``generator``.
     """
-    how = Augmentation(settings.flip, settings.pad_crop, settings.erasing, settings.colour_jitter)
+    how = Augmentation(**settings.model_dump(include={field.name for field in fields(Augmentation)}))
     pixels = torch.from_numpy(data.images[rows])
     if device.type == "cuda":
         # Bytes, a quarter of what floats would be; the copy goes on while the GPU works on the batch before.

@@ -34,7 +34,7 @@ from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
 from reid.training.division import DivideAndConquer, draw
 from reid.training.finite import FiniteCheck
-from reid.training.modes import freeze, half_precision, layout, training_pass
+from reid.training.modes import freeze, half_precision, key_pass, layout, training_pass
 from reid.training.objective import features_by_term, labels_by_term
 from reid.training.out_of_memory import memory_advice
 from reid.training.renewal import PK_BATCHES, BatchPlan, Renewal
@@ -59,6 +59,9 @@ class _Run:
     """What stays the same from the first step to the last."""
 
     forward: Callable[[Tensor], Tensor]
+    keys: (
+        Callable[[Tensor], Tensor] | None
+    )  # of every second row, where a loss wants them of averaged weights
     data: TrainingData
     settings: TrainParams
     seed: int
@@ -110,9 +113,12 @@ def train(
     if ranks.size > 1:
         share_batch_statistics(model.backbone)
     model.to(memory_format=layout(settings.channels_last))
-    forward = training_pass(model.train(), half_precision(settings.precision))
+    half = half_precision(settings.precision)
+    forward = training_pass(model.train(), half)
     state = TrainingState.start(model, objective, settings)
-    run = _Run(forward, data, settings, seed, ranks, on_step)
+    keyed = any(getattr(term, "momentum_keys", False) for term in objective.terms.values())
+    keys = key_pass(state.averaged.module, half) if keyed else None
+    run = _Run(forward, keys, data, settings, seed, ranks, on_step)
     if checkpoint is not None and checkpoint.exists():
         figures = load_checkpoint(checkpoint, state)
         # A run killed after it wrote the checkpoint has not reported that epoch.
@@ -201,10 +207,11 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
             freeze(state.model.backbone, state.step < settings.freeze_steps)
         # Each worker draws the whole batch's augmentation and keeps its part, so that the batch is the same
         # whatever the number of workers.
-        images = augmented(data, rows, settings, generator, device)[ranks.part(len(rows))]
-        features = run.forward(images.to(memory_format=layout(settings.channels_last)))
+        own = ranks.part(len(rows))
+        images = augmented(data, rows, settings, generator, device)[own]
+        features = _features(run, images, own.start)
         # The losses compare images of all workers, and need float32: distances are small differences.
-        features = ranks.gather(features.float(), len(rows))
+        features = ranks.gather(features, len(rows))
         # Asked before the losses, which would refuse such features by row number instead of by file.
         finite.look("the embeddings are", features, state.step, rows)
         output = _loss(state, features, data, rows)
@@ -224,6 +231,19 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
             run.on_step(state.step, settings.steps)
     finite.end()
     return means.figures()
+
+
+def _features(run: _Run, images: Tensor, first: int) -> Tensor:
+    """Float32 features (B, D) of images whose first is row ``first`` of the whole batch."""
+    form = layout(run.settings.channels_last)
+    if run.keys is None:
+        return run.forward(images.to(memory_format=form)).float()
+    asking, answering = slice(first % 2, None, 2), slice(1 - first % 2, None, 2)
+    queries = run.forward(images[asking].to(memory_format=form)).float()
+    keys = run.keys(images[answering].to(memory_format=form)).float()
+    features = queries.new_empty(len(images), queries.shape[1])
+    features[asking], features[answering] = queries, keys
+    return features
 
 
 def _loss(

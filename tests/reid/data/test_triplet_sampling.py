@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from reid.data.triplet_sampling import DenseSampler, PairSampler, ShuffledSampler, TripletSampler
+from reid.data.triplet_sampling import (
+    DenseSampler,
+    PairSampler,
+    ShuffledSampler,
+    TripletSampler,
+    ViewSampler,
+)
 from reid.errors import ReidError, UsageError
 from reid.metric.mining import dense_triplets
 from reid.metric.offline_mining import mine_training_set
@@ -84,6 +90,17 @@ def test_every_image_comes_once_in_a_shuffled_pass():
     assert order[23:] == order[:2]
     sampler.set_epoch(1)
     assert list(sampler) != batches
+
+
+def test_views_of_an_image_lie_side_by_side_and_no_image_comes_twice():
+    sampler = ViewSampler(23, size=5, seed=3)
+    batches = list(sampler)
+    assert batches == list(sampler) and len(batches) == len(sampler) == 5
+    for batch in batches:
+        assert batch[0::2] == batch[1::2] and len(set(batch)) == 5
+    assert {row for batch in batches for row in batch} == set(range(23))
+    with pytest.raises(ReidError, match=r"^4 images are fewer than a batch of 5: take a smaller batch"):
+        ViewSampler(4, size=5)
 
 
 def test_pairs_that_cannot_be_are_named():

@@ -22,7 +22,7 @@ from reid.metric import host, mining
 from reid.models.embedder import build_model
 from reid.training import loop
 from reid.training.batches import TrainingData
-from reid.training.trial import model_spec, objective_of
+from reid.training.trial import loss_and_batches, model_spec
 
 ROOT = Path(__file__).parents[3]
 PEOPLE, IMAGES, STEPS = 10, 4, 3
@@ -94,7 +94,7 @@ def data() -> TrainingData:
 
 def waits_of(name: str, params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     model = build_model(model_spec(params))
-    objective, plan = objective_of(params, name, PEOPLE, model.dim)
+    objective, plan = loss_and_batches(params, name, PEOPLE, model.dim)
     # the warm-up of the adaptive margin is a step's own question
     settings = settings_of(params, name).model_copy(update={"steps": STEPS, "epoch_steps": STEPS})
     waits = Waits()
@@ -140,7 +140,7 @@ def test_what_is_not_finite_is_found_a_step_later_with_its_images(
 
     monkeypatch.setattr(host, "is_near", lambda tensor: False)
     model = build_model(model_spec(params))
-    objective, plan = objective_of(params, "batch_hard", PEOPLE, model.dim)
+    objective, plan = loss_and_batches(params, "batch_hard", PEOPLE, model.dim)
     steps: list[int] = []
     backbone, seen = model.backbone.forward, []
 

@@ -1,16 +1,19 @@
-"""Averaged weights: what a training returns, and what is validated on the way."""
+"""Averaged weights: what a training returns and validates on the way, and the slow networks that keys come
+from.
+"""
 
 from copy import deepcopy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from reid.models.embedder import EmbeddingModel
-
 __all__ = ["AveragedWeights"]
 
+Net = TypeVar("Net", bound=nn.Module)
 
-class AveragedWeights(nn.Module):
+
+class AveragedWeights(nn.Module, Generic[Net]):
     """Exponential moving average of a model's weights and running statistics (Tarvainen and Valpola 2017,
     section 3).
 
@@ -25,9 +28,9 @@ class AveragedWeights(nn.Module):
 
     n_averaged: Tensor
 
-    def __init__(self, model: EmbeddingModel, decay: float) -> None:
+    def __init__(self, model: Net, decay: float) -> None:
         super().__init__()
-        self.module = deepcopy(model)
+        self.module: Net = deepcopy(model)
         self.decay = decay
         self.register_buffer("n_averaged", torch.tensor(0))
         self._count: int | None = None  # what n_averaged holds, where that was looked at
