@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reid.addresses import is_url, redacted
+from reid.addresses import redacted
 from reid.errors import ReidError
 from reid.files import read_json
 from reid.parquet import read_parquet
@@ -32,8 +32,10 @@ from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job
 from serving.job.record import DoneRecord, DrawnRecord
 from serving.job.segments.tables import NO_ROWS, PEOPLE
 from serving.matching import PAIR_METRIC
+from serving.protocols import is_stored, is_stream
 from serving.runtime import Embedder
 from serving.spec import Camera, Job, source_files
+from serving.stores import listed
 
 __all__ = ["finished_with", "inputs_of", "keep", "ledger_of", "link", "take_up", "take_video"]
 
@@ -63,6 +65,8 @@ def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
 
 def _version(camera: Camera) -> list[list[Any]]:
     try:
+        if is_stored(camera.source):
+            return [[redacted(name), version] for name, version in listed(camera.source).items()]
         sources = source_files(camera)
     except ReidError:
         return []
@@ -70,7 +74,7 @@ def _version(camera: Camera) -> list[list[Any]]:
 
 
 def _size_and_time(source: str | Path) -> list[int]:
-    if is_url(str(source)) or not Path(source).is_file():
+    if is_stream(str(source)) or not Path(source).is_file():
         return []
     facts = Path(source).stat()
     return [facts.st_size, facts.st_mtime_ns]
@@ -80,7 +84,7 @@ def inputs_of(job: Job, ledger: dict[str, Any], decision: dict[str, Any], galler
     """A hash of everything that the output is made from; None where nobody can tell whether that is still the
     same.
     """
-    if any(is_url(camera.source) for camera in job.cameras):
+    if any(is_stream(camera.source) for camera in job.cameras):
         return None
     metric = _size_and_time(Path(job.model) / PAIR_METRIC) if job.rescore else []
     earlier = [_size_and_time(JobFolder(Path(folder)).strangers) for folder in job.earlier]
