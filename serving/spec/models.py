@@ -43,9 +43,8 @@ class Camera(_Section):
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
-    source: str = Field(
-        min_length=1, max_length=4096
-    )  # a file, a glob of files, or a URL; of a store (s3://bucket/*.mp4) too
+    # a file, a glob of files, or a URL; of a store (s3://bucket/*.mp4) too
+    source: str = Field(min_length=1, max_length=4096)
     start_time: datetime | None = None  # clock time of the first frame
     # polygon in pixels; a detection counts when its feet are inside
     region: tuple[tuple[float, float], ...] = ()
