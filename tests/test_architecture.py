@@ -42,6 +42,7 @@ TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 # serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
 STOREYS: tuple[tuple[str, ...], ...] = (
     ("concurrency", "mot", "natural", "overlap", "protocols", "watchdog"),
+    ("stores",),
     ("spec",),
     ("runtime", "video"),
     ("detection", "embedding", "tracking"),

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reid.addresses import is_url, redacted
+from reid.addresses import redacted
 from reid.errors import ReidError, UsageError
 from reid.files import read_json
 from reid.parquet import read_parquet
@@ -38,8 +38,10 @@ from serving.job.segments.segment import planned_segment
 from serving.job.segments.tables import NO_ROWS, PEOPLE
 from serving.job.segments.watching import LOOKS
 from serving.matching import PAIR_METRIC
+from serving.protocols import is_stored, is_stream
 from serving.runtime import Embedder
 from serving.spec import Camera, Job, source_files
+from serving.stores import listed
 from serving.video import Footage
 
 __all__ = [
@@ -80,6 +82,8 @@ def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
 
 def _version(camera: Camera) -> list[list[Any]]:
     try:
+        if is_stored(camera.source):
+            return [[redacted(name), version] for name, version in listed(camera.source).items()]
         sources = source_files(camera)
     except ReidError:
         return []
@@ -87,7 +91,7 @@ def _version(camera: Camera) -> list[list[Any]]:
 
 
 def _size_and_time(source: str | Path) -> list[int]:
-    if is_url(str(source)) or not Path(source).is_file():
+    if is_stream(str(source)) or not Path(source).is_file():
         return []
     facts = Path(source).stat()
     return [facts.st_size, facts.st_mtime_ns]
@@ -97,7 +101,7 @@ def inputs_of(job: Job, ledger: dict[str, Any], decision: dict[str, Any], galler
     """A hash of everything that the output is made from; None where nobody can tell whether that is still the
     same.
     """
-    if any(is_url(camera.source) for camera in job.cameras):
+    if any(is_stream(camera.source) for camera in job.cameras):
         return None
     metric = _size_and_time(Path(job.model) / PAIR_METRIC) if job.rescore else []
     earlier = [_size_and_time(JobFolder(Path(folder)).strangers) for folder in job.earlier]

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reid.addresses import is_url
 from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
@@ -34,6 +33,7 @@ from serving.job.sightings.strangers import SeenStrangers, group_strangers
 from serving.job.stranger_file import numbers_before, write_strangers
 from serving.job.video import write_video
 from serving.matching import Match, drop_near_ties, identify, identify_rescored
+from serving.protocols import is_stream
 from serving.spec import Camera, Job
 
 __all__ = ["Identification", "write_outputs"]
@@ -124,7 +124,7 @@ def write_outputs(
         there = {path.name for path in temporary.iterdir()}
         there |= {folder.video(run.camera.id).name for run in runs if _owed(run, folder, job)}
         written = sorted(there) + [folder.report.name] * job.outputs.report
-        if job.outputs.segments and not any(is_url(camera.source) for camera in job.cameras):
+        if job.outputs.segments and not any(is_stream(camera.source) for camera in job.cameras):
             keep(work, folder)
         seconds["wall"] = time.perf_counter() - began
         record = facts.as_dict() | {

@@ -44,7 +44,8 @@ class Camera(_Section):
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
-    source: str = Field(min_length=1, max_length=4096)  # a file, a glob of files, or a URL
+    # a file, a glob of files, or a URL; of a store (s3://bucket/*.mp4) too
+    source: str = Field(min_length=1, max_length=4096)
     start_time: datetime | None = None  # clock time of the first frame
     # polygon in pixels; a detection counts when its feet are inside
     region: tuple[tuple[float, float], ...] = ()
@@ -61,7 +62,8 @@ class Camera(_Section):
     @field_validator("source")
     @classmethod
     def _reachable(cls, source: str) -> str:
-        problem = scheme_problem(source) if is_url(source) else None
+        local = not is_url(source) or source.startswith("file:///")
+        problem = None if local else scheme_problem(source)
         if not problem and "**" in source:
             problem = (
                 "** is not followed, it could lead through the whole disk: name the folder of "

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from reid.addresses import redacted
 from reid.errors import ReidError
+from serving.stores import local_version
 from serving.video.ahead import Pulse
 from serving.video.opening import Opened, opened
 from serving.video.order import (
@@ -31,6 +32,7 @@ from serving.video.order import (
     steady_times,
 )
 from serving.video.packets import decoded, flushed, packets
+from serving.video.payload import skip_payload
 from serving.video.pixels import Size, shown_size
 
 __all__ = ["Index", "Keys", "index_of"]
@@ -93,6 +95,7 @@ class Index:
         by_bytes: seek by position and not by time.
         problem: what is missing of the file; '' for nothing.
         notes: what was decided about it.
+        version: of the file that was read, see :func:`serving.stores.version_of`; '' of an address.
     """
 
     times_s: Floats
@@ -104,6 +107,7 @@ class Index:
     by_bytes: bool = False
     problem: str = ""
     notes: tuple[str, ...] = ()
+    version: str = ""
 
     def part(self, first: int, last: int | None = None) -> "Index":
         """The index of frames ``first`` to ``last`` alone, both included, from 0; the time of the first is
@@ -173,7 +177,8 @@ def index_of(source: str, pulse: Pulse, fps: float | None = None) -> Index:
             by_decoder = True
             with opened(source) as again:
                 scan = _scan(again, by_decoder, pulse)
-        return _made(source, one, scan, kind, by_decoder, promised, timeless, fps)
+        made = _made(source, one, scan, kind, by_decoder, promised, timeless, fps)
+        return replace(made, version=one.file.version if one.file else local_version(source))
 
 
 def _kind(one: Opened) -> str:
@@ -191,6 +196,8 @@ def _scan(one: Opened, by_decoder: bool, pulse: Pulse) -> _Scan:
         scan.take(packet)
         if by_decoder or scan.first is None:
             scan.took(decoded(one, packet, len(scan.pts) - 1, pulse))
+            if scan.first is not None and not by_decoder:
+                skip_payload(one)
     if by_decoder or scan.first is None:
         scan.took(flushed(one, pulse))
     return scan
