@@ -17,30 +17,26 @@ from serving.video.footage import (
     unseen,
 )
 from serving.video.opening import no_log_callback
-from serving.video.pixels import upright
-from serving.video.stillness import Background, Cells, cell_mask, cells_of, grid_of
+from serving.video.pixels import Size, orientation, upright
 from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [
     "STALL_S",
-    "Background",
-    "Cells",
     "Clip",
     "Footage",
     "Frame",
     "Label",
     "Picture",
     "Pulse",
+    "Size",
     "StalledError",
     "ahead",
     "annotate_all",
-    "cell_mask",
-    "cells_of",
     "frames_ahead",
-    "grid_of",
     "join_webm",
     "no_log_callback",
     "open_footage",
+    "orientation",
     "pictures_ahead",
     "queue_length",
     "read_frames",

@@ -1,7 +1,7 @@
 """Which frames of a segment the detector looks at: where nothing moves, few.
 
-As long as something has changed in the picture (:mod:`serving.video.stillness`), and for a while before and
-after, every frame is looked at, and what follows sees the same as without this. While nothing changes, one
+As long as something has changed in the picture (:mod:`serving.detection.stillness`), and for a while before
+and after, every frame is looked at, and what follows sees the same as without this. While nothing changes, one
 frame in so many seconds is looked at, a *forced* look: it finds who stands so still, or came so slowly, that
 the picture did not tell. What it finds anew wakes the watch as a change does. In the frames between, whoever
 is tracked stands where the last look saw her: nothing has moved.
@@ -20,20 +20,23 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from serving.detection import NetworkDetector, inside
+from serving.detection import (
+    Background,
+    Cells,
+    NetworkDetector,
+    cell_mask,
+    cells_of,
+    grid_of,
+    inside,
+)
 from serving.overlap import box_iou
 from serving.spec import IdleSpec
 from serving.video import (
-    Background,
-    Cells,
     Footage,
     Frame,
     Picture,
     Pulse,
     ahead,
-    cell_mask,
-    cells_of,
-    grid_of,
     queue_length,
     read_pictures,
     upright,

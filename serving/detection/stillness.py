@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serving.video.pixels import Size, orientation
+from serving.video import Size, orientation
 
 __all__ = ["Background", "Cells", "Change", "cell_mask", "cells_of", "grid_of"]
 
