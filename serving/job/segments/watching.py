@@ -1,10 +1,10 @@
 """Which frames of a segment the detector looks at: where nothing moves, few.
 
-As long as something has changed in the picture (:mod:`serving.detection.stillness`), and for a while before
-and after, every frame is looked at, and what follows sees the same as without this. While nothing changes, one
-frame in so many seconds is looked at, a *forced* look: it finds who stands so still, or came so slowly, that
-the picture did not tell. What it finds anew wakes the watch as a change does. In the frames between, whoever
-is tracked stands where the last look saw her: nothing has moved.
+As long as something has changed in the picture (:mod:`serving.detection.stillness`), and for a while
+before and after, every frame is looked at, and what follows sees the same as without this. While nothing
+changes, one frame in so many seconds is looked at, a *forced* look: it finds who stands so still, or came
+so slowly, that the picture did not tell. What it finds anew wakes the watch as a change does. In the
+frames between, whoever is tracked stands where the last look saw her: nothing has moved.
 
 Which frames are looked at follows from the frames alone, never from which thread was faster: the tracker's
 answer is asked for only where all that was given to the detector before has come back.
