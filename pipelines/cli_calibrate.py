@@ -34,8 +34,16 @@ def calibrate(
     truth: Annotated[
         Path | None, typer.Option(help="Of --footage: MOTChallenge truth, if there is one.")
     ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="Of --truth: who its ids are, where they are of tracks: lines 'id,person'."),
+    ] = None,
     detector: Annotated[
         str | None, typer.Option(help="Of --footage without truth: a detector's file; motion if not given.")
+    ] = None,
+    person_class: Annotated[
+        int | None,
+        typer.Option(min=0, max=10**9, help="Of --detector FILE: the class that people are; its layout's."),
     ] = None,
     false_accept_rate: Annotated[
         float, typer.Option(help="Share of strangers who may be taken for somebody known, above 0.")
@@ -63,11 +71,13 @@ def calibrate(
         policies=("min", "mean", "top_k"),
         bootstrap=bootstrap,
     )
+    if people is not None and truth is None:
+        raise UsageError("--people says who the ids of --truth are: name the truth, or leave it out")
     if footage is None:
-        if truth is not None or detector is not None:
-            raise UsageError("--truth and --detector are for --footage VIDEO: name the video")
-        people = choose_people(root, pattern, catalog)
-        result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
+        if truth is not None or detector is not None or person_class is not None:
+            raise UsageError("--truth, --detector and --person-class are for --footage VIDEO: name the video")
+        pictures = choose_people(root, pattern, catalog)
+        result = calibrate_model(model, pictures, wanted, seed=seed, backend=backend, threads=threads)
     else:
         if root is not None or pattern is not None or catalog is not None:
             raise UsageError("name either pictures or --footage, not both")
@@ -75,9 +85,9 @@ def calibrate(
         from serving.cli.job_file import asked_job
 
         if truth is not None:
-            result = calibrate_on_truth(model, footage, truth, wanted, seed, backend, threads)
+            result = calibrate_on_truth(model, footage, truth, people, wanted, seed, backend, threads)
         else:
-            job = asked_job([str(footage)], model, None, detector, None)
+            job = asked_job([str(footage)], model, None, detector, None, person_class)
             result = calibrate_on_footage(job, wanted, seed, backend, threads)
     for line in result.unreadable:
         typer.echo(f"left out: {line}", err=True)

@@ -111,7 +111,7 @@ def list_models(as_json: AsJson = False) -> None:
         typer.echo(json.dumps({"models": models}, ensure_ascii=False))
         return
     rows = [
-        (name, model.kind, _megabytes(model), _hash(model), model.licence.split(" ", maxsplit=1)[0])
+        (name, model.kind, _megabytes(model), _hash(model), model.licence.partition(" (")[0])
         for name, model in public_models().items()
     ]
     for name, kind, size, digest, licence in (("name", "kind", "size", "hash", "licence"), *rows):
@@ -153,10 +153,12 @@ def _lines(card: dict[str, Any]) -> list[str]:
 def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(
-            f"{key} {one['path'] if isinstance(one, dict) and 'path' in one else one}"
+            f"{key} {one['path'] if isinstance(one, dict) and 'path' in one else _text(one)}"
             for key, one in value.items()
         )
-    return str(value)
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _public_lines(name: str, model: "PublicModel") -> list[str]:

@@ -7,7 +7,7 @@ a few minutes, which is said.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from reid.evaluation import (
 from serving.detection import build_detector, detect_in_order
 from serving.overlap import box_iou
 from serving.runtime import Embedder, load
+from serving.scoring import plain, read_people
 from serving.scoring.crops import cut_crops
 from serving.spec import Job, source_files
 from serving.tracking import Tracklet, TrackletBuilder
@@ -62,6 +63,7 @@ def calibrate_on_truth(
     model: Path,
     video: Path,
     truth: Path,
+    names: Path | None,
     wanted: CalibrateParams,
     seed: int,
     backend: str,
@@ -69,14 +71,32 @@ def calibrate_on_truth(
 ) -> Calibration:
     """Calibrate on the people of a MOTChallenge truth: each person's earlier crops against the later ones.
 
+    Args:
+        model: model directory, whose card gets the thresholds.
+        video: the footage.
+        truth: boxes with identities.
+        names: lines ``id,person``, where one person has several ids; None: an id is a person.
+        wanted: the rate of false accepts and the policies.
+        seed: of the draws for the intervals.
+        backend: the model's runtime.
+        threads: processors to use; all where None.
+
     Raises:
         UsageError: a file is missing.
         ReidError: it cannot be used, or shows too few people.
     """
+    who = {plain(track): plain(person) for track, person in read_people(names).items()} if names else {}
+
+    def called(track: str) -> str:
+        return who.get(plain(track), plain(track))
+
     with tempfile.TemporaryDirectory(prefix="reid-crops-") as folder:
         place = Path(folder) / "crops"
         cut_crops(video, truth, place, every=_EVERY, on_problem=say)
-        people = choose_people(place, r"^(?P<identity>\d+)_c(?P<camera>\d+)_", None)
+        people = choose_people(place, r"^(?P<identity>\d+)_c(?P<camera>\d+)_", None, called)
+        # Of a person with several ids too in order of time, which the names of the files do not give.
+        frames = np.asarray([int(path.stem.rpartition("_f")[2]) for path in people.paths], np.int64)
+        people = replace(people, order=frames)
         result = calibrate_model(model, people, wanted, seed=seed, backend=backend, threads=threads)
     say(ONE_CAMERA)
     return result

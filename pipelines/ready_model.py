@@ -53,7 +53,7 @@ def import_ready(
         # .bin are one model.
         card = ModelCard(
             name=name or file.stem,
-            dim=output_dim(copied, spec),
+            dim=output_dim(file, spec),
             normalised=False,
             input=spec,
             files={

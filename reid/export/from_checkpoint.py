@@ -5,6 +5,7 @@ export, gate and self-test.
 import dataclasses
 import tempfile
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,14 @@ def architecture_named(name: str, kept_head: Path | str | None = None) -> str:
         return name
     if f"torchreid:{name}" in PUBLISHED:
         return f"torchreid:{name}"
+    names = [key.removeprefix("torchreid:") for key in PUBLISHED]
+    near = get_close_matches(name.strip().lower(), [one.lower() for one in names])
+    meant = [one for one in names if one.lower() in near]
     raise UsageError(
-        f"architecture {name!r} is unknown: choose timm:NAME, torchvision:NAME or one of "
-        f"{', '.join(key.removeprefix('torchreid:') for key in PUBLISHED)}"
+        f"architecture {name!r} is unknown: did you mean {' or '.join(meant)}?"
+        if meant
+        else f"architecture {name!r} is unknown: choose timm:NAME, torchvision:NAME or one of "
+        f"{', '.join(names)}"
     )
 
 

@@ -18,6 +18,7 @@ from torch.fx.proxy import TraceError
 
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
+from reid.linear_metric.graph import PREFIX
 from reid.models.embedder import EmbeddingModel, ModelSpec, normalise
 
 __all__ = [
@@ -153,12 +154,16 @@ def backbone_nodes(proto: onnx.ModelProto) -> frozenset[str]:
     it.
 
     Layers are convolutions; in a graph of more products with weights than convolutions (a transformer), those
-    too.
+    too. A metric folded in behind the embedding is none of them.
     """
     nodes = proto.graph.node
     weights = {tensor.name for tensor in proto.graph.initializer}
     products = {
-        node.name for node in nodes if node.op_type in ("MatMul", "Gemm") and weights & set(node.input)
+        node.name
+        for node in nodes
+        if node.op_type in ("MatMul", "Gemm")
+        and weights & set(node.input)
+        and not node.name.startswith(PREFIX)
     }
     layers = set(convolutions(proto))
     if len(products) > len(layers):

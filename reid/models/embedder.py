@@ -43,7 +43,8 @@ class ModelSpec:
     input's, in pixels. ``embedding_dim`` None means the backbone's own channels. ``neck_feature`` is what
     retrieval uses. ``flip`` averages the embeddings of an image and of its mirror image, which doubles the
     time of an embedding and changes nothing in training. ``patch_stride`` and ``drop_path`` are of timm's
-    networks (``reid.models.timm_backbone``).
+    networks (``reid.models.timm_backbone``). ``slices`` are the lengths of the embeddings of an ensemble,
+    which are normalised one by one and count in the proportions of their lengths.
     """
 
     # a backbone (reid.models.backbones), or a whole network (reid.models.published)
@@ -58,6 +59,7 @@ class ModelSpec:
     flip: bool = False
     patch_stride: int | None = None
     drop_path: float = 0.0
+    slices: tuple[int, ...] | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -101,6 +103,7 @@ class EmbeddingModel(nn.Module):
         embedding_dim: D of a bias-free linear reduction, or None for D = channels.
         neck_feature: ``before_bn`` or ``after_bn``, which of the two ``embed`` returns.
         flip: ``embed`` averages an image and its mirror image.
+        slices: lengths of the parts of an embedding that are normalised one by one; None: all in one.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class EmbeddingModel(nn.Module):
         embedding_dim: int | None = None,
         neck_feature: str = "after_bn",
         flip: bool = False,
+        slices: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if pooling not in _POOLING:
@@ -133,6 +137,9 @@ class EmbeddingModel(nn.Module):
         self.bn.bias.requires_grad_(False)
         self.neck_feature = neck_feature
         self.flip = flip
+        if slices is not None and sum(slices) != self.dim:
+            raise UsageError(f"slices {slices} are not the {self.dim} numbers of the embedding together")
+        self.slices = slices
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features before BN, ``(B, D)``, of normalised float images ``(B, 3, H, W)``."""
@@ -160,7 +167,13 @@ class EmbeddingModel(nn.Module):
 
     def _unit_rows(self, images: torch.Tensor) -> torch.Tensor:
         features = self(images)
-        return _unit(self.neck(features) if self.neck_feature == "after_bn" else features)
+        features = self.neck(features) if self.neck_feature == "after_bn" else features
+        if self.slices is None:
+            return _unit(features)
+        # Squares of the factors add up to 1: the whole has norm 1, and its cosine is the mean of the parts'
+        # (Opitz 2017, section 3.3, with a learner's weight as its share of the numbers).
+        parts = features.split(list(self.slices), 1)
+        return torch.cat([_unit(part) * (part.shape[1] / self.dim) ** 0.5 for part in parts], 1)
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:
@@ -225,6 +238,7 @@ def build_model(spec: ModelSpec) -> EmbeddingModel:
         embedding_dim=spec.embedding_dim,
         neck_feature=spec.neck_feature,
         flip=spec.flip,
+        slices=spec.slices,
     )
 
 

@@ -5,6 +5,7 @@ classifier, or with it where the publisher's embedding is its output.
 import sys
 import warnings
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -65,8 +66,11 @@ def timm_config(name: str) -> Any:
     except ImportError as error:
         raise UsageError(f"timm:{name} needs the package timm: pip install 'reid-pipeline[train]'") from error
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.partition('_')[0]}*")[:8])
-        raise UsageError(f"timm has no network {name!r}{f': it has {near}, ...' if near else ''}")
+        near = ", ".join(get_close_matches(name, timm.list_models(), n=5))
+        raise UsageError(
+            f"timm has no network {name!r}: "
+            + (f"did you mean one of {near}?" if near else "timm.list_models() has their names")
+        )
     return timm.get_pretrained_cfg(name)
 
 

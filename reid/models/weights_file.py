@@ -59,13 +59,20 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
     Raises:
         UsageError: the file is missing.
-        ReidError: it is damaged, holds code, or holds no network; the message says the way out.
+        ReidError: it is damaged, holds code, no network or numbers that are not finite; the message says the
+            way out.
     """
     path = existing(path, "weights")
     found = _network(_read(path))
     if not found:
         raise ReidError(
             f"weights {path} hold no network: none of the keys {', '.join(_KEYS)} is a dictionary of tensors"
+        )
+    broken = [name for name, value in found.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ReidError(
+            f"weights {path} hold numbers that are not finite, in {len(broken)} of {len(found)} tensors: "
+            f"{_some(broken)}: the training ran away, take an earlier checkpoint"
         )
     return found
 
@@ -186,4 +193,5 @@ def _shape(tensor: Tensor) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
+    # what follows the first sentence is advice to torch's own developers
+    return lines[0].partition(". ")[0][:120] if lines else type(error).__name__

@@ -39,6 +39,10 @@ def match(
             "--detector", help="Of videos: a detector's file, ONNX or OpenVINO; motion if not given."
         ),
     ] = None,
+    person_class: Annotated[
+        int | None,
+        typer.Option(min=0, max=10**9, help="Of --detector FILE: the class that people are; its layout's."),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -87,7 +91,7 @@ def match(
         return
     if out is None:
         raise UsageError("name the output folder with --out DIR")
-    checked = asked_job(sources or [], model, gallery, detector, threshold)
+    checked = asked_job(sources or [], model, gallery, detector, threshold, person_class)
     from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
     from serving.job.progress import Progress
     from serving.job.run import Execution, StopRequested, run_job
@@ -120,7 +124,8 @@ def match(
         return
     typer.echo(
         (
-            f"{counts['sightings']} sightings, {counts['named']} named, {counts['unknown']} unknown, in "
+            f"{counts['sightings']} sighting{'s' * (counts['sightings'] != 1)}, "
+            f"{counts['named']} named, {counts['unknown']} unknown, in "
             f"{counts['frames']} frames"
         )
         if counts["sightings"]
@@ -196,7 +201,14 @@ def _names_in_words(row: dict[str, Any]) -> str:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
+    folders: Annotated[list[Path], typer.Argument(help="What reid match wrote.", metavar="DIR...")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write a page over all these jobs here, by day, camera and hour."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option(help="Of the days and hours in --out, as Europe/Berlin.", metavar="ZONE")
+    ] = "UTC",
     corrections: Annotated[
         Path | None,
         typer.Option(
@@ -208,10 +220,18 @@ def report(
         typer.Option("--gallery", help="Of corrections: the gallery; that of the job if not given."),
     ] = None,
 ) -> None:
-    """Write a job's report.html anew, with corrections that were made in it."""
+    """Write a job's report.html anew, with corrections that were made in it; or one page over many jobs."""
     from serving.job.layout import JobFolder
     from serving.job.report import write_report
 
+    if out is not None:
+        if corrections is not None or gallery is not None:
+            raise UsageError("--corrections and --gallery are of one job's report: leave --out out")
+        _report_many(folders, out, timezone)
+        return
+    if len(folders) > 1:
+        raise UsageError("several jobs are shown on one page: name it with --out FILE.html")
+    (folder,) = folders
     path = JobFolder(folder).report
     if corrections is None:
         if gallery is not None:
@@ -232,6 +252,20 @@ def report(
     typer.echo(f"report: {path}")
     for line in done.warnings:
         typer.echo(line, err=True)
+
+
+def _report_many(folders: list[Path], out: Path, timezone: str) -> None:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from serving.cli.shared import print_warnings
+    from serving.job.dashboard import write_dashboard
+
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(f"--timezone {timezone!r} is unknown: name one like Europe/Berlin") from error
+    print_warnings(write_dashboard(list(dict.fromkeys(folders)), out, timezone))
+    typer.echo(f"report: {out}")
 
 
 def tracks(

@@ -70,6 +70,7 @@ model: model                       # a model directory: of `reid models import` 
 #   nms_iou: 0.6
 #   min_height: 24                 # pixels; smaller people cannot be recognised
 #   min_width: 8
+# idle: {enabled: true, every_s: 5.0, around_s: 1.0}   # frames in which nothing moves are not looked at
 # tracker: {name: botsort, max_gap_s: 0.5, min_frames: 5, min_iou: null, activation: 0.6,
 #           high_confidence: 0.6}
 # crops: {per_tracklet: 8, max_height: 256}
@@ -97,6 +98,7 @@ def asked_job(
     gallery: Path | None,
     detector: str | None,
     threshold: float | None,
+    person_class: int | None = None,
 ) -> Job:
     """The job that a command line asks for.
 
@@ -106,6 +108,7 @@ def asked_job(
         gallery: of videos; None where nobody is known.
         detector: of videos; a file, or the name of one that needs no file.
         threshold: of videos; None for the model's own.
+        person_class: of the detector's file; None for that of its layout.
 
     Raises:
         UsageError: nothing is named, job file and options are mixed, or the job is wrong; see ``load_job``.
@@ -119,6 +122,7 @@ def asked_job(
         if len(sources) > 1 or not files:
             raise UsageError("videos need a model: add --model DIR, or name one job file alone")
         given = {"--gallery": gallery, "--detector": detector, "--threshold": threshold}
+        given["--person-class"] = person_class
         for option in (name for name, value in given.items() if value is not None):
             raise UsageError(f"{option} is for videos: job file {sources[0]} says that itself")
         return load_job(sources[0])
@@ -132,6 +136,10 @@ def asked_job(
         raw["gallery"] = str(gallery)
     if detector is not None:
         raw["detector"] = {"name": "motion"} if detector == "motion" else {"model": detector}
+    if person_class is not None:
+        if detector in (None, "motion"):
+            raise UsageError("--person-class is of a detector's file: name it with --detector FILE")
+        raw["detector"]["person_class"] = person_class
     if threshold is not None:
         raw["threshold"] = threshold
     return check_job(raw, Path.cwd(), "reid match")

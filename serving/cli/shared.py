@@ -38,6 +38,7 @@ BYTES_REMAIN = (
     "another process has the gallery open, or the disk is full, so bytes of what was removed remain in its "
     "file: they go when it is next written to"
 )
+_WIDE = 500  # columns
 
 GalleryPath = Annotated[Path, typer.Argument(help="The gallery's file.", metavar="GALLERY")]
 Name = Annotated[str, typer.Argument(help="A person's name.", metavar="IDENTITY")]
@@ -129,8 +130,13 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(*head)
+    shown = Table()
+    for name in head:
+        shown.add_column(name, overflow="fold")  # names are copied from here: nothing of one is cut off
     for row in rows:
         # Text and not str: a name in square brackets would be taken for markup.
         shown.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(shown)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE  # a file or another program takes lines of any length
+    console.print(shown)

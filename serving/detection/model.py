@@ -306,12 +306,26 @@ def _size(path: Path, shape: Sequence[int | None], asked: tuple[int, int] | None
     return height, width
 
 
+def _selects(answer: Answer) -> bool:
+    """Whether outputs are those of TensorRT's or ONNX's NMS, or YOLOv7's rows with the picture's number."""
+    names = [name.lower() for name in answer.outputs]
+    rows = [one.shape for one in answer.outputs.values()]
+    return any(name.startswith(("num_det", "selected", "nmsed")) for name in names) or (
+        len(rows) == 1 and len(rows[0]) == 2 and rows[0][1] == 7
+    )
+
+
 def _unknown(path: Path, network: Network, layout: str | None, answer: Answer) -> str:
     given = ", ".join(f"{name} {list(one.shape)}" for name, one in answer.outputs.items())
     if layout is not None:
         other = recognised(answer)
         hint = f"; it looks like {other.name}" if other else ""
         return f"detector model {path} gives {given}, which is not the layout {layout}{hint}"
+    if _selects(answer):
+        return (
+            f"detector model {path} gives {given}: its NMS is inside, and its answers have a form that is "
+            "not known: export it without NMS, or with Ultralytics' nms=True"
+        )
     embeds = all(one.ndim == 2 or set(one.shape[2:]) == {1} for one in answer.outputs.values())
     way_out = (
         "an embedder belongs under model"

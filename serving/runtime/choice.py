@@ -269,16 +269,20 @@ def _faster_in_float32(chosen: Embedder, float32: Embedder) -> str:
     speeds = _speeds({chosen.precision: chosen, "fp32": float32})
     if speeds["fp32"] <= speeds[chosen.precision]:
         return ""
-    figures = (
-        f"{speeds['fp32']:.3g} images a second in {float32.backend} against {speeds[chosen.precision]:.3g}"
-    )
+    own = _rate(speeds[chosen.precision])
+    figures = f"{_rate(speeds['fp32'])} images a second in {float32.backend} against {own}"
     return f"; float32 is faster on this processor, {figures}: leave {chosen.precision} out"
 
 
+def _rate(speed: float) -> str:
+    """Three figures, and no power of ten."""
+    return f"{float(f'{speed:.3g}'):,.0f}" if speed >= 1000 else f"{speed:.3g}"
+
+
 def _line(name: str, speeds: Mapping[str, float], refused: Mapping[str, str]) -> str:
-    others = [f"{other} {speed:.3g}" for other, speed in speeds.items() if other != name]
+    others = [f"{other} {_rate(speed)}" for other, speed in speeds.items() if other != name]
     measured = (
-        f": {speeds[name]:.3g} images a second, {', '.join(others)}"
+        f": {_rate(speeds[name])} images a second, {', '.join(others)}"
         if others
         else ", the only one that can be used"
     )

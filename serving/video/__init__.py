@@ -17,10 +17,14 @@ from serving.video.footage import (
     unseen,
 )
 from serving.video.opening import no_log_callback
+from serving.video.pixels import upright
+from serving.video.stillness import Background, Cells, cell_mask, cells_of, grid_of
 from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [
     "STALL_S",
+    "Background",
+    "Cells",
     "Clip",
     "Footage",
     "Frame",
@@ -30,7 +34,10 @@ __all__ = [
     "StalledError",
     "ahead",
     "annotate_all",
+    "cell_mask",
+    "cells_of",
     "frames_ahead",
+    "grid_of",
     "join_webm",
     "no_log_callback",
     "open_footage",
@@ -39,4 +46,5 @@ __all__ = [
     "read_frames",
     "read_pictures",
     "unseen",
+    "upright",
 ]

@@ -80,7 +80,7 @@ def make_case(seed: int, folder: Path) -> Case:
             path = rng.choice(sorted(one for one in path.rglob("*") if one.is_file()))
         case.damage = f"{path.relative_to(folder)}: {damage_file(path, rng)}"
     elif how < 0.88:
-        first = 0 if command.stage else 2 if case.words[0] in ("gallery", "runs", "models") else 1
+        first = 0 if command.stage else 2 if case.words[0] in ("gallery", "runs", "models", "metric") else 1
         at = rng.randrange(first, len(case.words)) if len(case.words) > first else 0
         if rng.random() < 0.1:
             case.damage = f"without {case.words.pop(at)!r}"
@@ -267,9 +267,8 @@ def _move_job(template: Path, folder: Path) -> None:
     from serving.spec import load_job
 
     job, path = load_job(folder / "job.yaml"), folder / "found" / "job.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"job_key": job.key(), "seen_key": job.seen_key()})
-    )
+    record = json.loads(path.read_text().replace(str(template), str(folder)))
+    path.write_text(json.dumps(record | {"job_key": job.key(), "seen_key": job.seen_key()}))
     ledger = folder / "found" / "kept-segments" / "ledger.json"
     stored = json.loads(ledger.read_text().replace(str(template), str(folder)))
     ledger.write_text(json.dumps(stored | {"seen_key": job.seen_key()}))
@@ -332,7 +331,7 @@ def load_everything() -> None:
 
     import serving.gallery.index.compact
     import serving.gallery.models
-    import serving.job.promotion
+    import serving.job.afterwards.promotion
     import serving.job.report
     import serving.job.run
     import serving.scoring.crops

@@ -39,6 +39,7 @@ def test_the_card_gets_the_thresholds_that_the_library_finds(images: Path, tmp_p
     assert code == 0
     assert f"48 pictures of {PEOPLE} people" in said
     card = load_card(model)
+    assert card.certainty is not None and 0 < card.certainty.genuine < card.certainty.impostor
     assert {(one.policy, one.unit) for one in card.thresholds} == {
         (p, u) for p in ("min", "mean", "top_k") for u in ("image", "tracklet")
     }

@@ -135,6 +135,7 @@ def test_files_that_are_no_embedders(tmp_path: Path, run, graph, words, expected
     code, _, problems = run(path, "--out", tmp_path / "model", *words)
     assert code in (1, 2)
     assert expected in problems
+    assert str(tmp_path / "outside.onnx") in problems or "--" in problems  # as it was named, not a copy of it
     assert problems.count("\n") == 1
     assert not (tmp_path / "model").exists()
 

@@ -2,14 +2,19 @@
 library.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
+import onnxruntime
 import pytest
 
 from reid.card import load_card
 from serving.runtime import load
 from tests.reid.export.conftest import smooth_crops
+from tests.reid.models.msmt17_checkpoint import msmt17_checkpoint
 from tests.reid.models.torchreid_checkpoint import by_torchreid, trained
 
 
@@ -52,6 +57,32 @@ def test_a_checkpoint_of_torchreid_s_training_gives_its_embeddings(tmp_path: Pat
     assert (load(out, "onnxruntime", 1)(images) * theirs).sum(axis=1).min() >= 0.9999
 
 
+@pytest.mark.slow
+@pytest.mark.footage
+def test_a_trained_network_in_fp16_and_int8_stays_close_to_its_publisher_s_file(
+    tmp_path: Path,
+    shared: Path,
+    run,  # type: ignore[no-untyped-def]
+) -> None:
+    file = shared / "models" / "osnet_x0_25_msmt17" / "osnet_x0_25_msmt17.onnx"
+    path, out = msmt17_checkpoint(file, tmp_path / "log"), tmp_path / "model"
+    images = tmp_path / "images"
+    images.mkdir()
+    crops = sorted((shared / "data" / "pku_reid" / "dev").glob("*.png"))
+    for one in crops[::8]:
+        shutil.copy(one, images)
+    code, said, _ = run(path, "--architecture", "osnet_x0_25", "--images", images, "--out", out)
+    assert code == 0 and "left out" not in said
+    others = [cv2.resize(cv2.imread(str(one))[..., ::-1], (128, 256)) for one in crops[4::40]]
+    session = onnxruntime.InferenceSession(file)
+    pixels = (np.stack(others) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    theirs = session.run(None, {"input": pixels.transpose(0, 3, 1, 2).astype(np.float32)})[0]
+    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
+    for precision, lowest, mean in (("fp32", 0.9999, 0.9999), ("fp16", 0.999, 0.999), ("int8", 0.98, 0.99)):
+        cosine = (load(out, "onnxruntime", 1, precision=precision)(others) * theirs).sum(axis=1)
+        assert (cosine.min() >= lowest, cosine.mean() >= mean) == (True, True), (precision, cosine.min())
+
+
 def test_a_checkpoint_without_its_architecture_or_into_a_foreign_folder(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "x.pth").write_bytes(b"x")
     (tmp_path / "mine").mkdir()
@@ -66,6 +97,9 @@ def test_a_checkpoint_without_its_architecture_or_into_a_foreign_folder(tmp_path
     assert "x.pth are damaged" in problems.splitlines()[-1]
     assert (
         "choose timm:NAME, torchvision:NAME or one of osnet_x1_0, "
-        in run(tmp_path / "x.pth", "--architecture", "osnet", "--out", tmp_path / "model")[2]
+        in run(tmp_path / "x.pth", "--architecture", "nothing", "--out", tmp_path / "model")[2]
     )
+    for name, meant in (("OSNet_x0.25", "osnet_x0_25"), ("fastreid:SBS_R50", "fastreid:sbs_R50")):
+        told = run(tmp_path / "x.pth", "--architecture", name, "--out", tmp_path / "model")[2]
+        assert f"{name!r} is unknown: did you mean {meant}" in told and len(told) < 200
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "x.pth"]

@@ -24,6 +24,9 @@ def test_the_list_is_whole_and_invents_no_hash() -> None:
     models = public_models()
     assert {"osnet_x1_0_msmt17", "person-reidentification-retail-0287", "yolox_nano"} <= models.keys()
     assert {"pedestrian-detection-adas-0002", "person-detection-retail-0013"} <= models.keys()
+    assert {f"person-reidentification-retail-02{n}" for n in (77, 86, 87, 88)} <= models.keys()
+    for name in ("person-detection-0200", "person-detection-0201", "person-detection-0202"):
+        assert "person_class: 0" in models[name].use.format(folder="w")
     digests = [file.digest[1] for model in models.values() for file in model.files if file.digest]
     assert len(set(digests)) == len(digests)
     addresses = [file.url for model in models.values() for file in model.files]
@@ -112,7 +115,9 @@ def test_list_and_show(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-
     assert "osnet_x0_25_msmt17" in run("list")[1]
     said = run("show", NAME)[1]
     assert "no published hash" in said
-    assert "licence: MIT (torchreid)" in said
+    assert "licence: research alone (" in said
+    # What may not be used in a product is told in the list too.
+    assert " none  research alone\n" in run("list")[1]
     assert "hash from: two public lists" in run("show", "yolox_nano")[1]
     code, _, problems = run("show", "nobody")
     assert (code, problems.count("\n")) == (2, 1)

@@ -91,6 +91,32 @@ def test_a_video_without_labels_gives_a_threshold_and_says_what_it_rests_on(
     assert abs(free.distance - labelled.distance) < 0.15
 
 
+def test_of_truth_by_tracks_a_list_says_who_they_are(
+    video: Path, tmp_path: Path, reid: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Somebody who left and came back under another id is no stranger to himself."""
+    model = tiny_model(tmp_path / "model")
+    rows = [line.split(",") for line in video.with_name("gt.txt").read_text().splitlines()]
+    for row in rows:
+        if row[1] == "1" and int(row[0]) > 60:
+            row[1] = "12"  # anna, a second time
+    (tmp_path / "gt.txt").write_text("\n".join(",".join(row) for row in rows))
+    (tmp_path / "people.txt").write_text("# who is who\n12,1\n")
+    words = [model, "--footage", video, "--truth", tmp_path / "gt.txt", "--bootstrap", 20]
+    words += ["--backend", "onnxruntime", "--false-accept-rate", 0.5]
+    found = {}
+    for more, people in (([], 4), (["--people", tmp_path / "people.txt"], 3)):
+        code, said, _ = reid("calibrate", *words, *more)
+        assert (code, f"pictures of {people} people" in said) == (0, True)
+        threshold = load_card(model).threshold("min", "image")
+        assert threshold is not None
+        found[people] = threshold.distance
+    # A person who is taken for two is as near to a "stranger" as to himself.
+    assert found[4] < found[3]
+    code, _, told = reid("calibrate", *words[:3], "--people", tmp_path / "people.txt")
+    assert (code, "name the truth" in told) == (2, True)
+
+
 def test_too_few_people_and_wrong_words_leave_the_card_alone(
     video: Path, tmp_path: Path, reid: Callable[..., tuple[int, str, str]]
 ) -> None:

@@ -108,7 +108,8 @@ class Pixels:
     """How a picture is put to the network: (pixel * scale - mean) / std, channels in ``colour``'s order.
 
     ``place``: ``corner`` and ``centre`` keep the proportions and fill up with grey (114) right and below, or
-    all around; ``stretch`` does not keep them.
+    all around; ``stretch`` does not keep them. ``smooth``: what is made smaller is averaged first, as Pillow
+    does and torchvision's ``Resize`` of its pictures; others take the four nearest pixels, as OpenCV does.
     """
 
     place: Literal["corner", "centre", "stretch"]
@@ -116,6 +117,7 @@ class Pixels:
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    smooth: bool = False
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _joined_classes(answer: Answer) -> int:
 
 DETR = Layout(
     "detr",
-    Pixels("stretch"),
+    Pixels("stretch", smooth=True),
     lambda answer: answer.pair() is not None,
     _rows,
     lambda answer: _pair(answer)[1].shape[2],
@@ -84,4 +84,6 @@ RFDETR = replace(
     pixels=Pixels("stretch", mean=IMAGENET[0], std=IMAGENET[1]),
     person=lambda classes: 1 if classes is not None and classes >= _COCO_IDS else 0,
 )
-RTDETR = replace(DETR, name="rtdetr", fits=_joined_fits, rows=_joined, classes=_joined_classes)
+RTDETR = replace(
+    DETR, name="rtdetr", pixels=Pixels("stretch"), fits=_joined_fits, rows=_joined, classes=_joined_classes
+)

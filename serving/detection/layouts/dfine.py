@@ -31,4 +31,4 @@ def _rows(answer: Answer, index: int) -> Rows:
     )
 
 
-DFINE = Layout("dfine", Pixels("stretch"), _fits, _rows, lambda answer: None, ordered=True)
+DFINE = Layout("dfine", Pixels("stretch", smooth=True), _fits, _rows, lambda answer: None, ordered=True)

@@ -48,7 +48,15 @@ def work_through(task: SegmentTask, embedder: Embedder, on_frame: Callable[[], N
     detector = build_detector(task.job.detector, task.camera, task.threads)
     builder = TrackletBuilder(task.job.tracker, task.job.crops, task.footage.fps / task.camera.step)
     result = process_segment(
-        task.segment, task.camera, task.footage, detector, builder, embedder, on_frame, task.job.stall_s
+        task.segment,
+        task.camera,
+        task.footage,
+        detector,
+        builder,
+        embedder,
+        on_frame,
+        task.job.stall_s,
+        task.job.idle,
     )
     give_back_memory()  # or what each segment's threads leave behind adds up over a long job
     return result

@@ -17,9 +17,9 @@ from reid.errors import ReidError
 from reid.export.fallback import leading, most_sensitive
 from reid.export.half import convert_fp16
 from reid.export.onnx import backbone_nodes, convolutions, read_onnx, write_onnx
-from reid.export.parity import ParityReport, measure_parity
 from reid.export.precisions import FLOAT32_SHARE, Fp16Conversion, Int8Conversion
 from reid.export.runners import embed_onnxruntime
+from reid.parity import ParityReport, measure_parity
 from tests.reid.export.conftest import smooth_crops
 
 

@@ -152,3 +152,9 @@ def test_what_differs_is_named_by_kind() -> None:
         "2 of 8 tensors missing: 2.weight, 2.bias; 1 of 8 tensors unknown to it: extra.weight"
     )
     load_weights(net, net.state_dict() | {"classifier.weight": torch.zeros(751, 4)}, ("classifier",), "")
+
+
+def test_numbers_that_are_not_finite_are_said(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2), "b": torch.tensor([1.0, float("nan")])}, tmp_path / "w.pth")
+    with pytest.raises(ReidError, match=r"not finite, in 1 of 2 tensors: b: .*an earlier checkpoint"):
+        read_weights(tmp_path / "w.pth")

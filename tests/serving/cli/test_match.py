@@ -134,7 +134,7 @@ def test_a_detectors_file_is_recognised_and_said(place: Path) -> None:
     words = [place / "yard.avi", "--model", place / "model", "--threshold", 0.35, "--detector", path]
     code, said, _ = match(*words, "--out", place / "recognised")
     assert code == 0
-    assert "1 sightings" in said
+    assert said.startswith("1 sighting, ")
     assert "detector people.onnx: layout yolov8 (input images float32 [1, 3, 64, 96]; " in said
     assert "people are class 0" in said
     assert load_job(place / "recognised" / "job.yaml").detector.model == str(path)
@@ -149,4 +149,9 @@ def test_where_nobody_is_found_boxes_of_other_classes_are_told(place: Path) -> N
     hint = (
         "camera yard: no box of the class of people, but of class 2 in 70 frames: if people are one of these"
     )
-    assert hint in said
+    assert hint in said and "--person-class" in said
+    code, said, _ = match(*words, "--person-class", 2, "--out", place / "people")
+    assert (code, said.startswith("1 sighting, ")) == (0, True)
+    assert load_job(place / "people" / "job.yaml").detector.person_class == 2
+    with pytest.raises(UsageError, match="name it with --detector"):
+        asked_job(["a.mp4"], place / "model", None, None, None, 2)

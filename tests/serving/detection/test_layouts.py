@@ -192,6 +192,15 @@ OTHERS = {
         r"gives tokens \[1, 197, 768\], which no known layout",
     ),
     "feature maps": ({"a": np.ones((1, 3, 8, 12, 85)), "b": np.ones((1, 3, 4, 6, 85))}, "no known layout"),
+    "TensorRT's NMS": (
+        {"num_dets": np.ones((1, 1)), "det_boxes": np.ones((1, 9, 4)), "det_scores": np.ones((1, 9))},
+        "its NMS is inside .* export it without NMS",
+    ),
+    "ONNX's NMS": (
+        {"boxes": np.zeros((1, 9, 4)), "scores": np.zeros((1, 80, 9)), "selected": np.zeros((5, 3))},
+        "its NMS is inside",
+    ),
+    "YOLOv7's NMS": ({"output": np.array([[0, 5, 15, 24, 48, 0, 0.75]])}, "its NMS is inside"),
     "segments": ({"output0": np.zeros((1, 20, 38)), "proto": np.ones((1, 32, 16, 24))}, "no known layout"),
     "poses": ({"output0": np.zeros((1, 20, 57))}, "no known layout"),
 }

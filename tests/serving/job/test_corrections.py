@@ -22,7 +22,7 @@ from serving.job.report import write_report
 from serving.job.run import Execution, run_job
 from serving.job.stranger_file import read_strangers
 from serving.spec import load_job
-from tests.devtools import CHROMIUM, chromium
+from tests.browser import Browser
 from tests.serving.execution_job import SEGMENT_S, make_place
 
 
@@ -71,8 +71,9 @@ def everything(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in files} | {"gallery": state.encode()}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to correct in")
-def test_corrections_made_in_the_page_reach_gallery_and_tables(place: Path, tmp_path: Path) -> None:
+def test_corrections_made_in_the_page_reach_gallery_and_tables(
+    place: Path, tmp_path: Path, browser: Browser
+) -> None:
     before = people(place)
     (carl,) = {name for name in before.values() if name.startswith("unknown-")}
     strange, annas = (
@@ -90,34 +91,33 @@ def test_corrections_made_in_the_page_reach_gallery_and_tables(place: Path, tmp_
     def card(sighting: str) -> str:
         return "#s-" + sighting.replace(":", "-")
 
-    with chromium(tmp_path / "profile") as browser:
-        browser.open(place / "found" / "report.html")
-        browser.downloads_into(downloads)
-        browser.click(button(f'.person[data-person="{carl}"] >'))
-        browser.type("#correcting input", "Carl <b>")
-        browser.click('#correcting button[value="who"]')
-        browser.click(button(card(bert)))
-        browser.click('#correcting button[value="nobody"]')
-        browser.click(button(card(annas[0])))
-        browser.click('#correcting button[value="new"]')
-        browser.click(button(card(annas[1])))  # taken back
-        browser.click('#correcting button[value="new"]')
-        browser.click('[data-do="undo"]')
-        shown = browser.run("[...document.querySelectorAll('#corrections li')].map(l => l.textContent)")
-        assert shown == [
-            f"{carl} is called Carl <b>",
-            f"{bert} shows nobody",
-            f"{annas[0]} of anna shows unknown-2",
-        ]
-        assert browser.run(f"document.querySelector('{card(bert)} h3').textContent").endswith("not a person")
-        assert browser.run("document.querySelectorAll('#corrections b b, .now b').length") == 0
-        browser.click('[data-do="save"]')
-        saved = downloads / "corrections.json"
-        deadline = time.monotonic() + 60
-        while not saved.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        command = browser.run("document.querySelector('#corrections code').textContent")
+    browser.open(place / "found" / "report.html")
+    browser.downloads_into(downloads)
+    browser.click(button(f'.person[data-person="{carl}"] >'))
+    browser.type("#correcting input", "Carl <b>")
+    browser.click('#correcting button[value="who"]')
+    browser.click(button(card(bert)))
+    browser.click('#correcting button[value="nobody"]')
+    browser.click(button(card(annas[0])))
+    browser.click('#correcting button[value="new"]')
+    browser.click(button(card(annas[1])))  # taken back
+    browser.click('#correcting button[value="new"]')
+    browser.click('[data-do="undo"]')
+    shown = browser.run("[...document.querySelectorAll('#corrections li')].map(l => l.textContent)")
+    assert shown == [
+        f"{carl} is called Carl <b>",
+        f"{bert} shows nobody",
+        f"{annas[0]} of anna shows unknown-2",
+    ]
+    assert browser.run(f"document.querySelector('{card(bert)} h3').textContent").endswith("not a person")
+    assert browser.run("document.querySelectorAll('#corrections b b, .now b').length") == 0
+    browser.click('[data-do="save"]')
+    saved = downloads / "corrections.json"
+    deadline = time.monotonic() + 60
+    while not saved.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    command = browser.run("document.querySelector('#corrections code').textContent")
     assert command == f"reid report {place / 'found'} --corrections corrections.json"
     assert [one["action"] for one in json.loads(saved.read_text())["corrections"]] == [
         "name",
@@ -239,6 +239,39 @@ def test_killed_at_any_point_the_folder_is_whole_and_the_same_command_ends_it(pl
     with Gallery.open(place / "gallery.db", None, create=False, read_only=True) as gallery:
         assert [one.references for one in gallery.people() if one.identity == "carl"] == [2]
         assert [one.action for one in gallery.audit()].count("correct") == 1
+
+
+def test_a_job_that_is_run_again_says_which_corrections_it_undoes(place: Path) -> None:
+    shutil.rmtree(place / "found")
+
+    def again() -> tuple[str, ...]:
+        job = load_job(place / "job.yaml")
+        return run_job(job, place / "found", execution=Execution(SEGMENT_S)).notes
+
+    assert not any("corrections" in line for line in again())
+    (anna, *_) = (one for one, who in people(place).items() if who == "anna")
+    (bert,) = (one for one, who in people(place).items() if who == "bert")
+    assert (
+        apply(
+            place,
+            written(
+                place,
+                [
+                    {"action": "name", "person": "unknown-1", "name": "carl"},
+                    {"action": "split", "person": "anna", "sightings": [anna], "into": "zoe"},
+                    {"action": "not_a_person", "sightings": [bert]},
+                ],
+            ),
+        ).exit_code
+        == 0
+    )
+    assert people(place)[anna] == "zoe" and bert not in people(place)
+    (told,) = (line for line in again() if "corrections" in line)
+    # carl, whom the gallery has learned, is no matter of these.
+    assert "undone, of 2 sightings: " in told
+    assert f"{anna} (zoe)" in told and f"{bert} (not a person)" in told
+    assert people(place)[anna] == "anna" and "carl" in people(place).values()
+    assert again() == ()  # said once: nothing is left to undo
 
 
 def test_without_a_gallery_one_is_named(place: Path) -> None:

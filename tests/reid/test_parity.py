@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid.errors import ReidError
-from reid.export.parity import (
+from reid.parity import (
     Accuracy,
     People,
     check_accuracy,

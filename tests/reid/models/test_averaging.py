@@ -1,7 +1,7 @@
 import torch
 
+from reid.models.averaging import AveragedWeights
 from reid.models.embedder import ModelSpec, build_model
-from reid.training.averaging import AveragedWeights
 
 
 def test_the_average_starts_at_the_first_weights_and_follows_with_the_decay_that_the_beginning_allows():

@@ -8,20 +8,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reid.card import Certainty, load_card
 from reid.embeddings import pool
 from reid.errors import ReidError, UsageError
+from reid.evaluation.certainty import prior_of
 from serving.job.layout import JobFolder, open_job
 from serving.job.record import FoundRecord
 from serving.job.sighting_embeddings import read_embeddings
 
-__all__ = ["Found", "Seen", "find", "of_name", "of_sighting", "open_seen", "same_model"]
+__all__ = [
+    "Found",
+    "Seen",
+    "certainty_of",
+    "find",
+    "of_name",
+    "of_sighting",
+    "open_seen",
+    "same_model",
+    "together",
+]
+
+_AHEAD = 4  # sightings after each that are asked whether they are there at the same time
+_HANDOVER_S = 0.5  # longer than one tracklet of a person lives on after the next has begun
+_LEAST_APART, _MOST_APART = 10, 3000  # pairs
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """What a finished job saw: rows of ``sightings.parquet`` and an embedding (N, D) for each.
 
-    ``threshold``: the distance up to which the job gave names; ``model``: the directory it named.
+    ``threshold``: the distance up to which the job gave names; ``model``: the directory it named;
+    ``detector``: the file of its detector, where it has one and it is there.
     """
 
     folder: Path
@@ -30,6 +47,7 @@ class Seen:
     fingerprint: str
     threshold: float
     model: Path
+    detector: Path | None
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,7 @@ class Found:
     row: dict[str, Any]
     distance: float
     within: bool  # the threshold
+    certainty: float | None  # that it is the person, 0 to 1; None where the model was not calibrated for it
 
     @property
     def name(self) -> str:
@@ -57,13 +76,60 @@ def open_seen(folder: Path) -> Seen:
     job = open_job(folder, FoundRecord)
     files = JobFolder(folder)
     sightings, embeddings, fingerprint = read_embeddings(files.embeddings)
-    rows = files.read_sightings().to_pylist()
-    if [(row["camera"], row["tracklet"]) for row in rows] != sightings:
+    of = {(row["camera"], row["tracklet"]): row for row in files.read_sightings().to_pylist()}
+    if not of.keys() >= set(sightings):  # there may be fewer: some are erased when their time is over
         raise ReidError(f"{files.embeddings} is not of the sightings beside it: run the job again")
+    rows = [of[key] for key in sightings]
     record = job.record
+    file = record.job.detector.model
     return Seen(
-        folder, tuple(rows), embeddings, fingerprint, record.decision.threshold, Path(record.job.model)
+        folder,
+        tuple(rows),
+        embeddings,
+        fingerprint,
+        record.decision.threshold,
+        Path(record.job.model),
+        Path(file) if file is not None and Path(file).is_file() else None,
     )
+
+
+def certainty_of(jobs: Sequence[Seen], model: Path | None = None) -> Certainty | None:
+    """The calibration in the card of the jobs' model, or of ``model``; None where there is none any more.
+
+    It is moved to the footage: sightings of one camera at one time are of two people, and as much as they lie
+    nearer together or farther apart than two people of the calibration, so does everybody.
+    """
+    try:
+        card = load_card(model or jobs[0].model)
+    except ReidError:
+        return None
+    sure = card.certainty if card.fingerprint == jobs[0].fingerprint else None
+    if sure is None or sure.apart is None:
+        return sure
+    apart = np.concatenate([together(job) for job in jobs])
+    if len(apart) < _LEAST_APART:
+        return sure
+    middle = float(np.clip(sure.middle + apart.mean() - sure.apart, 0, 2))
+    return sure.model_copy(update={"middle": middle})
+
+
+def together(job: Seen) -> npt.NDArray[np.float32]:
+    """Distances of sightings that are in one camera at one time, (N,): of those that follow each other
+    closely, and of no more than a few thousand.
+    """
+    spans = np.array([(row["start_s"], row["end_s"]) for row in job.rows], np.float64).reshape(-1, 2)
+    cameras = np.unique([row["camera"] for row in job.rows], return_inverse=True)[1]
+    order = np.lexsort((spans[:, 0], cameras))
+    found: list[npt.NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+    for ahead in range(1, _AHEAD + 1):
+        one, other = order[:-ahead], order[ahead:]
+        shared_s = np.minimum(spans[one, 1], spans[other, 1]) - spans[other, 0]
+        there = (cameras[one] == cameras[other]) & (shared_s > _HANDOVER_S)
+        found.append(np.stack([one[there], other[there]], axis=1))
+    pairs = np.concatenate(found)
+    pairs = pairs[np.linspace(0, len(pairs) - 1, min(len(pairs), _MOST_APART)).astype(int)]
+    distances = np.linalg.norm(job.embeddings[pairs[:, 0]] - job.embeddings[pairs[:, 1]], axis=1)
+    return np.asarray(distances, np.float32)
 
 
 def same_model(jobs: Sequence[Seen]) -> None:
@@ -144,6 +210,7 @@ def find(
     top: int,
     threshold: float | None = None,
     without: tuple[Path, int] | None = None,
+    certainty: Certainty | None = None,
 ) -> list[Found]:
     """The sightings nearest to a person, nearest first.
 
@@ -153,23 +220,34 @@ def find(
         top: how many at most.
         threshold: within which a sighting counts as the person's; None: each job's own.
         without: folder and row of a sighting that is left out.
+        certainty: the model's calibration. How many of all sightings are the person's is found from their
+            distances, so that among many sightings the same distance is less sure.
     """
     found: list[tuple[float, int, int]] = []
+    all_squared: list[npt.NDArray[np.float32]] = []
     for number, job in enumerate(jobs):
         squared = np.maximum(2 - 2 * (job.embeddings @ person), 0)
         if without is not None and without[0] == job.folder:
             squared[without[1]] = np.inf
+        all_squared.append(squared)
         some = np.argpartition(squared, top - 1)[:top] if top < len(squared) else np.arange(len(squared))
         nearest = some[np.lexsort((some, squared[some]))]
         found += [
             (float(np.sqrt(squared[row])), number, int(row)) for row in nearest if np.isfinite(squared[row])
         ]
+    nearest_first = sorted(found)[:top]
+    sure: list[float | None] = [None] * len(nearest_first)
+    if certainty is not None and nearest_first:
+        every = np.concatenate(all_squared)
+        prior = prior_of(certainty, np.sqrt(every[np.isfinite(every)]))
+        sure = list(certainty.of([distance for distance, _, _ in nearest_first], prior).tolist())
     return [
         Found(
             jobs[number].folder,
             jobs[number].rows[row],
             distance,
             distance <= (jobs[number].threshold if threshold is None else threshold),
+            chance,
         )
-        for distance, number, row in sorted(found)[:top]
+        for (distance, number, row), chance in zip(nearest_first, sure, strict=True)
     ]

@@ -11,7 +11,7 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
-from serving.job.promotion import promote
+from serving.job.afterwards.promotion import promote
 from serving.job.stranger_file import read_earlier, read_strangers, write_strangers
 from tests.serving.rows import at_angle
 

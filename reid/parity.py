@@ -1,8 +1,8 @@
 """The parity gate: an exported file must give the answers of the trained model, image by image and ranking by
-ranking.
+ranking. NumPy, no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,11 +13,14 @@ from reid.errors import ReidError
 from reid.evaluation import rank_gallery
 
 __all__ = [
+    "GATED_BY",
     "Accuracy",
+    "Limits",
     "ParityReport",
     "People",
     "check_accuracy",
     "check_parity",
+    "hold_against",
     "measure_accuracy",
     "measure_parity",
 ]
@@ -25,6 +28,26 @@ __all__ = [
 _WORST = 5
 _WAY_OUT = "leave the precision out, or change its limit"
 Embeddings = npt.NDArray[np.floating]
+
+# What a limit is held against. Behind the neck an embedding is what sets a person apart from the mean of all,
+# and where that is little, int8 turns it far. So int8 answers for its mean cosine, for a lower limit on its
+# lowest one, and for mAP.
+GATED_BY = {"fp32": "lowest", "fp16": "lowest", "int8": "mean"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every file is held against.
+
+    Attributes:
+        cosine: the least one by precision; ``GATED_BY`` says whether of the lowest crop or of the mean.
+        int8_lowest: the least cosine of int8's lowest crop.
+        map_fall: how far mAP on validation people may fall below the trained model's, in 0..1.
+    """
+
+    cosine: Mapping[str, float]
+    int8_lowest: float = 0.95
+    map_fall: float = 0.005
 
 
 @dataclass(frozen=True)
@@ -114,6 +137,27 @@ def check_parity(report: ParityReport, limit: float, file: str, *, statistic: st
         raise ReidError(
             f"{file} strays from the trained model: {figures}; {_worst(report, limit)}: {_WAY_OUT}"
         )
+
+
+def hold_against(
+    reference: Embeddings,
+    candidate: Embeddings,
+    names: Sequence[str],
+    precision: str,
+    limits: Limits,
+    file: str,
+) -> ParityReport:
+    """Measure a file of a precision and hold it against that precision's limits; as ``measure_parity`` and
+    ``check_parity``.
+
+    Raises:
+        ReidError: a cosine is below its limit.
+    """
+    parity = measure_parity(reference, candidate, names)
+    check_parity(parity, limits.cosine[precision], file, statistic=GATED_BY[precision])
+    if precision == "int8":
+        check_parity(parity, limits.int8_lowest, file, statistic="lowest")
+    return parity
 
 
 def measure_accuracy(embeddings: Embeddings, people: People) -> Accuracy:
