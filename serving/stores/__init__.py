@@ -5,6 +5,7 @@ and read by ranges through a bounded cache.
 from serving.stores.cluster import FootageServer, address_of, read_from
 from serving.stores.listing import listed, local_version, version_of
 from serving.stores.opening import file_system, store_problem
+from serving.stores.payload import skip_payload
 from serving.stores.reading import StoredFile
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "listed",
     "local_version",
     "read_from",
+    "skip_payload",
     "store_problem",
     "version_of",
 ]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from reid.addresses import redacted
 from reid.errors import ReidError
-from serving.stores import local_version
+from serving.stores import local_version, skip_payload
 from serving.video.ahead import Pulse
 from serving.video.opening import Opened, opened
 from serving.video.order import (
@@ -32,7 +32,6 @@ from serving.video.order import (
     steady_times,
 )
 from serving.video.packets import decoded, flushed, packets
-from serving.video.payload import skip_payload
 from serving.video.pixels import Size, shown_size
 
 __all__ = ["Index", "Keys", "index_of"]
@@ -57,6 +56,7 @@ _FLAGGED = {
     "png",
     "cfhd",
 }
+_BY_TABLE = {"h264", "hevc", "mpeg4"}
 _KEYS_BEFORE = 16  # kept of what lies before a part of an index, for seeks that end up too early
 _CUT_S = 1.0  # shorter by less is rounding
 
@@ -196,11 +196,16 @@ def _scan(one: Opened, by_decoder: bool, pulse: Pulse) -> _Scan:
         scan.take(packet)
         if by_decoder or scan.first is None:
             scan.took(decoded(one, packet, len(scan.pts) - 1, pulse))
-            if scan.first is not None and not by_decoder:
-                skip_payload(one)
+            if one.file is not None and scan.first is not None and not by_decoder and _by_table(one):
+                skip_payload(one.file)
     if by_decoder or scan.first is None:
         scan.took(flushed(one, pulse))
     return scan
+
+
+def _by_table(one: Opened) -> bool:
+    """Whether the demuxer believes an MP4's table of packets and does not look into them."""
+    return _kind(one) == "mov" and one.stream.codec_context.codec.name in _BY_TABLE
 
 
 def _orderly(scan: _Scan) -> bool:

@@ -105,7 +105,7 @@ def _container(source: str, file: StoredFile | None, timeout_s: float) -> Iterat
 
 def _check(source: str, file: StoredFile | None) -> bool:
     """Refuse what FFmpeg shall not see; return whether the table of a stored MP4 is to be believed without a
-    look into its packets, see :mod:`serving.video.payload`.
+    look into its packets, see :mod:`serving.stores.payload`.
 
     Raises:
         ReidError: the source is missing, empty, a playlist, or of a protocol that is not allowed.

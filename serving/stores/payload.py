@@ -5,26 +5,19 @@ keeps the packets themselves in one box. Whoever makes the index of such a file 
 the first pictures, and not the rest, which would be the whole file.
 """
 
-from serving.stores import StoredFile
-from serving.video.opening import Opened
+from serving.stores.reading import StoredFile
 
 __all__ = ["skip_payload"]
 
-# Codecs of which the demuxer believes the table and does not look into the packets.
-_BY_TABLE = {"h264", "hevc", "mpeg4"}
 _MOST_BOXES = 64  # at the top of a file; more are fragments, each with a table of its own
 
 
-def skip_payload(one: Opened) -> None:
-    """Let the packets of a stored MP4 be read as zeros from now on, where its index needs none of them."""
-    if one.file is None or not one.container.format.name.startswith("mov"):
-        return
-    if one.stream.codec_context.codec.name not in _BY_TABLE:
-        return
-    place = one.file.tell()
-    begin, end = _payload(one.file)
-    one.file.seek(place)
-    one.file.hollow_out(begin, end)
+def skip_payload(file: StoredFile) -> None:
+    """Read an MP4's packets as zeros from now on; of one without a table of them all, nothing changes."""
+    place = file.tell()
+    begin, end = _payload(file)
+    file.seek(place)
+    file.hollow_out(begin, end)
 
 
 def _payload(file: StoredFile) -> tuple[int, int]:
