@@ -29,7 +29,7 @@ from reid.models.embedder import EmbeddingModel, build_model
 from reid.models.inference import embed_images
 from reid.training.batches import TrainingData
 from reid.training.loop import train
-from reid.training.trial import model_spec, objective_of
+from reid.training.trial import loss_and_batches, model_spec
 
 FIGURES = ("rank1", "rank5", "mean_ap", "mean_inp")
 
@@ -50,7 +50,7 @@ LADDER: dict[str, dict[str, object]] = {
     "without gradient clipping": {"train.gradient_clip": 0.0},
     "generalised-mean pooling": {"model.pooling": "gem"},
     "one cycle": {"train.schedule": "one_cycle"},
-    "trunk frozen for the first 50 steps": {"train.freeze_steps": 50},
+    "backbone frozen for the first 50 steps": {"train.freeze_steps": 50},
     "mirror images averaged": {"model.flip": True},
 }
 
@@ -142,7 +142,7 @@ def train_ours(
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
     model = start or build_model(model_spec(params))
-    objective, plan = objective_of(params, name, int(task.data.labels.max()) + 1, model.dim)
+    objective, plan = loss_and_batches(params, name, int(task.data.labels.max()) + 1, model.dim)
     return train(model, objective, task.data, settings, seed=seed, plan=plan)[0]
 
 

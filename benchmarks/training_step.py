@@ -31,7 +31,7 @@ from reid.data.catalog import Record
 from reid.data.datasets import read_folder
 from reid.data.store import load_images
 from reid.errors import UsageError
-from reid.heap import keep_freed_memory
+from reid.memory import keep_freed_memory
 from reid.models.embedder import ModelSpec, build_model
 from reid.training.batches import TrainingData
 from reid.training.loop import train

@@ -160,7 +160,11 @@ def own_comments(model: type[BaseModel]) -> dict[str, str]:
 
 
 def page_of_keys(
-    title: str, begin: str, model: type[BaseModel], told: dict[str, str], shown: dict[str, str] | None = None
+    title: str,
+    begin: str,
+    model: type[BaseModel],
+    meanings: dict[str, str],
+    shown: dict[str, str] | None = None,
 ) -> str:
     """The keys of a model, a table a section.
 
@@ -168,7 +172,7 @@ def page_of_keys(
         title: of the page.
         begin: the first sentences.
         model: the whole file.
-        told: what a dotted key means, where the model's source does not say it.
+        meanings: what a dotted key means, where the model's source does not say it.
         shown: the value of a dotted key in the file of the repository; None: the default of the model.
     """
     sections: dict[tuple[str, type[BaseModel]], list[Row]] = {}
@@ -182,7 +186,7 @@ def page_of_keys(
         meaning = (
             field.description
             or own_comments(owner).get(name)
-            or told.get(key)
+            or meanings.get(key)
             or (first_line(inner) if inner else "")
         )
         meaning = re.sub(r"\bNone\b", "null", meaning)
@@ -211,20 +215,20 @@ def _yaml(value: object) -> str:
 def yaml_lines(text: str) -> tuple[dict[str, str], dict[str, str]]:
     """Comments and values of a YAML file by dotted key."""
     lines = text.splitlines()
-    told: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     shown: dict[str, str] = {}
 
     def walk(node: yaml.MappingNode, prefix: str) -> None:
         for name, value in node.value:
             key = prefix + name.value
-            told[key] = comment_on(lines[name.start_mark.line])
+            meanings[key] = comment_on(lines[name.start_mark.line])
             if isinstance(value, yaml.MappingNode) and value.value:
                 walk(value, key + ".")
             else:
                 shown[key] = text[value.start_mark.index : value.end_mark.index]
 
     walk(yaml.compose(text), "")
-    return told, shown
+    return meanings, shown
 
 
 def params_page() -> str:
@@ -232,14 +236,14 @@ def params_page() -> str:
     from reid.config import Params
     from reid.data.findings import KINDS
 
-    told, shown = yaml_lines((ROOT / "params.yaml").read_text())
-    told |= {f"data.policies.{name}": one.meaning for name, one in KINDS.items()}
+    meanings, shown = yaml_lines((ROOT / "params.yaml").read_text())
+    meanings |= {f"data.policies.{name}": one.meaning for name, one in KINDS.items()}
     begin = (
         "An unknown or missing key is an error that names it; `reid params` checks a file. `NAME` is "
         "an objective or a term, which may have any name. What each needs when: "
         "[Objectives](../objectives.md), [Training](../training.md)."
     )
-    return page_of_keys("params.yaml", begin, Params, told, shown)
+    return page_of_keys("params.yaml", begin, Params, meanings, shown)
 
 
 def job_page() -> str:

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, run_stage, say, working
-from reid.card import Threshold
+from pipelines.fitted import read_fitted
+from reid.card import Certainty, Threshold
 from reid.config import CalibrateParams, load_params
 from reid.data.catalog import read_catalog
 from reid.data.store import image_blocks
 from reid.errors import ReidError
 from reid.evaluation import OpenSetScores, calibrate_threshold, open_set_scores, pool_tracklets
+from reid.evaluation.certainty import tracklet_certainty
 from reid.evaluation.within_camera import WITHIN_CAMERA, views
 from reid.files import write_json
 
@@ -63,6 +65,12 @@ def thresholds(
     return found
 
 
+def certainty(embeddings: npt.NDArray[np.float32], identities: Strings, cameras: Strings) -> Certainty | None:
+    """How sure a distance between two tracklets is; None where nobody is in two cameras."""
+    pooled, first = pool_tracklets(embeddings, np.char.add(np.char.add(identities, "/"), cameras))
+    return tracklet_certainty(pooled, identities[first], cameras[first])
+
+
 def supported(scores: OpenSetScores, wanted: float, unit: str, way_out: str) -> tuple[float, int]:
     """The wanted rate of false accepts, or the lowest that so many probes can show; and how many people the
     probes show.
@@ -103,6 +111,8 @@ def main() -> None:
         (embeddings,) = embed_blocks(
             [model], image_blocks(catalog.paths, spec.height, spec.width, progress), len(catalog)
         )
+    if (fitted := read_fitted()) is not None:
+        embeddings = fitted[0].apply(embeddings)
     with working("calibrating"):
         ranked = views(catalog.identities, catalog.cameras, catalog.order)
         if ranked.within:
@@ -112,7 +122,9 @@ def main() -> None:
             found = thresholds(params.calibrate, params.seed, *rows, WAY_OUT)
         except ReidError as error:
             raise ReidError(f"{error}; raise data.validation_share") from error
-    write_json("reports/calibration.json", {"thresholds": [threshold.model_dump() for threshold in found]})
+    sure = certainty(*rows)
+    value = {"thresholds": [threshold.model_dump() for threshold in found]}
+    write_json("reports/calibration.json", value | {"certainty": None if sure is None else sure.model_dump()})
     for threshold in found:
         say(in_words(threshold))
 

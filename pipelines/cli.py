@@ -10,6 +10,7 @@ import typer
 from pipelines.cli_calibrate import calibrate
 from pipelines.cli_evaluate import compare, evaluate
 from pipelines.cli_import import import_model
+from pipelines.cli_metric import metric_app
 from pipelines.cli_models import fetch, list_models, show_model
 from pipelines.cli_runs import runs_app
 from pipelines.ending import end_with
@@ -32,6 +33,7 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(runs_app, name="runs")
+app.add_typer(metric_app, name="metric")
 add_commands(app)
 models_app.command()(check)
 models_app.command("import")(import_model)
@@ -66,7 +68,7 @@ def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pa
     if find_spec("torch") is not None:  # without it nothing here trains, and its losses cannot be asked
         from reid.training.checks import check_objective
 
-        for name in checked.objectives:
+        for name in (*checked.pretrain, *checked.objectives):
             check_objective(checked, name)
     typer.echo(f"{path} is valid")
 

@@ -83,11 +83,11 @@ def _fetch_imagenet(name: str, out: Path) -> None:
         raise UsageError(
             "reid models fetch of a backbone needs torch: pip install 'reid-pipeline[train]'"
         ) from error
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from reid.files import atomic_path
     from reid.models.backbones import BACKBONES, build_backbone
-    from reid.models.timm_trunk import PREFIX
+    from reid.models.timm_backbone import PREFIX
 
     if name not in BACKBONES and not name.startswith(PREFIX):
         raise UsageError(
@@ -97,7 +97,8 @@ def _fetch_imagenet(name: str, out: Path) -> None:
     backbone, _ = build_backbone(name, "imagenet", 1 if name in BACKBONES else 2)
     path = out / f"{name.replace(':', '_')}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({key: value.contiguous() for key, value in backbone.state_dict().items()}, temporary)
+        # save_file has an error of its own for a full disk
+        temporary.write_bytes(save({key: value.contiguous() for key, value in backbone.state_dict().items()}))
     typer.echo(str(path))
 
 

@@ -1,4 +1,4 @@
-"""``reid runs``: what MLflow knows of trainings, and what it must still be told."""
+"""``reid runs``: what MLflow knows of trainings, and what must still be sent to it."""
 
 import json
 import sqlite3

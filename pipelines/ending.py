@@ -15,10 +15,10 @@ def end_with(error: ReidError | OSError) -> NoReturn:
     """Say an error that is meant for people, or one of the system's: a full disk, a folder that cannot be
     written.
     """
-    told = error if isinstance(error, ReidError) else os_problem(error)
+    shown = error if isinstance(error, ReidError) else os_problem(error)
     # A name that is no UTF-8 is in a message as the system gave it, which the terminal could not show.
-    line = " ".join(str(told).split("\n")).encode("utf-8", "backslashreplace").decode()
+    line = " ".join(str(shown).split("\n")).encode("utf-8", "backslashreplace").decode()
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 4 :]}"
     sys.stderr.write(f"reid: {line}\n")
-    sys.exit(told.exit_code)
+    sys.exit(shown.exit_code)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.fitted import read_fitted
 from pipelines.logged import log_outputs
-from reid.card import Threshold
+from reid.card import Certainty, Threshold
 from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_images
@@ -48,10 +49,9 @@ def main() -> None:
             "cosine alone"
         )
     facts = read_object("selected/training.json", "training record", objective=str, mlflow_run_id=str)
-    thresholds = [
-        Threshold(**value)
-        for value in read_object("reports/calibration.json", "calibration", thresholds=list)["thresholds"]
-    ]
+    calibration = read_object("reports/calibration.json", "calibration", thresholds=list)
+    sure = calibration.get("certainty")
+    fitted = read_fitted()
     report = export_model(
         checkpoint,
         OUT,
@@ -67,10 +67,14 @@ def main() -> None:
             params.export.parity_int8_lowest,
             params.export.parity_map_fall,
         ),
-        thresholds=thresholds,
+        thresholds=[Threshold(**value) for value in calibration["thresholds"]],
+        certainty=None if sure is None else Certainty(**sure),
+        fitted=fitted,
         provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
     )
-    if METRIC.exists():  # serving decides with it among the nearest people
+    if METRIC.exists() and fitted is not None:
+        say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
+    elif METRIC.exists():  # serving decides with it among the nearest people
         shutil.copy2(METRIC, OUT / METRIC.name)
     write_json(REPORT, report)
     log_outputs(params.tracking, facts["mlflow_run_id"], "exported", (OUT, REPORT), "the files")

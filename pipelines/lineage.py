@@ -150,7 +150,8 @@ def _engine(run: Run, card: ModelCard | None, model_dir: Path) -> Link:
     onnx = sorted({file.path for file in card.files.values()} - {plan.name for plan in plans})
     strange = [plan.name for plan, stamp in zip(plans, stamps, strict=True) if stamp.onnx_sha256 not in known]
     same_run = card.mlflow_run_id in (run.id, run.tags.get("reid.record"))
-    same_weights = card.fingerprint == fingerprint_for(run.tags.get("model_sha256", ""), card.input)
+    trained = card.fitted_metric.fitted_to if card.fitted_metric else card.fingerprint
+    same_weights = trained == fingerprint_for(run.tags.get("model_sha256", ""), card.input)
     holds = same_run and same_weights and not strange
     why = "exported from this model" if holds else f"exported from run {card.mlflow_run_id or 'unknown'}"
     if same_run and not same_weights:

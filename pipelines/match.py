@@ -44,7 +44,6 @@ def main() -> None:
 
     params = load_params()
     footage, results = Path("data/footage"), Path("results")
-    results.mkdir(exist_ok=True)
     if not any(footage.glob("*.webm")):
         write_json(
             "reports/match.json",

@@ -4,9 +4,10 @@ import csv
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say
@@ -33,7 +34,9 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def train_objective(
     params: Params, objective: str, catalog: Path, start: Path | None, out: Path, reports: Path
 ) -> None:
-    """Run the trials, keep the best one's model as ``out`` and its curves as ``reports``, and register it."""
+    """Run the trials of an objective or a pre-training, keep the best one's model as ``out`` and its curves
+    as ``reports``, and tell MLflow.
+    """
     from reid.data.store import open_store
     from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two
     from reid.training.provenance import provenance
@@ -55,7 +58,7 @@ def train_objective(
                 catalog,
                 start=start,
                 parent=run,
-                on_result=lambda trial, figures: note(trial, int(figures["step"])),
+                on_result=lambda trial, figures: note(trial, int(figures["step"]), figures),
                 on_step=note,
             )
         for trial, reason in result.failures.items():
@@ -119,16 +122,25 @@ def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[st
 
 
 @contextmanager
-def listening(params: Params, objective: str) -> Iterator[Callable[[str, int], None]]:
-    """Progress over the steps of all trials; what is yielded takes (trial, step)."""
+def listening(params: Params, objective: str) -> Iterator[Callable[..., None]]:
+    """Progress over the steps of all trials; what is yielded takes (trial, step) and, after an epoch, its
+    figures. A trial whose embeddings have become one is named once.
+    """
+    from reid.losses.projection import collapse
+
     total = settings_of(params, objective).steps * params.tune.trials
     done: dict[str, int] = {}
+    collapsed: set[str] = set()
     with progress_bar(f"training {objective}") as progress:
         progress(0, total)
 
-        def note(trial: str, step: int) -> None:
+        def note(trial: str, step: int, figures: Mapping[str, Any] = MappingProxyType({})) -> None:
             done[trial] = step
             progress(sum(done.values()), total)
+            line = collapse(figures)
+            if line is not None and trial not in collapsed:
+                collapsed.add(trial)
+                say(f"{objective}: {trial} at step {step}: {line}")
 
         yield note
 
@@ -144,7 +156,9 @@ def keep_model(trial: Path, facts: dict[str, Any], out: Path) -> None:
 
 
 def log_result(tracker: "Tracker", run: str, params: Params, data: Catalog, out: Path) -> None:
-    """Pictures and the loadable model of a finished training, and a new version of the registered model."""
+    """Pictures and the loadable model of a finished training, and a new version of the registered model. No
+    version of a pre-training: objectives start from it, nobody is found with it.
+    """
     from pipelines.training_pictures import draw_training
     from reid.data.store import open_store
     from reid.models.embedder import load_model
@@ -165,9 +179,10 @@ def log_result(tracker: "Tracker", run: str, params: Params, data: Catalog, out:
         for key in ("objective", "git_commit", "data_hash", "validation_hash", "model_sha256")
     }
     tracker.tag(run, "model_sha256", facts["model_sha256"])
-    tracker.register(
-        run, "model", REGISTERED, tags | {key: repr(value) for key, value in facts["figures"].items()}
-    )
+    if facts["objective"] not in params.pretrain:
+        tracker.register(
+            run, "model", REGISTERED, tags | {key: repr(value) for key, value in facts["figures"].items()}
+        )
 
 
 def write_history(history: list[dict[str, float]], path: Path) -> None:
@@ -189,18 +204,17 @@ def main() -> None:
             f"{', '.join(params.objectives)}"
         )
     from reid.training.checks import check_catalog, check_objective, check_space
+    from reid.training.trial import first_model
 
     catalog = Path("data/catalog.parquet")
     check_objective(params, objective)
     check_space(params, objective)
     check_catalog(params, objective, read_catalog(catalog))
     begin = params.objectives[objective].start
-    # Untrained, a trial builds its network itself, for a sweep may choose among networks.
-    start = (
-        None
-        if begin == UNTRAINED
-        else existing(Path("models") / begin / "model.safetensors", "the model to start from")
-    )
+    start = None
+    if begin != UNTRAINED:  # else a trial builds its network itself, for a sweep may choose among networks
+        start = existing(Path("models") / begin / "model.safetensors", "the model to start from")
+        first_model(params, start)  # one of another backbone is refused here, before Ray starts
     train_objective(
         params,
         objective,

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reid.errors import ReidError, UsageError
@@ -16,13 +18,16 @@ from reid.files import read_json, sha256_of, write_json
 
 __all__ = [
     "CARD_NAME",
+    "Certainty",
     "InputSpec",
+    "MetricRecord",
     "ModelCard",
     "ModelFile",
     "SelfTestRecord",
     "Threshold",
     "content_hash",
     "fingerprint_for",
+    "fitted_fingerprint",
     "load_card",
     "save_card",
 ]
@@ -84,6 +89,31 @@ class Threshold(_Frozen):
     top_k: int = Field(default=3, ge=1)
 
 
+class Certainty(_Frozen):
+    """How a distance between two tracklets becomes a chance that they show one person.
+
+    ``middle`` is the distance at which it is one half where both were equally likely beforehand, ``slope``
+    how fast the logarithm of the odds falls with the distance; ``apart`` is the mean distance of two people.
+    """
+
+    middle: float = Field(ge=0, le=2)
+    slope: float = Field(gt=0, le=100)
+    apart: float | None = Field(default=None, ge=0, le=2)
+    genuine: int = 0  # pairs of one person, and of two, that it was calibrated on
+    impostor: int = 0
+
+    def log_ratio(self, distance: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """The logarithm of how many times likelier the distance is for one person than for two."""
+        return np.asarray(self.slope * (self.middle - np.asarray(distance, np.float64)))
+
+    def of(self, distance: npt.ArrayLike, prior: float) -> npt.NDArray[np.float64]:
+        """The chance, 0 to 1, where ``prior`` is the chance before the distance is known, above 0 and below
+        1.
+        """
+        odds = self.log_ratio(distance) + np.log(prior / (1 - prior))
+        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -500, 500))))
+
+
 class SelfTestRecord(_Frozen):
     """The directory's self-test (see ``reid.self_test``) and, by precision, the lowest cosine that the
     exporting machine measured on it.
@@ -92,6 +122,26 @@ class SelfTestRecord(_Frozen):
     path: str
     sha256: str
     lowest: dict[str, float]
+
+
+class MetricRecord(_Frozen):
+    """Where a fitted metric comes from, which is folded into the files of the directory.
+
+    ``fitted_to`` is the fingerprint of the model whose embeddings it was fitted to, ``data_hash`` of the
+    pictures and labels; ``mean_ap`` are the figures of held-out people with that model's own embeddings and
+    with the metric, where one of them could be found.
+    """
+
+    method: Literal["kissme", "xqda", "lmnn"]
+    shrinkage: float
+    landmarks: int | None = None  # of the kernel's Nystroem map; None for a linear metric
+    fitted_to: str
+    data_hash: str
+    images: int
+    people: int
+    cameras: int
+    held_out_people: int
+    mean_ap: tuple[float, float] | None = None
 
 
 class ModelCard(_Frozen):
@@ -108,7 +158,9 @@ class ModelCard(_Frozen):
     # of the embedding space; empty in a hand-written card: then computed from the fp32 file
     fingerprint: str = ""
     thresholds: tuple[Threshold, ...] = ()
+    certainty: Certainty | None = None  # None: of a card before it was calibrated
     self_test: SelfTestRecord | None = None  # None in a hand-written card
+    fitted_metric: MetricRecord | None = None
     left_out: dict[str, str] = {}  # precisions that were asked for and failed at the export, and why
     backbone: str = ""
     objective: str = ""
@@ -132,6 +184,14 @@ def fingerprint_for(weights_sha256: str, spec: InputSpec) -> str:
     """
     facts = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{weights_sha256}\n{facts}".encode()).hexdigest()[:32]
+
+
+def fitted_fingerprint(fingerprint: str, metric: bytes) -> str:
+    """Identity of the space that a fitted metric, of this content, makes of another one; as
+    ``fingerprint_for``.
+    """
+    content = hashlib.sha256(metric).hexdigest()
+    return hashlib.sha256(f"{fingerprint}\n{content}".encode()).hexdigest()[:32]
 
 
 def load_card(model_dir: Path | str) -> ModelCard:

@@ -18,10 +18,13 @@ from pydantic import (
 from reid.config_data import DataParams, PolicyParams, Section, SyntheticParams
 from reid.config_objectives import (
     UNTRAINED,
+    DivideParams,
     ObjectiveParams,
+    PretrainParams,
     TermParams,
     TreeParams,
     checked_objectives,
+    checked_pretrainings,
 )
 from reid.errors import UsageError
 from reid.reading import read_yaml
@@ -30,14 +33,17 @@ __all__ = [
     "UNTRAINED",
     "CalibrateParams",
     "DataParams",
+    "DivideParams",
     "EnrollParams",
     "EvaluateParams",
     "ExportParams",
     "MatchParams",
+    "MetricParams",
     "ModelParams",
     "ObjectiveParams",
     "Params",
     "PolicyParams",
+    "PretrainParams",
     "SyntheticParams",
     "TermParams",
     "TrackingParams",
@@ -45,6 +51,7 @@ __all__ = [
     "TreeParams",
     "TuneParams",
     "load_params",
+    "objective_of",
     "parse_params",
     "settings_of",
     "with_values",
@@ -110,6 +117,9 @@ class TrainParams(Section):
     pad_crop: int = Field(ge=0, le=4096)
     erasing: float = Field(ge=0, le=1)
     colour_jitter: float = Field(ge=0, lt=1)
+    min_crop: float = Field(default=1.0, gt=0, le=1)
+    grey: float = Field(default=0.0, ge=0, le=1)
+    blur: float = Field(default=0.0, ge=0, le=1)
     gradient_clip: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     threads: int = Field(ge=1, le=4096)
@@ -139,6 +149,16 @@ class TrackingParams(Section):
     uri: str
     experiment: str
     records: str
+
+
+class MetricParams(Section):
+    """A metric fitted to the chosen model's embeddings, which stay as they are."""
+
+    method: Literal["kissme", "xqda", "lmnn"] | None = None
+    dim: int | None = Field(default=None, ge=1, le=65_536)
+    shrinkage: float = Field(default=0.1, ge=0, le=1)
+    kernel: Literal["nystroem"] | None = None
+    landmarks: int = Field(default=512, ge=2, le=65_536)
 
 
 class EvaluateParams(Section):
@@ -214,22 +234,36 @@ class Params(Section):
     synthetic: SyntheticParams
     model: ModelParams
     train: TrainParams
-    objectives: Annotated[dict[str, ObjectiveParams], AfterValidator(checked_objectives)]
+    pretrain: Annotated[dict[str, PretrainParams], AfterValidator(checked_pretrainings)]
+    objectives: dict[str, ObjectiveParams]
     tune: TuneParams
     tracking: TrackingParams
+    metric: MetricParams = MetricParams()
     evaluate: EvaluateParams
     calibrate: CalibrateParams
     export: ExportParams
     enroll: EnrollParams
     match: MatchParams
 
+    @field_validator("objectives")
+    @classmethod
+    def _objectives_fit(
+        cls, value: dict[str, ObjectiveParams], info: ValidationInfo
+    ) -> dict[str, ObjectiveParams]:
+        return checked_objectives(value, info.data.get("pretrain", {}))
 
-def settings_of(params: Params, objective: str) -> TrainParams:
-    """How an objective is trained: as the section train says, but for what the objective sets itself."""
-    own = params.objectives[objective]
-    return params.train.model_copy(
-        update=own.model_dump(include={"steps", "learning_rate"}, exclude_none=True)
-    )
+
+def settings_of(params: Params, name: str) -> TrainParams:
+    """How an objective or a pre-training is trained: as train says, but for what it sets itself."""
+    own: PretrainParams | ObjectiveParams = params.pretrain.get(name) or params.objectives[name]
+    return params.train.model_copy(update=own.settings())
+
+
+def objective_of(params: Params, name: str) -> ObjectiveParams:
+    """The objective of this name; a pre-training in the form of one."""
+    if name in params.pretrain:
+        return params.pretrain[name].as_objective(settings_of(params, name).ema)
+    return params.objectives[name]
 
 
 def parse_params(value: object, where: str = "params.yaml") -> Params:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-__all__ = ["LINE_EVERY_S", "Pace", "now_and_then", "paced_lines"]
+__all__ = ["LINE_EVERY_S", "Pace", "call_regularly", "paced_lines"]
 
 # where standard error is a file or a pipe: in a log of hours a line a minute is read, one a second is not
 LINE_EVERY_S = 30.0
@@ -36,16 +36,16 @@ class Pace:
         if self._last is None:
             return so_far
         at, done, total = self._last
-        told = f"{done:,} of {total:,}, {so_far}" if total else f"{done:,}, {so_far}"
+        line = f"{done:,} of {total:,}, {so_far}" if total else f"{done:,}, {so_far}"
         if self._first is None or done <= self._first[1] or not total:
-            return told
+            return line
         seconds_each = (at - self._first[0]) / (done - self._first[1])
-        return f"{told}, about {_clock(max(0.0, (total - done) * seconds_each - (now - at)))} left"
+        return f"{line}, about {_clock(max(0.0, (total - done) * seconds_each - (now - at)))} left"
 
 
 @contextmanager
-def now_and_then(tell: Callable[[float], None], every_s: float = LINE_EVERY_S) -> Iterator[None]:
-    """Call ``tell`` with the time (``time.monotonic``) every so many seconds, until the block ends.
+def call_regularly(report: Callable[[float], None], every_s: float = LINE_EVERY_S) -> Iterator[None]:
+    """Call ``report`` with the time (``time.monotonic``) every so many seconds, until the block ends.
 
     The calls come from a thread: a step that takes an hour gives no sign meanwhile, and must not look dead.
     """
@@ -53,7 +53,7 @@ def now_and_then(tell: Callable[[float], None], every_s: float = LINE_EVERY_S) -
 
     def speak() -> None:
         while not over.wait(every_s):
-            tell(time.monotonic())
+            report(time.monotonic())
 
     teller = threading.Thread(target=speak, name="progress", daemon=True)
     teller.start()
@@ -70,7 +70,7 @@ def paced_lines(
 ) -> Iterator[Callable[[int, int], None]]:
     """``say`` every so many seconds how far a work is; the value yielded takes (done, total)."""
     pace = Pace(time.monotonic())
-    with now_and_then(lambda now: say(f"{what}: {pace.words(now)}"), every_s):
+    with call_regularly(lambda now: say(f"{what}: {pace.words(now)}"), every_s):
         yield lambda done, total: pace.update(done, total, time.monotonic())
 
 

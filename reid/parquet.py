@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +11,13 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError, UsageError
 from reid.reading import existing
 
-__all__ = ["read_parquet", "refuse_other"]
+__all__ = ["PARQUET_ERRORS", "read_parquet", "refuse_other"]
+
+
+PARQUET_ERRORS = (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError)
+"""What damaged bytes may raise, which meet the library anywhere; beside ``OSError``, which writing raises,
+too.
+"""
 
 
 def read_parquet(
@@ -23,6 +30,7 @@ def read_parquet(
     columns: Iterable[str] = (),
     filled: Iterable[str] = (),
     finite: Iterable[str] = (),
+    decryption: Any = None,
 ) -> pa.Table:
     """Read a table and check all of it.
 
@@ -35,6 +43,7 @@ def read_parquet(
         columns: that must be there where there is no schema.
         filled: columns without a null.
         finite: columns of numbers without NaN and infinity; nulls pass.
+        decryption: pyarrow's ``FileDecryptionProperties`` of an encrypted file.
 
     Raises:
         UsageError: the file does not exist, or is no file.
@@ -45,7 +54,7 @@ def read_parquet(
         raise UsageError(f"{what} {path} is not a file: name a Parquet file")
     try:
         # a relative one that begins with ~ would be taken for somebody's home
-        table = pq.read_table(path.absolute())
+        table = pq.read_table(path.absolute(), decryption_properties=decryption)
         table.validate(full=True)  # texts are UTF-8, offsets lie inside
         missing = [name for name in (schema.names if schema else columns) if name not in table.column_names]
         if missing:
@@ -57,8 +66,7 @@ def read_parquet(
             empty = next(
                 (name for name in finite if not pc.all(pc.is_finite(table[name]), min_count=0).as_py()), None
             )
-    # Bytes that are damaged meet the library anywhere: its errors are of all these kinds.
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
+    except (*PARQUET_ERRORS, OSError) as error:
         raise ReidError(f"{what} {path} {broken}: {way_out}") from error
     if empty is not None:
         raise ReidError(f"{what} {path} has a row without a value for {empty!r}: {way_out}")

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from reid.files import atomic_path
-from reid.pace import LINE_EVERY_S, Pace, now_and_then
+from reid.pace import LINE_EVERY_S, Pace, call_regularly
 from serving.job.progress import Progress
 
 __all__ = [
@@ -38,7 +38,7 @@ def shown_progress() -> Iterator[Progress]:
             yield bars
         return
     lines = LineProgress(sys.stderr)
-    with now_and_then(lines.tell, LINE_EVERY_S):
+    with call_regularly(lines.write, LINE_EVERY_S):
         yield lines
 
 
@@ -85,7 +85,7 @@ class BarProgress(Progress):
 
 
 class LineProgress(Progress):
-    """A line for each camera that is under way, whenever :meth:`tell` is called."""
+    """A line for each camera that is under way, whenever :meth:`write` is called."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -107,7 +107,7 @@ class LineProgress(Progress):
         self._finished += 1
         self._cameras.pop(camera, None)
 
-    def tell(self, now: float) -> None:
+    def write(self, now: float) -> None:
         """Write the lines; ``now`` as of ``time.monotonic``."""
         lines = [
             f"camera {camera}: {pace.words(now)} (frames)"
@@ -124,7 +124,7 @@ class _Camera:
     total: int
     began: float
     frames: int = 0
-    told: float = 0.0
+    written: float = 0.0
     problem: str | None = None
 
 
@@ -137,19 +137,19 @@ class JsonLinesProgress(Progress):
 
     def start(self, camera: str, total: int) -> None:
         """See ``Progress``."""
-        self._cameras[camera] = _Camera(total, time.monotonic(), told=time.monotonic())
-        self._tell(event="start", camera=camera, frames=total or None)
+        self._cameras[camera] = _Camera(total, time.monotonic(), written=time.monotonic())
+        self._write(event="start", camera=camera, frames=total or None)
 
     def advance(self, camera: str) -> None:
         """See ``Progress``."""
         one, now = self._cameras[camera], time.monotonic()
         one.frames += 1
-        if now - one.told < 1.0:
+        if now - one.written < 1.0:
             return
-        one.told = now
+        one.written = now
         rate = one.frames / max(now - one.began, 1e-9)
         left = round((one.total - one.frames) / rate, 1) if one.total else None
-        self._tell(
+        self._write(
             event="progress",
             camera=camera,
             done=one.frames,
@@ -161,9 +161,9 @@ class JsonLinesProgress(Progress):
     def done(self, camera: str, problem: str | None) -> None:
         """See ``Progress``."""
         frames = self._cameras[camera].frames if camera in self._cameras else 0
-        self._tell(event="done", camera=camera, done=frames, problem=problem)
+        self._write(event="done", camera=camera, done=frames, problem=problem)
 
-    def _tell(self, **values: object) -> None:
+    def _write(self, **values: object) -> None:
         self._stream.write(json.dumps(values) + "\n")
         self._stream.flush()
 

@@ -1,4 +1,4 @@
-"""What tests share: their order, where the real data lies, and a Ray cluster of two nodes."""
+"""What tests share: their order, where the real data lies, a browser, and a Ray cluster of two nodes."""
 
 import fcntl
 import os
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.browser import CHROMIUM, Browser, chromium
 
 # Ray's clusters of this test session are for this session alone. Set before anything imports Ray, which reads
 # it once.
@@ -36,11 +38,18 @@ LONGEST_FIRST = (
     "fuzz/test_fuzz.py",
     "reid/export/test_export.py",
     "serving/job/segments/test_execution.py",
+    "test_package.py",
+    "reid/training/test_kill.py",
+    "serving/job/segments/test_live.py",
     "serving/job/test_footage.py",
     "serving/video/test_containers.py",
     "serving/video/test_opening.py",
     "pipelines/test_cli_evaluate.py",
+    "pipelines/test_cli_import_checkpoint.py",
     "reid/models/test_published.py",
+    "reid/export/int8/test_int8.py",
+    "reid/training/test_resources.py",
+    "serving/job/test_kill.py",
     "test_tutorials.py",
     "test_docs.py",
 )
@@ -68,6 +77,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser, started by the first test that opens a page; skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium to open pages with")
+    with chromium(tmp_path_factory.mktemp("browser") / "profile") as opened:
+        yield opened
 
 
 # Of a module: a process holds one connection to Ray, and other tests start a Ray of their own.

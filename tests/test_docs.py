@@ -65,7 +65,7 @@ def dotted(value: dict[str, object], prefix: str = "") -> set[str]:
     """The dotted keys of nested mappings; the name of an objective or of a term is NAME."""
     keys = set()
     for name, inner in value.items():
-        named = prefix == "objectives." or prefix.endswith(".terms.")
+        named = prefix in ("objectives.", "pretrain.") or prefix.endswith(".terms.")
         key = f"{prefix}NAME" if named else prefix + name
         keys |= set() if named else {key}
         if isinstance(inner, dict) and not key.endswith((".options", ".space", ".parity")):

@@ -87,6 +87,10 @@ class PKSampler(_EpochSampler):
     The last incomplete batch is filled with other identities. With fewer than P identities every batch holds
     them all, so no identity is ever twice in a batch.
 
+    >>> labels = ["anna"] * 3 + ["bert"] * 2 + ["carl"] * 4
+    >>> [[labels[row] for row in batch] for batch in PKSampler(labels, p=3, k=2)]
+    [['carl', 'carl', 'anna', 'anna', 'bert', 'bert']]
+
     Args:
         labels: (N,) identity of each image: any integers or strings.
         p: identities in a batch.

@@ -1,11 +1,15 @@
 """Augmentations on whole batches of uint8 images: no Python per image."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 __all__ = ["Augmentation", "augment", "erase"]
+
+_LUMINANCE = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -18,26 +22,33 @@ class Augmentation:
         erasing: share of the images that lose a rectangle (Zhong et al. 2020, with the mean after
             normalisation).
         colour_jitter: brightness, contrast and each colour channel vary by up to this share.
+        min_crop: smallest share of an image that is cut out and enlarged to the whole; 1: none is.
+        grey: share of the images that lose their colours.
+        blur: share of the images that are blurred.
     """
 
     flip: bool = True
     pad_crop: int = 8
     erasing: float = 0.5
     colour_jitter: float = 0.2
+    min_crop: float = 1.0
+    grey: float = 0.0
+    blur: float = 0.0
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Flip, shift and recolour.
+    """Flip, shift, cut out, recolour and blur; each draws only where it is asked for.
 
     Args:
-        images: (B, H, W, 3) uint8.
+        images: (B, H, W, 3) uint8, on any device.
         how: what to vary.
-        generator: the only source of chance.
+        generator: the only source of chance, of the processor: every device gets the same draws.
 
     Returns:
         (B, H, W, 3) uint8; the caller normalises, then calls :func:`erase`.
     """
     count, height, width, _ = images.shape
+    # small, and of integers: worked out where the draws are
     rows = torch.arange(height).expand(count, height)
     columns = torch.arange(width).expand(count, width)
     if how.flip:
@@ -49,17 +60,68 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         columns = (columns + shift[1]).clamp(0, width - 1)
     # Whole pixels by their number in the batch: several times as fast as indexing by three arrays.
     place = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
-    moved = images.reshape(-1, 3).index_select(0, place.flatten()).view(images.shape)
+    moved = images.reshape(-1, 3).index_select(0, _beside(images, place.flatten())).view(images.shape)
+    if how.min_crop < 1:
+        moved = _cut_out(moved, how.min_crop, generator)
     if how.colour_jitter:
         j = how.colour_jitter
         gain = 1 + j * (2 * torch.rand(count, 1, 1, 3, generator=generator) - 1) * 0.5
         contrast = 1 + j * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
         brightness = 255 * j * 0.5 * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
+        gain, contrast, brightness = (_beside(images, one) for one in (gain, contrast, brightness))
         pixels = moved.float()
         mean = pixels.mean(dim=(1, 2), keepdim=True)
         offset = mean * (gain - contrast) + brightness
         moved = pixels.mul_(contrast).add_(offset).round_().clamp_(0, 255).to(torch.uint8)
-    return moved
+    if how.grey:
+        chosen = torch.rand(count, 1, 1, 1, generator=generator) < how.grey
+        luminance = (moved.float() @ torch.tensor(_LUMINANCE)).round_().to(torch.uint8)
+        moved = torch.where(chosen, luminance[..., None], moved)
+    return _blurred(moved, how.blur, generator) if how.blur else moved
+
+
+def _cut_out(images: Tensor, least: float, generator: torch.Generator) -> Tensor:
+    """A part of each image enlarged to the whole: ``least`` to all of its area, sides in the images' own
+    proportion times 3/4 to 4/3 (Szegedy et al. 2015, section 6).
+    """
+    count, height, width, _ = images.shape
+    draw = torch.rand(4, count, generator=generator)
+    area = least + (1 - least) * draw[0]
+    ratio = torch.exp((draw[1] * 2 - 1) * math.log(4 / 3))
+    tall, wide = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    where = torch.zeros(count, 2, 3)
+    # In units of half an image from its middle, x before y.
+    where[:, 0, 0], where[:, 0, 2] = wide, (1 - wide) * (2 * draw[2] - 1)
+    where[:, 1, 1], where[:, 1, 2] = tall, (1 - tall) * (2 * draw[3] - 1)
+    grid = F.affine_grid(where, [count, 3, height, width], align_corners=False)
+    pixels = images.permute(0, 3, 1, 2).float()
+    found = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    return found.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A random ``share`` of the images behind a Gaussian of standard deviation 0.1 to 2 pixels where 224 are
+    the height (Chen et al. 2020, appendix A).
+    """
+    draw = torch.rand(2, len(images), generator=generator)
+    rows = (draw[0] < share).nonzero().flatten()
+    scale = images.shape[1] / 224
+    sigma = (0.1 + 1.9 * draw[1, rows]) * scale
+    reach = math.ceil(3 * 2 * scale)
+    places = torch.arange(-reach, reach + 1)
+    weights = torch.exp(-0.5 * (places / sigma[:, None]) ** 2)
+    weights /= weights.sum(1, keepdim=True)
+    pixels = images[rows].float()
+    for axis in (1, 2):
+        size = pixels.shape[axis]
+        parts = (
+            pixels.index_select(axis, (torch.arange(size) + place).clamp(0, size - 1)) for place in places
+        )
+        pixels = sum(
+            (part * weight.view(-1, 1, 1, 1) for part, weight in zip(parts, weights.T, strict=True)),
+            start=torch.zeros(()),
+        )
+    return images.index_copy(0, rows, pixels.round_().clamp_(0, 255).to(torch.uint8))
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -67,7 +129,7 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     0, the mean.
 
     Args:
-        images: (B, 3, H, W) float32, normalised; changed in place and returned.
+        images: (B, 3, H, W) float32, normalised, on any device; changed in place and returned.
         share: of the images.
         generator: the only source of chance.
     """
@@ -82,5 +144,12 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     y, x = torch.arange(height), torch.arange(width)
     inside_y = (y >= top) & (y < top + tall[:, None])
     inside_x = (x >= left) & (x < left + wide[:, None])
-    gone = inside_y[:, :, None] & inside_x[:, None, :] & (draw[4] < share)[:, None, None]
-    return images.masked_fill_(gone[:, None], 0.0)
+    inside_y, inside_x = _beside(images, inside_y), _beside(images, inside_x & (draw[4] < share)[:, None])
+    return images.masked_fill_((inside_y[:, :, None] & inside_x[:, None, :])[:, None], 0.0)
+
+
+def _beside(images: Tensor, drawn: Tensor) -> Tensor:
+    """``drawn`` where the images are. From pinned memory, so that the processor does not wait for a GPU."""
+    if images.device.type == "cuda":
+        drawn = drawn.pin_memory()
+    return drawn.to(images.device, non_blocking=True)

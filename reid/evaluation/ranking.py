@@ -103,6 +103,11 @@ def rank_gallery(
     left out everywhere; distractors stay. Distances are compared in float32; among equal ones the lower
     gallery row comes first.
 
+    >>> query, gallery = [[1.0, 0.0], [0.0, 1.0]], [[0.9, 0.1], [0.1, 0.9], [1.0, 0.1]]
+    >>> report = rank_gallery(query, ["anna", "bert"], [1, 1], gallery, ["anna", "carl", "bert"], [2, 2, 2])
+    >>> float(report.cmc[0]), round(report.mean_ap, 2)
+    (0.0, 0.42)
+
     Args:
         query: embeddings (Q, D).
         query_ids: identities (Q,), integers or strings.

@@ -94,6 +94,10 @@ def verify(
 ) -> VerificationReport:
     """Judge pairs by their distances.
 
+    >>> report = verify([0.1, 0.2, 0.6, 0.5, 0.8, 0.9], [True, True, True, False, False, False])
+    >>> report.impostor_pairs, round(report.eer, 2)
+    (3, 0.33)
+
     Args:
         distances: (N,) one distance a pair; a threshold found here holds for the distance given, squared or
             not.

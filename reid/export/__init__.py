@@ -10,17 +10,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reid.card import InputSpec, ModelCard, ModelFile, Threshold, fingerprint_for, save_card
+from reid.card import (
+    Certainty,
+    InputSpec,
+    MetricRecord,
+    ModelCard,
+    ModelFile,
+    Threshold,
+    fingerprint_for,
+    fitted_fingerprint,
+    save_card,
+)
 from reid.engine_stamp import stamp_path
 from reid.errors import ReidError, UsageError
-from reid.export.gate import Gate, Limits
-from reid.export.onnx import export_onnx
-from reid.export.parity import People
-from reid.export.precisions import CONVERSIONS, FILES, GATED_BY
+from reid.export.gate import Gate
+from reid.export.onnx import export_onnx, read_onnx, write_onnx
+from reid.export.precisions import CONVERSIONS, FILES
 from reid.export.self_test import add_self_test
 from reid.export.tensorrt import Module, build_engine, installed
 from reid.files import atomic_directory, sha256_of
+from reid.linear_metric import FittedMetric
+from reid.linear_metric.graph import fold_onnx
 from reid.models.embedder import ModelSpec, load_model
+from reid.parity import GATED_BY, Limits, People
 
 __all__ = ["PROVENANCE", "Limits", "People", "export_model", "fingerprint_of"]
 
@@ -42,6 +54,8 @@ def export_model(
     engine_options: Mapping[str, Any] | None = None,
     limits: Limits,
     thresholds: Sequence[Threshold] = (),
+    certainty: Certainty | None = None,
+    fitted: tuple[FittedMetric, MetricRecord] | None = None,
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write a model directory, whole or not at all, and measure every file in it with every CPU runtime that
@@ -64,6 +78,9 @@ def export_model(
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
         limits: what every file is held against.
         thresholds: calibrated ones, for the card.
+        certainty: likewise.
+        fitted: a metric fitted to the model's embeddings, which is folded into every file and held against
+            them in NumPy, and what the card says of it.
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
 
     Returns:
@@ -82,11 +99,13 @@ def export_model(
     _check_arguments(precisions, required, limits, provenance, calibration)
     model, spec = load_model(checkpoint)
     _check_crops(crops, spec)
-    gate = Gate(
-        model, crops, list(crop_names) or [f"crop {row}" for row in range(len(crops))], people, limits
-    )
+    metric, record = fitted or (None, None)
+    names = list(crop_names) or [f"crop {row}" for row in range(len(crops))]
+    gate = Gate(model, crops, names, people, limits, metric)
     input_spec = InputSpec(height=spec.height, width=spec.width)
     fingerprint = fingerprint_of(checkpoint, input_spec)
+    if metric is not None:
+        fingerprint = fitted_fingerprint(fingerprint, metric.to_bytes())
     report: dict[str, Any] = {
         "fingerprint": fingerprint,
         "trained": gate.trained,
@@ -98,6 +117,10 @@ def export_model(
     with atomic_directory(out) as folder:
         fp32 = folder / FILES["fp32"]
         export_onnx(model, spec, fp32, _metadata(spec, fingerprint))
+        if metric is not None:
+            proto = read_onnx(fp32)
+            fold_onnx(proto, metric)
+            write_onnx(proto, fp32)
         for precision in precisions:
             path = folder / FILES[precision]
             try:
@@ -134,17 +157,19 @@ def export_model(
                     raise
                 report["engines"][precision] = {"note": f"no engine: {error}"}
         self_test = add_self_test(
-            model, spec, folder, {role: folder / FILES[role] for role in report["files"]}
+            model, spec, folder, {role: folder / FILES[role] for role in report["files"]}, metric
         )
         report["self_test"] = self_test.lowest
         card = ModelCard(
-            dim=model.dim,
+            dim=model.dim if metric is None else metric.dim,
             input=input_spec,
             files=files,
             fingerprint=fingerprint,
             thresholds=tuple(thresholds),
+            certainty=certainty,
             self_test=self_test,
             left_out=report["left_out"],
+            fitted_metric=record,
             backbone=spec.backbone,
             neck_feature=spec.neck_feature,
             **{"name": spec.backbone, **provenance},  # type: ignore[arg-type]  # keys are checked, pydantic checks the values

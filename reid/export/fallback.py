@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reid.export.parity import ParityReport
+from reid.parity import ParityReport
 
 __all__ = ["Fallback", "leading", "most_sensitive"]
 

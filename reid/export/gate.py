@@ -2,43 +2,21 @@
 runtime.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reid.export.parity import (
-    Accuracy,
-    People,
-    check_accuracy,
-    check_parity,
-    measure_accuracy,
-    measure_parity,
-)
-from reid.export.precisions import GATED_BY
 from reid.export.runners import installed_runners
+from reid.linear_metric import FittedMetric
 from reid.models.embedder import EmbeddingModel
 from reid.models.inference import embed_images
+from reid.parity import Accuracy, Limits, People, check_accuracy, hold_against, measure_accuracy
 
-__all__ = ["Gate", "Limits"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What every file is held against.
-
-    Attributes:
-        cosine: the least one by precision; ``GATED_BY`` says whether of the lowest crop or of the mean.
-        int8_lowest: the least cosine of int8's lowest crop.
-        map_fall: how far mAP on validation people may fall below the trained model's, in 0..1.
-    """
-
-    cosine: Mapping[str, float]
-    int8_lowest: float = 0.95
-    map_fall: float = 0.005
+__all__ = ["Gate"]
 
 
 class Gate:
@@ -50,6 +28,7 @@ class Gate:
         names: of the crops.
         people: validation people, or None for no ranking.
         limits: for all precisions.
+        metric: fitted to the model's embeddings, which a file has folded in; None for the model as it is.
     """
 
     def __init__(
@@ -59,15 +38,21 @@ class Gate:
         names: Sequence[str],
         people: People | None,
         limits: Limits,
+        metric: FittedMetric | None = None,
     ) -> None:
         self._crops = crops
         self._names = names
         self._people = people
         self._limits = limits
-        self._reference = embed_images(model, crops)
+
+        def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            rows = embed_images(model, images)
+            return rows if metric is None else metric.apply(rows)
+
+        self._reference = embed(crops)
         self._accuracy: Accuracy | None = None
         if people is not None:
-            self._accuracy = measure_accuracy(embed_images(model, people.images), people)
+            self._accuracy = measure_accuracy(embed(people.images), people)
 
     @property
     def trained(self) -> dict[str, float]:
@@ -90,10 +75,9 @@ class Gate:
         measured: dict[str, dict[str, Any]] = {}
         for name, run in installed_runners().items():
             file = f"{path.name} in {name}"
-            parity = measure_parity(self._reference, run(path, self._crops), self._names)
-            check_parity(parity, self._limits.cosine[precision], file, statistic=GATED_BY[precision])
-            if precision == "int8":
-                check_parity(parity, self._limits.int8_lowest, file, statistic="lowest")
+            parity = hold_against(
+                self._reference, run(path, self._crops), self._names, precision, self._limits, file
+            )
             measured[name] = parity.as_dict()
             if self._people is not None and self._accuracy is not None:
                 accuracy = measure_accuracy(run(path, self._people.images), self._people)

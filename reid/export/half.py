@@ -1,4 +1,4 @@
-"""Half precision: the trunk of an exported graph in float16, its ends in float32."""
+"""Half precision: the backbone of an exported graph in float16, its ends in float32."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from reid.errors import ReidError
-from reid.export.onnx import read_onnx, trunk_nodes, write_onnx
+from reid.export.onnx import backbone_nodes, read_onnx, write_onnx
 
 __all__ = ["convert_fp16"]
 
@@ -34,7 +34,7 @@ def convert_fp16(source: Path | str, path: Path | str, kept: Collection[str] = (
         ReidError: the source is no ONNX file, or a weight is too large for float16.
     """
     proto = onnx.shape_inference.infer_shapes(read_onnx(source))
-    halved = trunk_nodes(proto) - _up_to_last(proto.graph, kept)
+    halved = backbone_nodes(proto) - _up_to_last(proto.graph, kept)
     nodes, weights = _converted(proto.graph, halved, str(source))
     used = {name for node in nodes for name in node.input}
     initializers = [tensor for tensor in proto.graph.initializer if tensor.name in used] + weights

@@ -18,16 +18,17 @@ from torch.fx.proxy import TraceError
 
 from reid.errors import ReidError
 from reid.files import atomic_path, existing
+from reid.linear_metric.graph import PREFIX
 from reid.models.embedder import EmbeddingModel, ModelSpec, normalise
 
 __all__ = [
     "INPUT_NAME",
     "OPSET",
     "OUTPUT_NAME",
+    "backbone_nodes",
     "convolutions",
     "export_onnx",
     "read_onnx",
-    "trunk_nodes",
     "write_onnx",
 ]
 
@@ -148,17 +149,21 @@ def convolutions(proto: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(node.name for node in proto.graph.node if node.op_type == "Conv")
 
 
-def trunk_nodes(proto: onnx.ModelProto) -> frozenset[str]:
+def backbone_nodes(proto: onnx.ModelProto) -> frozenset[str]:
     """Names of the nodes from the first layer to the last: what lower precision pays for, and what can bear
     it.
 
     Layers are convolutions; in a graph of more products with weights than convolutions (a transformer), those
-    too.
+    too. A metric folded in behind the embedding is none of them.
     """
     nodes = proto.graph.node
     weights = {tensor.name for tensor in proto.graph.initializer}
     products = {
-        node.name for node in nodes if node.op_type in ("MatMul", "Gemm") and weights & set(node.input)
+        node.name
+        for node in nodes
+        if node.op_type in ("MatMul", "Gemm")
+        and weights & set(node.input)
+        and not node.name.startswith(PREFIX)
     }
     layers = set(convolutions(proto))
     if len(products) > len(layers):

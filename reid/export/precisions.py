@@ -14,18 +14,13 @@ from reid.export.fallback import Fallback, leading, most_sensitive
 from reid.export.half import convert_fp16
 from reid.export.int8 import Int8File
 from reid.export.onnx import convolutions, read_onnx
-from reid.export.parity import ParityReport, measure_parity
 from reid.export.runners import embed_onnxruntime
+from reid.parity import ParityReport, measure_parity
 
-__all__ = ["CONVERSIONS", "FILES", "GATED_BY", "Conversion", "Fp16Conversion", "Int8Conversion"]
+__all__ = ["CONVERSIONS", "FILES", "Conversion", "Fp16Conversion", "Int8Conversion"]
 
 Images = npt.NDArray[np.uint8]
 FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
-
-# What a limit is held against. Behind the neck an embedding is what sets a person apart from the mean of all,
-# and where that is little, int8 turns it far. So int8 answers for its mean cosine, for a lower limit on its
-# lowest one, and for mAP.
-GATED_BY = {"fp32": "lowest", "fp16": "lowest", "int8": "mean"}
 
 # Layers are chosen on training crops and the file is judged on others, so the goal lies this share of the way
 # from the limit to 1.

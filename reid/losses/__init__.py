@@ -7,13 +7,17 @@ from typing import Any
 from torch import nn
 
 from reid.losses import library
+from reid.losses.bier import BierLoss
 from reid.losses.center import CenterLoss
 from reid.losses.combined import CombinedLoss, CombinedOutput
 from reid.losses.contrastive import ContrastiveLoss
 from reid.losses.hierarchical import HierarchicalLoss
 from reid.losses.log_ratio import LogRatioLoss
+from reid.losses.moco import MoCoLoss
+from reid.losses.nt_xent import NTXentLoss
 from reid.losses.output import LossOutput
 from reid.losses.quadruplet import QuadrupletLoss
+from reid.losses.simsiam import SimSiamLoss
 from reid.losses.softmax import SoftmaxLoss
 from reid.losses.triplet import (
     BatchAllLoss,
@@ -37,9 +41,13 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "quadruplet": QuadrupletLoss,
     "hierarchical": HierarchicalLoss,
     "contrastive": ContrastiveLoss,
+    "bier": BierLoss,
     "center": CenterLoss,
     "softmax": SoftmaxLoss,
     "log_ratio": LogRatioLoss,
+    "nt_xent": NTXentLoss,
+    "moco": MoCoLoss,
+    "simsiam": SimSiamLoss,
     "arcface": library.arcface,
     "cosface": library.cosface,
     "sphereface": library.sphereface,
@@ -62,6 +70,13 @@ def loss_options(name: str) -> tuple[str, ...]:
 
 def build_loss(name: str, **options: Any) -> nn.Module:
     """Build the loss ``name``; the options are the arguments of its class.
+
+    >>> import torch
+    >>> loss = build_loss("batch_hard", margin=0.3)
+    >>> embeddings = torch.tensor([[0.0, 0.0], [0.0, 1.0], [3.0, 0.0], [3.0, 1.0]])
+    >>> output = loss(embeddings, torch.tensor([7, 7, 8, 8]))
+    >>> float(output.value), float(output.active_fraction), float(output.mean_positive)
+    (0.0, 0.0, 1.0)
 
     Raises:
         UsageError: an unknown name, an option that is unknown, missing, or of another type; the message names

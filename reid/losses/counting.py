@@ -5,6 +5,8 @@ gradient need.
 import torch
 from torch import Tensor
 
+from reid.metric import host
+
 __all__ = ["count_exceeding"]
 
 
@@ -28,6 +30,15 @@ def count_exceeding(thresholds: Tensor, values: Tensor, row: Tensor) -> tuple[Te
     # them for every threshold.
     width = thresholds.shape[1] + 1
     bins = torch.rsub(number, width - 1).int().add_((row * width).int()[:, None])
-    histogram = torch.bincount(bins.flatten(), minlength=len(thresholds) * width).view(len(thresholds), width)
+    histogram = _histogram(bins.flatten(), len(thresholds) * width).view(len(thresholds), width)
     below = histogram.cumsum(1)[:, :-1].to(thresholds.dtype)
     return number, torch.empty_like(below).scatter_(1, order, below)
+
+
+def _histogram(bins: Tensor, size: int) -> Tensor:
+    """How often each number from 0 to ``size - 1`` occurs, int64."""
+    if host.is_near(bins):
+        return torch.bincount(bins, minlength=size)
+    # A GPU's bincount waits for the largest; sums of whole numbers come out the same in any order.
+    counts = torch.zeros(size, dtype=torch.int64, device=bins.device)
+    return counts.scatter_add_(0, bins.long(), torch.ones_like(bins, dtype=torch.int64))

@@ -96,5 +96,11 @@ def _in_force(margins: Tensor, levels: Tensor) -> dict[str, Tensor]:
         "level_mean": merged.mean(),
         "level_min": merged.amin(),
         "level_max": merged.amax(),
-        "levels_used": used.new_tensor(len(merged.unique())),
+        "levels_used": _distinct(merged),
     }
+
+
+def _distinct(values: Tensor) -> Tensor:
+    """How many different values there are (0-d); ``unique`` would have a GPU wait."""
+    ordered = values.flatten().sort().values
+    return 1 + (ordered[1:] != ordered[:-1]).sum().to(values.dtype)

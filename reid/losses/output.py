@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from reid.errors import ReidError
+from reid.metric import host
 from reid.metric.distances import pairwise_distances, widen
-from reid.metric.mining import Groups
+from reid.metric.mining import Groups, label_range
 
 __all__ = ["LossOutput", "checked", "checked_classes", "mean_over", "pair_means", "split_means", "zero_of"]
 
@@ -35,6 +36,9 @@ class LossOutput(NamedTuple):
 def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the embeddings in float32 or wider and the labels on the same device.
 
+    Values on a GPU are not looked at, see :mod:`reid.metric.host`: there NaN goes into the value, where
+    :func:`reid.training.loop.train` finds it.
+
     Raises:
         ReidError: the shapes do not fit, the batch is empty, or an embedding is not finite; the message names
             the rows of the batch.
@@ -46,7 +50,7 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise ReidError("the batch is empty: an objective takes at least one row; check the sampler")
     # One sum is cheap and not finite whenever an element is; only then is it worth looking for the rows.
     embeddings = widen(embeddings)
-    if not math.isfinite(float(embeddings.detach().sum())):
+    if host.is_near(embeddings) and not math.isfinite(float(embeddings.detach().sum())):
         rows = (~torch.isfinite(embeddings.detach()).all(1)).nonzero().flatten().tolist()
         if rows:
             shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
@@ -63,7 +67,8 @@ def checked_classes(labels: Tensor, num_classes: int) -> Tensor:
     Raises:
         ReidError: a label is outside 0..num_classes-1.
     """
-    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= num_classes):
+    least, largest = label_range(labels) if len(labels) else (0, 0)
+    if least < 0 or largest >= num_classes:
         bad = next(int(label) for label in labels if not 0 <= int(label) < num_classes)
         raise ReidError(
             f"label {bad} is no class index of 0..{num_classes - 1}: number the identities from 0"

@@ -121,10 +121,14 @@ class QuadrupletLoss(nn.Module):
 
     def _margins_of(self, mean_positive: Tensor, mean_negative: Tensor) -> tuple[Tensor, Tensor]:
         """a1 and a2 for this batch (Chen 2017, equation 8)."""
-        if not self.adaptive or self.step < self.warmup_steps:
-            return mean_positive.new_tensor(self.margins[0]), mean_positive.new_tensor(self.margins[1])
+        first, second = (mean_positive.new_full((), margin) for margin in self.margins)
+        if not self.adaptive:
+            return first, second
         gap = (mean_negative - mean_positive).clamp_min(0)
-        return gap, 0.5 * gap
+        if not self.warmup_steps:
+            return gap, 0.5 * gap
+        warm = self.step >= self.warmup_steps
+        return torch.where(warm, gap, first), torch.where(warm, 0.5 * gap, second)
 
     def _mean(self, hinge: HingeSum) -> Tensor:
         return hinge.total / (

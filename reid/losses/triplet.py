@@ -21,12 +21,13 @@ __all__ = [
     "BatchSemiHardLoss",
     "DistanceWeightedLoss",
     "EasyPositiveLoss",
+    "MarginLoss",
     "TripletLoss",
 ]
 
 
-class _MarginLoss(nn.Module):
-    """What the losses of this family are told: margin, soft margin, squared, normalise."""
+class MarginLoss(nn.Module):
+    """The options that the losses of this family share: margin, soft margin, squared, normalise."""
 
     def __init__(
         self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False
@@ -39,6 +40,12 @@ class _MarginLoss(nn.Module):
         embeddings, labels = checked(embeddings, labels)
         return (unit_rows(embeddings) if self.normalise else embeddings), labels
 
+    def choose(self, seen: Tensor, labels: Tensor, dim: int) -> mining.Triplets:
+        """Which triplets of a batch count, by its distances (B, B) without gradient, of embeddings of ``dim``
+        numbers.
+        """
+        raise NotImplementedError
+
     def reduced(self, gap: Tensor, embeddings: Tensor, means: tuple[Tensor, Tensor]) -> LossOutput:
         """Output from the (T,) differences of the chosen triplets, which may be none."""
         if not len(gap):
@@ -48,7 +55,7 @@ class _MarginLoss(nn.Module):
         return LossOutput(value.mean(), active.to(gap.dtype).mean(), *means)
 
 
-class BatchHardLoss(_MarginLoss):
+class BatchHardLoss(MarginLoss):
     """``[margin + max_p d(a, p) - min_n d(a, n)]+``, mean over the anchors that have both (Hermans, Beyer and
     Leibe 2017, equation 5).
 
@@ -61,11 +68,15 @@ class BatchHardLoss(_MarginLoss):
         normalise: L2-normalise the embeddings first.
     """
 
+    def choose(self, seen: Tensor, labels: Tensor, dim: int) -> mining.Triplets:
+        """The hardest of every anchor."""
+        return mining.batch_hard(seen, labels)
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings.detach(), squared=self.squared)
-        triplets = mining.batch_hard(matrix, labels)
+        triplets = self.choose(matrix, labels, embeddings.shape[1])
         # Only the chosen pairs carry a gradient; their distances are taken anew, from differences, without
         # the cancellation of the matrix. Indexing adds its gradients up by atomic additions, in another order
         # each time; index_select in one order.
@@ -77,7 +88,7 @@ class BatchHardLoss(_MarginLoss):
         return self.reduced(gap, embeddings, _means(matrix, labels))
 
 
-class BatchAllLoss(_MarginLoss):
+class BatchAllLoss(MarginLoss):
     """``[margin + d(a, p) - d(a, n)]+`` over all triplets of the batch (Hermans 2017, equation 6), in B^2
     memory.
 
@@ -101,6 +112,10 @@ class BatchAllLoss(_MarginLoss):
             raise UsageError(f"average of the batch_all objective is {average!r}: take active or all")
         self.average = average
 
+    def choose(self, seen: Tensor, labels: Tensor, dim: int) -> mining.Triplets:
+        """All, as lists of row numbers in memory of B^3; the loss itself makes do without."""
+        return mining.all_triplets(labels)
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
         embeddings, labels = self.prepared(embeddings, labels)
@@ -122,7 +137,7 @@ class BatchAllLoss(_MarginLoss):
         return LossOutput(value, active, positive, negative)
 
 
-class TripletLoss(_MarginLoss):
+class TripletLoss(MarginLoss):
     """``[margin + d(a, p) - d(a, n)]+``, mean over the triplets that a miner chooses from the batch (Schroff
     2015, equation 3).
 
@@ -153,14 +168,17 @@ class TripletLoss(_MarginLoss):
     def _on_the_sphere(self) -> bool:
         return self.miner == "distance_weighted"
 
+    def choose(self, seen: Tensor, labels: Tensor, dim: int) -> mining.Triplets:
+        """As the miner does."""
+        if self.squared and self._on_the_sphere:  # its density is one of plain distances
+            seen = seen.sqrt()
+        return self.mine(seen, labels, dim)
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
         embeddings, labels = self.prepared(embeddings, labels)
         matrix = pairwise_distances(embeddings, squared=self.squared)
-        seen = matrix.detach()
-        if self.squared and self._on_the_sphere:  # its density is one of plain distances
-            seen = seen.sqrt()
-        anchor, positive, negative = self.mine(seen, labels, embeddings.shape[1])
+        anchor, positive, negative = self.choose(matrix.detach(), labels, embeddings.shape[1])
         return self.reduced(
             matrix[anchor, positive] - matrix[anchor, negative], embeddings, _means(matrix, labels)
         )

@@ -51,6 +51,11 @@ class ClassTree:
         """Build the tree from embeddings (N, D) and integer labels (N,), NumPy or torch; embeddings are
         L2-normalised here.
 
+        >>> rows = [[1.0, 0.0], [1.0, 0.1], [0.9, 0.2], [0.9, 0.3], [0.0, 1.0], [0.1, 1.0]]
+        >>> tree = ClassTree.from_embeddings(rows, [0, 0, 1, 1, 2, 2], levels=4)
+        >>> bool(tree.merge_level(0, 1) < tree.merge_level(0, 2))
+        True
+
         Raises:
             UsageError: ``levels`` is less than 1.
             ReidError: shapes that do not fit, no row, or a row that is not finite.

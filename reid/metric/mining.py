@@ -19,6 +19,9 @@ __all__ = [
     "dense_triplets",
     "distance_weighted",
     "easy_positive",
+    "known_groups",
+    "label_range",
+    "labels_on",
     "negative_mask",
     "positive_mask",
     "semi_hard",
@@ -44,7 +47,9 @@ class Groups:
 
     @classmethod
     def of(cls, labels: Tensor) -> "Groups":
-        """Group labels (B,), B > 0."""
+        """Group labels (B,), B > 0. Those of :func:`labels_on` are known already."""
+        if (known := known_groups(labels)) is not None:
+            return known
         _, group, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
         counts = tuple(sizes.tolist())
         # Sorted by group, the rows of one lie side by side: the place in its group of each is how far it lies
@@ -56,6 +61,18 @@ class Groups:
         members = order.new_zeros(len(counts), max(counts))
         members[owner, place] = order
         return cls(members, sizes, group, counts)
+
+    def to(self, device: torch.device) -> "Groups":
+        """The same on another device."""
+        members, sizes, group = (
+            one.to(device, non_blocking=True) for one in (self.members, self.sizes, self.group)
+        )
+        return Groups(members, sizes, group, self.counts)
+
+    @property
+    def everyone_has_both(self) -> bool:
+        """Whether every row has a positive and a negative."""
+        return len(self.counts) > 1 and min(self.counts) > 1
 
     @property
     def positive_pairs(self) -> int:
@@ -103,6 +120,30 @@ class Groups:
         return partner, another if min(self.counts) == max(self.counts) else another & self.valid[self.group]
 
 
+def labels_on(device: torch.device, labels: Tensor) -> Tensor:
+    """Labels (B,) int64 of a batch, from the processor's memory to ``device``, with their groups.
+
+    What all losses want to know of them is found once, where it costs nothing; on a GPU each loss would wait
+    for it.
+    """
+    moved = labels.to(device, non_blocking=True)
+    groups = Groups.of(labels).to(device)
+    moved.reid_groups = groups, int(labels.min()), int(labels.max())  # type: ignore[attr-defined]
+    return moved
+
+
+def known_groups(labels: Tensor) -> Groups | None:
+    """The groups of labels that came from :func:`labels_on`."""
+    found = getattr(labels, "reid_groups", None)
+    return None if found is None else found[0]
+
+
+def label_range(labels: Tensor) -> tuple[int, int]:
+    """The least and the largest of labels (B,), B > 0."""
+    found = getattr(labels, "reid_groups", None)
+    return (int(labels.min()), int(labels.max())) if found is None else found[1:]
+
+
 def positive_mask(labels: Tensor) -> Tensor:
     """(B, B) bool: same label and not the same row."""
     return (labels[:, None] == labels[None, :]).fill_diagonal_(False)
@@ -122,6 +163,9 @@ def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
     # Distances are never negative, so -1 marks what is no candidate.
     farthest, positive = torch.where(same, distances, -1.0).fill_diagonal_(-1.0).max(1)
     nearest, negative = distances.masked_fill(same, torch.inf).min(1)
+    groups = known_groups(labels)
+    if groups is not None and groups.everyone_has_both:  # nobody has to be looked for
+        return Triplets(torch.arange(len(labels), device=labels.device), positive, negative)
     anchor = ((farthest >= 0) & (nearest < torch.inf)).nonzero().flatten()
     return Triplets(anchor, positive[anchor], negative[anchor])
 

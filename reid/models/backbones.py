@@ -1,5 +1,5 @@
-"""Trunks by name, through the registries of torchvision, torchreid and timm, with ImageNet weights where they
-can be had.
+"""Backbones by name, through the registries of torchvision, torchreid and timm, with ImageNet weights where
+they can be had.
 """
 
 import importlib.metadata
@@ -14,7 +14,7 @@ from torch import nn
 from reid.errors import ReidError, UsageError
 from reid.files import existing
 from reid.models.libraries import timm_names
-from reid.models.timm_trunk import PREFIX, TimmTrunk, build_timm_net
+from reid.models.timm_backbone import PREFIX, TimmBackbone, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
 
 __all__ = ["BACKBONES", "Family", "build_backbone"]
@@ -74,12 +74,12 @@ def _packaged_mobilenet_v2(name: str, pretrained: bool) -> nn.Module:
 
 @dataclass(frozen=True)
 class Family:
-    """How to cut a trunk out of a library's network.
+    """How to cut a backbone out of a library's network.
 
     Attributes:
         build: ``(name, pretrained)`` to the library's whole network.
         stages: its children that make the feature maps, in order.
-        last_stage: the child with the last stride of 2, or None where the trunk's stride is 16 already.
+        last_stage: the child with the last stride of 2, or None where the backbone's stride is 16 already.
         head: prefixes of the parameters behind the feature maps, which a weights file may hold as well.
     """
 
@@ -119,22 +119,21 @@ def build_backbone(
     patch_stride: int | None = None,
     drop_path: float = 0.0,
 ) -> tuple[nn.Module, int]:
-    """Build the trunk of a network.
+    """Build the backbone of a network.
 
     Args:
         name: a key of ``BACKBONES``, or ``timm:NAME``.
         weights: ``imagenet``, ``none`` (random) or the path of a ``.safetensors`` or ``.pth`` state dict of
             the same network,
             with or without its classifier.
-        last_stride: 1 keeps the resolution in the last stage, so the trunk's stride is 16 (Luo et al. 2019,
-            section 2.4); 2 leaves
-            the network as published, with a stride of 32.
+        last_stride: 1 keeps the resolution in the last stage, so the backbone's stride is 16 (Luo et al.
+            2019, section 2.4); 2 leaves the network as published, with a stride of 32.
         size: height and width of the input in pixels; timm's transformers take no other.
         patch_stride: of timm's vision transformers; see ``build_timm_net``.
         drop_path: of timm's networks; likewise.
 
     Returns:
-        The trunk, ``(B, 3, H, W)`` to feature maps ``(B, C, h, w)``, and C.
+        The backbone, ``(B, 3, H, W)`` to feature maps ``(B, C, h, w)``, and C.
 
     Raises:
         UsageError: the name or the stride is unknown, the network has no such option, or the weights file is
@@ -144,7 +143,7 @@ def build_backbone(
     if last_stride not in (1, 2):
         raise UsageError(f"last_stride is {last_stride}: want 1 or 2")
     if name.startswith(PREFIX):
-        return _timm_trunk(name, weights, last_stride, size, patch_stride, drop_path)
+        return _timm_backbone(name, weights, last_stride, size, patch_stride, drop_path)
     if name not in BACKBONES:
         raise UsageError(f"backbone {name!r} is unknown: choose timm:NAME or one of {', '.join(BACKBONES)}")
     if patch_stride is not None or drop_path:
@@ -158,14 +157,14 @@ def build_backbone(
     if weights not in ("imagenet", "none"):
         path = existing(weights, f"weights of backbone {name}")
         load_weights(net, read_weights(path), family.head, f"weights {path} do not fit backbone {name}")
-    trunk = nn.Sequential()
+    backbone = nn.Sequential()
     for stage in family.stages:
-        trunk.add_module(stage, net.get_submodule(stage))
-    _set_last_stride(trunk, name, family, last_stride)
-    return trunk, _channels(trunk)
+        backbone.add_module(stage, net.get_submodule(stage))
+    _set_last_stride(backbone, name, family, last_stride)
+    return backbone, _channels(backbone)
 
 
-def _timm_trunk(
+def _timm_backbone(
     name: str,
     weights: str,
     last_stride: int,
@@ -182,7 +181,7 @@ def _timm_trunk(
 
     net = _with_imagenet(name, lambda: build(True)) if weights == "imagenet" else build(False)
     try:
-        trunk = TimmTrunk(net, own, *size, last_stride)
+        backbone = TimmBackbone(net, own, *size, last_stride)
     except (AssertionError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReidError(
@@ -190,11 +189,11 @@ def _timm_trunk(
         ) from error
     if weights not in ("imagenet", "none"):
         path = existing(weights, f"weights of backbone {name}")
-        given = timm_names(read_weights(path), trunk.net)
+        given = timm_names(read_weights(path), backbone.net)
         classifier = ("fc.", "head.", "classifier.", "last_linear.", "head_dist.")
         what = f"weights {path} do not fit backbone {name}"
-        load_weights(trunk.net, given, (*trunk.left_out, *classifier), what)
-    return trunk, trunk.dim
+        load_weights(backbone.net, given, (*backbone.left_out, *classifier), what)
+    return backbone, backbone.dim
 
 
 def _with_imagenet(name: str, build: Callable[[], nn.Module]) -> nn.Module:
@@ -212,20 +211,20 @@ def _with_imagenet(name: str, build: Callable[[], nn.Module]) -> nn.Module:
         ) from error
 
 
-def _set_last_stride(trunk: nn.Module, name: str, family: Family, last_stride: int) -> None:
+def _set_last_stride(backbone: nn.Module, name: str, family: Family, last_stride: int) -> None:
     if family.last_stage is None:
         if last_stride == 2:
             raise UsageError(f"backbone {name} has a stride of 16 only: set last_stride to 1")
         return
     if last_stride == 1:
-        for module in trunk.get_submodule(family.last_stage).modules():
+        for module in backbone.get_submodule(family.last_stage).modules():
             if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
                 module.stride = (1, 1)
 
 
-def _channels(trunk: nn.Module) -> int:
-    training = trunk.training
+def _channels(backbone: nn.Module) -> int:
+    training = backbone.training
     with torch.inference_mode():
-        channels = int(trunk.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
-    trunk.train(training)
+        channels = int(backbone.eval()(torch.zeros(1, 3, 64, 64)).shape[1])
+    backbone.train(training)
     return channels

@@ -1,4 +1,4 @@
-"""The embedding model: a trunk, pooling, an optional linear reduction and a BN-neck; and the facts of its
+"""The embedding model: a backbone, pooling, an optional linear reduction and a BN-neck; and the facts of its
 preprocessing.
 """
 
@@ -17,7 +17,7 @@ from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
 from reid.models.backbones import build_backbone
 from reid.models.published import build_published, is_published
-from reid.models.timm_trunk import TimmTrunk
+from reid.models.timm_backbone import TimmBackbone
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -40,13 +40,14 @@ class ModelSpec:
     """Everything that is needed to build the network again, but its weights.
 
     ``weights`` is where training began (``imagenet``, ``none`` or a path). ``height`` and ``width`` are the
-    input's, in pixels. ``embedding_dim`` None means the trunk's own channels. ``neck_feature`` is what
+    input's, in pixels. ``embedding_dim`` None means the backbone's own channels. ``neck_feature`` is what
     retrieval uses. ``flip`` averages the embeddings of an image and of its mirror image, which doubles the
     time of an embedding and changes nothing in training. ``patch_stride`` and ``drop_path`` are of timm's
-    networks (``reid.models.timm_trunk``).
+    networks (``reid.models.timm_backbone``). ``slices`` are the lengths of the embeddings of an ensemble,
+    which are normalised one by one and count in the proportions of their lengths.
     """
 
-    # a trunk (reid.models.backbones), or a whole network (reid.models.published)
+    # a backbone (reid.models.backbones), or a whole network (reid.models.published)
     backbone: str = "mobilenet_v2"
     weights: str = "imagenet"
     height: int = 256
@@ -58,6 +59,7 @@ class ModelSpec:
     flip: bool = False
     patch_stride: int | None = None
     drop_path: float = 0.0
+    slices: tuple[int, ...] | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -91,8 +93,8 @@ _NECK_FEATURES = ("before_bn", "after_bn")
 
 
 class EmbeddingModel(nn.Module):
-    """Trunk, pooling, reduction, BN-neck (Luo et al. 2019, section 3: metric losses take the feature before
-    BN, classifiers the one after).
+    """Backbone, pooling, reduction, BN-neck (Luo et al. 2019, section 3: metric losses take the feature
+    before BN, classifiers the one after).
 
     Args:
         backbone: ``(B, 3, H, W)`` to feature maps ``(B, channels, h, w)``.
@@ -101,6 +103,7 @@ class EmbeddingModel(nn.Module):
         embedding_dim: D of a bias-free linear reduction, or None for D = channels.
         neck_feature: ``before_bn`` or ``after_bn``, which of the two ``embed`` returns.
         flip: ``embed`` averages an image and its mirror image.
+        slices: lengths of the parts of an embedding that are normalised one by one; None: all in one.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class EmbeddingModel(nn.Module):
         embedding_dim: int | None = None,
         neck_feature: str = "after_bn",
         flip: bool = False,
+        slices: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if pooling not in _POOLING:
@@ -133,16 +137,19 @@ class EmbeddingModel(nn.Module):
         self.bn.bias.requires_grad_(False)
         self.neck_feature = neck_feature
         self.flip = flip
+        if slices is not None and sum(slices) != self.dim:
+            raise UsageError(f"slices {slices} are not the {self.dim} numbers of the embedding together")
+        self.slices = slices
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features before BN, ``(B, D)``, of normalised float images ``(B, 3, H, W)``."""
         return self.head(self.backbone(images))
 
     def head(self, maps: torch.Tensor) -> torch.Tensor:
-        """Features before BN, ``(B, D)``, of the trunk's maps ``(B, C, h, w)``."""
+        """Features before BN, ``(B, D)``, of the backbone's maps ``(B, C, h, w)``."""
         return self.reduction(self.pooling(maps))
 
-    def trunk_parameters(self) -> list[nn.Parameter]:
+    def backbone_parameters(self) -> list[nn.Parameter]:
         """What the features before the BN-neck depend on."""
         return [*self.backbone.parameters(), *self.pooling.parameters(), *self.reduction.parameters()]
 
@@ -154,13 +161,19 @@ class EmbeddingModel(nn.Module):
         """L2-normalised embeddings ``(B, D)`` for retrieval; call ``eval()`` before."""
         if not self.flip:
             return self._unit_rows(images)
-        # One pass through the trunk for both, so that an exported graph holds it once.
+        # One pass through the backbone for both, so that an exported graph holds it once.
         both = self._unit_rows(torch.cat([images, images.flip(3)]))
         return _unit(both.view(2, -1, self.dim).sum(0))
 
     def _unit_rows(self, images: torch.Tensor) -> torch.Tensor:
         features = self(images)
-        return _unit(self.neck(features) if self.neck_feature == "after_bn" else features)
+        features = self.neck(features) if self.neck_feature == "after_bn" else features
+        if self.slices is None:
+            return _unit(features)
+        # Squares of the factors add up to 1: the whole has norm 1, and its cosine is the mean of the parts'
+        # (Opitz 2017, section 3.3, with a learner's weight as its share of the numbers).
+        parts = features.split(list(self.slices), 1)
+        return torch.cat([_unit(part) * (part.shape[1] / self.dim) ** 0.5 for part in parts], 1)
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:
@@ -169,7 +182,7 @@ def _unit(rows: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(batch: torch.Tensor) -> torch.Tensor:
-    """RGB pixels to what the trunk wants.
+    """RGB pixels to what the backbone wants.
 
     Args:
         batch: uint8 ``(B, H, W, 3)`` or ``(B, 3, H, W)``.
@@ -213,7 +226,7 @@ def build_model(spec: ModelSpec) -> EmbeddingModel:
             patch_stride=spec.patch_stride,
             drop_path=spec.drop_path,
         )
-        if spec.pooling == "gem" and isinstance(backbone, TimmTrunk) and backbone.token:
+        if spec.pooling == "gem" and isinstance(backbone, TimmBackbone) and backbone.token:
             raise UsageError(
                 f"backbone {spec.backbone} gives one token, of which pooling gem would cut what is below "
                 "zero: set pooling to avg"
@@ -225,6 +238,7 @@ def build_model(spec: ModelSpec) -> EmbeddingModel:
         embedding_dim=spec.embedding_dim,
         neck_feature=spec.neck_feature,
         flip=spec.flip,
+        slices=spec.slices,
     )
 
 

@@ -51,7 +51,7 @@ def extract_features(
 def activation_maps(
     model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64
 ) -> npt.NDArray[np.float32]:
-    """Where the trunk answers most: root mean square over its last maps' channels (Zagoruyko 2017, section
+    """Where the backbone answers most: root mean square over its last maps' channels (Zagoruyko 2017, section
     3.1), (N, h, w) float32.
     """
     return _run(model, lambda pixels: model.backbone(pixels).square().mean(1).sqrt(), images, batch)

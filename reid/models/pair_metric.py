@@ -5,7 +5,7 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,7 +89,10 @@ class PairMetric(nn.Module):
         without torch.
         """
         with atomic_path(path) as temporary:
-            save_file({key: getattr(self, key).detach().cpu().contiguous() for key in _KEYS}, temporary)
+            # save_file has an error of its own for a full disk
+            temporary.write_bytes(
+                save({key: getattr(self, key).detach().cpu().contiguous() for key in _KEYS})
+            )
 
     @classmethod
     def load(cls, path: Path | str) -> "PairMetric":

@@ -184,7 +184,7 @@ def whole_network(name: str, checkpoint: Path | str | None = None) -> str:
 
 
 class PublishedNetwork(nn.Module):
-    """A library's network in the place of a trunk: its own embedding (B, D) as maps (B, D, 1, 1), which
+    """A library's network in the place of a backbone: its own embedding (B, D) as maps (B, D, 1, 1), which
     pooling leaves as they are.
 
     Args:

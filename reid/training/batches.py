@@ -1,7 +1,7 @@
 """What a training reads: decoded images with their labels, and the batches drawn from them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -57,10 +57,20 @@ def batches_of(sampler: Batches, epoch: int) -> Iterator[list[int]]:
 
 
 def augmented(
-    data: TrainingData, rows: npt.NDArray[np.int64], settings: TrainParams, generator: torch.Generator
+    data: TrainingData,
+    rows: npt.NDArray[np.int64],
+    settings: TrainParams,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> Tensor:
-    """Normalised float32 images (B, 3, H, W) of these rows, augmented by chance from ``generator``."""
-    how = Augmentation(settings.flip, settings.pad_crop, settings.erasing, settings.colour_jitter)
-    pixels = augment(torch.from_numpy(data.images[rows]), how, generator)
+    """Normalised float32 images (B, 3, H, W) of these rows on ``device``, augmented there by chance from
+    ``generator``.
+    """
+    how = Augmentation(**settings.model_dump(include={field.name for field in fields(Augmentation)}))
+    pixels = torch.from_numpy(data.images[rows])
+    if device.type == "cuda":
+        # Bytes, a quarter of what floats would be; the copy goes on while the GPU works on the batch before.
+        pixels = pixels.pin_memory().to(device, non_blocking=True)
+    pixels = augment(pixels, how, generator)
     # Erasing comes after normalising, for it fills in 0, which only then is the mean colour.
     return erase(normalise(pixels), settings.erasing, generator)

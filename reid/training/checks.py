@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from reid.config import ObjectiveParams, Params, settings_of, with_values
+from reid.config import ObjectiveParams, Params, objective_of, settings_of, with_values
 from reid.data.catalog import Catalog
 from reid.errors import ReidError, UsageError
 from reid.losses import LOSSES, CombinedLoss
-from reid.training.objective import build_objective
+from reid.training.division import build
 from reid.training.renewal import BatchPlan
 from reid.training.samplers import Mined, Neighbourhoods, Source, build_sampler
 
@@ -51,12 +51,14 @@ def check_objective(params: Params, name: str) -> None:
     try:
         _built(params, name)
     except UsageError as error:
-        raise UsageError(f"objectives.{name}: {error}") from error
+        raise UsageError(f"{_section(params, name)}: {error}") from error
 
 
 def _built(params: Params, name: str) -> tuple[CombinedLoss, BatchPlan]:
-    own = params.objectives[name]
-    objective = build_objective(own.terms, num_classes=2, embedding_dim=4)
+    own = objective_of(params, name)
+    learners = own.divide.learners
+    dim = params.model.embedding_dim if learners > 1 else None
+    objective = build(own, num_classes=2, embedding_dim=dim or 4 * learners, images=0)
     for term, loss in objective.terms.items():
         for sampler, words in (("mined", getattr(loss, "miner", "")), ("pairs", getattr(loss, "pairs", ""))):
             if words == "drawn" and own.sampler.name != sampler:
@@ -64,7 +66,17 @@ def _built(params: Params, name: str) -> tuple[CombinedLoss, BatchPlan]:
                     f"term {term}: {_LAID_OUT[sampler]} goes with the sampler {sampler}, not "
                     f"{own.sampler.name}"
                 )
+        queue, batch = getattr(loss, "queue", 0), settings_of(params, name).identities
+        if queue % batch:
+            raise UsageError(
+                f"a queue of {queue} is no multiple of the batch of {batch}: take "
+                f"{max(1, queue // batch) * batch} or {(queue // batch + 1) * batch}"
+            )
     return objective, batch_plan(own, objective)
+
+
+def _section(params: Params, name: str) -> str:
+    return f"{'pretrain' if name in params.pretrain else 'objectives'}.{name}"
 
 
 def check_space(params: Params, name: str) -> None:
@@ -95,20 +107,27 @@ def check_catalog(params: Params, name: str, catalog: Catalog) -> None:
     Raises:
         ReidError: label vectors are missing, or no batch can be filled.
     """
-    own, training = params.objectives[name], catalog.split("train")
+    own, training = objective_of(params, name), catalog.split("train")
+    section = _section(params, name)
     _, plan = _built(params, name)
     column = label_column(own)
     vectors = None if column is None else training.vectors(column)
     if column is not None:
         catalog.split("val").vectors(column)
     labels = training.labels()
+    learners, people = own.divide.learners, len(np.unique(labels))
+    if learners > 1 and people < 2 * learners:
+        raise ReidError(
+            f"objectives.{name}: divide: {learners} learners want two people each, and {people} are there to "
+            "train on: lower learners"
+        )
     if isinstance(plan.sampler, Mined) and not (np.bincount(labels) > 1).any():
         raise ReidError(
-            f"objectives.{name}: the sampler mined finds no triplet where nobody has two images: take another"
+            f"{section}: the sampler mined finds no triplet where nobody has two images: take another"
         )
     if plan.tree is None and not isinstance(plan.sampler, Mined):
         source = Source(labels, training.cameras, vectors, settings_of(params, name), params.seed)
         try:
             plan.sampler.draw(source)
         except (ReidError, UsageError) as error:
-            raise ReidError(f"objectives.{name}: sampler {own.sampler.name}: {error}") from error
+            raise ReidError(f"{section}: sampler {own.sampler.name}: {error}") from error

@@ -49,7 +49,7 @@ class Ranks:
         if self.size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not gradients:  # a frozen trunk
+        if not gradients:  # a frozen backbone
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from reid.config import TrainParams
-from reid.data.catalog import readable
-from reid.errors import ReidError
 from reid.losses import CombinedLoss
 from reid.losses.combined import CombinedOutput
 from reid.metric.class_tree import ClassTree
+from reid.metric.mining import labels_on
 from reid.models.embedder import EmbeddingModel
 from reid.models.inference import extract_features
 from reid.training.batches import (
@@ -33,7 +32,9 @@ from reid.training.batches import (
 )
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
-from reid.training.modes import freeze, half_precision, layout, training_pass
+from reid.training.division import DivideAndConquer, draw
+from reid.training.finite import FiniteCheck
+from reid.training.modes import freeze, half_precision, key_pass, layout, training_pass
 from reid.training.objective import features_by_term, labels_by_term
 from reid.training.out_of_memory import memory_advice
 from reid.training.renewal import PK_BATCHES, BatchPlan, Renewal
@@ -58,6 +59,9 @@ class _Run:
     """What stays the same from the first step to the last."""
 
     forward: Callable[[Tensor], Tensor]
+    keys: (
+        Callable[[Tensor], Tensor] | None
+    )  # of every second row, where a loss wants them of averaged weights
     data: TrainingData
     settings: TrainParams
     seed: int
@@ -109,9 +113,12 @@ def train(
     if ranks.size > 1:
         share_batch_statistics(model.backbone)
     model.to(memory_format=layout(settings.channels_last))
-    forward = training_pass(model.train(), half_precision(settings.precision))
+    half = half_precision(settings.precision)
+    forward = training_pass(model.train(), half)
     state = TrainingState.start(model, objective, settings)
-    run = _Run(forward, data, settings, seed, ranks, on_step)
+    keyed = any(getattr(term, "momentum_keys", False) for term in objective.terms.values())
+    keys = key_pass(state.averaged.module, half) if keyed else None
+    run = _Run(forward, keys, data, settings, seed, ranks, on_step)
     if checkpoint is not None and checkpoint.exists():
         figures = load_checkpoint(checkpoint, state)
         # A run killed after it wrote the checkpoint has not reported that epoch.
@@ -126,9 +133,18 @@ def train(
         for term in objective.terms.values():
             if hasattr(term, "set_tree"):
                 term.set_tree(renewal.tree)  # type: ignore[operator]
-        sampler = plan.sampler.draw(
-            Source(data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets)
+        if isinstance(objective, DivideAndConquer):
+            objective.begin(
+                state.epoch,
+                state.progress(settings),
+                data.labels,
+                seed,
+                lambda: extract_features(model, data.images),
+            )
+        source = Source(
+            data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets
         )
+        sampler = draw(objective, plan.sampler, source)
         with memory_advice(settings.identities, settings.images), old_objects_frozen():
             figures = _run_epoch(state, run, sampler)
         # Clocks differ, and every worker must end with the same step.
@@ -177,9 +193,9 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
     state.model.train()
     state.objective.train()
     device = next(state.model.parameters()).device
-    of_part = state.model.trunk_parameters()
+    of_part = state.model.backbone_parameters()
     started = time.perf_counter()
-    means = _Means()
+    means, finite = _Means(), FiniteCheck(data.paths)
     for batch in islice(batches_of(sampler, state.epoch), settings.epoch_steps):
         rows = np.asarray(batch)
         progress = state.progress(settings, ranks.broadcast(time.perf_counter() - started))
@@ -191,11 +207,15 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
             freeze(state.model.backbone, state.step < settings.freeze_steps)
         # Each worker draws the whole batch's augmentation and keeps its part, so that the batch is the same
         # whatever the number of workers.
-        images = augmented(data, rows, settings, generator)[ranks.part(len(rows))]
-        features = run.forward(images.to(device, memory_format=layout(settings.channels_last)))
+        own = ranks.part(len(rows))
+        images = augmented(data, rows, settings, generator, device)[own]
+        features = _features(run, images, own.start)
         # The losses compare images of all workers, and need float32: distances are small differences.
-        features = ranks.gather(features.float(), len(rows))
-        output = _finite_loss(state, features, data, rows)
+        features = ranks.gather(features, len(rows))
+        # Asked before the losses, which would refuse such features by row number instead of by file.
+        finite.look("the embeddings are", features, state.step, rows)
+        output = _loss(state, features, data, rows)
+        finite.look("the loss is", output.value, state.step, rows)
         state.optimizer.zero_grad(set_to_none=True)
         output.value.backward()
         # What lies behind the gathered features has its whole gradient on every worker; the network before
@@ -209,45 +229,50 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
         means.add(output, len(rows))
         if run.on_step is not None:
             run.on_step(state.step, settings.steps)
+    finite.end()
     return means.figures()
 
 
-def _finite_loss(
+def _features(run: _Run, images: Tensor, first: int) -> Tensor:
+    """Float32 features (B, D) of images whose first is row ``first`` of the whole batch."""
+    form = layout(run.settings.channels_last)
+    if run.keys is None:
+        return run.forward(images.to(memory_format=form)).float()
+    asking, answering = slice(first % 2, None, 2), slice(1 - first % 2, None, 2)
+    queries = run.forward(images[asking].to(memory_format=form)).float()
+    keys = run.keys(images[answering].to(memory_format=form)).float()
+    features = queries.new_empty(len(images), queries.shape[1])
+    features[asking], features[answering] = queries, keys
+    return features
+
+
+def _loss(
     state: TrainingState, features: Tensor, data: TrainingData, rows: npt.NDArray[np.int64]
 ) -> CombinedOutput:
-    """The loss of the features (B, D) before the neck of these rows of the data.
-
-    Raises:
-        ReidError: features or loss are not finite; it names the images.
-    """
-    what = "the embeddings are"
-    # Asked before the losses, which would refuse such features by row number instead of by file.
-    if torch.isfinite(features).all():
-        labels = torch.from_numpy(data.labels[rows]).to(features.device)
-        by_term = features_by_term(state.objective, features, state.model.neck(features))
-        vectors = None if data.vectors is None else torch.from_numpy(data.vectors[rows]).to(features.device)
-        output: CombinedOutput = state.objective(by_term, labels_by_term(state.objective, labels, vectors))
-        if torch.isfinite(output.value):
-            return output
-        what = "the loss is"
-    names = ", ".join(readable(data.paths[row]) for row in rows)
-    raise ReidError(
-        f"{what} not finite at step {state.step}: lower train.learning_rate; the batch held {names}"
-    )
+    """The loss of the features (B, D) before the neck of these rows of the data."""
+    labels = labels_on(features.device, torch.from_numpy(data.labels[rows]))
+    objective, necked = state.objective, state.model.neck(features)
+    if isinstance(objective, DivideAndConquer):
+        objective, features, necked = objective.learner_of(int(rows[0]), features, necked)
+    by_term = features_by_term(objective, features, necked)
+    vectors = None
+    if data.vectors is not None:
+        vectors = torch.from_numpy(data.vectors[rows]).to(features.device, non_blocking=True)
+    output: CombinedOutput = objective(by_term, labels_by_term(objective, labels, vectors))
+    return output
 
 
 class _Means:
     """Means over the steps of an epoch of what the objective reports."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, float] = defaultdict(float)
-        self.steps = 0
+        # By the names that a step reported: its figures as one tensor, which is looked at when all is over.
+        self.steps: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
         self.images = 0
 
     def add(self, output: CombinedOutput, images: int) -> None:
-        self.steps += 1
         self.images += images
-        self.sums["loss"] += float(output.value.detach())
+        found = {"loss": output.value}
         for name, term in output.terms.items():
             values = {
                 "loss": term.value,
@@ -256,10 +281,16 @@ class _Means:
                 "mean_negative": term.mean_negative,
                 **term.extras,
             }
-            for key, value in values.items():
-                self.sums[f"{name}.{key}"] += float(value.detach())
+            found |= {f"{name}.{key}": value for key, value in values.items()}
+        with torch.no_grad():
+            self.steps[tuple(found)].append(torch.stack([value.double() for value in found.values()]))
 
     def figures(self) -> dict[str, float]:
-        means = {key: value / max(1, self.steps) for key, value in self.sums.items()}
+        sums: dict[str, float] = defaultdict(float)
+        for names, rows in self.steps.items():
+            for name, value in zip(names, torch.stack(rows).sum(0).tolist(), strict=True):
+                sums[name] += value
+        steps = max(1, sum(map(len, self.steps.values())))
+        means = {key: value / steps for key, value in sums.items()}
         finite = {key: value for key, value in means.items() if math.isfinite(value)}
         return finite | {"images": float(self.images)}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reid.models.embedder import EmbeddingModel
 from reid.training.cpu_convolution import cpu_training_pass
 
-__all__ = ["freeze", "half_precision", "layout", "training_pass"]
+__all__ = ["freeze", "half_precision", "key_pass", "layout", "training_pass"]
 
 
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
@@ -51,6 +51,25 @@ def training_pass(model: EmbeddingModel, half: bool) -> Callable[[Tensor], Tenso
             return model.head(backbone(images))
 
     return features
+
+
+def key_pass(model: EmbeddingModel, half: bool) -> Callable[[Tensor], Tensor]:
+    """How the keys of a batch are calculated: without gradient, and normalised by running statistics.
+
+    In training mode a query and its key would share the statistics of their batch, by which the key is told
+    from those of earlier batches without a look at the picture. MoCo shuffles the keys over several GPUs
+    against that, which on one device changes nothing. ``model`` averages the trained network's running
+    statistics with its weights; normalised by them, a key knows nothing of its batch (Cai et al. 2021, EMAN).
+    """
+    device = next(model.parameters()).device
+
+    @torch.no_grad()
+    def keys(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            features: Tensor = model.eval()(images)
+        return features
+
+    return keys
 
 
 def freeze(backbone: nn.Module, frozen: bool) -> None:

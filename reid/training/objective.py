@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from reid.config import TermParams
 from reid.errors import UsageError
 from reid.losses import CombinedLoss, build_loss, loss_options
+from reid.losses.synthesis import build_synthesis
 
 __all__ = ["build_objective", "features_by_term", "labels_by_term"]
 
 # Classifiers and proxies work with the directions that a class has after the neck.
-_AFTER_NECK = ("softmax", "arcface", "cosface", "sphereface", "proxy_nca", "proxy_anchor")
+_AFTER_NECK = ("softmax", "arcface", "cosface", "sphereface", "proxy_nca", "proxy_anchor", "bier")
 
 
 def features_by_term(objective: CombinedLoss, features: Tensor, necked: Tensor) -> dict[str, Tensor]:
@@ -57,7 +58,10 @@ def _build(name: str, term: TermParams, sizes: Mapping[str, int]) -> nn.Module:
         if "miner" not in known:
             raise UsageError(f"loss {loss} takes no miner: take the loss triplet, or leave the miner out")
         given |= {"miner": term.miner.name, "miner_options": term.miner.options}
-    return build_loss(loss, **{key: size for key, size in sizes.items() if key in known} | given)
+    built = build_loss(loss, **{key: size for key, size in sizes.items() if key in known} | given)
+    if term.synthesis is None:
+        return built
+    return build_synthesis(term.synthesis.name, term.synthesis.options, built)
 
 
 def _side(loss: str, term: TermParams, built: nn.Module) -> str:

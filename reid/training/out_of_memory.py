@@ -35,7 +35,8 @@ def advice(identities: int, images: int) -> str:
     if smaller is None:
         return "try a smaller model.height and model.width, or another model.backbone"
     p, k = smaller
-    return f"try P x K = {p} x {k} (train.identities: {p}, train.images: {k})"
+    own = f"; of a pre-training, batch: {p}" if k == 2 else ""  # which has two views of each image
+    return f"try P x K = {p} x {k} (train.identities: {p}, train.images: {k}{own})"
 
 
 @contextmanager

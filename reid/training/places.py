@@ -3,8 +3,8 @@ moved or copied.
 """
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from reid.errors import ReidError, UsageError
@@ -80,6 +80,7 @@ def relocate(uri: str) -> list[tuple[str, str]]:
 
     Raises:
         UsageError: the store is no SQLite file, or there is none.
+        ReidError: it is damaged, or the disk is full.
     """
     database = sqlite_file(uri)
     if database is None:
@@ -89,7 +90,7 @@ def relocate(uri: str) -> list[tuple[str, str]]:
     if database.parent != in_project("."):
         raise UsageError(f"{database} is not in this project and may serve others: run this where it lies")
     new = (database.parent / "mlruns").as_uri()
-    with closing(sqlite3.connect(database)) as db, db:
+    with _database_errors(database), closing(sqlite3.connect(database)) as db, db:
         there = {table: _columns(db, table) for table, _ in _PLACES}
         found = db.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
         # Its experiments' names or numbers may stand below it.
@@ -106,6 +107,15 @@ def relocate(uri: str) -> list[tuple[str, str]]:
                 if column in there[table]:
                     _replace(db, table, column, one, new)
     return [(one, new) for one in old]
+
+
+@contextmanager
+def _database_errors(database: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        way_out = "free some space" if "full" in str(error) else "restore a copy of it"
+        raise ReidError(f"{database} cannot be changed ({error}): {way_out}; nothing was changed") from error
 
 
 def _is_runs(place: str) -> bool:

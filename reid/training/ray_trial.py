@@ -1,4 +1,4 @@
-"""What a Ray worker runs: one training in the trial's own folder, told to Ray and MLflow each epoch."""
+"""What a Ray worker runs: one training in the trial's own folder, reported to Ray and MLflow each epoch."""
 
 import time
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def _train(work: dict[str, Any], report: Any) -> None:
     ranks = Ranks.present() if params.train.workers > 1 else ALONE
     tracker = Tracker.of(params.tracking)
 
-    def tell(epoch: Any) -> None:
+    def report_epoch(epoch: Any) -> None:
         if ranks.is_first:
             tracker.log(work["run"], epoch.figures, epoch.step)
         report({**epoch.figures, "epoch": epoch.number, "step": epoch.step})
@@ -102,7 +102,7 @@ def _train(work: dict[str, Any], report: Any) -> None:
         Path(work["catalog"]),
         folder,
         start=start,
-        on_epoch=tell,
+        on_epoch=report_epoch,
         on_step=_step_file(folder / STEP_FILE) if ranks.is_first else None,
         ranks=ranks,
     )

@@ -1,5 +1,5 @@
-"""The local record of a run: what MLflow is to be told, line by line in a file, so that a server that is down
-loses nothing.
+"""The local record of a run: what is to be sent to MLflow, line by line in a file, so that nothing is lost
+while its server is down.
 """
 
 import fcntl
@@ -95,8 +95,8 @@ def find_run(client: Any, experiment_id: str, record: str) -> str | None:
 
 
 def deliver(client: Any, experiment_id: str, record: RunRecord) -> None:
-    """Tell MLflow what it does not know yet; where that fails, what was told is marked and the rest waits for
-    the next time.
+    """Send MLflow what it has not received yet; where that fails, what was sent is marked and the rest waits
+    for the next time.
 
     Raises:
         Exception: whatever the client raises.

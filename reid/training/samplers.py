@@ -14,7 +14,13 @@ import torch
 
 from reid.config import TrainParams
 from reid.data.sampling import HierarchicalSampler, PKSampler
-from reid.data.triplet_sampling import DenseSampler, PairSampler, ShuffledSampler, TripletSampler
+from reid.data.triplet_sampling import (
+    DenseSampler,
+    PairSampler,
+    ShuffledSampler,
+    TripletSampler,
+    ViewSampler,
+)
 from reid.errors import ReidError
 from reid.metric.class_tree import ClassTree
 from reid.metric.distances import unit_rows
@@ -162,6 +168,16 @@ class Shuffled:
         return ShuffledSampler(len(source.labels), _batch(source.settings), seed=source.seed)
 
 
+@dataclass(frozen=True)
+class Views:
+    """P images at random, K views of each: two rows of one image differ by their augmentation alone."""
+
+    def draw(self, source: Source) -> Batches:
+        """See :class:`ViewSampler`."""
+        settings = source.settings
+        return ViewSampler(len(source.labels), settings.identities, settings.images, seed=source.seed)
+
+
 SAMPLERS: dict[str, Callable[..., SamplerPlan]] = {
     "pk": PK,
     "neighbourhoods": Neighbourhoods,
@@ -169,6 +185,7 @@ SAMPLERS: dict[str, Callable[..., SamplerPlan]] = {
     "dense": Dense,
     "pairs": Pairs,
     "shuffled": Shuffled,
+    "views": Views,
 }
 
 

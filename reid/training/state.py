@@ -9,8 +9,8 @@ from torch import nn
 
 from reid.config import TrainParams
 from reid.losses import CombinedLoss
+from reid.models.averaging import AveragedWeights
 from reid.models.embedder import EmbeddingModel
-from reid.training.averaging import AveragedWeights
 from reid.training.schedule import SCHEDULES
 
 __all__ = ["TrainingState"]
@@ -26,7 +26,7 @@ class TrainingState:
 
     model: EmbeddingModel
     objective: CombinedLoss
-    averaged: AveragedWeights
+    averaged: AveragedWeights[EmbeddingModel]
     optimizer: torch.optim.Optimizer
     epoch: int = 0  # epochs done
     step: int = 0  # optimiser steps done

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid.config import Params, settings_of, with_values
+from reid.config import Params, objective_of, settings_of, with_values
 from reid.errors import ReidError, UsageError
 from reid.sockets import leave_room_for_sockets
 from reid.training.out_of_memory import advice
@@ -106,7 +106,7 @@ def best_trial(
 
     Args:
         params: all parameters.
-        objective: a key of ``params.objectives``.
+        objective: a key of ``params.objectives`` or ``params.pretrain``.
         catalog: the catalog file.
         start: a ``model.safetensors`` to start from.
         parent: the run, of a :class:`Tracker`, that the trials are children of.
@@ -240,8 +240,9 @@ def sweep_folder(params: Params, objective: str, catalog: Path, start: Path | No
     from reid.files import sha256_of
 
     decisive = {
-        "params": params.model_dump(mode="json", include={"seed", "model", "train", "tune"}),
-        "objective": params.objectives[objective].model_dump(mode="json"),
+        "params": params.model_dump(mode="json", include={"seed", "model", "tune"}),
+        "train": settings_of(params, objective).model_dump(mode="json"),
+        "objective": objective_of(params, objective).model_dump(mode="json"),
         "catalog": sha256_of(catalog),
         "start": sha256_of(start) if start else None,
     }

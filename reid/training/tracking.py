@@ -35,7 +35,7 @@ def is_absent(error: Exception) -> bool:
 class Tracker:
     """One MLflow experiment, reached by client calls only (no global active run).
 
-    Everything is first written to a local record and then told to MLflow. Where MLflow cannot be reached,
+    Everything is first written to a local record and then sent to MLflow. Where MLflow cannot be reached,
     nothing is raised: ``problem`` says why, and the record waits for :meth:`deliver`. Runs are named by their
     records; :meth:`run_id` gives MLflow's own id.
 
@@ -156,33 +156,33 @@ class Tracker:
         """Open a run and return its name; ``parent`` makes it a child."""
         run = uuid.uuid4().hex
         written = {key: str(value)[:500] for key, value in params.items()}
-        self._tell(run, "start", name=name, params=written, tags=dict(tags), parent=parent)
+        self._send(run, "start", name=name, params=written, tags=dict(tags), parent=parent)
         return run
 
     def log(self, run: str, figures: Mapping[str, float], step: int) -> None:
         """Add a point to each figure's curve; figures that are not finite are left out."""
         values = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
-        self._tell(run, "metrics", step=step, values=values)
+        self._send(run, "metrics", step=step, values=values)
 
     def artifacts(self, run: str, path: Path, name: str) -> None:
         """Copy a folder's content, or a file, into the folder ``name`` of the run's artifacts; ``run`` may be
         MLflow's own id here.
         """
-        self._tell(run, "artifacts", folder=self._record(run).keep(path), name=name)
+        self._send(run, "artifacts", folder=self._record(run).keep(path), name=name)
 
     def tag(self, run: str, key: str, value: str) -> None:
         """Set a tag of a run."""
-        self._tell(run, "tag", key=key, value=value)
+        self._send(run, "tag", key=key, value=value)
 
     def register(self, run: str, artifact: str, model: str, tags: Mapping[str, str]) -> None:
         """Make an artifact folder of a run a new version of a registered model; the run's tag
         ``registered_version`` tells its number.
         """
-        self._tell(run, "register", artifact=artifact, model=model, tags=dict(tags))
+        self._send(run, "register", artifact=artifact, model=model, tags=dict(tags))
 
     def finish(self, run: str, status: str = "FINISHED") -> None:
         """Close a run as FINISHED, FAILED or KILLED."""
-        self._tell(run, "finish", status=status)
+        self._send(run, "finish", status=status)
 
     def run_id(self, run: str) -> str | None:
         """MLflow's id of a run, or None where MLflow has not heard of it."""
@@ -194,7 +194,7 @@ class Tracker:
             return None
 
     def deliver(self) -> list[str]:
-        """Tell MLflow what all records hold, earlier commands' included; returns the names of those that
+        """Send MLflow what all records hold, earlier commands' included; returns the names of those that
         still wait.
         """
         self._not_before = 0.0
@@ -205,7 +205,7 @@ class Tracker:
     def _record(self, run: str) -> RunRecord:
         return RunRecord(self.records / run)
 
-    def _tell(self, run: str, do: str, **what: Any) -> None:
+    def _send(self, run: str, do: str, **what: Any) -> None:
         record = self._record(run)
         record.append(do, **what)
         self._try(record)

@@ -2,6 +2,7 @@
 does.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,26 +11,27 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from reid.config import Params, settings_of
+from reid.config import Params, objective_of, settings_of
 from reid.data.catalog import read_catalog
 from reid.data.store import open_store
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, read_json, write_json
-from reid.heap import keep_freed_memory
 from reid.losses import CombinedLoss
-from reid.models.embedder import ModelSpec, build_model, load_model, save_model
+from reid.losses.bier import BierLoss
+from reid.memory import keep_freed_memory
+from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.processors import processors
 from reid.training.batches import TrainingData
 from reid.training.checkpoint import make_room
 from reid.training.checks import batch_plan, label_column
 from reid.training.distributed import ALONE, Ranks
+from reid.training.division import build
 from reid.training.loop import Epoch, train
-from reid.training.objective import build_objective
 from reid.training.pair_fit import fit_pair_metric
 from reid.training.renewal import BatchPlan
 
-__all__ = ["load_training_data", "model_spec", "objective_of", "run_training"]
+__all__ = ["first_model", "load_training_data", "loss_and_batches", "model_spec", "run_training"]
 
 
 def model_spec(params: Params) -> ModelSpec:
@@ -37,13 +39,33 @@ def model_spec(params: Params) -> ModelSpec:
     return ModelSpec(**params.model.model_dump())
 
 
-def objective_of(
-    params: Params, name: str, num_classes: int, embedding_dim: int
+def loss_and_batches(
+    params: Params, name: str, num_classes: int, embedding_dim: int, images: int = 0
 ) -> tuple[CombinedLoss, BatchPlan]:
-    """What params.yaml asks ``name`` to minimise, and how its batches are drawn."""
-    own = params.objectives[name]
-    objective = build_objective(own.terms, num_classes=num_classes, embedding_dim=embedding_dim)
+    """What params.yaml asks ``name`` to minimise on so many training ``images``, and how its batches are
+    drawn.
+    """
+    own = objective_of(params, name)
+    objective = build(own, num_classes=num_classes, embedding_dim=embedding_dim, images=images)
     return objective, batch_plan(own, objective)
+
+
+def first_model(params: Params, start: Path | None) -> tuple[EmbeddingModel, ModelSpec]:
+    """The network before the first step: that of ``start``, or a new one as params.yaml says.
+
+    Raises:
+        ReidError: ``start`` is of another backbone than params.yaml asks for.
+    """
+    spec = model_spec(params)
+    if start is None:
+        return build_model(spec), spec
+    model, found = load_model(start)
+    if found.backbone != spec.backbone:
+        raise ReidError(
+            f"the start {start} is of backbone {found.backbone}, model.backbone is {spec.backbone}: train "
+            "the start anew, or begin from another"
+        )
+    return model, found
 
 
 def load_training_data(
@@ -98,7 +120,7 @@ def run_training(
 
     Args:
         params: all parameters.
-        objective_name: a key of ``params.objectives``.
+        objective_name: a key of ``params.objectives`` or ``params.pretrain``.
         catalog: the catalog file.
         out: an existing folder.
         start: a ``model.safetensors`` to start from instead of ``params.model.weights``.
@@ -118,13 +140,18 @@ def run_training(
     torch.set_num_threads(min(settings.threads, processors()))
     keep_freed_memory()
     torch.manual_seed(params.seed)
-    model, spec = load_model(start) if start else (build_model(model_spec(params)), model_spec(params))
+    model, spec = first_model(params, start)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device)
-    vectors = label_column(params.objectives[objective_name])
+    vectors = label_column(objective_of(params, objective_name))
     data = load_training_data(catalog, spec.height, spec.width, vectors=vectors)
-    objective, plan = objective_of(params, objective_name, int(data.labels.max()) + 1, model.dim)
+    objective, plan = loss_and_batches(
+        params, objective_name, int(data.labels.max()) + 1, model.dim, len(data.labels)
+    )
     objective = objective.to(device)
+    slices = next((term.slices for term in objective.terms.values() if isinstance(term, BierLoss)), None)
+    if slices is not None:
+        model.slices, spec = slices, dataclasses.replace(spec, slices=slices)
     history_file = out / "history.json"
     checkpoint = out / "checkpoint.safetensors"
     history: list[dict[str, float]] = []

@@ -2,6 +2,7 @@
 
 import typer
 
+from serving.cli.afterwards import forget, rematch
 from serving.cli.find import find
 from serving.cli.gallery import embed, gallery_app
 from serving.cli.job import crops, match, report, score, tracks
@@ -15,5 +16,5 @@ def add_commands(app: typer.Typer) -> None:
     """Mount serving's commands on the console script's app."""
     app.command()(embed)
     app.add_typer(gallery_app, name="gallery")
-    for command in (match, find, score, report, tracks, crops):
+    for command in (match, rematch, find, forget, score, report, tracks, crops):
         app.command()(command)

@@ -8,15 +8,10 @@ import typer
 from serving.cli.shared import INCOMPLETE, AsJson, Backend, Threads, echo, finite, print_warnings, table
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from reid.images import Image
-    from serving.job.finding import Found, Seen
+    from serving.job.afterwards.finding import Found
 
 __all__ = ["find"]
-
-_WIDE = 1.0  # width by height of a picture that is hardly one standing person cut out
 
 
 def find(
@@ -48,6 +43,22 @@ def find(
             help="Largest distance that counts as the same person; each job's own if not given.",
         ),
     ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the person is in the one picture, in pixels.", metavar="LEFT,TOP,WIDTH,HEIGHT"
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            help="A detector's file that finds the person in each picture; the jobs' for wide pictures."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write the answer as a page: crops, and the way over the cameras.", metavar="FILE"),
+    ] = None,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
@@ -56,29 +67,36 @@ def find(
     name, nearest first.
     """
     from reid.errors import UsageError
-    from serving.job.finding import find as nearest
-    from serving.job.finding import of_name, of_sighting, open_seen, same_model
+    from serving.job.afterwards.finding import certainty_of, of_name, of_sighting, open_seen, same_model
+    from serving.job.afterwards.finding import find as nearest
 
     if not jobs:
         raise UsageError("name the output folders of finished jobs: --in DIR, again for each")
     if sum(map(bool, (images, sighting, person))) != 1:
         raise UsageError("name whom to look for: pictures, or --sighting DIR#CAMERA-N, or --person NAME")
+    if not images and (box is not None or detector is not None):
+        raise UsageError("--box and --detector are of pictures: name some")
+    from serving.cli.query import parse_box, query_of
+
+    place = parse_box(box)
     seen = [open_seen(folder) for folder in dict.fromkeys(jobs)]
     same_model(seen)
-    without, unreadable = None, list[str]()
+    without, unreadable = None, tuple[str, ...]()
+    pictures: tuple[Image, ...] = ()
     if sighting is not None:
         looked_for, without = of_sighting(seen, sighting)
     elif person is not None:
         looked_for = of_name(seen, person)
     else:
-        looked_for, unreadable = _of_pictures(images or [], seen, model, backend, threads)
-    found = nearest(looked_for, seen, top, threshold, without)
+        asked = query_of(images or [], seen, model, backend, threads, place, detector)
+        looked_for, pictures, unreadable = asked.embedding, asked.pictures, asked.unreadable
+    found = nearest(looked_for, seen, top, threshold, without, certainty_of(seen, model))
     rows = [_row(number, one) for number, one in enumerate(found, 1)]
     same = sum(one.within for one in found)
     if as_json:
-        echo(True, {"sightings": rows, "within": same, "unreadable": unreadable}, "")
+        echo(True, {"sightings": rows, "within": same, "unreadable": list(unreadable)}, "")
     else:
-        head = ("", "camera", "from", "to", "named", "distance", "same", "crop")
+        head = ("", "camera", "from", "to", "named", "distance", "certain", "same", "crop")
         several = len(seen) > 1
         shown = [(*_cells(row), *([row["job"]] if several else [])) for row in rows]
         table((*head, "job") if several else head, shown)
@@ -86,38 +104,16 @@ def find(
             f"{same} of {len(rows)} lie within the threshold, of "
             f"{sum(len(one.rows) for one in seen)} sightings"
         )
+    if report is not None:
+        from serving.job.afterwards.route import write_route
+
+        whom = person or sighting or f"{len(pictures)} picture{'s' * (len(pictures) != 1)}"
+        write_route(report, f"Where else was {whom}?", found, seen, pictures)
+        if not as_json:
+            typer.echo(f"report: {report}")
     print_warnings(unreadable)
     if unreadable:
         raise typer.Exit(INCOMPLETE)
-
-
-def _of_pictures(
-    images: list[Path], seen: list["Seen"], model: Path | None, backend: str, threads: int | None
-) -> "tuple[npt.NDArray[np.float32], list[str]]":
-    """The pooled embedding of pictures of one person, and what could not be read."""
-    from reid.embeddings import pool
-    from reid.errors import ReidError
-    from serving.embedding import embed_files
-    from serving.embedding.table import collect_images
-    from serving.runtime import load
-
-    def width_to_height(image: "Image") -> float:
-        return image.shape[1] / image.shape[0]
-
-    embedder = load(model or seen[0].model, backend, threads)
-    if embedder.fingerprint != seen[0].fingerprint:
-        raise ReidError(
-            f"{seen[0].folder} was embedded by another model than {model or seen[0].model}: name that "
-            "one, or run the job again with this one"
-        )
-    paths = collect_images(images, lambda line: print_warnings([line]))
-    found = embed_files(embedder, paths, threads=threads, measure=width_to_height)
-    if not found.paths:
-        raise ReidError(f"not one of the pictures can be read; the first: {found.unreadable[0].reason}")
-    for path, shape in zip(found.paths, found.measured, strict=True):
-        if shape > _WIDE:
-            print_warnings([f"{path} is wider than high: if it shows more than one person, cut that one out"])
-    return pool(found.embeddings), [one.reason for one in found.unreadable]
 
 
 def _row(number: int, one: "Found") -> dict[str, Any]:
@@ -133,6 +129,7 @@ def _row(number: int, one: "Found") -> dict[str, Any]:
         "end_time": None if row["end_time"] is None else row["end_time"].isoformat(),
         "named": one.name,
         "distance": one.distance,
+        "certainty": one.certainty,
         "within": one.within,
         "crop": str(one.folder / row["crop"]),
     }
@@ -141,7 +138,10 @@ def _row(number: int, one: "Found") -> dict[str, Any]:
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     def clock(which: str) -> str:
         time: str | None = row[f"{which}_time"]
-        return f"{row[f'{which}_s']:.1f} s" if time is None else time[:19].replace("T", " ")
+        if time is None:
+            return f"{row[f'{which}_s']:.1f} s"
+        same_day = which == "end" and time[:10] == row["start_time"][:10]
+        return time[11:19] if same_day else time[:19].replace("T", " ")
 
     return (
         row["rank"],
@@ -150,6 +150,7 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
         clock("end"),
         row["named"],
         f"{row['distance']:.3f}",
+        "" if row["certainty"] is None else f"{row['certainty']:.2f}",
         "yes" if row["within"] else "",
         Path(row["crop"]).name,
     )

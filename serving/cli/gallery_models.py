@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from serving.cli.shared import (
+    BYTES_REMAIN,
     INCOMPLETE,
     AsJson,
     Backend,
@@ -141,14 +142,7 @@ def forget(gallery: GalleryPath, fingerprint: Fingerprint, as_json: AsJson = Fal
             f"model {fingerprint} is forgotten",
         )
     if not purged:
-        print_warnings(
-            [
-                (
-                    "another process has the gallery open, so bytes remain in its file: they go with the "
-                    "next remove or expire"
-                )
-            ]
-        )
+        print_warnings([BYTES_REMAIN])
 
 
 def index(

@@ -103,15 +103,15 @@ def match(
         raise StopRequested
 
     signal.signal(signal.SIGTERM, stop)
-    tell: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
+    displays: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
     if json_lines:
-        tell.append(JsonLinesProgress(sys.stderr))
+        displays.append(JsonLinesProgress(sys.stderr))
     try:
         with ExitStack() as stack:
             if not (quiet or json_lines):
-                tell.append(stack.enter_context(shown_progress()))
+                displays.append(stack.enter_context(shown_progress()))
             stack.enter_context(ended_when_stuck(checked.stall_s))
-            result = run_job(checked, out, CompositeProgress(tell), execution)
+            result = run_job(checked, out, CompositeProgress(displays), execution)
     except StopRequested as error:
         raise StoppedError(
             "stopped: what is finished is kept; the same command goes on from there"
@@ -201,7 +201,14 @@ def _names_in_words(row: dict[str, Any]) -> str:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="What reid match wrote.", metavar="DIR")],
+    folders: Annotated[list[Path], typer.Argument(help="What reid match wrote.", metavar="DIR...")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write a page over all these jobs here, by day, camera and hour."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option(help="Of the days and hours in --out, as Europe/Berlin.", metavar="ZONE")
+    ] = "UTC",
     corrections: Annotated[
         Path | None,
         typer.Option(
@@ -213,10 +220,18 @@ def report(
         typer.Option("--gallery", help="Of corrections: the gallery; that of the job if not given."),
     ] = None,
 ) -> None:
-    """Write a job's report.html anew, with corrections that were made in it."""
+    """Write a job's report.html anew, with corrections that were made in it; or one page over many jobs."""
     from serving.job.layout import JobFolder
     from serving.job.report import write_report
 
+    if out is not None:
+        if corrections is not None or gallery is not None:
+            raise UsageError("--corrections and --gallery are of one job's report: leave --out out")
+        _report_many(folders, out, timezone)
+        return
+    if len(folders) > 1:
+        raise UsageError("several jobs are shown on one page: name it with --out FILE.html")
+    (folder,) = folders
     path = JobFolder(folder).report
     if corrections is None:
         if gallery is not None:
@@ -237,6 +252,20 @@ def report(
     typer.echo(f"report: {path}")
     for line in done.warnings:
         typer.echo(line, err=True)
+
+
+def _report_many(folders: list[Path], out: Path, timezone: str) -> None:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from serving.cli.shared import print_warnings
+    from serving.job.dashboard import write_dashboard
+
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(f"--timezone {timezone!r} is unknown: name one like Europe/Berlin") from error
+    print_warnings(write_dashboard(list(dict.fromkeys(folders)), out, timezone))
+    typer.echo(f"report: {out}")
 
 
 def tracks(

@@ -70,6 +70,7 @@ model: model                       # a model directory: of `reid models import` 
 #   nms_iou: 0.6
 #   min_height: 24                 # pixels; smaller people cannot be recognised
 #   min_width: 8
+# idle: {enabled: true, every_s: 5.0, around_s: 1.0}   # frames in which nothing moves are not looked at
 # tracker: {name: botsort, max_gap_s: 0.5, min_frames: 5, min_iou: null, activation: 0.6,
 #           high_confidence: 0.6}
 # crops: {per_tracklet: 8, max_height: 256}

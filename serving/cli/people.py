@@ -1,23 +1,46 @@
 """The commands that correct who is who in a gallery, and take people out."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.shared import AsJson, GalleryPath, Name, echo, nothing_left, open_for_admin, print_warnings
+from serving.cli.shared import (
+    BYTES_REMAIN,
+    AsJson,
+    GalleryPath,
+    Name,
+    echo,
+    nothing_left,
+    open_for_admin,
+    print_warnings,
+)
 
 if TYPE_CHECKING:
     from serving.gallery import Removal
+    from serving.job.afterwards.forgetting import Forgotten
 
 __all__ = ["expire", "merge", "promote", "remove", "rename", "retention", "split"]
 
+Jobs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--in", help="Output folder of a finished job, in which the same is erased; may be given again."
+    ),
+]
 
-def remove(gallery: GalleryPath, identity: Name, as_json: AsJson = False) -> None:
-    """Take a person out; the embeddings are erased from the file."""
+
+def remove(gallery: GalleryPath, identity: Name, jobs: Jobs = None, as_json: AsJson = False) -> None:
+    """Take a person out: the embeddings are erased from the file, with --in all that jobs keep of them."""
+    from serving.job.afterwards.forgetting import forget
+
     with open_for_admin(gallery) as opened:
-        _report_removal(opened.remove(identity), as_json)
+        opened.show(identity)  # nothing is erased where nobody is called so
+        # The jobs first: who is killed between the two can say the same again.
+        forgotten = [forget(folder, [identity]) for folder in dict.fromkeys(jobs or [])]
+        _report_removal(opened.remove(identity), as_json, forgotten)
 
 
 def expire(
@@ -25,19 +48,29 @@ def expire(
     now: Annotated[
         str | None, typer.Option(help="As if it were this moment, ISO 8601; UTC without a zone.")
     ] = None,
+    jobs: Jobs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take out references older than the gallery's retention time."""
-    from datetime import datetime
+    """Take out references older than the gallery's retention time, and with --in the embeddings of jobs."""
+    from datetime import UTC, datetime
 
     from reid.errors import UsageError
+    from serving.job.afterwards.forgetting import expire as expire_job
 
     try:
         moment = None if now is None else datetime.fromisoformat(now)
     except ValueError as error:
         raise UsageError(f"--now {now!r} is not a moment: write it like 2026-01-31T12:00") from error
+    moment = datetime.now(UTC) if moment is None else moment
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     with open_for_admin(gallery) as opened:
-        _report_removal(opened.expire(moment), as_json)
+        days = opened.retain_days
+        if jobs and days is None:
+            raise UsageError(
+                f"gallery {gallery} keeps for ever: set its retention, or name days to reid forget"
+            )
+        expired = [expire_job(folder, days, moment) for folder in dict.fromkeys(jobs or []) if days]
+        _report_removal(opened.expire(moment), as_json, expired)
 
 
 def rename(
@@ -124,8 +157,8 @@ def promote(
     there.
     """
     from serving.gallery import Gallery, key_from_environment
+    from serving.job.afterwards.promotion import promote as enroll_stranger
     from serving.job.layout import open_job
-    from serving.job.promotion import promote as enroll_stranger
     from serving.job.record import NamingRecord
     from serving.job.stranger_file import read_strangers
 
@@ -140,16 +173,11 @@ def promote(
     print_warnings(done.warnings)
 
 
-def _report_removal(removal: "Removal", as_json: bool) -> None:
+def _report_removal(removal: "Removal", as_json: bool, jobs: Sequence["Forgotten"]) -> None:
     count = sum(removal.removed.values())
     names = ", ".join(removal.removed)
-    echo(as_json, asdict(removal), f"{count} references removed{f' ({names})' if names else ''}")
+    value = asdict(removal) | {"jobs": [one.as_dict() for one in jobs]}
+    lines = [f"{count} references removed{f' ({names})' if names else ''}", *(one.line for one in jobs)]
+    echo(as_json, value, "\n".join(lines))
     if not removal.purged:
-        print_warnings(
-            [
-                (
-                    "another process has the gallery open, so bytes remain in its file: they go with the "
-                    "next remove or expire"
-                )
-            ]
-        )
+        print_warnings([BYTES_REMAIN])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from serving.gallery import Gallery
 
 __all__ = [
+    "BYTES_REMAIN",
     "INCOMPLETE",
     "AsJson",
     "Backend",
@@ -33,6 +34,10 @@ __all__ = [
 ]
 
 INCOMPLETE = 3
+BYTES_REMAIN = (
+    "another process has the gallery open, or the disk is full, so bytes of what was removed remain in its "
+    "file: they go when it is next written to"
+)
 _WIDE = 500  # columns
 
 GalleryPath = Annotated[Path, typer.Argument(help="The gallery's file.", metavar="GALLERY")]

@@ -41,11 +41,11 @@ class EmbeddingFile:
     unreadable: tuple[Unreadable, ...]
 
 
-def collect_images(arguments: Sequence[Path], tell: Callable[[str], None] = lambda line: None) -> list[Path]:
+def collect_images(arguments: Sequence[Path], warn: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Image files from files and folders, in the order given, each once; folders are searched to the bottom
     as `reid.data` does.
 
-    ``tell`` is called with a line on what a system or a download left there.
+    ``warn`` is called with a line on what a system or a download left there.
 
     Raises:
         UsageError: a path does not exist, or there is no image.
@@ -60,7 +60,7 @@ def collect_images(arguments: Sequence[Path], tell: Callable[[str], None] = lamb
         content = find_images(argument)
         found.update(dict.fromkeys(content.images))
         if (line := content.by_system()) is not None:
-            tell(line)
+            warn(line)
     if not found:
         raise UsageError(
             f"{', '.join(map(str, arguments))}: no image inside, name image files or folders of images"
@@ -104,7 +104,11 @@ def embed_to_file(
         made = make_parents(output)
     except OSError as error:
         raise os_problem(error, output) from error
-    _begin(folder, _plan_key(embedder, paths, part_images))
+    try:
+        _begin(folder, _plan_key(embedder, paths, part_images))
+    except BaseException:
+        remove_empty(made)
+        raise
     try:
         return replace(
             _embed_parts(embedder, paths, output, folder, threads, on_progress, part_images), path=given
@@ -178,7 +182,11 @@ def _begin(folder: Path, key: str) -> None:
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
         raise os_problem(error, folder) from error
-    write_json(plan, {"key": key})
+    try:
+        write_json(plan, {"key": key})
+    except BaseException:
+        folder.rmdir()
+        raise
 
 
 def _shifted(

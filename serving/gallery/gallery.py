@@ -36,7 +36,17 @@ __all__ = ["Gallery", "Removal"]
 
 
 class Gallery(GalleryFile):
-    """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`."""
+    """Known people. Open with :meth:`open`; use as a context manager or call :meth:`close`.
+
+    The fingerprint names the model whose embeddings the file holds, here of two dimensions:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, Gallery.open(f"{folder}/people.db", "0" * 64) as gallery:
+    ...     version = gallery.enroll("anna", [[1.0, 0.0], [0.8, 0.6]], source="door 1")
+    ...     version = gallery.enroll("bert", [[0.0, 1.0]])
+    ...     [(name, round(distance, 3)) for name, distance in gallery.search([[0.6, 0.8]], 2)[0]]
+    [('anna', 0.283), ('bert', 0.632)]
+    """
 
     _index: ReferenceIndex | None = None  # of the version that was read last
 

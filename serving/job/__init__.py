@@ -7,12 +7,12 @@ what runs one.
 from serving.spec import load_job
 
 __all__ = [
+    "afterwards",
     "corrections",
-    "finding",
+    "dashboard",
     "layout",
     "load_job",
     "progress",
-    "promotion",
     "record",
     "report",
     "run",

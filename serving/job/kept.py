@@ -15,7 +15,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import astuple
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +25,39 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reid.addresses import is_url, redacted
-from reid.errors import ReidError
+from reid.addresses import redacted
+from reid.errors import ReidError, UsageError
 from reid.files import read_json
 from reid.parquet import read_parquet
-from serving.gallery import Gallery
+from serving.gallery import Gallery, key_from_environment
 from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job
-from serving.job.record import DoneRecord, DrawnRecord
+from serving.job.record import DoneRecord, DrawnRecord, SeenRecord
+from serving.job.sealed import is_sealed, read_sealed, write_sealed
+from serving.job.segments.camera import CameraState
+from serving.job.segments.segment import planned_segment
 from serving.job.segments.tables import NO_ROWS, PEOPLE
+from serving.job.segments.watching import LOOKS
 from serving.matching import PAIR_METRIC
+from serving.protocols import is_stored, is_stream
 from serving.runtime import Embedder
 from serving.spec import Camera, Job, source_files
+from serving.stores import listed
+from serving.video import Footage
 
-__all__ = ["finished_with", "inputs_of", "keep", "ledger_of", "link", "take_up", "take_video"]
+__all__ = [
+    "finished_with",
+    "inputs_of",
+    "keep",
+    "ledger_of",
+    "link",
+    "link_rest",
+    "stored_runs",
+    "take_up",
+    "take_video",
+]
 
 # raised when detection, tracking or embedding come to something else, so that nothing older is taken up
-_FORMAT = 1
+_FORMAT = 2
 _WAY_OUT = "it is done again"
 
 
@@ -63,6 +82,8 @@ def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
 
 def _version(camera: Camera) -> list[list[Any]]:
     try:
+        if is_stored(camera.source):
+            return [[redacted(name), version] for name, version in listed(camera.source).items()]
         sources = source_files(camera)
     except ReidError:
         return []
@@ -70,7 +91,7 @@ def _version(camera: Camera) -> list[list[Any]]:
 
 
 def _size_and_time(source: str | Path) -> list[int]:
-    if is_url(str(source)) or not Path(source).is_file():
+    if is_stream(str(source)) or not Path(source).is_file():
         return []
     facts = Path(source).stat()
     return [facts.st_size, facts.st_mtime_ns]
@@ -80,7 +101,7 @@ def inputs_of(job: Job, ledger: dict[str, Any], decision: dict[str, Any], galler
     """A hash of everything that the output is made from; None where nobody can tell whether that is still the
     same.
     """
-    if any(is_url(camera.source) for camera in job.cameras):
+    if any(is_stream(camera.source) for camera in job.cameras):
         return None
     metric = _size_and_time(Path(job.model) / PAIR_METRIC) if job.rescore else []
     earlier = [_size_and_time(JobFolder(Path(folder)).strangers) for folder in job.earlier]
@@ -105,9 +126,16 @@ def finished_with(out: Path, inputs: str | None) -> DoneRecord | None:
 
 def keep(work: WorkFolder, folder: JobFolder) -> None:
     """Put the segments of a job into its output, without a second copy of their bytes where the disk can do
-    that.
+    that. What a machine without the key has stored, is encrypted where there is one here.
     """
     shutil.copytree(work.path, folder.kept.path, copy_function=link)
+    if key_from_environment() is None:
+        return
+    for path in folder.kept.path.glob(f"*/{SegmentFolder(Path()).people.name}"):
+        if not is_sealed(path):
+            table = read_parquet(path, "segment", _WAY_OUT)
+            path.unlink()  # it is a second name of the file in the work folder
+            write_sealed(table, path)
 
 
 def take_up(out: Path, work: WorkFolder, ledger: dict[str, Any], dim: int) -> None:
@@ -129,6 +157,76 @@ def take_up(out: Path, work: WorkFolder, ledger: dict[str, Any], dim: int) -> No
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def stored_runs(
+    job: Job, record: SeenRecord, folder: JobFolder, clocks: dict[str, datetime]
+) -> list[CameraState]:
+    """The cameras of a finished job as far as naming people needs them, from what is kept and without the
+    footage.
+
+    Args:
+        job: as its record says it.
+        record: of the job.
+        folder: its output.
+        clocks: clock time of the first frame, of cameras that have one.
+
+    Raises:
+        UsageError: nothing is kept.
+        ReidError: what is kept is damaged, or not all of what the job has seen.
+    """
+    ledger = folder.kept.read_ledger()
+    if not ledger:
+        raise UsageError(
+            f"{folder.path} holds no {folder.kept.path.name}: nobody can be named anew without the footage; "
+            "run reid match again"
+        )
+    runs = [_stored_run(camera, ledger, record, folder.kept, clocks.get(camera.id)) for camera in job.cameras]
+    frames = sum(counts["frames"] for run in runs for counts in run.counts.values())
+    if ledger.get("seen_key") != record.seen_key or frames != record.counts.frames:
+        raise ReidError(f"{folder.kept.path} is not all of what the job has seen: run reid match again")
+    return runs
+
+
+def _stored_run(
+    camera: Camera, ledger: dict[str, Any], record: SeenRecord, kept: WorkFolder, clock: datetime | None
+) -> CameraState:
+    mark = f"camera {camera.id}: "
+    problems, notes = (
+        [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+        for lines in (record.problems, record.notes)
+    )
+    run = CameraState(camera.model_copy(update={"start_time": clock}), problems=problems, notes=notes)
+    facts = record.counts.cameras.get(camera.id)
+    if facts is None or None in (facts.fps, facts.width, facts.height):
+        return run  # it could not be read
+    run.footage = Footage((), float(facts.fps or 0), int(facts.width or 0), int(facts.height or 0))
+    for folder in kept.segments_of(camera.id):
+        if not _is_whole(folder, _dim_of(folder)):
+            raise ReidError(f"segment {folder.path} is damaged: run reid match again")
+        index = int(folder.path.name.rpartition("-")[2])
+        segment = planned_segment(camera, run.footage, float(ledger["segment_s"]), index)
+        run.segments.append(segment)
+        run.counts[segment.name] = read_json(folder.counts, "segment record")
+    return run
+
+
+def _dim_of(folder: SegmentFolder) -> int:
+    rows = read_sealed(folder.people, "segment", _WAY_OUT, columns=("embedding",))["embedding"]
+    return len(rows[0]) if len(rows) else 0
+
+
+def link_rest(folder: Path, target: Path, anew: Collection[Path]) -> None:
+    """Put all of an output folder into another, without a second copy of its bytes, but for what is written
+    ``anew``.
+    """
+    for path in folder.iterdir():
+        if path in anew:
+            continue
+        if path.is_dir():
+            shutil.copytree(path, target / path.name, copy_function=link)
+        else:
+            link(str(path), str(target / path.name))
+
+
 def link(source: str, target: str) -> None:
     """A second name of a file, or a copy where the disk has no hard links."""
     try:
@@ -141,7 +239,7 @@ def _is_whole(folder: SegmentFolder, dim: int) -> bool:
     try:
         counts = read_json(folder.counts, "segment record")
         read_parquet(folder.boxes, "segment", _WAY_OUT, schema=NO_ROWS.schema, filled=NO_ROWS.column_names)
-        people = read_parquet(folder.people, "segment", _WAY_OUT, schema=PEOPLE, filled=PEOPLE.names)
+        people = read_sealed(folder.people, "segment", _WAY_OUT, schema=PEOPLE, filled=PEOPLE.names)
     except ReidError:
         return False
     numbers = (
@@ -151,6 +249,8 @@ def _is_whole(folder: SegmentFolder, dim: int) -> bool:
         and all(_is_count(number) for number in counts["missing"])
         and isinstance(counts.get("seconds"), dict)
         and all(isinstance(one, int | float) for one in counts["seconds"].values())
+        and isinstance(counts.get(LOOKS), dict)
+        and all(_is_count(number) for number in counts[LOOKS].values())
     )
     lists = {"embedding": dim, "head": 8, "tail": 8, "best_box": 4}
     return numbers and all(_all_of(people[name], length) for name, length in lists.items())

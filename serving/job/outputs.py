@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reid.addresses import is_url
 from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
@@ -23,7 +22,9 @@ from serving.gallery import UNKNOWN, Gallery
 from serving.job.kept import keep, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
 from serving.job.record import SCHEMA, JobFacts, JobRecord
+from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
+from serving.job.segments.watching import LOOKS
 from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
 from serving.job.sightings.presence import resolve_simultaneous
@@ -32,6 +33,7 @@ from serving.job.sightings.strangers import SeenStrangers, group_strangers
 from serving.job.stranger_file import numbers_before, write_strangers
 from serving.job.video import write_video
 from serving.matching import Match, drop_near_ties, identify, identify_rescored
+from serving.protocols import is_stream
 from serving.spec import Camera, Job
 
 __all__ = ["Identification", "write_outputs"]
@@ -119,10 +121,10 @@ def write_outputs(
         if job.outputs.video:
             video_start_s = {run.camera.id: _write_video(run, folder, job, before) for run in runs}
         seconds["video"] = time.perf_counter() - clock
-        written = (
-            sorted(path.name for path in temporary.iterdir()) + [folder.report.name] * job.outputs.report
-        )
-        if job.outputs.segments and not any(is_url(camera.source) for camera in job.cameras):
+        there = {path.name for path in temporary.iterdir()}
+        there |= {folder.video(run.camera.id).name for run in runs if _owed(run, folder, job)}
+        written = sorted(there) + [folder.report.name] * job.outputs.report
+        if job.outputs.segments and not any(is_stream(camera.source) for camera in job.cameras):
             keep(work, folder)
         seconds["wall"] = time.perf_counter() - began
         record = facts.as_dict() | {
@@ -278,7 +280,10 @@ def _write_crops(
 ) -> None:
     best = {(member.segment, member.raw): one.number for one in sightings for member in [one.best]}
     for segment in run.segments:
-        stored = pq.read_table(work.segment(segment.name).people, columns=["raw", "best_jpeg"])
+        people = work.segment(segment.name).people
+        stored = pq.read_table(
+            people, columns=["raw", "best_jpeg"], decryption_properties=opening(people, "segment")
+        )
         for raw, jpeg in zip(stored["raw"].to_pylist(), stored["best_jpeg"].to_pylist(), strict=True):
             if (number := best.get((segment.index, raw))) is not None:
                 (folder.path / crop_name(run.camera.id, number)).write_bytes(jpeg)
@@ -292,11 +297,19 @@ def _write_video(run: CameraState, folder: JobFolder, job: Job, before: JobFolde
             and (start_s := take_video(run.camera.id, before, folder, job.outputs.video_height)) is not None
         ):
             return start_s
+        if run.footage is not None and not run.footage.clips:
+            return None  # people are named anew without the footage: `reid match` draws what is missing
         return write_video(run, folder, job.outputs.video_height, job.stall_s)
     except ReidError as error:
         # The tables stand: footage that has gone since, or stands still, costs the picture of it alone.
         run.problems.append(f"no annotated video: {error}")
         return None
+
+
+def _owed(run: CameraState, folder: JobFolder, job: Job) -> bool:
+    """Whether the video of a camera whose footage is not at hand is to be drawn by whoever has it."""
+    there = folder.video(run.camera.id).is_file()
+    return job.outputs.video and run.footage is not None and not run.footage.clips and not there
 
 
 def _seconds_of_segments(runs: Sequence[CameraState]) -> dict[str, float]:
@@ -316,8 +329,10 @@ def _counts(
     def of(camera: str | None) -> dict[str, Any]:
         chosen = [row for row in rows if camera in (None, row["camera"])]
         counts = [counts for run in runs for counts in run.counts.values() if camera in (None, run.camera.id)]
+        looks = [one.get(LOOKS, {}) for one in counts]
         return {
             "frames": sum(one["frames"] for one in counts),
+            **{name: sum(one.get(name, 0) for one in looks) for name in ("looked_at", "forced", "skipped")},
             "crops_embedded": sum(one["crops"] for one in counts),
             "sightings": len(chosen),
             "named": sum(row["identity"] != UNKNOWN for row in chosen),

@@ -11,23 +11,25 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reid.addresses import redacted
-from reid.card import load_card
+from reid.card import ModelCard, load_card
 from reid.errors import ReidError, UsageError
 from reid.files import is_there, write_json
 from serving.gallery import Gallery, key_from_environment
 from serving.job.kept import take_up
 from serving.job.layout import JobFolder, WorkFolder, open_job
-from serving.job.record import FinishedRecord
+from serving.job.record import FinishedRecord, JobFacts
 from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import plan_segments
-from serving.runtime import Embedder, present_backends
+from serving.runtime import present_backends
 from serving.spec import Camera, Job, source_files
 from serving.tracking import SPARSE_S
 from serving.video import open_footage
 
 __all__ = [
     "check_output",
+    "decision_of",
     "decision_threshold",
+    "facts_of",
     "open_gallery",
     "prepare_camera",
     "remove_if_empty",
@@ -59,7 +61,7 @@ def check_output(job: Job, out: Path) -> None:
         raise UsageError(f"output folder {out} is that of another job: name a new folder or remove it")
 
 
-def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
+def decision_threshold(job: Job, card: ModelCard) -> tuple[float, str]:
     """The distance up to which a name is given, and where it is from: the job, or the model card.
 
     Raises:
@@ -68,13 +70,43 @@ def decision_threshold(job: Job, embedder: Embedder) -> tuple[float, str]:
     if job.threshold is not None:
         return job.threshold, "job"
     for unit in ("tracklet", "image"):
-        calibrated = embedder.card.threshold(job.policy, unit, job.top_k)
+        calibrated = card.threshold(job.policy, unit, job.top_k)
         if calibrated is not None:
             return calibrated.distance, f"model card, calibrated for one {unit}"
     of = f" of {job.top_k}" if job.policy == "top_k" else ""
     raise UsageError(
         f"model {job.model} has no calibrated threshold for the policy {job.policy!r}{of}: run reid "
         f"calibrate {job.model} with pictures of people or a video, or set threshold in the job (--threshold)"
+    )
+
+
+def decision_of(job: Job, threshold: float, origin: str) -> dict[str, Any]:
+    """How names are given, as the record says it; ``origin``: where the threshold is from."""
+    return {
+        "policy": job.policy,
+        "top_k": job.top_k,
+        "ratio_test": job.ratio_test,
+        "rescore": job.rescore,
+        "threshold": threshold,
+        "from": origin,
+    }
+
+
+def facts_of(
+    job: Job, model: dict[str, Any], gallery: Gallery, decision: dict[str, Any], inputs: str | None
+) -> JobFacts:
+    """What is known of a job before it is done; ``model`` as in the record."""
+    people = sorted(person.identity for person in gallery.people())
+    return JobFacts.model_validate(
+        {
+            "job": job.public(),
+            "job_key": job.key(),
+            "seen_key": job.seen_key(),
+            "inputs": inputs,
+            "model": model,
+            "gallery": {"version": gallery.version, "identities": people},
+            "decision": decision,
+        }
     )
 
 

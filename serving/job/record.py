@@ -4,29 +4,41 @@ A reader checks only the part that it needs: the record may be damaged, of anoth
 version that said less.
 """
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "SCHEMA",
     "ByHandRecord",
     "CorrectedRecord",
+    "CountedRecord",
     "DecidedRecord",
     "DoneRecord",
     "DrawnRecord",
     "FinishedRecord",
+    "ForgottenRecord",
     "FoundRecord",
     "JobFacts",
     "JobRecord",
     "NamingRecord",
     "RecordPart",
     "ScoredRecord",
+    "SeenRecord",
     "ShownRecord",
     "TracksRecord",
 ]
 
 SCHEMA = 1  # of job.json; a record that says none is of the first
+
+
+def _iso_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+_IsoTime = Annotated[str, AfterValidator(_iso_time)]
 
 
 class RecordPart(BaseModel):
@@ -111,6 +123,25 @@ class ScoredRecord(RecordPart):
     counts: _CameraCounts = _CameraCounts()
 
 
+class ForgottenRecord(RecordPart):
+    """What erasing people needs and changes."""
+
+    counts: _Counts
+    written: list[str]
+    finished: _IsoTime
+
+
+class _CountedJob(_Job):
+    gallery: str | None = None
+
+
+class CountedRecord(RecordPart):
+    """What a page over many jobs needs."""
+
+    job: _CountedJob
+    finished: _IsoTime
+
+
 class _NamingJob(RecordPart):
     gallery: str | None = None
 
@@ -121,8 +152,13 @@ class NamingRecord(RecordPart):
     job: _NamingJob
 
 
+class _FoundDetector(RecordPart):
+    model: str | None = None
+
+
 class _FoundJob(_Job):
     model: str
+    detector: _FoundDetector = _FoundDetector()
 
 
 class FoundRecord(RecordPart):
@@ -246,9 +282,14 @@ class DecisionRule(_Decision):
 
 
 class CameraCounts(_OfCamera):
-    """What one camera came to."""
+    """What one camera came to. Of its frames the detector looked at some, forced to it or because something
+    moved; the others were skipped.
+    """
 
     frames: int
+    looked_at: int = 0
+    forced: int = 0
+    skipped: int = 0
     crops_embedded: int
     sightings: int
     named: int
@@ -258,6 +299,9 @@ class CameraCounts(_OfCamera):
 class Counts(_Counts):
     """What all cameras came to."""
 
+    looked_at: int = 0
+    forced: int = 0
+    skipped: int = 0
     crops_embedded: int
     detections: int
     cameras: dict[str, CameraCounts]  # type: ignore[assignment]  # a dict is invariant, and this one is only read
@@ -276,6 +320,15 @@ class JobFacts(RecordPart):
     model: UsedModel
     gallery: SearchedGallery
     decision: DecisionRule
+
+
+class SeenRecord(JobFacts):
+    """What naming a job's people anew needs."""
+
+    counts: _Counts
+    problems: list[str]
+    notes: list[str]
+    corrections: _Corrections = _Corrections()
 
 
 class JobRecord(JobFacts):

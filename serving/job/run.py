@@ -16,14 +16,15 @@ from typing import Any
 from reid.errors import ReidError
 from reid.files import make_parents, remove_empty
 from serving.detection import Detector, NetworkDetector, build_detector
-from serving.gallery import Gallery
 from serving.job.corrections.undone import made_by_hand, undone
 from serving.job.kept import finished_with, inputs_of, ledger_of
 from serving.job.layout import WorkFolder
 from serving.job.outputs import Identification, write_outputs
 from serving.job.preparation import (
     check_output,
+    decision_of,
     decision_threshold,
+    facts_of,
     open_gallery,
     prepare_camera,
     remove_if_empty,
@@ -31,7 +32,6 @@ from serving.job.preparation import (
     work_folder,
 )
 from serving.job.progress import Progress
-from serving.job.record import JobFacts
 from serving.job.segments.camera import problem_lines
 from serving.job.segments.live import StopRequested
 from serving.job.segments.run import Execution, run_segments
@@ -77,19 +77,12 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     if finished.exists():  # a job was killed when all but this was done
         shutil.rmtree(finished)
     embedder = load(job.model, stored_backend(job, out), job.threads, precision=job.precision)
-    threshold, threshold_from = decision_threshold(job, embedder)
+    threshold, origin = decision_threshold(job, embedder.card)
     gallery = open_gallery(job, embedder.fingerprint, opened)
     gallery.index()  # all of it is read now: what is wrong in it is said before the work, not after it
     scorer = open_pair_scorer(job.model) if job.rescore else None
     earlier = read_earlier(job.earlier, embedder.fingerprint)
-    decision = {
-        "policy": job.policy,
-        "top_k": job.top_k,
-        "ratio_test": job.ratio_test,
-        "rescore": job.rescore,
-        "threshold": threshold,
-        "from": threshold_from,
-    }
+    decision = decision_of(job, threshold, origin)
     ledger = ledger_of(job, embedder, execution.segment_s)
     inputs = inputs_of(job, ledger, decision, gallery)
     if (record := finished_with(out, inputs)) is not None:
@@ -110,7 +103,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     opened.callback(remove_if_empty, work)
     settled = _settled(job, embedder, detectors)
     seen_before = not run_segments(runs, settled, embedder, work, progress, execution)
-    facts = _facts(job, embedder, gallery, decision, inputs)
+    facts = facts_of(job, _model(embedder), gallery, decision, inputs)
     by = Identification(gallery, threshold, scorer, *earlier)
     corrected = made_by_hand(out)
     summary = write_outputs(job, runs, work, out, facts, by, began)
@@ -145,25 +138,10 @@ def _line_of(detector: Detector) -> str:
     return f"{detector}{chosen}"
 
 
-def _facts(
-    job: Job, embedder: Embedder, gallery: Gallery, decision: dict[str, Any], inputs: str | None
-) -> JobFacts:
-    return JobFacts.model_validate(
-        {
-            "job": job.public(),
-            "job_key": job.key(),
-            "seen_key": job.seen_key(),
-            "inputs": inputs,
-            "model": {
-                "name": embedder.card.name,
-                "fingerprint": embedder.fingerprint,
-                "backend": embedder.backend,
-                "precision": embedder.precision,
-            },
-            "gallery": {
-                "version": gallery.version,
-                "identities": sorted(person.identity for person in gallery.people()),
-            },
-            "decision": decision,
-        }
-    )
+def _model(embedder: Embedder) -> dict[str, Any]:
+    return {
+        "name": embedder.card.name,
+        "fingerprint": embedder.fingerprint,
+        "backend": embedder.backend,
+        "precision": embedder.precision,
+    }

@@ -19,12 +19,19 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
-from reid.parquet import read_parquet
 from serving.gallery import check_private
 from serving.job.layout import JobFolder
+from serving.job.sealed import opening, read_sealed, write_sealed
 from serving.job.sightings.strangers import SeenStrangers
 
-__all__ = ["StrangerFile", "numbers_before", "read_earlier", "read_strangers", "write_strangers"]
+__all__ = [
+    "StrangerFile",
+    "numbers_before",
+    "read_earlier",
+    "read_strangers",
+    "series_of",
+    "write_strangers",
+]
 
 _COLUMNS = {
     "camera": pa.string(),
@@ -59,9 +66,7 @@ def write_strangers(
     """Write the strangers of a job, private; None begins a new series of numbers."""
     facts = {"fingerprint": fingerprint, "series": series or secrets.token_hex(8)}
     with atomic_path(path, mode=0o600) as temporary:
-        pq.write_table(
-            pa.Table.from_pylist(list(rows), schema=pa.schema(_COLUMNS, metadata=facts)), temporary
-        )
+        write_sealed(pa.Table.from_pylist(list(rows), schema=pa.schema(_COLUMNS, metadata=facts)), temporary)
 
 
 def read_strangers(folder: Path) -> StrangerFile:
@@ -79,7 +84,7 @@ def read_strangers(folder: Path) -> StrangerFile:
     check_private(path, "file")
     schema = pa.schema(_COLUMNS)
     filled = [name for name in _COLUMNS if name not in ("start", "end")]
-    table = read_parquet(
+    table = read_sealed(
         path, "file", "run the job again", schema=schema, filled=filled, finite=("start", "end", "quality")
     )
     facts = table.schema.metadata or {}
@@ -90,6 +95,24 @@ def read_strangers(folder: Path) -> StrangerFile:
         raise ReidError(f"{path} holds embeddings of different length: run the job again")
     fingerprint, series = (facts[key].decode("utf-8", "replace") for key in (b"fingerprint", b"series"))
     return StrangerFile(folder, fingerprint, series, rows)
+
+
+def series_of(folder: Path) -> str | None:
+    """The series that a finished job's strangers are numbered in; None where it has no such file.
+
+    Raises:
+        ReidError: the file is damaged.
+    """
+    path = JobFolder(folder).strangers
+    if not path.is_file():
+        return None
+    try:
+        schema = pq.read_schema(path.absolute(), decryption_properties=opening(path, "file"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ReidError(
+            f"file {path} is damaged, or encrypted with another key: run the job again"
+        ) from error
+    return str((schema.metadata or {}).get(b"series", b"").decode("utf-8", "replace")) or None
 
 
 def read_earlier(folders: Sequence[str], fingerprint: str) -> tuple[SeenStrangers | None, str | None]:

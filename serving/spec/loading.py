@@ -10,7 +10,9 @@ from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
 from reid.system_errors import shown
 from serving.natural import natural_key
+from serving.protocols import is_stored
 from serving.spec.models import Camera, Job
+from serving.stores import listed
 
 __all__ = ["check_job", "load_job", "source_files"]
 
@@ -71,7 +73,8 @@ def _absolute(job: Job, folder: Path) -> Job:
             ) from error
 
     def camera(one: Camera) -> Camera:
-        source = one.source if is_url(one.source) else absolute(one.source)
+        name = one.source.removeprefix("file://")
+        source = name if is_url(name) else absolute(name)
         detections = None if one.detections is None else absolute(one.detections)
         if detections is not None:
             existing(detections, f"camera {one.id}: detection file")
@@ -101,6 +104,8 @@ def source_files(camera: Camera) -> list[str]:
     Raises:
         ReidError: no file is there.
     """
+    if is_stored(camera.source):
+        return list(listed(camera.source))
     if is_url(camera.source) or Path(camera.source).is_file():
         return [camera.source]
     pattern = Path(camera.source)

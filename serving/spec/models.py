@@ -19,6 +19,7 @@ __all__ = [
     "Camera",
     "CropSpec",
     "DetectorSpec",
+    "IdleSpec",
     "Job",
     "LinkSpec",
     "Outputs",
@@ -43,7 +44,8 @@ class Camera(_Section):
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)  # it is part of files' names
-    source: str = Field(min_length=1, max_length=4096)  # a file, a glob of files, or a URL
+    # a file, a glob of files, or a URL; of a store (s3://bucket/*.mp4) too
+    source: str = Field(min_length=1, max_length=4096)
     start_time: datetime | None = None  # clock time of the first frame
     # polygon in pixels; a detection counts when its feet are inside
     region: tuple[tuple[float, float], ...] = ()
@@ -60,7 +62,8 @@ class Camera(_Section):
     @field_validator("source")
     @classmethod
     def _reachable(cls, source: str) -> str:
-        problem = scheme_problem(source) if is_url(source) else None
+        local = not is_url(source) or source.startswith("file:///")
+        problem = None if local else scheme_problem(source)
         if not problem and "**" in source:
             problem = (
                 "** is not followed, it could lead through the whole disk: name the folder of "
@@ -182,6 +185,18 @@ class LinkSpec(_Section):
     same_distance: float | None = Field(default=None, gt=0, le=2)  # None: learned from the footage
 
 
+class IdleSpec(_Section):
+    """Frames that the detector need not look at, for nothing moves in them; of detectors that are a network,
+    on files of more than 3 frames a second.
+    """
+
+    enabled: bool = True  # off: the detector looks at every frame
+    # a look at least so often while nothing moves, for who stands still
+    every_s: float = Field(default=5.0, gt=0, le=3600)
+    # before and after something moves every frame is looked at for so long
+    around_s: float = Field(default=1.0, ge=0.5, le=60)
+
+
 class TravelSpec(_Section):
     """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen
     there sooner.
@@ -221,6 +236,7 @@ class Job(_Section):
     ratio_test: float = Field(default=0.95, gt=0, le=1)
     rescore: bool = False  # let the model's learned metric decide between those near enough
     detector: DetectorSpec = DetectorSpec()
+    idle: IdleSpec = IdleSpec()
     tracker: TrackerSpec = TrackerSpec()
     crops: CropSpec = CropSpec()
     link: LinkSpec = LinkSpec()
@@ -262,7 +278,9 @@ class Job(_Section):
         """A hash of what decides what is seen in files, and not who that is: equal keys can share stored
         segments.
         """
-        seen = self.model_dump(mode="json", include={"cameras", "detector", "tracker", "crops", "precision"})
+        seen = self.model_dump(
+            mode="json", include={"cameras", "detector", "idle", "tracker", "crops", "precision"}
+        )
         for camera in seen["cameras"]:
             del camera["start_time"], camera["reconnect_s"]
         del seen["tracker"]["min_frames"]  # what is shorter is dropped when everything is stored

@@ -76,6 +76,7 @@ class TrackletBuilder:
         self._gap_s = bridged_s(spec.max_gap_s, fps)
         self._sparse = 1.0 / fps > SPARSE_S
         self._open: dict[int, _Open] = {}
+        self._last = sv.Detections.empty()  # of the frame before, with the tracks' ids
         self._loose: _Loose | None = None
         self._singles = _SINGLES
         self._now_s = -np.inf
@@ -87,7 +88,7 @@ class TrackletBuilder:
 
     def update(self, frame: Frame, detections: sv.Detections) -> list[Tracklet]:
         """Take the detections of the next frame; return the tracklets that ended before it."""
-        tracked = self._track(detections, frame)
+        tracked = self._last = self._track(detections, frame.time_s)
         known = np.flatnonzero(tracked.tracker_id >= 0)
         quality = crop_quality(frame.image, tracked.xyxy)
         for i in known:
@@ -100,8 +101,33 @@ class TrackletBuilder:
             one.keeper.offer(frame.number, float(quality[i]), tracked.xyxy[i], frame.image)
         singles = self._singles_left()
         self._loose = self._let_loose(frame, tracked, quality)
-        ended = [key for key, one in self._open.items() if frame.time_s - one.times_s[-1] > self._gap_s + 1.0]
-        return singles + [done for key in ended if (done := self._close(key)) is not None]
+        return singles + self._ended(frame.time_s)
+
+    @property
+    def tracked(self) -> npt.NDArray[np.float32]:
+        """The boxes (N, 4) xyxy of the last frame that belong to a tracklet."""
+        if not len(self._last):
+            return np.zeros((0, 4), np.float32)
+        return np.asarray(self._last.xyxy[self._last.tracker_id >= 0], np.float32)
+
+    def repeat(self, number: int, time_s: float) -> list[Tracklet]:
+        """Take the next frame as one in which nothing has moved: who was tracked stands where she stood.
+
+        No crop is kept of it, for nobody has seen its picture. Returns the tracklets that ended before it.
+        """
+        self._loose = None
+        if not self._open:
+            return []
+        here = self._last[self._last.tracker_id >= 0] if len(self._last) else self._last
+        tracked = self._last = self._track(here, time_s)
+        for i in np.flatnonzero(tracked.tracker_id >= 0):
+            if (one := self._open.get(int(tracked.tracker_id[i]))) is not None:
+                self._append(one, number, time_s, tracked.xyxy[i], float(tracked.confidence[i]))
+        return self._ended(time_s)
+
+    def _ended(self, now_s: float) -> list[Tracklet]:
+        ended = [key for key, one in self._open.items() if now_s - one.times_s[-1] > self._gap_s + 1.0]
+        return [done for key in ended if (done := self._close(key)) is not None]
 
     def finish(self) -> list[Tracklet]:
         """The tracklets that were still open."""
@@ -129,10 +155,10 @@ class TrackletBuilder:
         self._loose = None
         return found
 
-    def _track(self, detections: sv.Detections, frame: Frame) -> sv.Detections:
+    def _track(self, detections: sv.Detections, time_s: float) -> sv.Detections:
         if detections.confidence is None:
             detections.confidence = np.ones(len(detections), np.float32)
-        self._now_s = max(frame.time_s, self._now_s + _LEAST_STEP_S)
+        self._now_s = max(time_s, self._now_s + _LEAST_STEP_S)
         tracked = self._tracker.update(detections, timestamp=self._now_s)
         if tracked.tracker_id is None or not len(tracked):
             tracked = sv.Detections.empty()

@@ -17,6 +17,7 @@ from serving.video.footage import (
     unseen,
 )
 from serving.video.opening import no_log_callback
+from serving.video.pixels import Size, orientation, upright
 from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Label",
     "Picture",
     "Pulse",
+    "Size",
     "StalledError",
     "ahead",
     "annotate_all",
@@ -34,9 +36,11 @@ __all__ = [
     "join_webm",
     "no_log_callback",
     "open_footage",
+    "orientation",
     "pictures_ahead",
     "queue_length",
     "read_frames",
     "read_pictures",
     "unseen",
+    "upright",
 ]

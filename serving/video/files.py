@@ -9,8 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from reid.addresses import is_url, redacted
+from reid.addresses import redacted
 from reid.errors import ReidError
+from serving.protocols import is_stream
 from serving.video.ahead import STALL_S, Pulse, watched
 from serving.video.footage import Clip, Footage
 from serving.video.index import Index, index_of
@@ -51,7 +52,7 @@ def open_footage(
         UsageError: ``starts`` asks for what the files have not.
     """
     pulse = Pulse(stall_s)
-    if is_url(sources[0]):
+    if is_stream(sources[0]):
         return _stream(sources[0], pulse, fps)
     files = [_indexed(source, pulse, fps) for source in sources]
     files, where = _in_order(_of_one_size(files), starts)

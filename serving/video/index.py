@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from reid.addresses import redacted
 from reid.errors import ReidError
+from serving.stores import local_version, skip_payload
 from serving.video.ahead import Pulse
 from serving.video.opening import Opened, opened
 from serving.video.order import (
@@ -55,6 +56,7 @@ _FLAGGED = {
     "png",
     "cfhd",
 }
+_BY_TABLE = {"h264", "hevc", "mpeg4"}
 _KEYS_BEFORE = 16  # kept of what lies before a part of an index, for seeks that end up too early
 _CUT_S = 1.0  # shorter by less is rounding
 
@@ -93,6 +95,7 @@ class Index:
         by_bytes: seek by position and not by time.
         problem: what is missing of the file; '' for nothing.
         notes: what was decided about it.
+        version: of the file that was read, see :func:`serving.stores.version_of`; '' of an address.
     """
 
     times_s: Floats
@@ -104,6 +107,7 @@ class Index:
     by_bytes: bool = False
     problem: str = ""
     notes: tuple[str, ...] = ()
+    version: str = ""
 
     def part(self, first: int, last: int | None = None) -> "Index":
         """The index of frames ``first`` to ``last`` alone, both included, from 0; the time of the first is
@@ -173,7 +177,8 @@ def index_of(source: str, pulse: Pulse, fps: float | None = None) -> Index:
             by_decoder = True
             with opened(source) as again:
                 scan = _scan(again, by_decoder, pulse)
-        return _made(source, one, scan, kind, by_decoder, promised, timeless, fps)
+        made = _made(source, one, scan, kind, by_decoder, promised, timeless, fps)
+        return replace(made, version=one.file.version if one.file else local_version(source))
 
 
 def _kind(one: Opened) -> str:
@@ -191,9 +196,16 @@ def _scan(one: Opened, by_decoder: bool, pulse: Pulse) -> _Scan:
         scan.take(packet)
         if by_decoder or scan.first is None:
             scan.took(decoded(one, packet, len(scan.pts) - 1, pulse))
+            if one.file is not None and scan.first is not None and not by_decoder and _by_table(one):
+                skip_payload(one.file)
     if by_decoder or scan.first is None:
         scan.took(flushed(one, pulse))
     return scan
+
+
+def _by_table(one: Opened) -> bool:
+    """Whether the demuxer believes an MP4's table of packets and does not look into them."""
+    return _kind(one) == "mov" and one.stream.codec_context.codec.name in _BY_TABLE
 
 
 def _orderly(scan: _Scan) -> bool:

@@ -10,7 +10,8 @@ import av
 
 from reid.addresses import is_url, redacted
 from reid.errors import ReidError
-from serving.protocols import container_options, is_playlist, scheme_problem
+from serving.protocols import container_options, is_playlist, is_playlist_head, is_stored, scheme_problem
+from serving.stores import StoredFile
 
 __all__ = ["Opened", "no_log_callback", "opened"]
 
@@ -24,6 +25,7 @@ class Opened:
     container: Any
     stream: Any
     note: str
+    file: StoredFile | None = None  # through which it is read, where it lies in a store
 
 
 def no_log_callback() -> None:
@@ -42,65 +44,92 @@ no_log_callback()
 
 
 @contextmanager
-def opened(source: str, timeout_s: float = _OPEN_TIMEOUT_S) -> Iterator[Opened]:
+def opened(source: str, timeout_s: float = _OPEN_TIMEOUT_S, version: str = "") -> Iterator[Opened]:
     """A container with a video stream that has a decoder; closed when the block ends.
 
     An address that gives nothing for ``timeout_s`` is an error. Of several video streams it is the one
-    with the largest picture; a cover picture is none.
+    with the largest picture; a cover picture is none. ``version``: that a stored file must have, if it is
+    known; when the block ends without an error it is looked at again.
 
     Raises:
-        ReidError: the source is missing, empty, no video, of an unknown codec, or an address of a protocol
-            that is not allowed.
+        ReidError: the source is missing, empty, no video, of an unknown codec, an address of a protocol
+            that is not allowed, or a stored file that cannot be read on or has changed.
     """
-    container = _open(source, timeout_s)
+    file = StoredFile(source, version) if is_stored(source) else None
     try:
-        stream, note = _video_stream(container, redacted(source))
-        stream.thread_type = "AUTO"
-        yield Opened(container, stream, note)
-    finally:
-        no_log_callback()
-        container.close()
+        with _container(source, file, timeout_s) as container:
+            stream, note = _video_stream(container, redacted(source))
+            stream.thread_type = "AUTO"
+            yield Opened(container, stream, note, file)
+    except Exception:
+        if file is not None:
+            file.check()  # a file that could not be read on looks damaged, too
+        raise
+    if file is not None:
+        file.check_unchanged()
 
 
-def _open(source: str, timeout_s: float) -> Any:
-    name = redacted(source)
-    address = source
-    if is_url(source):
-        problem = scheme_problem(source)
-        if problem:
-            raise ReidError(f"video {name}: {problem}")
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise ReidError(f"video {name} does not exist: check the path")
-        if path.stat().st_size == 0:
-            raise ReidError(f"video {name} is empty (0 bytes): copy it again")
-        if is_playlist(path):
-            raise ReidError(
-                f"video {name} is a playlist or script, which may lead to other files and hosts: name "
-                "the videos themselves"
-            )
-        address = f"file:{source}"  # with the protocol in front, a colon in a name is no protocol
+@contextmanager
+def _container(source: str, file: StoredFile | None, timeout_s: float) -> Iterator[Any]:
+    by_table = _check(source, file)
     no_log_callback()
+    name = redacted(source)
     try:
         # The times as they stand in the file: FFmpeg's repair of clocks that turn over takes one that starts
         # again for such a one.
         settings = container_options(source) | {"correct_ts_overflow": "0"}
-        return av.open(
-            address,
+        if by_table:
+            settings["fflags"] = "+noparse"
+        container = av.open(
+            # With the protocol in front, a colon in a name is no protocol.
+            file or (source if is_url(source) else f"file:{source}"),
             container_options=settings,
             metadata_errors="replace",
-            timeout=timeout_s if is_url(source) else None,
+            timeout=timeout_s if is_url(source) and file is None else None,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         # The library's own message repeats the address.
         reason = getattr(error, "strerror", None) or type(error).__name__
         hint = (
             "check the address and that the camera is on"
-            if is_url(source)
+            if is_url(source) and file is None
             else "it is cut off, damaged or no video; copy it again"
         )
         raise ReidError(f"video {name} cannot be opened ({reason}): {hint}") from None
+    try:
+        yield container
+    finally:
+        no_log_callback()
+        container.close()
+
+
+def _check(source: str, file: StoredFile | None) -> bool:
+    """Refuse what FFmpeg shall not see; return whether the table of a stored MP4 is to be believed without a
+    look into its packets, see :mod:`serving.stores.payload`.
+
+    Raises:
+        ReidError: the source is missing, empty, a playlist, or of a protocol that is not allowed.
+    """
+    name, path = redacted(source), Path(source)
+    if file is None and is_url(source):
+        if problem := scheme_problem(source):
+            raise ReidError(f"video {name}: {problem}")
+        return False
+    if file is None and not path.is_file():
+        raise ReidError(f"video {name} does not exist: check the path")
+    if (path.stat().st_size if file is None else file.size) == 0:
+        raise ReidError(f"video {name} is empty (0 bytes): copy it again")
+    head = b""
+    if file is not None:
+        head = file.read(16)
+        file.check()
+        file.seek(0)
+    if is_playlist_head(head) if file is not None else is_playlist(path):
+        raise ReidError(
+            f"video {name} is a playlist or script, which may lead to other files and hosts: name "
+            "the videos themselves"
+        )
+    return head[4:8] == b"ftyp"
 
 
 def _video_stream(container: Any, name: str) -> tuple[Any, str]:

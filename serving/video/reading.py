@@ -63,7 +63,7 @@ def _frames(
     ways = ("front",) if index.keys.place[key] <= _NEAR else _WAYS[index.by_bytes]
     for way in ways:
         try:
-            with opened(source) as one:
+            with opened(source, version=index.version) as one:
                 for frame in _decoded_from(one, index, key, way, pulse):
                     number = (
                         int(frame_of[frame.pts])

@@ -30,7 +30,7 @@ class Command:
     @property
     def name(self) -> str:
         return self.stage or " ".join(
-            self.words[: 2 if self.words[0] in ("gallery", "runs", "models") else 1]
+            self.words[: 2 if self.words[0] in ("gallery", "runs", "models", "metric") else 1]
         )
 
 
@@ -61,6 +61,12 @@ COMMANDS = (
         ("models", "import", "model/model.onnx", "--out", "imported"),
         ("model/model.onnx",),
         ("imported",),
+        private=False,
+    ),
+    Command(
+        ("metric", "fit", "model", "--root", "images", "--pattern", PATTERN, "--out", "fitted", *RUN[2:]),
+        ("images", *CARD),
+        ("fitted",),
         private=False,
     ),
     Command(
@@ -170,6 +176,15 @@ COMMANDS = (
         ("found",),
     ),
     Command(("report", "found"), JOB, ("found",)),
+    Command(("report", "found", "--out", "site.html", "--timezone", "Europe/Berlin"), JOB, ("site.html",)),
+    Command(
+        ("find", "--person", "anna", "--in", "found", "--report", "answer.html"),
+        ("found/embeddings.parquet", *JOB),
+        ("answer.html",),
+    ),
+    Command(("rematch", "found", "--json"), ("gallery.db", "found/embeddings.parquet", *JOB), ("found",)),
+    Command(("forget", "found", "--person", "anna"), ("found/embeddings.parquet", *JOB), ("found",)),
+    Command(("forget", "found", "--older-than", "1"), ("found/embeddings.parquet", *JOB), ("found",)),
     Command(
         ("crops", "walk.avi", "--truth", "gt.txt", "--out", "c", "--frames", "1-9", "--every", "3"),
         ("walk.avi", "gt.txt"),
@@ -201,6 +216,7 @@ COMMANDS = (
     Command(
         (), ("params.yaml", "data/catalog.parquet", "reports/selection.json"), stage="evaluate", fails=True
     ),
+    Command((), ("params.yaml",), ("fitted",), stage="fit_metric", private=False),
     Command((), ("params.yaml", "data/catalog.parquet"), stage="calibrate", fails=True),
     Command(
         (), ("params.yaml", "data/catalog.parquet", "selected/training.json"), stage="export", fails=True

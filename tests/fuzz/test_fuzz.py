@@ -18,8 +18,12 @@ FILE = (stat.S_IFREG | 0o600, "hash")
 
 @pytest.mark.slow
 def test_bad_inputs_end_in_right_answers_or_one_line(mlflow_schema: Path) -> None:
-    """In a process of its own: the generator forks, which one whose threads have worked must not."""
+    """In a process of its own: the generator forks, which one whose threads have worked must not. Each
+    command once on a full disk, too, where one can be made.
+    """
     command = [sys.executable, "-m", "tests.fuzz.run", "--count", str(COUNT), "--seed", str(SEED)]
+    full = 0 if os.geteuid() else 1
+    command += ["--full-disk", str(full)]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -29,7 +33,7 @@ def test_bad_inputs_end_in_right_answers_or_one_line(mlflow_schema: Path) -> Non
         timeout=550,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert f"{COUNT} inputs in" in done.stdout
+    assert f"{COUNT + full * len(COMMANDS)} inputs in" in done.stdout
 
 
 CASE = Case(

@@ -102,7 +102,14 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path, mlflow_sc
     changed = run("dvc", "repro", "--dry", cwd=change(folder, "calibrate", "false_accept_rate", 0.3))
     ran = {line.split("'")[1] for line in changed.stdout.splitlines() if line.startswith("Running stage")}
     assert "calibrate" in ran
-    assert not {stage for stage in ran if stage.startswith(("prepare", "train", "select", "evaluate"))}
+    assert not {
+        stage for stage in ran if stage.startswith(("prepare", "train", "select", "metric", "evaluate"))
+    }
+    change(folder, "calibrate", "false_accept_rate", 0.2)
+    changed = run("dvc", "repro", "--dry", cwd=change(folder, "metric", "method", "xqda"))
+    ran = {line.split("'")[1] for line in changed.stdout.splitlines() if line.startswith("Running stage")}
+    assert {"metric", "evaluate", "calibrate", "export"} <= ran
+    assert not {stage for stage in ran if stage.startswith(("prepare", "train", "select"))}
 
 
 @pytest.mark.slow

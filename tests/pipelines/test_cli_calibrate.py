@@ -39,6 +39,7 @@ def test_the_card_gets_the_thresholds_that_the_library_finds(images: Path, tmp_p
     assert code == 0
     assert f"48 pictures of {PEOPLE} people" in said
     card = load_card(model)
+    assert card.certainty is not None and 0 < card.certainty.genuine < card.certainty.impostor
     assert {(one.policy, one.unit) for one in card.thresholds} == {
         (p, u) for p in ("min", "mean", "top_k") for u in ("image", "tracklet")
     }
@@ -72,22 +73,22 @@ def test_too_few_people_are_told_how_many_more(images: Path, tmp_path: Path, run
     few.mkdir()
     for path in images.glob("p0[0-2]_c[12]_0.png"):
         shutil.copy(path, few)
-    code, said, told = run(
+    code, said, stderr = run(
         model, "--root", few, "--pattern", PATTERN, "--bootstrap", 10, "--backend", "onnxruntime"
     )
     assert code == 0
-    assert "6 probes of 3 people are too few for a false accept rate of 0.05: calibrated for 0.167" in told
+    assert "6 probes of 3 people are too few for a false accept rate of 0.05: calibrated for 0.167" in stderr
     assert (
         "some 7 people more are wanted: give pictures of more people, or --false-accept-rate 0.167"
-        in told.replace("\n", " ")
+        in stderr.replace("\n", " ")
     )
     assert "(6 probes cannot show this rate)" in said
     before = (model / "model.json").read_bytes()
     for path in few.glob("p0[12]*"):
         path.unlink()
-    code, _, told = run(model, "--root", few, "--pattern", PATTERN)
-    assert (code, told.count("\n")) == (1, 1)
-    assert "the pictures show 1 person" in told
+    code, _, stderr = run(model, "--root", few, "--pattern", PATTERN)
+    assert (code, stderr.count("\n")) == (1, 1)
+    assert "the pictures show 1 person" in stderr
     assert (model / "model.json").read_bytes() == before
     for words in ([], ["--root", few], ["--root", few, "--pattern", PATTERN, "--false-accept-rate", 0]):
         assert run(model, *words)[0] == 2
@@ -109,9 +110,9 @@ def test_of_a_catalog_the_validation_people_are_taken(images: Path, tmp_path: Pa
         for row, (path, who, cam) in enumerate(zip(files, ids.tolist(), cams.tolist(), strict=True))
     ]
     write_catalog(rows, tmp_path / "catalog.parquet")
-    code, said, told = run(
+    code, said, stderr = run(
         model, "--catalog", tmp_path / "catalog.parquet", "--bootstrap", 10, "--backend", "onnxruntime"
     )
     assert code == 0
     assert "18 pictures of 3 people" in said
-    assert "validation people" in told
+    assert "validation people" in stderr

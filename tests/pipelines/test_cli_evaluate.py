@@ -345,11 +345,14 @@ def test_people_of_one_image_each_have_no_figures_and_it_is_said(
         shutil.copy(image, root)
     words = ["reid", "evaluate", "--model", str(place / "model"), "--root", str(root), "--pattern", PATTERN]
     words += ["--query-cameras", "1", "--gallery-cameras", "1"]
-    told = (
+    reason = (
         "figures are left out: each of 8 people is in one image alone, so nobody can be found by "
         "another image"
     )
-    for more, line in ((), told), (("--json", "--out", str(place / "none")), json.dumps({"left_out": told})):
+    for more, line in (
+        ((), reason),
+        (("--json", "--out", str(place / "none")), json.dumps({"left_out": reason})),
+    ):
         monkeypatch.setattr(sys, "argv", [*words, *more])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -89,7 +89,7 @@ def test_a_file_of_our_own_form_needs_nothing_said(tmp_path: Path, run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("graph", "words", "told"),
+    ("graph", "words", "expected"),
     [
         (
             {"shape": ["n", 3, "h", "w"], "output": "flat"},
@@ -130,11 +130,11 @@ def test_a_file_of_our_own_form_needs_nothing_said(tmp_path: Path, run) -> None:
         ),
     ],
 )
-def test_files_that_are_no_embedders(tmp_path: Path, run, graph, words, told: str) -> None:  # type: ignore[no-untyped-def]
+def test_files_that_are_no_embedders(tmp_path: Path, run, graph, words, expected: str) -> None:  # type: ignore[no-untyped-def]
     path = float_graph(tmp_path / "outside.onnx", **graph)
     code, _, problems = run(path, "--out", tmp_path / "model", *words)
     assert code in (1, 2)
-    assert told in problems
+    assert expected in problems
     assert str(tmp_path / "outside.onnx") in problems or "--" in problems  # as it was named, not a copy of it
     assert problems.count("\n") == 1
     assert not (tmp_path / "model").exists()
@@ -148,8 +148,8 @@ def test_a_torn_onnx_file_and_an_xml_without_its_bin(tmp_path: Path, run) -> Non
     os.mkfifo(path)  # reading it would wait for ever
     assert "is not a file" in run(path, "--out", tmp_path / "model")[2]
     (tmp_path / "net.xml").write_text("<net/>")
-    told = run(tmp_path / "net.xml", "--out", tmp_path / "model")[2]
-    assert "net.bin is not there: an OpenVINO model is an .xml and a .bin, copy both" in told
+    stderr = run(tmp_path / "net.xml", "--out", tmp_path / "model")[2]
+    assert "net.bin is not there: an OpenVINO model is an .xml and a .bin, copy both" in stderr
 
 
 @pytest.mark.footage

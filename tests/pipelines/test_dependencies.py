@@ -102,8 +102,8 @@ def needed(start: Path) -> set[Path]:
         if path not in seen:
             seen.add(path)
             todo += imported(path)
-    told = frozenset().union(*(texts(path) for path in seen))
-    pages = {page for page in data_files() if page.name in told}
+    named = frozenset().union(*(texts(path) for path in seen))
+    pages = {page for page in data_files() if page.name in named}
     return {path for path in seen | pages if (ROOT / path).stat().st_size} - WITHOUT_RESULTS
 
 

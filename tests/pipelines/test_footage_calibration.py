@@ -71,8 +71,8 @@ def test_a_video_without_labels_gives_a_threshold_and_says_what_it_rests_on(
 ) -> None:
     model = tiny_model(tmp_path / "model")
     words = [model, "--footage", video, "--bootstrap", 20, "--backend", "onnxruntime"]
-    code, said, told = reid("calibrate", *words)
-    flat = told.replace("\n", " ")
+    code, said, stderr = reid("calibrate", *words)
+    flat = stderr.replace("\n", " ")
     assert (code, "pictures of 3 tracklets" in said) == (0, True)
     assert "3 tracklets of" in flat and "3 pairs of them together in a frame" in flat
     assert "asked against 2.0 people on average" in flat and "this rests on one camera" in flat
@@ -81,9 +81,9 @@ def test_a_video_without_labels_gives_a_threshold_and_says_what_it_rests_on(
     assert {(one.policy, one.unit) for one in without} == {
         (policy, unit) for policy in ("min", "mean", "top_k") for unit in ("image", "tracklet")
     }
-    code, said, told = reid("calibrate", *words, "--truth", video.with_name("gt.txt"))
+    code, said, stderr = reid("calibrate", *words, "--truth", video.with_name("gt.txt"))
     assert (code, "pictures of 3 people" in said) == (0, True)
-    assert "this rests on one camera" in told.replace("\n", " ")
+    assert "this rests on one camera" in stderr.replace("\n", " ")
     labelled = load_card(model).threshold("min", "image")
     assert labelled is not None
     # People of plain stripes: both ways find that same and different lie far apart.
@@ -122,9 +122,9 @@ def test_too_few_people_and_wrong_words_leave_the_card_alone(
 ) -> None:
     model = tiny_model(tmp_path / "model")
     before = (model / "model.json").read_bytes()
-    code, _, told = reid("calibrate", model, "--footage", video.with_name("alone.avi"))
-    assert (code, "shows 0 people together with others" in told.replace("\n", " ")) == (1, True)
-    assert "some 20 for a rate of 0.05" in told.replace("\n", " ")
+    code, _, stderr = reid("calibrate", model, "--footage", video.with_name("alone.avi"))
+    assert (code, "shows 0 people together with others" in stderr.replace("\n", " ")) == (1, True)
+    assert "some 20 for a rate of 0.05" in stderr.replace("\n", " ")
     for words in (
         ["--truth", video],
         ["--detector", "motion"],

@@ -8,6 +8,7 @@ import yaml
 from dvc.repo import Repo
 
 from pipelines import train
+from reid.config import load_params
 from reid.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +38,28 @@ def test_every_objective_is_a_stage_that_waits_for_its_start(folder: Path) -> No
 
     assert awaited("train@facenet") == {"prepare", "untrained"}
     assert awaited("train@tree_margins") == {"prepare", "train@strong_baseline"}
+    assert not [name for name in stages if name.startswith("pretrain")]
     for stage in ("select", "evaluate"):
         assert {name.removeprefix("train@") for name in awaited(stage) if "@" in name} == trained
+
+
+def test_a_pre_training_is_a_stage_that_the_objectives_from_it_wait_for(folder: Path) -> None:
+    value = yaml.safe_load((ROOT / "params.yaml").read_text())
+    value["pretrain"] = yaml.safe_load((ROOT / "recipes/pretrain.yaml").read_text())
+    value["pretrain"]["moco"]["images"] = "crops"
+    value["objectives"]["batch_hard"]["start"] = "simclr"
+    (folder / "params.yaml").write_text(yaml.safe_dump(value))
+    load_params(folder / "params.yaml")
+    repo = Repo.init(str(folder), no_scm=True)
+    stages = {stage.addressing: stage for stage in repo.index.stages}
+    graph = repo.index.graph
+
+    def awaited(name: str) -> set[str]:
+        return {stage.addressing for stage in graph.successors(stages[name])}
+
+    assert awaited("train@batch_hard") == {"prepare", "pretrain@simclr"}
+    assert awaited("pretrain@simclr") == {"prepare"}
+    assert awaited("pretrain@moco") == set()
 
 
 @pytest.mark.parametrize("name", ["facnet", ""])

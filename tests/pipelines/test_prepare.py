@@ -13,7 +13,7 @@ from pipelines import prepare
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError, UsageError
 from reid.files import sha256_of
-from tests.browser import needs_browser, probe
+from tests.browser import Browser
 from tests.pipelines.sources import configure, pictures
 
 PATTERN = r"(?P<identity>\d+)_c(?P<camera>\d)"
@@ -146,16 +146,12 @@ def test_the_stage_does_not_eat_its_input(folder: Path) -> None:
     assert len(list((folder / "data/crops").iterdir())) == 32
 
 
-@needs_browser
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_page_fits_phones_and_desks(folder: Path, width: int) -> None:
+def test_the_page_fits_phones_and_desks(folder: Path, browser: Browser, width: int) -> None:
     root = pictures(folder / "in")
     (root / "000_c1_0.png").write_bytes(b"")
     configure(source="folder", root="in", pattern=PATTERN)
     prepare.main()
-    script = (
-        "return {wide: document.documentElement.scrollWidth, shown: "
-        "[...document.images].every(image => image.naturalWidth)}"
-    )
-    seen = probe(folder / "data/data_report.html", script, width=width)
-    assert seen["shown"] and seen["wide"] <= width
+    browser.open(folder / "data/data_report.html", width)
+    assert browser.run("[...document.images].every(image => image.naturalWidth)")
+    assert browser.run("document.documentElement.scrollWidth") <= width

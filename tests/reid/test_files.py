@@ -155,10 +155,10 @@ BAD_YAML = {
 @pytest.mark.parametrize("text", BAD_YAML.values(), ids=BAD_YAML)
 def test_yaml_that_no_honest_file_holds_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "job.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"job file .*job\.yaml") as told:
+    with pytest.raises(UsageError, match=r"job file .*job\.yaml") as raised:
         read_yaml(tmp_path / "job.yaml", "job file")
-    assert "\n" not in str(told.value)
-    assert len(str(told.value)) < 700
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 700
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_yaml_that_no_honest_file_holds_is_one_line(tmp_path: Path, text: str) -
 )
 def test_json_that_no_honest_file_holds_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(ReidError, match=r"card .*a\.json") as told:
+    with pytest.raises(ReidError, match=r"card .*a\.json") as raised:
         read_json(tmp_path / "a.json", "card")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("reader", [read_json, read_yaml])

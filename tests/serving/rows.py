@@ -15,7 +15,9 @@ def unit_rows(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
 def pieces_in_files(folder: Path, rows: np.ndarray) -> int:
     """How many rows have two neighbouring numbers of theirs in some file of the folder, at any offset."""
     pairs = np.stack([rows[:, :-1], rows[:, 1:]], axis=2).copy().view(np.uint64)[..., 0]
-    content = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    content = b"".join(
+        path.read_bytes() for path in sorted(path for path in folder.rglob("*") if path.is_file())
+    )
     found = np.zeros(pairs.shape, np.bool_)
     for offset in range(8):
         found |= np.isin(

@@ -21,13 +21,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_json_lines_tell_rate_and_time_left_once_a_second(clock: list[float]) -> None:
     stream = io.StringIO()
-    tell = JsonLinesProgress(stream)
-    tell.start("east", 100)
+    progress = JsonLinesProgress(stream)
+    progress.start("east", 100)
     for _ in range(50):
         clock[0] += 0.1
-        tell.advance("east")
-    tell.done("east", None)
-    tell.done("west", "is gone")
+        progress.advance("east")
+    progress.done("east", None)
+    progress.done("west", "is gone")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert lines[0] == {"event": "start", "camera": "east", "frames": 100}
     middle = [line for line in lines if line["event"] == "progress"]
@@ -41,17 +41,17 @@ def test_json_lines_tell_rate_and_time_left_once_a_second(clock: list[float]) ->
 
 def test_a_log_gets_a_line_a_camera_with_the_time_left(clock: list[float]) -> None:
     stream = io.StringIO()
-    tell = LineProgress(stream)
-    tell.start("east", 1000)
-    tell.start("live", 0)
-    tell.advance("live")
+    progress = LineProgress(stream)
+    progress.start("east", 1000)
+    progress.start("live", 0)
+    progress.advance("live")
     for _ in range(100):
         clock[0] += 0.1
-        tell.advance("east")
-    tell.tell(clock[0])
-    tell.done("east", None)
-    tell.done("live", "is gone")
-    tell.tell(clock[0])
+        progress.advance("east")
+    progress.write(clock[0])
+    progress.done("east", None)
+    progress.done("live", "is gone")
+    progress.write(clock[0])
     assert stream.getvalue().splitlines() == [
         "camera east: 100 of 1,000, 0:00:10 so far, about 0:01:30 left (frames)",
         "camera live: 1, 0:00:10 so far (frames)",
@@ -77,13 +77,13 @@ def test_a_job_whose_screen_is_a_file_says_how_far_it_is(tmp_path: Path) -> None
 
 def test_metrics_are_prometheus_text(tmp_path: Path, clock: list[float]) -> None:
     path = tmp_path / "reid.prom"
-    tell = CompositeProgress([MetricsFile(path)])
-    tell.start("east", 100)
+    progress = CompositeProgress([MetricsFile(path)])
+    progress.start("east", 100)
     for _ in range(30):
         clock[0] += 0.1
-        tell.advance("east")
-    tell.done("west", "is gone")
-    tell.done("east", None)
+        progress.advance("east")
+    progress.done("west", "is gone")
+    progress.done("east", None)
     values = dict(re.findall(r"^(\S+) (\S+)$", path.read_text(), re.MULTILINE))
     assert values['reid_frames_total{camera="east"}'] == "30"
     assert values['reid_frames_expected{camera="east"}'] == "100"

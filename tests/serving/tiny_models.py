@@ -84,7 +84,7 @@ def with_self_test(
     """A tiny model whose self-test says that the trained model's answers were others by ``turned``."""
     tiny_model(folder, **model)
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 8, 3), np.uint8)
-    embeddings = expected(images).astype(np.float32)
+    embeddings = expected(images, model.get("dim", DIM)).astype(np.float32)
     embeddings[2] += turned * np.roll(embeddings[2], 1)
     path = folder / SELF_TEST_NAME
     write_self_test(SelfTest(images, embeddings), path)

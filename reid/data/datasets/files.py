@@ -4,6 +4,7 @@ files. Torch-free.
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         UsageError: it is not.
     """
     try:
-        compiled = re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # of "[[", whose meaning may change: in Python's words
+            compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error
     if "identity" not in compiled.groupindex:

@@ -207,7 +207,7 @@ def database_errors(path: Path) -> Iterator[None]:
                 "cannot be read or written, the disk fails or is full: free some space, or restore a copy "
                 "elsewhere"
             ),
-            "full": "cannot grow, the disk is full: free some space; nothing was changed",
+            "full": "cannot grow, the disk is full: free some space and try again",
             "readonly": "cannot be written: check the permissions of the file and its folder",
             "unable to open": "cannot be opened: check the permissions of the file and its folder",
         }

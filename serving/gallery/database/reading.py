@@ -72,8 +72,8 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was taken out. ``purged`` is False while another process still keeps the old bytes in the file's
-    log.
+    """What was taken out. ``purged`` is False while the old bytes are still in the file or its log:
+    another process reads it, or the disk is full.
     """
 
     removed: dict[str, int]  # references taken from each person

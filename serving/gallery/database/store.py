@@ -112,7 +112,7 @@ class Store:
 
     def purge(self) -> bool:
         """Rewrite the file without what was removed, and empty its log; False while another process is in the
-        way.
+        way, or there is no room for the new file.
 
         ``secure_delete`` alone leaves pieces of rows in the gaps of pages that were merged, so the file is
         built anew.
@@ -129,7 +129,7 @@ class Store:
                 self._db.execute("UPDATE meta SET value = 0 WHERE key = 'purge_pending'")
             except Exception as error:
                 # Of sqlite3 or of SQLCipher, whose errors have no class in common.
-                if "locked" in str(error):
+                if "locked" in str(error) or "full" in str(error):
                     return False
                 raise
             return True

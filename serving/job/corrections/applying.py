@@ -4,7 +4,6 @@ The new folder is complete before the gallery is touched, and takes the old one'
 killed between the two does the same again: the gallery's audit log tells that its part is done.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,11 @@ from serving.job.corrections.tables import (
     sightings_table,
     write_detections,
 )
-from serving.job.kept import link
+from serving.job.kept import link_rest
 from serving.job.layout import JobFolder, JobOutput, crop_name, open_job
 from serving.job.record import CorrectedRecord
 from serving.job.report import write_report
+from serving.job.sighting_embeddings import keep_embeddings
 from serving.job.stranger_file import StrangerFile, read_strangers, write_strangers
 
 __all__ = ["Corrected", "correct_job"]
@@ -110,13 +110,11 @@ def _write(
         job.files.record,
         job.files.report,
     }
-    for path in job.files.path.iterdir():
-        if path in anew | {job.files.score}:  # the score is of the tables as they were
-            continue
-        if path.is_dir():
-            shutil.copytree(path, files.path / path.name, copy_function=link)
-        else:
-            link(str(path), str(files.path / path.name))
+    if gone and job.files.embeddings.is_file():
+        anew.add(job.files.embeddings)
+        keep_embeddings(job.files.embeddings, files.embeddings, plan.now.keys())
+    # the score is of the tables as they were
+    link_rest(job.files.path, files.path, anew | {job.files.score})
     for name in gone:
         (files.path / name).unlink(missing_ok=True)
     after = correct_rows(rows, plan)

@@ -1,4 +1,4 @@
-"""What corrections come to: who each sighting shows, and what the gallery is told; nothing is changed."""
+"""What corrections come to: who each sighting shows, and what the gallery gets; nothing is changed."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -164,6 +164,6 @@ def _checked(name: str) -> str:
 
 
 def _next_stranger(plan: Plan) -> str:
-    told = {*plan.was.values(), *plan.now.values()}
-    numbers = [int(found[1]) for one in told if (found := _STRANGER.fullmatch(one))]
+    names = {*plan.was.values(), *plan.now.values()}
+    numbers = [int(found[1]) for one in names if (found := _STRANGER.fullmatch(one))]
     return f"{UNKNOWN}-{max(numbers, default=0) + 1}"

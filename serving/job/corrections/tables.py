@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid.errors import ReidError
+from reid.parquet import PARQUET_ERRORS
 from serving.gallery import UNKNOWN
 from serving.job.corrections.plan import Plan, is_stranger, key_of
 from serving.job.layout import DETECTIONS, SIGHTINGS
@@ -46,20 +48,29 @@ def correct_strangers(rows: Sequence[dict[str, Any]], plan: Plan) -> list[dict[s
 def write_detections(source: Path, path: Path, plan: Plan) -> Counter[str]:
     """Write the boxes after the corrections, and count them by camera; a little at a time, for a long job has
     millions.
+
+    Raises:
+        ReidError: the table is not that of a job.
     """
     counts: Counter[str] = Counter()
-    with pq.ParquetFile(source) as file, pq.ParquetWriter(path, DETECTIONS) as writer:
-        for batch in file.iter_batches(columns=DETECTIONS.names):
-            keys = list(zip(batch["camera"].to_pylist(), batch["tracklet"].to_pylist(), strict=True))
-            names = [plan.now.get(key, "") for key in keys]
-            kept = pa.array([bool(name) for name in names])
-            said = pa.array([UNKNOWN if is_stranger(name) else name for name in names], pa.string())
-            place = DETECTIONS.get_field_index("identity")
-            whole = pa.Table.from_batches([batch]).select(DETECTIONS.names)
-            table = whole.set_column(place, "identity", said).filter(kept)
-            writer.write_table(table.cast(DETECTIONS))
-            counts.update(table["camera"].to_pylist())
+    try:
+        with pq.ParquetFile(source) as file, pq.ParquetWriter(path, DETECTIONS) as writer:
+            for batch in file.iter_batches(columns=DETECTIONS.names):
+                table = _corrected(pa.Table.from_batches([batch]).select(DETECTIONS.names), plan)
+                writer.write_table(table)
+                counts.update(table["camera"].to_pylist())
+    except PARQUET_ERRORS as error:
+        raise ReidError(f"job output {source} is not what a job writes: run the job again") from error
     return counts
+
+
+def _corrected(boxes: pa.Table, plan: Plan) -> pa.Table:
+    """Some boxes under their present names, without those of sightings that are gone."""
+    keys = zip(boxes["camera"].to_pylist(), boxes["tracklet"].to_pylist(), strict=True)
+    names = [plan.now.get(key, "") for key in keys]
+    said = pa.array([UNKNOWN if is_stranger(name) else name for name in names], pa.string())
+    corrected = boxes.set_column(DETECTIONS.get_field_index("identity"), "identity", said)
+    return corrected.filter(pa.array([bool(name) for name in names])).cast(DETECTIONS)
 
 
 def counts_of(before: dict[str, Any], rows: Sequence[dict[str, Any]], boxes: Counter[str]) -> dict[str, Any]:

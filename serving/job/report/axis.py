@@ -1,14 +1,11 @@
-"""The time axis of a report, and what a row of the sightings is called in it."""
+"""The time axis of a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from typing import Any
 
-from serving.gallery import UNKNOWN
-
-__all__ = ["Axis", "Row", "anchor", "axis_of", "data", "kind", "people", "person", "times"]
+__all__ = ["Axis", "Row", "axis_of"]
 
 Row = dict[str, Any]
 
@@ -54,41 +51,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
-
-
-def person(row: Row) -> str:
-    """What a sighting's person is called: the name, or the provisional one."""
-    return str(row["provisional"] or row["identity"])
-
-
-def people(rows: Sequence[Row]) -> list[str]:
-    """Everybody, named people first, strangers by their number."""
-    named = {person(row) for row in rows if row["provisional"] is None}
-    strangers = {person(row) for row in rows} - named
-    return sorted(named) + sorted(strangers, key=lambda name: (len(name), name))
-
-
-def kind(row: Row) -> str:
-    """The class of its elements."""
-    return "unknown" if row["identity"] == UNKNOWN else "named"
-
-
-def anchor(row: Row) -> str:
-    """The id of a sighting's card."""
-    return escape(f"s-{row['camera']}-{row['tracklet']}")
-
-
-def times(row: Row, axis: Axis) -> str:
-    """From when to when, as HTML: a line breaks between the two alone."""
-    start, end = (axis.text(axis.at(row, which)) for which in ("start", "end"))
-    return f'<span class="time">{escape(start)}</span> <span class="time">to {escape(end)}</span>'
-
-
-def data(row: Row, axis: Axis) -> str:
-    """The attributes by which the page's script filters."""
-    start, end = axis.at(row, "start"), axis.at(row, "end")
-    who, seen = (
-        escape(person(row)),
-        f'data-camera="{escape(row["camera"])}" data-tracklet="{row["tracklet"]}"',
-    )
-    return f'data-person="{who}" {seen} data-start="{start:.2f}" data-end="{end:.2f}"'

@@ -1,59 +1,58 @@
 """A block for each person: pictures, where and when, and how to give an unknown one a name."""
 
 import shlex
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from reid.data.catalog import readable
-from serving.job.layout import JobFolder
 from serving.job.record import ShownRecord
-from serving.job.report.axis import Axis, Row, anchor, kind, people, person, times
-from serving.job.report.pictures import SMALL, picture
+from serving.job.report.pictures import SMALL, Picture, picture
+from serving.job.report.sighting import Sighting, people
 
-__all__ = ["blocks"]
+__all__ = ["Block", "blocks"]
 
 _PICTURES = 8  # in a person's block; all are among the sightings
 
 
-def blocks(rows: Sequence[Row], axis: Axis, record: ShownRecord, folder: JobFolder, final: Path) -> str:
-    """All blocks, named people first; ``final`` is where the folder will lie."""
-    of: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: axis.at(row, "start")):
-        of.setdefault(person(row), []).append(row)
-    return "".join(_block(name, of[name], axis, record, folder, final) for name in people(rows))
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What the page says of a person."""
+
+    person: str
+    kind: str
+    seen: str
+    tiles: Sequence[tuple[Sighting, Picture | None]]
+    left_out: int  # sightings without a tile
+    promotion: str | None  # the command that gives an unknown person a name
 
 
-def _block(
-    name: str, rows: Sequence[Row], axis: Axis, record: ShownRecord, folder: JobFolder, final: Path
-) -> str:
-    tiles = "".join(_tile(row, axis, folder) for row in rows[:_PICTURES])
-    more = f'<p class="soft">and {len(rows) - _PICTURES} more below</p>' if len(rows) > _PICTURES else ""
-    cameras = ", ".join(sorted({row["camera"] for row in rows}))
-    seen = f"{len(rows)} sighting{'s' * (len(rows) > 1)}, {axis.text(axis.at(rows[0], 'start'))} to "
-    seen += f"{axis.text(max(axis.at(row, 'end') for row in rows))}, in {cameras}"
-    return (
-        f'<section class="person {kind(rows[0])}" data-person="{escape(name)}">'
-        f'<h3>{escape(name)}</h3><button type="button" class="correct">Correct</button>'
-        f'<p class="soft">{escape(seen)}</p>'
-        f'<div class="strip">{tiles}</div>{more}{_promotion(name, rows[0], record, final)}</section>'
+def blocks(sightings: Sequence[Sighting], record: ShownRecord, root: Path, final: Path) -> Iterator[Block]:
+    """All blocks, named people first; the job's folder is ``root`` and will lie at ``final``."""
+    of: dict[str, list[Sighting]] = {}
+    for one in sorted(sightings, key=lambda one: one.start):
+        of.setdefault(one.person, []).append(one)
+    return (_block(name, of[name], record, root, final) for name in people(sightings))
+
+
+def _block(name: str, sightings: Sequence[Sighting], record: ShownRecord, root: Path, final: Path) -> Block:
+    cameras = ", ".join(sorted({one.row["camera"] for one in sightings}))
+    last = max(sightings, key=lambda one: one.end)
+    return Block(
+        name,
+        sightings[0].kind,
+        f"{len(sightings)} sighting{'s' * (len(sightings) > 1)}, {sightings[0].start_text} to "
+        f"{last.end_text}, in {cameras}",
+        [(one, picture(one, root, SMALL)) for one in sightings[:_PICTURES]],
+        max(len(sightings) - _PICTURES, 0),
+        _promotion(sightings[0], record, final),
     )
 
 
-def _tile(row: Row, axis: Axis, folder: JobFolder) -> str:
-    facts = f"<b>{escape(row['camera'])}</b> {times(row, axis)}"
-    return (
-        f'<a href="#{anchor(row)}">{picture(row, folder.path, SMALL)}<span class="where">{facts}</span></a>'
-    )
-
-
-def _promotion(name: str, row: Row, record: ShownRecord, final: Path) -> str:
-    if row["provisional"] is None:
-        return ""
+def _promotion(sighting: Sighting, record: ShownRecord, final: Path) -> str | None:
+    if sighting.row["provisional"] is None:
+        return None
     # a job file may say ../people.db
     gallery = str(Path(record.job.gallery).resolve()) if record.job.gallery else "GALLERY"
-    line = f"{shlex.join(['reid', 'gallery', 'promote', gallery, readable(final), name])} NAME"
-    return (
-        '<p class="soft">to give a name, with the person\'s for NAME:</p>'
-        f'<code class="copy">{escape(line)}</code>'
-    )
+    words = ["reid", "gallery", "promote", gallery, readable(final), sighting.person]
+    return f"{shlex.join(words)} NAME"

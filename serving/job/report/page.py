@@ -1,26 +1,23 @@
-"""The page as a whole: template, style and script are files in ``serving/job/templates``."""
+"""The page as a whole: template, style and scripts are files in ``serving/job/templates``."""
 
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, timedelta
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from reid.data.catalog import readable
 from reid.files import atomic_path
+from reid.pages import render
 from serving.job.corrections.document import sightings_digest
 from serving.job.layout import JobFolder, open_job
 from serving.job.record import ShownRecord
-from serving.job.report.axis import Axis, Row, axis_of, people
+from serving.job.report.axis import Axis, Row, axis_of
 from serving.job.report.blocks import blocks
-from serving.job.report.cards import card
-from serving.job.report.timeline import timeline
+from serving.job.report.cards import cards
+from serving.job.report.sighting import describe, people
+from serving.job.report.timeline import lanes, marks
 
 __all__ = ["render_report", "write_report"]
-
-_SCRIPTS = ("report.js", "timeline.js", "corrections.js")  # one after the other: the page has one script
 
 
 def write_report(folder: Path | str, path: Path | str, final: Path | None = None) -> None:
@@ -44,37 +41,27 @@ def render_report(record: ShownRecord, rows: Sequence[Row], folder: JobFolder, f
     """
     rows = sorted(rows, key=lambda row: (row["certainty"], row["camera"], row["tracklet"]))
     axis = axis_of(rows)
-    cameras = [camera.id for camera in record.job.cameras]
-    return Template(_part("templates/report.html")).substitute(
-        style=_part("templates/report.css"),
-        script="".join(_part(f"templates/{name}") for name in _SCRIPTS),
-        title=escape(", ".join(filter(None, [f"Camera report {readable(final.name)}", _date(record, axis)]))),
+    sightings = [describe(row, axis) for row in rows]
+    root = folder.path.resolve()
+    return render(
+        "serving.job",
+        "report.html",
+        title=", ".join(filter(None, [f"Camera report {readable(final.name)}", _date(record, axis)])),
         subtitle=_subtitle(record, axis),
-        blocks=blocks(rows, axis, record, folder, final) or '<p class="soft">Nobody was seen.</p>',
-        facts=_facts(record),
-        problems=_problems(record),
-        people=_options(people(rows)),
-        cameras=_options(cameras),
+        blocks=blocks(sightings, record, root, final),
+        counts=record.counts,
+        problems=record.problems,
+        people=people(sightings),
+        cameras=[camera.id for camera in record.job.cameras],
         unit="seconds or m:s" if axis.origin is None else "h:m:s UTC",
-        first=axis.text(axis.first),
-        last=axis.text(axis.last),
-        begin=f"{axis.first:.2f}",
-        end=f"{axis.last if axis.last > axis.first else axis.first + 1:.2f}",
-        timeline=timeline(rows, axis),
-        cards="".join(card(row, axis, record, folder) for row in rows),
+        axis=axis,
+        marks=marks(axis),
+        lanes=lanes(sightings),
+        cards=cards(sightings, record, folder, root),
         footer=_footer(record),
         job=sightings_digest(rows),
-        command=escape(shlex.join(["reid", "report", readable(final), "--corrections", "corrections.json"])),
-        day_start="" if axis.day_start is None else f"{axis.day_start:.3f}",
+        command=shlex.join(["reid", "report", readable(final), "--corrections", "corrections.json"]),
     )
-
-
-def _part(name: str) -> str:
-    return files("serving.job").joinpath(name).read_text(encoding="utf-8")
-
-
-def _options(names: Sequence[str]) -> str:
-    return "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
 
 
 def _date(record: ShownRecord, axis: Axis) -> str:
@@ -91,32 +78,13 @@ def _date(record: ShownRecord, axis: Axis) -> str:
 def _subtitle(record: ShownRecord, axis: Axis) -> str:
     count = len(record.job.cameras)
     clock = "times in seconds of footage" if axis.origin is None else "times in UTC"
-    return escape(f"{count} camera{'s' if count != 1 else ''}, {clock}")
-
-
-def _facts(record: ShownRecord) -> str:
-    counts = record.counts
-    shown = [
-        ("sightings", counts.sightings),
-        ("named", counts.named),
-        ("unknown", counts.unknown),
-        ("frames", counts.frames),
-    ]
-    return "".join(f"<li><b>{value:,}</b>{escape(name)}</li>" for name, value in shown)
-
-
-def _problems(record: ShownRecord) -> str:
-    if not record.problems:
-        return ""
-    lines = "".join(f"<p>{escape(line)}</p>" for line in record.problems)
-    return f'<section class="problems" role="alert">{lines}</section>'
+    return f"{count} camera{'s' if count != 1 else ''}, {clock}"
 
 
 def _footer(record: ShownRecord) -> str:
     model, decision = record.model, record.decision
-    facts = (
+    return (
         f"model {model.name} ({model.fingerprint}), gallery version {record.gallery.version}, policy "
         f"{decision.policy}, threshold {decision.threshold:.4f} ({decision.origin}), detector "
         f"{record.job.detector.name}, tracker {record.job.tracker.name}, {record.seconds.wall:.0f} s of work"
     )
-    return escape(facts)

@@ -90,6 +90,7 @@ class _Line:
                     if part is not None:
                         part.work.take(part.builder.update(frame, detections))
                 now.work.frames += 1
+                now.work.looks.looked_at += 1
                 last = frame.number
                 on_frame()
             assert now is not None

@@ -117,11 +117,11 @@ class _Pool:
             BrokenProcessPool: a process died.
         """
         context = multiprocessing.get_context("spawn")
-        told = context.Queue()
+        messages = context.Queue()
         ended = threading.Event()
-        listener = threading.Thread(target=self._listen, args=(told, ended), daemon=True)
+        listener = threading.Thread(target=self._listen, args=(messages, ended), daemon=True)
         listener.start()
-        begin = (told, self._tasks[0].threads, self._tasks[0].job.stall_s)
+        begin = (messages, self._tasks[0].threads, self._tasks[0].job.stall_s)
         pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin, initargs=begin)
         running: dict[Future[SegmentResult | Failed], SegmentTask] = {}
         try:
@@ -154,12 +154,12 @@ class _Pool:
             if self._stalls.given_up(task) is not None:
                 future.cancel()  # those in work end by themselves
 
-    def _listen(self, told: Any, ended: threading.Event) -> None:
+    def _listen(self, messages: Any, ended: threading.Event) -> None:
         # Asked now and then, not woken by a last message: a process killed while it writes one keeps
         # everybody else's from coming.
         while True:
             try:
-                one = told.get(timeout=0.1)
+                one = messages.get(timeout=0.1)
             except queue.Empty:
                 if ended.is_set():
                     return

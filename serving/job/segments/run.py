@@ -12,11 +12,15 @@ from serving.job.segments.camera import CameraState
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.job.segments.live import LiveCameras, StopRequested
 from serving.job.segments.segment import OTHERS, frames_of, needed
+from serving.job.segments.watching import LOOKS
 from serving.runtime import Embedder
 from serving.spec import DetectorSpec, Job
 from serving.video import unseen
 
 __all__ = ["Execution", "run_segments"]
+
+
+_MOVING = 0.1  # of the frames that were looked at: lamps are not switched so often
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ def run_segments(
             for segment in run.segments
         }
         run.problems += _undecoded(run)
+        run.notes += _moving(run)
     _tell_other_classes(runs, job.detector)
     return bool(tasks or live)
 
@@ -122,6 +127,18 @@ def _tell_other_classes(runs: Sequence[CameraState], detector: DetectorSpec) -> 
                 f"no box of the class{asked} of people, but of class {listed}: if people are one of these, "
                 "say so by detector.person_class (--person-class)"
             )
+
+
+def _moving(run: CameraState) -> list[str]:
+    """That the detector looked at most frames because the camera moves."""
+    looks = [counts.get(LOOKS, {}) for counts in run.counts.values()]
+    whole, seen = (sum(one.get(name, 0) for one in looks) for name in ("whole", "looked_at"))
+    if whole < _MOVING * seen or not whole:
+        return []
+    return [
+        f"most of the picture changed at once in {whole} frames, as with a camera that moves: the detector "
+        "looks at every frame then, and no time is saved"
+    ]
 
 
 def _undecoded(run: CameraState) -> list[str]:

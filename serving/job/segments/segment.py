@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.files import atomic_directory, write_json
-from serving.detection import Detector, detect_in_order
+from serving.detection import Detector, NetworkDetector, detect_in_order
 from serving.job.layout import SegmentFolder, segment_name
+from serving.job.sealed import write_sealed
 from serving.job.segments.tables import NO_ROWS, PEOPLE, person_row, rows_of
+from serving.job.segments.watching import LOOKS, Looks, Seen, Watch
 from serving.runtime import Embedder
-from serving.spec import Camera
-from serving.tracking import Tracklet, TrackletBuilder
+from serving.spec import Camera, IdleSpec
+from serving.tracking import SPARSE_S, Tracklet, TrackletBuilder
 from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "frames_of",
     "needed",
     "plan_segments",
+    "planned_segment",
     "process_segment",
 ]
 
@@ -77,7 +80,7 @@ class SegmentResult:
         with atomic_directory(folder, private=True) as temporary:
             files = SegmentFolder(temporary)
             pq.write_table(self.boxes, files.boxes)
-            pq.write_table(self.people, files.people)
+            write_sealed(self.people, files.people)
             write_json(files.counts, self.counts)
 
 
@@ -89,8 +92,7 @@ def plan_segments(camera: Camera, footage: Footage, segment_s: float) -> list[Se
     last = min(last or footage.frames, footage.frames)
     if last < first:
         return []
-    length = max(1, round(segment_s * footage.fps / camera.step)) * camera.step
-    overlap = max(1, round(OVERLAP_S * footage.fps / camera.step)) * camera.step
+    length, overlap = _frames(camera, footage, segment_s), _frames(camera, footage, OVERLAP_S)
     starts = list(range(first, last + 1, length))
     if len(starts) > 1 and last + 1 - starts[-1] < overlap:
         starts.pop()  # too short to stand alone
@@ -99,6 +101,21 @@ def plan_segments(camera: Camera, footage: Footage, segment_s: float) -> list[Se
         Segment(camera.id, index, max(first, start - overlap) if index else first, start, end)
         for index, (start, end) in enumerate(zip(starts, ends, strict=True))
     ]
+
+
+def planned_segment(camera: Camera, footage: Footage, segment_s: float, index: int) -> Segment:
+    """A segment as :func:`plan_segments` cut it, for whoever has no footage to read its length from: where it
+    ends is not said.
+    """
+    first = (camera.frames or (1,))[0]
+    start = first + index * _frames(camera, footage, segment_s)
+    begin = max(first, start - _frames(camera, footage, OVERLAP_S)) if index else first
+    return Segment(camera.id, index, begin, start, None)
+
+
+def _frames(camera: Camera, footage: Footage, seconds: float) -> int:
+    """So many seconds in frames, a multiple of the step."""
+    return max(1, round(seconds * footage.fps / camera.step)) * camera.step
 
 
 def process_segment(
@@ -110,9 +127,10 @@ def process_segment(
     embedder: Embedder,
     on_frame: Callable[[], None] = lambda: None,
     stall_s: float = STALL_S,
+    idle: IdleSpec | None = None,
 ) -> SegmentResult:
     """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and
-    embedding.
+    embedding. With ``idle`` the detector does not look at every frame while nothing moves.
 
     Raises:
         ReidError: the footage cannot be read, or gives nothing for ``stall_s`` seconds.
@@ -123,16 +141,19 @@ def process_segment(
         else None
     )
     work = Work(segment, embedder, builder.activation, owned)
-    first = _first_read(segment, camera, detector.warm_up)
-    frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
-    for group, found in detect_in_order(frames, detector, camera.region, queue_length(footage), work.seconds):
-        with work.timed("tracking"):
-            for frame, detections in zip(group, found, strict=True):
-                if frame.number >= segment.begin:
-                    work.take(builder.update(frame, detections))
-                if frame.number >= segment.first:
-                    work.count(frame.number)
-                    on_frame()
+    frames = _seen(segment, camera, footage, detector, builder, stall_s, idle, work.seconds)
+    for seen in frames:
+        if seen.number >= segment.begin:
+            with work.timed("tracking"):
+                work.take(
+                    builder.repeat(seen.number, seen.time_s)
+                    if seen.frame is None
+                    else builder.update(seen.frame, seen.detections)
+                )
+        if seen.number >= segment.first:
+            work.count(seen.number)
+            work.looks.count(seen)
+            on_frame()
         with work.timed("embedding"):
             work.embed(EMBED_BATCH)
     work.count(None)
@@ -140,6 +161,32 @@ def process_segment(
     with work.timed("embedding"):
         work.embed(1)
     return work.result(detector.others)
+
+
+def _seen(
+    segment: Segment,
+    camera: Camera,
+    footage: Footage,
+    detector: Detector,
+    builder: TrackletBuilder,
+    stall_s: float,
+    idle: IdleSpec | None,
+    seconds: dict[str, float],
+) -> Iterator[Seen]:
+    """The segment's frames with their detections, worked out by threads ahead."""
+    first = _first_read(segment, camera, detector.warm_up)
+    # Only a network costs so much that a cheaper look before it pays; and it has no memory.
+    dense = camera.step / footage.fps <= SPARSE_S
+    if idle is not None and idle.enabled and dense and isinstance(detector, NetworkDetector):
+        watch = Watch(
+            footage, detector, camera.region, idle, builder.activation, lambda: builder.tracked, seconds
+        )
+        yield from watch.frames(first, segment.last, camera.step, stall_s)
+        return
+    frames = frames_ahead(footage, first, segment.last, camera.step, stall_s)
+    for group, found in detect_in_order(frames, detector, camera.region, queue_length(footage), seconds):
+        for frame, detections in zip(group, found, strict=True):
+            yield Seen(frame.number, frame.time_s, frame, detections)
 
 
 def _first_read(segment: Segment, camera: Camera, warm_up: int) -> int:
@@ -161,6 +208,7 @@ class Work:
 
     def __init__(self, segment: Segment, embedder: Embedder, activation: float, owned: range | None) -> None:
         self.frames = 0
+        self.looks = Looks()
         self._owned, self._missing = owned, list[int]()  # the missing ones as first, last, first, last, ...
         self._next = segment.first
         self.seconds: dict[str, float] = {}
@@ -211,6 +259,7 @@ class Work:
             "crops": self._crops,
             "seconds": self.seconds,
             OTHERS: others,
+            LOOKS: self.looks.as_dict(),
         }
         return SegmentResult(boxes, people, counts)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from reid.errors import ReidError
-from reid.heap import give_back_memory, share_heap
+from reid.memory import give_back_memory, share_heap
 from serving.detection import build_detector
 from serving.job.segments.segment import Segment, SegmentResult, process_segment
 from serving.runtime import Embedder, load
@@ -48,7 +48,15 @@ def work_through(task: SegmentTask, embedder: Embedder, on_frame: Callable[[], N
     detector = build_detector(task.job.detector, task.camera, task.threads)
     builder = TrackletBuilder(task.job.tracker, task.job.crops, task.footage.fps / task.camera.step)
     result = process_segment(
-        task.segment, task.camera, task.footage, detector, builder, embedder, on_frame, task.job.stall_s
+        task.segment,
+        task.camera,
+        task.footage,
+        detector,
+        builder,
+        embedder,
+        on_frame,
+        task.job.stall_s,
+        task.job.idle,
     )
     give_back_memory()  # or what each segment's threads leave behind adds up over a long job
     return result

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from reid.embeddings import pool
 from serving.job.layout import SegmentFolder, WorkFolder, xyxy_of
+from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import Segment
 from serving.job.segments.tables import PEOPLE
@@ -132,7 +133,10 @@ def _across_borders(segments: Sequence[Segment], work: WorkFolder) -> list[list[
 
 def _stored(segment: SegmentFolder) -> Iterator[dict[str, Any]]:
     # Without the crops: a job's are read when they are written, a segment at a time.
-    table = pq.read_table(segment.people, columns=[name for name in PEOPLE.names if name != "best_jpeg"])
+    names = [name for name in PEOPLE.names if name != "best_jpeg"]
+    table = pq.read_table(
+        segment.people, columns=names, decryption_properties=opening(segment.people, "segment")
+    )
     vectors = table["embedding"].to_pylist()
     for row, vector in zip(table.drop_columns("embedding").to_pylist(), vectors, strict=True):
         # As an array: a list of floats is eight times as large, and all of a job's are in memory at once.

@@ -32,10 +32,10 @@ function mark(element, before, after) {
   for (const old of heading.querySelectorAll(".now")) old.remove();
   heading.classList.toggle("gone", after === undefined);
   if (after === before) return;
-  const told = document.createElement("span");
-  told.className = "now";
-  told.textContent = after === undefined ? " not a person" : ` now ${after}`;
-  heading.append(told);
+  const change = document.createElement("span");
+  change.className = "now";
+  change.textContent = after === undefined ? " not a person" : ` now ${after}`;
+  heading.append(change);
 }
 
 function redraw() {

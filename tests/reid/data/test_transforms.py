@@ -57,3 +57,50 @@ def test_erasing_takes_one_rectangle_of_its_share() -> None:
 def test_the_generator_is_the_only_chance() -> None:
     one, two = (augment(images(), Augmentation(), generator()) for _ in range(2))
     assert torch.equal(one, two)
+
+
+CUT = Augmentation(False, 0, 0.0, 0.0, min_crop=0.3)
+
+
+def test_a_cut_out_part_is_enlarged_to_the_whole() -> None:
+    """On a ramp, how steep the picture has become says how large the part was."""
+    ramp = torch.arange(0, 256, 4, dtype=torch.uint8).view(1, 64, 1, 1).expand(200, 64, 32, 3)
+    out = augment(ramp, CUT, generator()).float()
+    sides = (out[:, 48] - out[:, 16]).mean((1, 2)) / (4 * 32)
+    assert 0.4 < float(sides.min()) < 0.6  # the root of 0.3, less or more by the sides' proportion
+    assert 0.95 < float(sides.max()) <= 1.0
+    first, last = out[:, 0].mean((1, 2)), out[:, -1].mean((1, 2))
+    assert float(first.min()) < 10 and float(last.max()) > 245  # it reaches both ends
+    assert float(first.max()) > 60
+    whole = augment(images(), Augmentation(False, 0, 0.0, 0.0, min_crop=1.0), generator())
+    assert torch.equal(whole, images())
+
+
+def test_grey_takes_the_colours_of_its_share() -> None:
+    out = augment(images(400), Augmentation(False, 0, 0.0, 0.0, grey=0.25), generator())
+    grey = (out == out[..., :1]).flatten(1).all(1)
+    assert 60 < int(grey.sum()) < 140
+    assert torch.equal(out[~grey], images(400)[~grey])
+    luminance = images(400)[grey].double() @ torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    assert float((out[grey][..., 0] - luminance).abs().max()) <= 0.51
+
+
+def test_blur_spreads_a_point_and_keeps_its_light() -> None:
+    point = torch.zeros(64, 224, 16, 3, dtype=torch.uint8)
+    point[:, 112, 8] = 255
+    out = augment(point, Augmentation(False, 0, 0.0, 0.0, blur=1.0), generator()).float()
+    wide = out[:, 112, 8, 0] < 200
+    assert int(wide.sum()) > 40
+    assert float((out[..., 0].sum((1, 2)) - 255).abs().max()) < 40  # by rounding
+    assert torch.equal(out[:, 112, 7], out[:, 112, 9]) and torch.equal(out[:, 111, 8], out[:, 112, 7])
+    some = augment(point, Augmentation(False, 0, 0.0, 0.0, blur=0.5), generator())
+    kept = (some == point).flatten(1).all(1)
+    assert 16 < int(kept.sum()) < 56
+
+
+def test_views_of_one_image_differ_and_are_the_same_again() -> None:
+    twice = images(8).repeat_interleave(2, 0)
+    how = Augmentation(min_crop=0.4, grey=0.2, blur=0.5)
+    out, again = (augment(twice, how, generator()) for _ in range(2))
+    assert torch.equal(out, again)
+    assert not any(torch.equal(one, other) for one, other in zip(out[0::2], out[1::2], strict=True))

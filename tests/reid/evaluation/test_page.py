@@ -10,7 +10,7 @@ from PIL import Image
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.page import Figure, Section, Table, write_page
-from tests.browser import browse, needs_browser, probe
+from tests.browser import Browser
 
 EVIL = '<script>alert("x")</script>&\'"$title'
 
@@ -136,7 +136,7 @@ def test_bad_input_leaves_the_old_page(
     assert not list(tmp_path.glob(".page*"))
 
 
-LOOK = """
+LOOK = """(() => {
   const linear = c => (c / 255) ** 2.2;
   const light = colour => {
     const [r, g, b] = colour.match(/\\d+/g).map(linear); return .2126 * r + .7152 * g + .0722 * b; };
@@ -147,13 +147,13 @@ LOOK = """
     size: parseFloat(look("p").fontSize),
     loaded: image.naturalWidth, shown: image.clientWidth, box: image.parentElement.clientWidth,
     page: light(look("body").backgroundColor), panel: light(look("section").backgroundColor),
-    text: light(look("body").color), note: light(look("figcaption").color)};"""
+    text: light(look("body").color), note: light(look("figcaption").color)}; })()"""
 
 
-@needs_browser
-@pytest.mark.parametrize(("scheme", "dark"), [("0", True), ("1", False)])
-def test_the_page_is_readable_on_a_phone_in_dark_and_light(page: Path, scheme: str, dark: bool) -> None:
-    found = probe(page, LOOK, f"--blink-settings=preferredColorScheme={scheme}")
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_the_page_is_readable_on_a_phone_in_dark_and_light(page: Path, browser: Browser, scheme: str) -> None:
+    browser.open(page, 390, 844, scheme)
+    found = browser.run(LOOK)
     assert found["title"] == f"Evaluation of {EVIL}"
     assert found["whole"] == found["visible"] <= 390, "the page scrolls sideways"
     assert found["loaded"] == 700, "the picture is not decoded"
@@ -161,16 +161,16 @@ def test_the_page_is_readable_on_a_phone_in_dark_and_light(page: Path, scheme: s
         "a chart is too small to read, or sticks out of its box"
     )
     assert found["size"] >= 16
-    assert (found["page"] < 0.1) is dark
+    assert (found["page"] < 0.1) is (scheme == "dark")
     for ink in ("text", "note"):
         high, low = sorted((found[ink], found["panel"]), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 4.5, f"{ink} is hard to read"
 
 
-@needs_browser
-def test_the_page_can_be_photographed(page: Path, tmp_path: Path) -> None:
+def test_the_page_can_be_photographed(page: Path, tmp_path: Path, browser: Browser) -> None:
     shot = tmp_path / "shot.png"
-    browse(page.as_uri(), tmp_path / "profile", f"--screenshot={shot}", "--window-size=900,1200")
+    browser.open(page, 900, 1200)
+    browser.picture(shot)
     with Image.open(shot) as image:
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.shape[1] == 900

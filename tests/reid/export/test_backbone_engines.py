@@ -16,12 +16,12 @@ from reid.engine_stamp import EngineStamp, read_stamp
 from reid.export.half import convert_fp16
 from reid.export.int8 import Int8File
 from reid.export.onnx import export_onnx
-from reid.export.parity import measure_parity
 from reid.export.runners import RUNNERS, installed_runners
 from reid.export.tensorrt import build_engine
 from reid.models.backbones import BACKBONES
 from reid.models.embedder import ModelSpec, build_model
 from reid.models.inference import embed_images
+from reid.parity import measure_parity
 from tests.reid.export.conftest import settled, smooth_crops
 
 # OpenVINO takes seconds to open a file of a deep network: it runs one of each family, ONNX Runtime runs them

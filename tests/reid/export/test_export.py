@@ -14,11 +14,11 @@ from reid.errors import ReidError, UsageError
 from reid.export import Limits, People, export_model, fingerprint_of
 from reid.export.fallback import Fallback
 from reid.export.gate import Gate
-from reid.export.parity import ParityReport, check_parity
 from reid.export.precisions import CONVERSIONS
 from reid.export.runners import embed_onnxruntime
 from reid.files import sha256_of
 from reid.models.inference import embed_images
+from reid.parity import ParityReport, check_parity
 from reid.self_test import read_self_test
 from tests.reid.export.conftest import Exported, smooth_crops
 

@@ -65,7 +65,7 @@ def test_the_mirror_image_is_averaged_inside_the_graph(
     assert np.abs(want - plain).max() > 1e-3
     assert (
         tmp_path / "flip.onnx"
-    ).stat().st_size < 1.1 * exported.onnx.stat().st_size  # the trunk is in it once
+    ).stat().st_size < 1.1 * exported.onnx.stat().st_size  # the backbone is in it once
 
 
 def test_the_contract_of_the_graph(exported: Exported) -> None:
@@ -104,13 +104,13 @@ def test_a_model_that_cannot_be_exported_is_named_and_nothing_is_left(
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images if images.sum() > 0 else -images
 
-    trunk = exported.model.backbone
+    backbone = exported.model.backbone
     try:
-        exported.model.backbone = torch.nn.Sequential(Branching(), trunk)
+        exported.model.backbone = torch.nn.Sequential(Branching(), backbone)
         with pytest.raises(ReidError, match="backbone resnet18 cannot be exported to ONNX") as caught:
             export_onnx(exported.model, exported.spec, tmp_path / "model.onnx", {})
     finally:
-        exported.model.backbone = trunk
+        exported.model.backbone = backbone
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

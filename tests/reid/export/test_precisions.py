@@ -16,10 +16,10 @@ from onnx import TensorProto, numpy_helper
 from reid.errors import ReidError
 from reid.export.fallback import leading, most_sensitive
 from reid.export.half import convert_fp16
-from reid.export.onnx import convolutions, read_onnx, trunk_nodes, write_onnx
-from reid.export.parity import ParityReport, measure_parity
+from reid.export.onnx import backbone_nodes, convolutions, read_onnx, write_onnx
 from reid.export.precisions import FLOAT32_SHARE, Fp16Conversion, Int8Conversion
 from reid.export.runners import embed_onnxruntime
+from reid.parity import ParityReport, measure_parity
 from tests.reid.export.conftest import smooth_crops
 
 
@@ -56,14 +56,14 @@ def test_half_precision_is_half_and_its_ends_are_not(
     assert proto.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
     assert proto.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
     types = _types(path)
-    trunk = trunk_nodes(proto)
+    backbone = backbone_nodes(proto)
     assert {types[name] for name in convolutions(proto)} == {TensorProto.FLOAT16}
     assert {
         types[node.name]
         for node in proto.graph.node
         if node.op_type in ("ReduceMean", "ReduceL2", "BatchNormalization")
     } == {TensorProto.FLOAT}
-    assert len(trunk) > len(convolutions(proto))
+    assert len(backbone) > len(convolutions(proto))
     assert [prop.key for prop in proto.metadata_props] == ["reid.note"]
 
 

@@ -122,3 +122,34 @@ def log_ratio(x: torch.Tensor, labels: Matrix, anchors: int, floor: float = 1e-6
                 ratio = math.log(max(d[a][i], floor) / max(d[a][j], floor))
                 values.append((ratio - math.log(wanted[a][i] / wanted[a][j])) ** 2)
     return mean(values)
+
+
+def nt_xent(z: torch.Tensor, y: Sequence[int], t: float) -> float:
+    """Of each anchor the mean over its positives, of those the mean."""
+    s = [[float(p @ q) / t for q in unit(z)] for p in unit(z)]
+    anchors = []
+    for i in range(len(y)):
+        positives, negatives = candidates(y, i)
+        below = sum(math.exp(s[i][k]) for k in (*positives, *negatives))
+        if positives:
+            anchors.append(mean(-math.log(math.exp(s[i][j]) / below) for j in positives))
+    return mean(anchors)
+
+
+def moco(
+    q: torch.Tensor, k: torch.Tensor, y: Sequence[int], queue: Sequence[tuple[torch.Tensor, int]], t: float
+) -> float:
+    """Queries and keys (N, d) with labels, against (key, label) pairs of earlier batches."""
+    values = []
+    for i in range(len(y)):
+        key = math.exp(float(unit(q)[i] @ unit(k)[i]) / t)
+        others = [math.exp(float(unit(q)[i] @ one) / t) for one, label in queue if label != y[i]]
+        values.append(-math.log(key / (key + sum(others))))
+    return mean(values)
+
+
+def simsiam(p: torch.Tensor, z: torch.Tensor) -> float:
+    """Rows 2 i and 2 i + 1 are the views of image i: D(p1, z2) / 2 + D(p2, z1) / 2 (Chen and He 2021)."""
+    p, z = unit(p), unit(z)
+    pairs = range(0, len(p), 2)
+    return mean(-float(p[i] @ z[i + 1]) / 2 - float(p[i + 1] @ z[i]) / 2 for i in pairs)

@@ -52,7 +52,7 @@ def test_gradients_in_double_precision(name):
     loss = build_loss(name, **options).double()
     x = naive.embeddings(8, 0, DIM).requires_grad_()
     assert torch.isfinite(torch.autograd.grad(loss(x, LABELS).value, x)[0]).all()
-    if name != "circle":  # its weights are held constant, so its gradient is not the slope of its value
+    if name != "circle":  # its weights are held constant, so its gradient is not the derivative of its value
         assert torch.autograd.gradcheck(lambda e: loss(e, LABELS).value, (x,))
 
 

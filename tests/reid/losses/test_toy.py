@@ -33,8 +33,12 @@ OPTIONS = {
     "arcface": [{"scale": 16.0}],
     "cosface": [{"scale": 16.0}],
     "circle": [{"gamma": 32.0}],
+    # Of four numbers two learners have one and three, and a cosine of one number is 1 or -1.
+    "bier": [{"learners": 1, "cost": 5.0}],
 }
-CASES = [(name, options) for name in LOSSES if name != "log_ratio" for options in OPTIONS.get(name, [{}])]
+# Of continuous labels; of views of one image, not of people.
+ELSEWHERE = {"log_ratio", "moco", "simsiam"}
+CASES = [(name, options) for name in LOSSES if name not in ELSEWHERE for options in OPTIONS.get(name, [{}])]
 
 
 def toy() -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:

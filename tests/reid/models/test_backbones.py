@@ -1,4 +1,4 @@
-"""The trunks: every name builds, strides and channels are what is promised, weights really arrive."""
+"""The backbones: every name builds, strides and channels are what is promised, weights really arrive."""
 
 import re
 from pathlib import Path
@@ -24,18 +24,18 @@ CHANNELS = {
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_gives_feature_maps_of_stride_16(name: str) -> None:
-    trunk, channels = build_backbone(name, "none")
+    backbone, channels = build_backbone(name, "none")
     with torch.inference_mode():
-        maps = trunk.eval()(torch.zeros(2, 3, 128, 64))
+        maps = backbone.eval()(torch.zeros(2, 3, 128, 64))
     assert maps.shape == (2, channels, 8, 4)
     assert channels == CHANNELS.get(name, channels)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"])
 def test_last_stride_two_leaves_the_network_as_published(name: str) -> None:
-    trunk, channels = build_backbone(name, "none", last_stride=2)
+    backbone, channels = build_backbone(name, "none", last_stride=2)
     with torch.inference_mode():
-        assert trunk.eval()(torch.zeros(1, 3, 128, 64)).shape == (1, channels, 4, 2)
+        assert backbone.eval()(torch.zeros(1, 3, 128, 64)).shape == (1, channels, 4, 2)
 
 
 def test_osnet_has_no_stride_to_take_away() -> None:
@@ -45,20 +45,20 @@ def test_osnet_has_no_stride_to_take_away() -> None:
 
 def test_packaged_mobilenet_knows_imagenet() -> None:
     torch.manual_seed(0)
-    trunk, _ = build_backbone("mobilenet_v2", "imagenet", last_stride=2)
-    first = trunk.get_parameter("features.0.0.weight")
+    backbone, _ = build_backbone("mobilenet_v2", "imagenet", last_stride=2)
+    first = backbone.get_parameter("features.0.0.weight")
     again, _ = build_backbone("mobilenet_v2", "imagenet")
     assert torch.equal(first, again.get_parameter("features.0.0.weight"))
     # Trained running statistics are not the 0 and 1 of a fresh network.
-    assert not torch.allclose(trunk.get_buffer("features.18.1.running_var"), torch.ones(1280))
+    assert not torch.allclose(backbone.get_buffer("features.18.1.running_var"), torch.ones(1280))
 
 
 def test_packaged_tensors_land_under_their_torchvision_names() -> None:
-    trunk, _ = build_backbone("mobilenet_v2", "imagenet", last_stride=2)
-    for name, variance in trunk.named_buffers():
+    backbone, _ = build_backbone("mobilenet_v2", "imagenet", last_stride=2)
+    for name, variance in backbone.named_buffers():
         if name.endswith("running_var"):
             assert (variance >= 0).all(), name  # a bias or mean filed under this name would have negatives
-    for name, module in trunk.named_modules():
+    for name, module in backbone.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             assert (module.weight > -0.5).all(), name
             assert not torch.equal(module.bias, module.running_mean), name
@@ -72,8 +72,8 @@ def test_weights_from_a_file_with_its_classifier(tmp_path: Path, suffix: str) ->
         torch.save(net.state_dict(), path)
     else:
         save_file(net.state_dict(), path)
-    trunk, _ = build_backbone("resnet18", str(path))
-    assert torch.equal(trunk.get_parameter("layer4.1.conv2.weight"), net.layer4[1].conv2.weight)
+    backbone, _ = build_backbone("resnet18", str(path))
+    assert torch.equal(backbone.get_parameter("layer4.1.conv2.weight"), net.layer4[1].conv2.weight)
 
 
 def test_bad_weights_are_one_line_that_names_the_file(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_flip_averages_an_image_and_its_mirror_image(model: EmbeddingModel) -> N
     torch.testing.assert_close(both, turned)
 
 
-def test_the_neck_has_no_trainable_bias_and_the_default_dim_is_the_trunk_s() -> None:
+def test_the_neck_has_no_trainable_bias_and_the_default_dim_is_the_backbone_s() -> None:
     model = build_model(SPEC)
     assert model.dim == 128
     assert not model.bn.bias.requires_grad

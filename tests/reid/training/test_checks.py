@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from reid.config import Params, parse_params, with_values
+from reid.config import Params, objective_of, parse_params, with_values
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import ReidError, UsageError
 from reid.losses import LOSSES
@@ -18,6 +18,7 @@ from reid.training.samplers import SAMPLERS
 
 ROOT = Path(__file__).parents[3]
 RECIPES: dict[str, Any] = yaml.safe_load((ROOT / "recipes/objectives.yaml").read_text())
+PRETRAIN: dict[str, Any] = yaml.safe_load((ROOT / "recipes/pretrain.yaml").read_text())
 OWN: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())["objectives"]
 POSE = {"log_ratio": {"options": {"anchors": "first"}}}
 
@@ -121,13 +122,15 @@ def test_a_batch_that_cannot_be_filled_is_named(tiny_params: Params, tiny_catalo
 
 def test_every_recipe_can_be_built() -> None:
     value = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params = parse_params(value | {"objectives": OWN | RECIPES})
-    for name in params.objectives:
+    params = parse_params(value | {"objectives": OWN | RECIPES, "pretrain": PRETRAIN})
+    for name in (*params.objectives, *params.pretrain):
         check_objective(params, name)
 
 
 def test_no_loss_miner_or_sampler_is_without_a_recipe() -> None:
-    sections = [*OWN.values(), *RECIPES.values()]
+    params = parse_params(yaml.safe_load((ROOT / "params.yaml").read_text()) | {"pretrain": PRETRAIN})
+    images = [objective_of(params, name).model_dump(exclude_none=True) for name in PRETRAIN]
+    sections = [*OWN.values(), *RECIPES.values(), *images]
     terms = [(name, term) for section in sections for name, term in section["terms"].items()]
     # The loss distance_weighted is triplet with the miner of that name.
     assert set(LOSSES) == {term.get("loss", name) for name, term in terms} | {"distance_weighted"}

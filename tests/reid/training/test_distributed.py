@@ -26,14 +26,14 @@ def parts(name: str) -> tuple[EmbeddingModel, CombinedLoss, torch.Tensor, torch.
     brightness.
     """
     torch.manual_seed(5)
-    trunk = nn.Sequential(
+    backbone = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1, bias=False),
         nn.BatchNorm2d(6),
         nn.ReLU(),
         nn.Conv2d(6, DIM, 3, bias=False),
         nn.BatchNorm2d(DIM),
     )
-    model = EmbeddingModel(trunk, DIM).double()
+    model = EmbeddingModel(backbone, DIM).double()
     options = {
         "batch_hard": {"soft_margin": True},
         "quadruplet": {"metric": "learned", "adaptive": True},
@@ -58,7 +58,7 @@ def step(name: str, ranks: Ranks) -> dict[str, torch.Tensor]:
     features = ranks.gather(model(images[ranks.part(len(images))]), len(images))
     output = objective(features_by_term(objective, features, model.neck(features)), labels)
     output.value.backward()
-    ranks.sum_gradients(model.trunk_parameters())
+    ranks.sum_gradients(model.backbone_parameters())
     named = [("model." + key, p) for key, p in model.named_parameters()] + list(objective.named_parameters())
     result = {key: p.grad for key, p in named if p.grad is not None}
     statistics = {
@@ -142,17 +142,25 @@ def test_statistics_of_bfloat16_are_float32s(forks: ForkServerContext, tmp_path:
     assert float((together["gradient"] - maps.grad).norm() / maps.grad.norm()) < 0.02
 
 
-def train_part(params: Params, catalog: Path, rank: int, size: int, meet: Path, folder: Path) -> None:
+def train_part(
+    params: Params, name: str, catalog: Path, rank: int, size: int, meet: Path, folder: Path
+) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=size)
-    run_training(params, "batch_hard", catalog, folder, ranks=Ranks.present())
+    run_training(params, name, catalog, folder, ranks=Ranks.present())
     distributed.destroy_process_group()
 
 
+# Ten rows a batch: the second worker's part begins with a key.
+MOCO = {"images": "", "method": "moco", "options": {"queue": 15}, "batch": 5}
+
+
+@pytest.mark.parametrize("name", ["batch_hard", "moco"])
 def test_a_whole_training_by_two_workers_ends_near_that_of_one(
-    forks: ForkServerContext, tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+    name: str, forks: ForkServerContext, tiny_params: Params, tiny_catalog: Path, tmp_path: Path
 ) -> None:
     gentle = {
+        "pretrain": {"moco": MOCO},
         "train.learning_rate": 1e-6,
         "train.weight_decay": 0.0,
         "train.steps": 2,
@@ -165,9 +173,11 @@ def test_a_whole_training_by_two_workers_ends_near_that_of_one(
     together.mkdir()
     alone.mkdir()
     processes = started(
-        forks, train_part, [(params, tiny_catalog, rank, 2, tmp_path / "meet", together) for rank in (0, 1)]
+        forks,
+        train_part,
+        [(params, name, tiny_catalog, rank, 2, tmp_path / "meet", together) for rank in (0, 1)],
     )
-    figures = run_training(with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, alone)
+    figures = run_training(with_values(params, {"train.workers": 1}), name, tiny_catalog, alone)
     finish(processes)
     one, two = load_file(alone / "model.safetensors"), load_file(together / "model.safetensors")
     statistics = [key for key in one if key.endswith("running_mean")]

@@ -44,7 +44,7 @@ def largest_difference(one: EmbeddingModel, two: EmbeddingModel) -> float:
     return max(float((a - b).detach().abs().max()) for a, b in pairs)
 
 
-def test_a_frozen_trunk_stays_as_it_was_until_its_step(tiny_params: Params, tiny_catalog: Path) -> None:
+def test_a_frozen_backbone_stays_as_it_was_until_its_step(tiny_params: Params, tiny_catalog: Path) -> None:
     seen: list[dict[str, Any]] = []
     model, before = trained(with_values(tiny_params, {"train.freeze_steps": 3}), tiny_catalog, seen)
     start = next(

@@ -38,7 +38,9 @@ def test_the_package_runs_without_this_repository_and_holds_no_pickle(tmp_path: 
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout)
-    assert told["inputs"] == [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 32, 16, 3]}}]
-    assert told["example"] == [2, 32, 16, 3]
+    signature = json.loads(done.stdout)
+    assert signature["inputs"] == [
+        {"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 32, 16, 3]}}
+    ]
+    assert signature["example"] == [2, 32, 16, 3]
     np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), embed_images(model, images), atol=1e-6)

@@ -83,8 +83,8 @@ def test_a_sweep_on_two_nodes_goes_on_after_its_driver_was_killed(
         assert driver.stdout is not None
         heard: dict[str, int] = {}
         for line in driver.stdout:
-            told = json.loads(line)
-            heard[told["trial"]] = told["epoch"]
+            event = json.loads(line)
+            heard[event["trial"]] = event["epoch"]
             if len(heard) == 2 and min(heard.values()) >= KILLED_AFTER:
                 break
         driver.kill()

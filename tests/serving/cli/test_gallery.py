@@ -64,8 +64,8 @@ def test_enrolling_says_what_it_leaves_out(tmp_path: Path, model: Path) -> None:
     (folder / "._anna_1.png").write_bytes(b"")
     result = reid("gallery", "enroll", tmp_path / "g.db", folder, "--model", model)
     assert (result.exit_code, names(tmp_path / "g.db")) == (0, {"anna": 1})
-    told = [line for line in result.stderr.splitlines() if "left out" in line]
-    assert ["._anna_1.png" in told[0], "identity -1 is junk" in told[1]] == [True, True]
+    lines = [line for line in result.stderr.splitlines() if "left out" in line]
+    assert ["._anna_1.png" in lines[0], "identity -1 is junk" in lines[1]] == [True, True]
     result = reid("embed", folder, "-o", tmp_path / "e.parquet", "--model", model)
     assert (result.exit_code, "2 embeddings written" in result.stdout, "._anna_1.png" in result.stderr) == (
         0,

@@ -62,7 +62,7 @@ def test_no_command_falls_over_it(gallery: Path, model: Path, tmp_path: Path, da
     gallery.chmod(0o600)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     image = tmp_path / "images" / "anna_1.png"
-    told = {}
+    outputs = {}
     with old_objects_frozen():  # or each look for cycles goes through all that other tests have imported
         for command in (
             ("verify", gallery),
@@ -77,14 +77,14 @@ def test_no_command_falls_over_it(gallery: Path, model: Path, tmp_path: Path, da
             ("export", gallery, tmp_path / "e.parquet"),
         ):
             result = reid("gallery", *command)
-            told[command[0]] = str(result.exception or result.output)
+            outputs[command[0]] = str(result.exception or result.output)
             assert result.exit_code in (0, 1)
             assert "\n" not in str(result.exception or "")
             # An exception holds on to the database's cursors, and these to its log; in a process of its own a
             # command ends with both.
             del result
             gc.collect()
-    assert "all is well" not in told["verify"], told
+    assert "all is well" not in outputs["verify"], outputs
     (tmp_path / "e.parquet").unlink(missing_ok=True)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 

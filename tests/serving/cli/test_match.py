@@ -13,7 +13,7 @@ from pipelines.cli import app
 from reid.errors import UsageError
 from serving.cli.job_file import asked_job, write_template
 from serving.spec import Camera, Job, load_job
-from tests.serving.detection.tiny_detectors import Told, detector_file, yolov8
+from tests.serving.detection.tiny_detectors import Detected, detector_file, yolov8
 from tests.serving.tiny_footage import Walk, write_walks
 from tests.serving.tiny_models import tiny_model
 
@@ -73,7 +73,7 @@ def test_without_a_threshold_the_way_out_is_said(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ([], "name a job file, or videos with --model DIR"),
         (["a.mp4"], "videos need a model: add --model DIR"),
@@ -88,8 +88,8 @@ def test_without_a_threshold_the_way_out_is_said(place: Path) -> None:
         (["a.mp4", "--model", "nowhere"], "model directory .*nowhere does not exist"),
     ],
 )
-def test_what_is_missing_or_too_much_is_said(tmp_path: Path, words: list[str], told: str) -> None:
-    assert re.search(told, match(*words, "--out", tmp_path / "out")[2])
+def test_what_is_missing_or_too_much_is_said(tmp_path: Path, words: list[str], expected: str) -> None:
+    assert re.search(expected, match(*words, "--out", tmp_path / "out")[2])
     assert "--out DIR" in match(*words)[2]
 
 
@@ -130,7 +130,7 @@ def test_the_template_is_a_job_and_shows_every_key(tmp_path: Path, monkeypatch: 
 
 
 def test_a_detectors_file_is_recognised_and_said(place: Path) -> None:
-    path = detector_file(place / "people.onnx", yolov8([Told((30, 10, 50, 50), 0, 0.9)], 3))
+    path = detector_file(place / "people.onnx", yolov8([Detected((30, 10, 50, 50), 0, 0.9)], 3))
     words = [place / "yard.avi", "--model", place / "model", "--threshold", 0.35, "--detector", path]
     code, said, _ = match(*words, "--out", place / "recognised")
     assert code == 0
@@ -141,7 +141,7 @@ def test_a_detectors_file_is_recognised_and_said(place: Path) -> None:
 
 
 def test_where_nobody_is_found_boxes_of_other_classes_are_told(place: Path) -> None:
-    path = detector_file(place / "others.onnx", yolov8([Told((30, 10, 50, 50), 2, 0.9)], 3))
+    path = detector_file(place / "others.onnx", yolov8([Detected((30, 10, 50, 50), 2, 0.9)], 3))
     words = [place / "yard.avi", "--model", place / "model", "--threshold", 0.35, "--detector", path]
     code, said, _ = match(*words, "--out", place / "others")
     assert code == 0

@@ -10,11 +10,11 @@ from reid.errors import ReidError, UsageError
 from serving.detection import DetectorModel, NetworkDetector, open_model
 from serving.video import Frame
 from tests.serving.detection import tiny_detectors as tiny
-from tests.serving.detection.tiny_detectors import HEIGHT, WIDTH, Told, detector_file
+from tests.serving.detection.tiny_detectors import HEIGHT, WIDTH, Detected, detector_file
 
 RUNTIMES = ("onnxruntime", "openvino")
 SIZES = ((64, 96), (101, 203), (97, 61), (480, 640))
-Case = tuple[Callable[[list[Told], int], dict[str, np.ndarray]], str, int, int]
+Case = tuple[Callable[[list[Detected], int], dict[str, np.ndarray]], str, int, int]
 # the answer, the layout it is recognised as, its classes, and the class that people are
 CASES: dict[str, Case] = {
     "yolox": (tiny.yolox, "yolox", 80, 0),
@@ -40,10 +40,10 @@ CASES: dict[str, Case] = {
 PLACES = {"yolox": "corner", "yolov5": "centre", "yolov8": "centre", "end2end": "centre"}
 
 
-def told(person: int, classes: int) -> list[Told]:
+def detections(person: int, classes: int) -> list[Detected]:
     """Two people, and somebody of another class where there is one."""
-    other = [Told((70, 20, 85, 45), (person + 1) % classes, 0.8)] if classes > 1 else []
-    return [Told((5, 15, 24, 48), person, 0.75), Told((40.5, 22.25, 61, 47), person, 0.5), *other]
+    other = [Detected((70, 20, 85, 45), (person + 1) % classes, 0.8)] if classes > 1 else []
+    return [Detected((5, 15, 24, 48), person, 0.75), Detected((40.5, 22.25, 61, 47), person, 0.5), *other]
 
 
 def expected(box: tuple[float, ...], picture: tuple[int, int], way: str) -> list[float]:
@@ -69,7 +69,7 @@ def frame(height: int, width: int, value: int = 0) -> Frame:
 def test_known_boxes_come_out_in_the_pictures_pixels(tmp_path: Path, name: str, backend: str) -> None:
     pytest.importorskip(backend)
     answer, layout, classes, person = CASES[name]
-    boxes = told(person, classes)
+    boxes = detections(person, classes)
     path = detector_file(tmp_path / "d.onnx", answer(boxes, classes), sizes=layout == "dfine")
     detector = NetworkDetector(open_model(path, backend=backend), confidence=0.3, min_size=(1, 1))
     assert (detector.model.layout.name, detector.person) == (layout, person)
@@ -92,7 +92,7 @@ def test_frames_go_through_in_batches_and_keep_their_order(
     tmp_path: Path, layout: str, backend: str, batch: int | str
 ) -> None:
     pytest.importorskip(backend)
-    outputs = CASES[layout][0](told(0, 2), 2)
+    outputs = CASES[layout][0](detections(0, 2), 2)
     slope = {name: np.zeros_like(value) for name, value in outputs.items()}
     box = {
         "yolov8": ("output0", 0),
@@ -120,7 +120,7 @@ def test_frames_go_through_in_batches_and_keep_their_order(
 
 
 def test_frames_of_several_sizes_are_not_put_into_one_batch(tmp_path: Path) -> None:
-    path = detector_file(tmp_path / "d.onnx", tiny.end2end(told(0, 2), 2), batch="n")
+    path = detector_file(tmp_path / "d.onnx", tiny.end2end(detections(0, 2), 2), batch="n")
     detector = NetworkDetector(open_model(path, backend="onnxruntime"), confidence=0.6, min_size=(1, 1))
     found = detector.detect([frame(64, 96), frame(128, 192), frame(64, 96)])
     assert [round(float(one.xyxy[0, 0])) for one in found] == [5, 10, 5]
@@ -130,7 +130,7 @@ def test_frames_of_several_sizes_are_not_put_into_one_batch(tmp_path: Path) -> N
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])
 def test_other_types_of_input_and_channels_last(tmp_path: Path, dtype: str, backend: str) -> None:
     pytest.importorskip(backend)
-    outputs = tiny.end2end(told(0, 2), 2)
+    outputs = tiny.end2end(detections(0, 2), 2)
     slope = np.zeros_like(outputs["output0"])
     slope[..., [0, 2]] = 0.04 if dtype == "uint8" else 10  # pixels are bytes here, and 0 to 1 there
     for last in (False, True):
@@ -148,21 +148,21 @@ def test_a_file_for_any_size_is_run_on_the_smallest_that_holds_the_picture(
     tmp_path: Path, backend: str
 ) -> None:
     pytest.importorskip(backend)
-    path = detector_file(tmp_path / "d.onnx", tiny.end2end(told(0, 2), 2), size=("height", "width"))
+    path = detector_file(tmp_path / "d.onnx", tiny.end2end(detections(0, 2), 2), size=("height", "width"))
     model = open_model(path, backend=backend)
     assert model.size == (640, 640)
     assert model.input_size(360, 640) == (384, 640)
     (found,) = NetworkDetector(model, confidence=0.6, min_size=(1, 1)).detect([frame(720, 1280)])
     np.testing.assert_allclose(found.xyxy[0], [10, (15 - 12) * 2, 48, (48 - 12) * 2], atol=1e-3)
     assert open_model(path, backend=backend, size=(HEIGHT, WIDTH)).input_size(100, 100) == (64, 64)
-    fixed = detector_file(tmp_path / "f.onnx", tiny.end2end(told(0, 2), 2))
+    fixed = detector_file(tmp_path / "f.onnx", tiny.end2end(detections(0, 2), 2))
     with pytest.raises(UsageError, match=r"f\.onnx takes 64x96: leave detector\.size out"):
         open_model(fixed, backend=backend, size=(640, 640))
 
 
 def test_an_openvino_model_is_read_and_one_without_its_weights_named(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
-    path = detector_file(tmp_path / "d.onnx", tiny.ssd(told(1, 2), 2))
+    path = detector_file(tmp_path / "d.onnx", tiny.ssd(detections(1, 2), 2))
     openvino.save_model(openvino.Core().read_model(path), tmp_path / "d.xml")
     (found,) = NetworkDetector(open_model(tmp_path / "d.xml"), min_size=(1, 1)).detect([frame(128, 192)])
     np.testing.assert_allclose(found.xyxy[0], [10, 30, 48, 96], atol=0.1)
@@ -173,13 +173,13 @@ def test_an_openvino_model_is_read_and_one_without_its_weights_named(tmp_path: P
 
 def test_a_layout_can_be_said_and_must_fit(tmp_path: Path) -> None:
     # A head of other strides: what the rows are cannot be counted out.
-    path = detector_file(tmp_path / "d.onnx", tiny.yolov5(told(0, 3), 3, rows=500))
+    path = detector_file(tmp_path / "d.onnx", tiny.yolov5(detections(0, 3), 3, rows=500))
     with pytest.raises(ReidError, match=r"gives output0 \[1, 500, 8\].*: say detector\.layout, one of yolox"):
         open_model(path, backend="onnxruntime")
     model = open_model(path, "yolov5", backend="onnxruntime")
     (found,) = NetworkDetector(model, confidence=0.3, min_size=(1, 1)).detect([frame(64, 96)])
     assert len(found) == 2
-    ssd = detector_file(tmp_path / "s.onnx", tiny.ssd(told(1, 2), 2))
+    ssd = detector_file(tmp_path / "s.onnx", tiny.ssd(detections(1, 2), 2))
     with pytest.raises(ReidError, match=r"which is not the layout yolov8; it looks like ssd$"):
         open_model(ssd, "yolov8", backend="onnxruntime")
 
@@ -220,7 +220,7 @@ def test_inputs_that_cannot_be_filled_are_named(tmp_path: Path, backend: str) ->
     import onnx
 
     pytest.importorskip(backend)
-    path = detector_file(tmp_path / "d.onnx", tiny.dfine(told(0, 2), 2), sizes=True)
+    path = detector_file(tmp_path / "d.onnx", tiny.dfine(detections(0, 2), 2), sizes=True)
     model = onnx.load(path)
     for node in model.graph.node:
         node.input[:] = ["im_shape" if name == "orig_target_sizes" else name for name in node.input]
@@ -248,7 +248,7 @@ def test_a_file_that_is_no_model(tmp_path: Path, backend: str) -> None:
 
 
 def test_a_runtime_must_be_there_for_the_file(tmp_path: Path) -> None:
-    path = detector_file(tmp_path / "d.onnx", tiny.yolov8(told(0, 2), 2))
+    path = detector_file(tmp_path / "d.onnx", tiny.yolov8(detections(0, 2), 2))
     with pytest.raises(UsageError, match=r"detector\.backend 'torch' is unknown: present for it: onnxr"):
         open_model(path, backend="torch")
     with pytest.raises(UsageError, match=r"detector\.backend 'tensorrt' cannot open d\.onnx here"):
@@ -261,7 +261,7 @@ def test_a_runtime_must_be_there_for_the_file(tmp_path: Path) -> None:
 
 
 def test_people_may_be_of_another_class_and_others_are_told_while_nobody_is_found(tmp_path: Path) -> None:
-    boxes = [Told((5, 15, 24, 48), 2, 0.75), Told((40, 22, 61, 47), 2, 0.5)]
+    boxes = [Detected((5, 15, 24, 48), 2, 0.75), Detected((40, 22, 61, 47), 2, 0.5)]
     path = detector_file(tmp_path / "d.onnx", tiny.yolov8(boxes, 3))
     model = open_model(path, backend="onnxruntime")
     nobody = NetworkDetector(model, confidence=0.3, min_size=(1, 1))
@@ -279,7 +279,7 @@ def test_auto_measures_the_runtimes_once_and_says_what_it_took(
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = detector_file(tmp_path / "d.onnx", tiny.yolov8(told(0, 2), 2))
+    path = detector_file(tmp_path / "d.onnx", tiny.yolov8(detections(0, 2), 2))
     model = open_model(path)
     other = ({*RUNTIMES} - {model.backend}).pop()
     assert model.chosen.startswith(f"runtime {model.backend}: ") and f", {other} " in model.chosen
@@ -302,14 +302,14 @@ def test_a_runtime_that_answers_otherwise_is_not_taken(
         OpenVinoNetwork, "run", lambda self, feeds: [one**2 / 50 for one in whole(self, feeds)]
     )
     for layout in ("yolov8", "end2end"):
-        path = detector_file(tmp_path / f"{layout}.onnx", CASES[layout][0](told(0, 2), 2))
+        path = detector_file(tmp_path / f"{layout}.onnx", CASES[layout][0](detections(0, 2), 2))
         model = open_model(path)
         assert model.backend == "onnxruntime"
         assert "not openvino: its" in model.chosen and "those of onnxruntime" in model.chosen
 
 
 def test_the_line_about_a_file_says_what_was_recognised(tmp_path: Path) -> None:
-    path = detector_file(tmp_path / "d.onnx", tiny.ssd(told(1, 2), 2))
+    path = detector_file(tmp_path / "d.onnx", tiny.ssd(detections(1, 2), 2))
     assert str(NetworkDetector(open_model(path, backend="onnxruntime"))) == (
         "detector d.onnx: layout ssd (input images float32 [1, 3, 64, 96]; outputs detection_out), BGR, "
         "stretched to 64x96, onnxruntime, people are class 1"
@@ -317,6 +317,6 @@ def test_the_line_about_a_file_says_what_was_recognised(tmp_path: Path) -> None:
 
 
 def test_threads_of_one_inference_are_one(tmp_path: Path) -> None:
-    path = detector_file(tmp_path / "d.onnx", tiny.ssd(told(1, 2), 2))
+    path = detector_file(tmp_path / "d.onnx", tiny.ssd(detections(1, 2), 2))
     assert open_model(path, backend="onnxruntime", threads=3).at_once == 3
     assert isinstance(open_model(path, backend="onnxruntime", threads=1), DetectorModel)

@@ -13,7 +13,7 @@ _TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8":
 
 
 @dataclass(frozen=True)
-class Told:
+class Detected:
     """A box that a file answers: xyxy in pixels of its input, class, confidence."""
 
     box: tuple[float, float, float, float]
@@ -29,21 +29,21 @@ def cells(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return np.array(found, np.float64)
 
 
-def centred(told: Told) -> list[float]:
-    x0, y0, x1, y1 = told.box
+def centred(detected: Detected) -> list[float]:
+    x0, y0, x1, y1 = detected.box
     return [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
 
 
-def relative(told: Told) -> list[float]:
-    return [value / size for value, size in zip(centred(told), [WIDTH, HEIGHT] * 2, strict=True)]
+def relative(detected: Detected) -> list[float]:
+    return [value / size for value, size in zip(centred(detected), [WIDTH, HEIGHT] * 2, strict=True)]
 
 
-def yolox(told: list[Told], classes: int, decoded: bool = False) -> dict[str, np.ndarray]:
+def yolox(detected: list[Detected], classes: int, decoded: bool = False) -> dict[str, np.ndarray]:
     grid = cells()
     table = np.zeros((1, len(grid), 5 + classes))
     if decoded:
         table[0, :, :2] = (grid[:, :2] + 0.5) * grid[:, 2:]
-    for row, one in zip((5, 100, 124), told, strict=False):  # a cell of each stride
+    for row, one in zip((5, 100, 124), detected, strict=False):  # a cell of each stride
         x, y, stride = grid[row]
         cx, cy, w, h = centred(one)
         raw = [cx / stride - x, cy / stride - y, np.log(w / stride), np.log(h / stride)]
@@ -52,76 +52,78 @@ def yolox(told: list[Told], classes: int, decoded: bool = False) -> dict[str, np
     return {"output": table}
 
 
-def decoded_yolox(told: list[Told], classes: int) -> dict[str, np.ndarray]:
-    return yolox(told, classes, decoded=True)
+def decoded_yolox(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
+    return yolox(detected, classes, decoded=True)
 
 
-def yolov5(told: list[Told], classes: int, rows: int = 378, sure: float = 0.8) -> dict[str, np.ndarray]:
+def yolov5(
+    detected: list[Detected], classes: int, rows: int = 378, sure: float = 0.8
+) -> dict[str, np.ndarray]:
     table = np.zeros((1, rows, 5 + classes))
-    for row, one in enumerate(told, start=7):
+    for row, one in enumerate(detected, start=7):
         table[0, row, :5] = [*centred(one), sure]
         table[0, row, 5 + one.number] = one.confidence / sure
     return {"output0": table, "maps": np.zeros((1, 3, 8, 12, 5 + classes))}
 
 
-def yolov5_without_pictures(told: list[Told], classes: int) -> dict[str, np.ndarray]:
-    return {"output": yolov5(told, classes)["output0"][0]}
+def yolov5_without_pictures(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
+    return {"output": yolov5(detected, classes)["output0"][0]}
 
 
-def yolov6(told: list[Told], classes: int) -> dict[str, np.ndarray]:
-    table = yolov5(told, classes, len(cells()), 1.0)["output0"]
+def yolov6(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
+    table = yolov5(detected, classes, len(cells()), 1.0)["output0"]
     table[..., 4] = 1
     return {"outputs": table}
 
 
-def yolov8(told: list[Told], classes: int) -> dict[str, np.ndarray]:
+def yolov8(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
     table = np.zeros((1, 4 + classes, len(cells())))
-    for column, one in enumerate(told, start=3):
+    for column, one in enumerate(detected, start=3):
         table[0, :4, column] = centred(one)
         table[0, 4 + one.number, column] = one.confidence
     return {"output0": table}
 
 
-def end2end(told: list[Told], classes: int) -> dict[str, np.ndarray]:
+def end2end(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
     table = np.zeros((1, 20, 6))
-    for row, one in enumerate(told):
+    for row, one in enumerate(detected):
         table[0, row] = [*one.box, one.confidence, one.number]
     return {"output0": table}
 
 
-def ssd(told: list[Told], classes: int) -> dict[str, np.ndarray]:
+def ssd(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
     table = np.zeros((1, 1, 20, 7))
-    for row, one in enumerate(told):
+    for row, one in enumerate(detected):
         edges = [value / size for value, size in zip(one.box, [WIDTH, HEIGHT] * 2, strict=True)]
         table[0, 0, row] = [0, one.number, one.confidence, *edges]
-    table[0, 0, len(told), 0] = -1
+    table[0, 0, len(detected), 0] = -1
     return {"detection_out": table}
 
 
 def detr(
-    told: list[Told], classes: int, names: tuple[str, str] = ("logits", "pred_boxes")
+    detected: list[Detected], classes: int, names: tuple[str, str] = ("logits", "pred_boxes")
 ) -> dict[str, np.ndarray]:
     logits = np.full((1, 30, classes), -20.0)
     boxes = np.full((1, 30, 4), 0.1)
-    for row, one in enumerate(told, start=4):
+    for row, one in enumerate(detected, start=4):
         boxes[0, row] = relative(one)
         logits[0, row, one.number] = np.log(one.confidence / (1 - one.confidence))
     return {names[0]: logits, names[1]: boxes}
 
 
-def rfdetr(told: list[Told], classes: int) -> dict[str, np.ndarray]:
-    return dict(reversed(detr(told, classes, ("labels", "dets")).items()))
+def rfdetr(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
+    return dict(reversed(detr(detected, classes, ("labels", "dets")).items()))
 
 
-def rtdetr(told: list[Told], classes: int) -> dict[str, np.ndarray]:
-    answers = detr(told, classes)
+def rtdetr(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
+    answers = detr(detected, classes)
     return {"output0": np.concatenate([answers["pred_boxes"], 1 / (1 + np.exp(-answers["logits"]))], axis=2)}
 
 
-def dfine(told: list[Told], classes: int) -> dict[str, np.ndarray]:
+def dfine(detected: list[Detected], classes: int) -> dict[str, np.ndarray]:
     """Boxes relative to the picture: the file multiplies them by its second input."""
     labels, boxes, scores = np.zeros((1, 30)), np.full((1, 30, 4), 0.2), np.zeros((1, 30))
-    for row, one in enumerate(told):
+    for row, one in enumerate(detected):
         labels[0, row], scores[0, row] = one.number, one.confidence
         boxes[0, row] = [value / size for value, size in zip(one.box, [WIDTH, HEIGHT] * 2, strict=True)]
     return {"labels": labels, "boxes": boxes, "scores": scores}

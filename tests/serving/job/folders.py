@@ -84,7 +84,7 @@ def record(cameras: list[str], sightings: int, problems: list[str]) -> dict[str,
 def folder_of(place: Path, rows: list[dict[str, object]], problems: list[str] | None = None) -> Path:
     (place / "crops").mkdir(parents=True)
     for row in rows:
-        image = np.full((90, 40, 3), 60 + 20 * int(row["tracklet"]), np.uint8)
+        image = np.full((90, 40, 3), (60 + 20 * int(row["tracklet"])) % 256, np.uint8)
         cv2.imwrite(str(place / row["crop"]), image)
     pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), place / "sightings.parquet")
     cameras = sorted({str(row["camera"]) for row in rows}) or ["c1"]

@@ -22,7 +22,7 @@ from serving.job.report import write_report
 from serving.job.run import Execution, run_job
 from serving.job.stranger_file import read_strangers
 from serving.spec import load_job
-from tests.devtools import CHROMIUM, chromium
+from tests.browser import Browser
 from tests.serving.execution_job import SEGMENT_S, make_place
 
 
@@ -71,8 +71,9 @@ def everything(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in files} | {"gallery": state.encode()}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to correct in")
-def test_corrections_made_in_the_page_reach_gallery_and_tables(place: Path, tmp_path: Path) -> None:
+def test_corrections_made_in_the_page_reach_gallery_and_tables(
+    place: Path, tmp_path: Path, browser: Browser
+) -> None:
     before = people(place)
     (carl,) = {name for name in before.values() if name.startswith("unknown-")}
     strange, annas = (
@@ -90,34 +91,33 @@ def test_corrections_made_in_the_page_reach_gallery_and_tables(place: Path, tmp_
     def card(sighting: str) -> str:
         return "#s-" + sighting.replace(":", "-")
 
-    with chromium(tmp_path / "profile") as browser:
-        browser.open(place / "found" / "report.html")
-        browser.downloads_into(downloads)
-        browser.click(button(f'.person[data-person="{carl}"] >'))
-        browser.type("#correcting input", "Carl <b>")
-        browser.click('#correcting button[value="who"]')
-        browser.click(button(card(bert)))
-        browser.click('#correcting button[value="nobody"]')
-        browser.click(button(card(annas[0])))
-        browser.click('#correcting button[value="new"]')
-        browser.click(button(card(annas[1])))  # taken back
-        browser.click('#correcting button[value="new"]')
-        browser.click('[data-do="undo"]')
-        shown = browser.run("[...document.querySelectorAll('#corrections li')].map(l => l.textContent)")
-        assert shown == [
-            f"{carl} is called Carl <b>",
-            f"{bert} shows nobody",
-            f"{annas[0]} of anna shows unknown-2",
-        ]
-        assert browser.run(f"document.querySelector('{card(bert)} h3').textContent").endswith("not a person")
-        assert browser.run("document.querySelectorAll('#corrections b b, .now b').length") == 0
-        browser.click('[data-do="save"]')
-        saved = downloads / "corrections.json"
-        deadline = time.monotonic() + 60
-        while not saved.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        command = browser.run("document.querySelector('#corrections code').textContent")
+    browser.open(place / "found" / "report.html")
+    browser.downloads_into(downloads)
+    browser.click(button(f'.person[data-person="{carl}"] >'))
+    browser.type("#correcting input", "Carl <b>")
+    browser.click('#correcting button[value="who"]')
+    browser.click(button(card(bert)))
+    browser.click('#correcting button[value="nobody"]')
+    browser.click(button(card(annas[0])))
+    browser.click('#correcting button[value="new"]')
+    browser.click(button(card(annas[1])))  # taken back
+    browser.click('#correcting button[value="new"]')
+    browser.click('[data-do="undo"]')
+    shown = browser.run("[...document.querySelectorAll('#corrections li')].map(l => l.textContent)")
+    assert shown == [
+        f"{carl} is called Carl <b>",
+        f"{bert} shows nobody",
+        f"{annas[0]} of anna shows unknown-2",
+    ]
+    assert browser.run(f"document.querySelector('{card(bert)} h3').textContent").endswith("not a person")
+    assert browser.run("document.querySelectorAll('#corrections b b, .now b').length") == 0
+    browser.click('[data-do="save"]')
+    saved = downloads / "corrections.json"
+    deadline = time.monotonic() + 60
+    while not saved.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    command = browser.run("document.querySelector('#corrections code').textContent")
     assert command == f"reid report {place / 'found'} --corrections corrections.json"
     assert [one["action"] for one in json.loads(saved.read_text())["corrections"]] == [
         "name",
@@ -172,7 +172,7 @@ def check_folder(place: Path, wanted: dict[str, str], gone: str) -> None:
 def test_wrong_files_are_one_line_and_change_nothing(place: Path) -> None:
     before = everything(place)
     name: dict[str, object] = {"action": "name", "person": "unknown-1", "name": "carl"}
-    for corrections, other, told in (
+    for corrections, other, expected in (
         ([name], {"job": "0" * 32}, "is of another job"),
         ([name | {"person": "unknown-77"}], {}, "nobody is called 'unknown-77'"),
         ([name, {"action": "not_a_person", "sightings": ["one:99"]}], {}, "no sighting 'one:99'"),
@@ -182,7 +182,7 @@ def test_wrong_files_are_one_line_and_change_nothing(place: Path) -> None:
     ):
         result = apply(place, written(place, corrections, **other))
         assert isinstance(result.exception, ReidError)
-        assert told in str(result.exception) and "\n" not in str(result.exception)
+        assert expected in str(result.exception) and "\n" not in str(result.exception)
     (place / "corrections.json").write_text("{")
     assert isinstance(apply(place, place / "corrections.json").exception, ReidError)
     assert everything(place) == before
@@ -333,7 +333,7 @@ def test_corrections_are_played_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("corrections", "told"),
+    ("corrections", "expected"),
     [
         ([name("carl", "Carl")], "nobody is called 'carl'"),
         ([name("anna", "bert")], "'bert' is somebody already: merge"),
@@ -345,6 +345,6 @@ def test_corrections_are_played_in_their_order() -> None:
         ([{"action": "not_a_person", "sightings": ["a:1"]}] * 2, "no sighting 'a:1'"),
     ],
 )
-def test_what_cannot_be_is_refused(corrections: list[dict[str, object]], told: str) -> None:
-    with pytest.raises(ReidError, match=told):
+def test_what_cannot_be_is_refused(corrections: list[dict[str, object]], expected: str) -> None:
+    with pytest.raises(ReidError, match=expected):
         planned(*corrections)

@@ -177,9 +177,9 @@ def test_a_job_names_no_other_protocol(tmp_path: Path, source: str) -> None:
         (tmp_path / name).write_text("x")
     value = {"cameras": [{"id": "c", "source": source}], "model": "model", "gallery": "gallery.db"}
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(value))
-    with pytest.raises(UsageError, match=r"job\.yaml: cameras\.0\.source: the address") as told:
+    with pytest.raises(UsageError, match=r"job\.yaml: cameras\.0\.source: the address") as raised:
         load_job(tmp_path / "job.yaml")
-    assert source not in str(told.value) or source == "://x", "an address may hold a password"
+    assert source not in str(raised.value) or source == "://x", "an address may hold a password"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -237,7 +237,7 @@ def test_a_model_card_of_impossible_sizes_is_one_line(tmp_path: Path, key: str, 
     model = tiny_model(tmp_path / "model")
     card = json.loads((model / "model.json").read_text()) | {key: value}
     (model / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ReidError, match=r"model card .*model\.json") as told:
+    with pytest.raises(ReidError, match=r"model card .*model\.json") as raised:
         load_card(model)
-    assert "\n" not in str(told.value)
-    assert len(str(told.value)) < 700
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 700

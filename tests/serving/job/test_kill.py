@@ -65,9 +65,9 @@ def test_killed_thirty_times_at_random_moments_nothing_is_lost_or_twice(tmp_path
         [sys.executable, "-c", _HELPER, *arguments], capture_output=True, text=True, timeout=240, check=False
     )
     assert helper.returncode == 0, helper.stderr
-    told = json.loads(helper.stdout.splitlines()[-1])
-    assert told["killed"] == KILLS
-    assert told["stored segments done again"] == 0
-    for number in range(1, told["finished"] + 1):
+    counts = json.loads(helper.stdout.splitlines()[-1])
+    assert counts["killed"] == KILLS
+    assert counts["stored segments done again"] == 0
+    for number in range(1, counts["finished"] + 1):
         same_rows(straight, place / f"killed-{number}")
     assert not list(place.glob(".killed*"))

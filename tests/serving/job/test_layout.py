@@ -114,9 +114,9 @@ def test_no_other_module_spells_a_name_of_the_output_folder() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
         # The page's template has the page's name, and lies elsewhere.
-        told = {
+        literals = {
             text
             for text in texts - spoken
             if text.rpartition("/")[2] in names and not text.startswith("templates/")
         }
-        assert not told, path
+        assert not literals, path

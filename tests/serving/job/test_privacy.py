@@ -57,15 +57,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @dataclass(frozen=True)
 class Done:
     code: int
-    told: str  # on both streams
+    output: str  # on both streams
 
 
 def reid(*words: object, mask: int = 0o022, **environment: str) -> Done:
     """Run the console script in this process, which saves the seconds that a new one takes to start."""
-    told = StringIO()
+    output = StringIO()
     before = os.umask(mask)
     try:
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(told), redirect_stderr(told):
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
             patch.setattr(sys, "argv", ["reid", *map(str, words)])
             patch.setattr("tempfile.tempdir", None)
             for name, value in environment.items():
@@ -74,13 +74,13 @@ def reid(*words: object, mask: int = 0o022, **environment: str) -> Done:
             try:
                 main()
             except SystemExit as ended:
-                return Done(int(ended.code or 0), told.getvalue())
+                return Done(int(ended.code or 0), output.getvalue())
             finally:
                 signal.signal(signal.SIGTERM, handler)
     finally:
         os.umask(before)
         tempfile.tempdir = None
-    return Done(0, told.getvalue())
+    return Done(0, output.getvalue())
 
 
 def evaluated(place: Path, images: Path, out: Path) -> tuple[object, ...]:
@@ -157,7 +157,7 @@ def test_what_is_of_people_is_private_under_any_umask_and_at_any_moment(place: P
     with repeatedly(lambda: seen.update(readable_by_others(tmp_path))):
         for command in commands:
             done = reid(*command, mask=0, TMPDIR=str(tmp_path / "tmp"))
-            assert done.code == 0, (command, done.told)
+            assert done.code == 0, (command, done.output)
     assert seen == set()
     modes = {str(path.relative_to(out)): mode_of(path) for path in out.rglob("*") if path.is_file()}
     found = {f"found/{name}" for name in ("sightings.parquet", "annotated-hall.webm", "report.html")}
@@ -187,7 +187,7 @@ def test_no_secret_of_an_address_or_key_is_anywhere(place: Path, tmp_path: Path)
     ]
     cameras.append({"id": "hall", "source": str(place / "walk.avi"), "detections": truth})
     encrypted = reid("gallery", "encrypt", place / "gallery.db", work / "g.db", REID_GALLERY_KEY=key)
-    assert encrypted.code == 0 or "sqlcipher3" in encrypted.told
+    assert encrypted.code == 0 or "sqlcipher3" in encrypted.output
     gallery = work / "g.db" if encrypted.code == 0 else place / "gallery.db"
     job = {
         "cameras": cameras,
@@ -221,10 +221,10 @@ def test_no_secret_of_an_address_or_key_is_anywhere(place: Path, tmp_path: Path)
     )
     with repeatedly(list_processes):
         result = reid(*command, **({"REID_GALLERY_KEY": key} if encrypted.code == 0 else {}))
-    assert result.code == 3, result.told
-    assert "rtsp://127.0.0.1:9/live" in result.told
+    assert result.code == 3, result.output
+    assert "rtsp://127.0.0.1:9/live" in result.output
     assert listed == set()
-    texts = [result.told.encode(), *(path.read_bytes() for path in work.rglob("*") if path.is_file())]
+    texts = [result.output.encode(), *(path.read_bytes() for path in work.rglob("*") if path.is_file())]
     assert not [secret for secret in secrets for text in texts if secret in text]
 
 
@@ -269,11 +269,11 @@ def test_every_command_that_cannot_write_says_one_line_and_leaves_nothing(
     before = sorted(path.name for path in bad_place.rglob("*"))
     for command in commands:
         done = reid(*command)
-        told = [line for line in done.told.splitlines() if line.startswith("reid: ")]
-        assert (done.code, len(told)) in ((1, 1), (2, 1)), (command, done.told[-1500:])
-        assert str(bad_place) in told[0]
-        assert "Traceback" not in done.told
-        assert sorted(path.name for path in bad_place.rglob("*")) == before, (command, told)
+        lines = [line for line in done.output.splitlines() if line.startswith("reid: ")]
+        assert (done.code, len(lines)) in ((1, 1), (2, 1)), (command, done.output[-1500:])
+        assert str(bad_place) in lines[0]
+        assert "Traceback" not in done.output
+        assert sorted(path.name for path in bad_place.rglob("*")) == before, (command, lines)
 
 
 @pytest.mark.parametrize("which", ["o", ".o.work"])
@@ -282,7 +282,7 @@ def test_a_link_in_the_place_of_the_output_is_left_alone(place: Path, tmp_path: 
     (tmp_path / "precious" / "file").write_text("x")
     (tmp_path / which).symlink_to("precious")
     done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
-    assert (done.code, done.told.count("\n")) == (2, 1), done.told
+    assert (done.code, done.output.count("\n")) == (2, 1), done.output
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == sorted(
         {which, "precious", "precious/file"}
     )
@@ -293,7 +293,7 @@ def test_a_folder_of_somebody_s_in_the_place_of_the_segments_stays(place: Path, 
     (tmp_path / ".o.work" / "thesis.txt").write_text("x")
     done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
     assert done.code == 2
-    assert "is in the way and not from an earlier run: move it" in done.told
+    assert "is in the way and not from an earlier run: move it" in done.output
     assert (tmp_path / ".o.work" / "thesis.txt").read_text() == "x"
 
 
@@ -305,7 +305,7 @@ def test_a_ledger_or_a_record_of_another_shape(place: Path, tmp_path: Path, text
     (tmp_path / ".o.work").mkdir()
     (tmp_path / ".o.work" / "ledger.json").write_text(text)
     done = reid("match", place / "job.yaml", "--out", tmp_path / "o", "--quiet")
-    assert done.code == 0, done.told
+    assert done.code == 0, done.output
     assert not (tmp_path / ".o.work").exists()
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "job.json").write_text(text)
@@ -314,6 +314,6 @@ def test_a_ledger_or_a_record_of_another_shape(place: Path, tmp_path: Path, text
         ("report", tmp_path / "p"),
     ):
         done = reid(*words)
-        assert done.code in (1, 2), done.told
-        assert done.told.count("\n") == 1, done.told
+        assert done.code in (1, 2), done.output
+        assert done.output.count("\n") == 1, done.output
     assert [path.name for path in (tmp_path / "p").iterdir()] == ["job.json"]

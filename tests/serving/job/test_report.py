@@ -1,8 +1,6 @@
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +9,7 @@ import pytest
 
 from reid.errors import UsageError
 from serving.job.report import write_report
-from tests.devtools import CHROMIUM, CTRL, SHIFT, Browser, chromium
+from tests.browser import CTRL, SHIFT, Browser
 from tests.serving.job.folders import EVIL, ROWS, folder_of, sighting
 
 
@@ -119,11 +117,11 @@ def test_people_come_first_named_before_unknown_with_the_line_that_names_them(tm
     ]
     assert lines == ["reid gallery promote '/data/my people.db' /found/monday unknown-2 NAME"]
     anna = blocks[people.index("anna")]
-    told = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", anna))
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", anna))
     assert (
         anna.count("<img "),
-        "east 10:00:02 to 10:00:12" in told,
-        "west 10:00:40 to 10:00:55" in told,
+        "east 10:00:02 to 10:00:12" in words,
+        "west 10:00:40 to 10:00:55" in words,
     ) == (2, True, True)
     assert (
         text.index("<h2>People</h2>")
@@ -166,39 +164,8 @@ def test_a_folder_that_is_no_job(tmp_path: Path) -> None:
         write_report(tmp_path, tmp_path / "report.html")
 
 
-BROWSER = CHROMIUM
-
-
-def in_browser(page: Path, script: str, profile: Path) -> str:
-    """The text that ``script`` leaves in an element of a page after it was loaded."""
-    probe = page.with_name("probe.html")
-    probe.write_text(
-        page.read_text().replace("</body>", f"<pre id=probe></pre><script>{script}</script></body>")
-    )
-    command = [
-        BROWSER,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-    ]
-    command += [
-        "--disable-sync",
-        "--no-first-run",
-        f"--user-data-dir={profile}",
-        "--window-size=400,800",
-        "--virtual-time-budget=5000",
-        "--dump-dom",
-        probe.as_uri(),
-    ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    return re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL).group(1)
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no chromium to open the report with")
-def test_filters_work_in_a_browser(report: Path, tmp_path: Path) -> None:
-    script = """
+def test_filters_work_in_a_browser(report: Path, browser: Browser) -> None:
+    script = """(() => {
       const shown = () =>
         [...document.querySelectorAll("article")].filter(a => !a.hidden).map(a => a.id).join(" ");
       const set = (name, value) => {
@@ -216,9 +183,10 @@ def test_filters_work_in_a_browser(report: Path, tmp_path: Path) -> None:
       lines.push(shown());
       set("from", ""); set("to", "10:00:15"); lines.push(shown());
       set("to", ""); set("order", "start"); lines.push(shown(), form.querySelector("output").textContent);
-      document.getElementById("probe").textContent = lines.join("|");
-    """
-    lines = in_browser(report, script, tmp_path / "profile").split("|")
+      return lines.map(String);
+    })()"""
+    browser.open(report, 400, 800)
+    lines = browser.run(script)
     assert lines == [
         "s-east-2 s-west-1 s-west-2 s-east-1",
         "true",  # on a phone: pictures before the timeline, and nothing to be pushed aside for
@@ -232,14 +200,6 @@ def test_filters_work_in_a_browser(report: Path, tmp_path: Path) -> None:
         "s-east-1 s-east-2 s-west-1 s-west-2",
         "4 of 4 shown",
     ]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium to open the report with")
-    with chromium(tmp_path_factory.mktemp("browser") / "profile") as opened:
-        yield opened
 
 
 BURSTS = [

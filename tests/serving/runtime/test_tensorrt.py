@@ -24,7 +24,7 @@ from serving.runtime import load
 from serving.runtime.tensorrt import EngineRunner
 from serving.video import Frame
 from tests.serving import tensorrt_stand_in as fake
-from tests.serving.detection.tiny_detectors import Told, detector_file, detr
+from tests.serving.detection.tiny_detectors import Detected, detector_file, detr
 from tests.serving.tiny_models import DIM, HEIGHT, WIDTH, expected, tiny_graph, tiny_model
 
 PLAN = tiny_graph().SerializeToString()
@@ -230,7 +230,7 @@ def test_an_engine_for_other_images_than_the_cards_is_refused(engine: Path) -> N
 def test_a_detectors_engine_answers_through_the_stand_in(
     engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boxes = [Told((5, 15, 24, 48), 0, 0.75), Told((40, 22, 61, 47), 0, 0.5)]
+    boxes = [Detected((5, 15, 24, 48), 0, 0.75), Detected((40, 22, 61, 47), 0, 0.5)]
     source = detector_file(engine / "d.onnx", detr(boxes, 2), batch="n")
     plan = engine / "d.plan"
     plan.write_bytes(source.read_bytes())
@@ -242,7 +242,7 @@ def test_a_detectors_engine_answers_through_the_stand_in(
     found = detector.detect(frames)
     assert len(found) == 7
     for one in found:
-        np.testing.assert_allclose(one.xyxy, [told.box for told in boxes], atol=1e-3)
+        np.testing.assert_allclose(one.xyxy, [one.box for one in boxes], atol=1e-3)
 
 
 @pytest.mark.gpu

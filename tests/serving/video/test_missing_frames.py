@@ -63,11 +63,11 @@ def test_crops_say_what_of_the_footage_is_missing(place: Path) -> None:
     write_truth(place / "gt.txt", WALKS, FRAMES, {"anna": 1, "bert": 2, "carl": 3})
     asked = ["crops", str(place / "damaged.avi"), "--truth", str(place / "gt.txt")]
     done = CliRunner().invoke(app, [*asked, "--out", str(place / "crops")])
-    told = (
+    expected = (
         f"video {place / 'damaged.avi'}: 3 of 160 frames are damaged and were not seen, the first: "
         "numbers 50 to 51\n"
     )
-    assert (done.exit_code, done.stderr) == (3, told)
+    assert (done.exit_code, done.stderr) == (3, expected)
     assert any((place / "crops").iterdir())
     done = CliRunner().invoke(app, [*asked, "--out", str(place / "whole"), "--frames", "52-119"])
     assert (done.exit_code, done.stderr) == (0, "")

@@ -247,9 +247,9 @@ def test_look_alikes_are_filmed_together(tmp_path: Path) -> None:
 
     def filmed(share: float, known: list[int]) -> Counter[int]:
         generate_town(replace(spec, look_alikes=share), tmp_path, known)
-        told = json.loads((tmp_path / "town.json").read_text())["footage_identities"]
-        assert len(told) == 6 and set(told) <= set(known)
-        return Counter(look_alike_of(identity) or identity for identity in told)
+        identities = json.loads((tmp_path / "town.json").read_text())["footage_identities"]
+        assert len(identities) == 6 and set(identities) <= set(known)
+        return Counter(look_alike_of(identity) or identity for identity in identities)
 
     # 1, 2 and 9, 10, 11: there are no more
     assert sum(count for count in filmed(1.0, people).values() if count > 1) == 5

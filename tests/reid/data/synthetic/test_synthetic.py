@@ -88,18 +88,18 @@ class TestTown:
         assert len(set(contents)) == len(contents)
 
     def test_town_json_tells_spec_people_and_clocks(self, town):
-        told = json.loads((town / "town.json").read_text())
-        assert TownSpec(**told["spec"]) == SMALL
-        assert set(told["footage_identities"]) < set(TEST_PEOPLE) and len(told["footage_identities"]) == 3
-        assert told["attributes"] == list(attribute_names())
-        assert sorted(told["people"]) == [f"{i:04d}" for i in range(1, 7)]
-        for name, entry in told["people"].items():
+        facts = json.loads((town / "town.json").read_text())
+        assert TownSpec(**facts["spec"]) == SMALL
+        assert set(facts["footage_identities"]) < set(TEST_PEOPLE) and len(facts["footage_identities"]) == 3
+        assert facts["attributes"] == list(attribute_names())
+        assert sorted(facts["people"]) == [f"{i:04d}" for i in range(1, 7)]
+        for name, entry in facts["people"].items():
             np.testing.assert_allclose(
                 entry["vector"], sample_person(SMALL.seed, int(name)).as_vector(), atol=1e-4
             )
         assert (
-            told["camera_start"].keys() == {"1", "2"}
-            and told["camera_start"]["1"] < told["camera_start"]["2"]
+            facts["camera_start"].keys() == {"1", "2"}
+            and facts["camera_start"]["1"] < facts["camera_start"]["2"]
         )
 
     def test_progress_counts_images_and_frames(self, tmp_path):

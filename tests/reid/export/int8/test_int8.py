@@ -20,9 +20,9 @@ from reid.export.int8.grid import Grid, activation_grid, rounded, weight_scales
 from reid.export.int8.rounding import corrected, patches, rounded_with_feedback
 from reid.export.int8.walk import constants, run_node, walk
 from reid.export.onnx import convolutions, export_onnx, read_onnx, write_onnx
-from reid.export.parity import measure_parity
 from reid.export.runners import embed_onnxruntime
 from reid.models.embedder import ModelSpec, build_model
+from reid.parity import measure_parity
 from tests.reid.export.conftest import settled, smooth_crops
 
 

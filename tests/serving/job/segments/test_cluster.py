@@ -1,5 +1,5 @@
 """A Ray cluster of two nodes, each started as an operator would, of which one is killed while it works on a
-segment.
+segment; and one whose nodes have folders of their own.
 """
 
 import os
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,23 +79,36 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def cluster(environment: dict[str, str]) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """The address of a cluster and its two nodes, of one processor each."""
+    with nodes_of(environment, 1, []) as started:
+        yield started
+
+
+@contextmanager
+def nodes_of(
+    environment: dict[str, str], head_processors: int, second: list[str], **more: str
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A cluster of two nodes. The first has ``head_processors``, the second is started by the command
+    ``second`` with ``more`` in its environment, and has one.
+    """
     place = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     address = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
     command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
     head = [
         "--head",
+        f"--num-cpus={head_processors}",
         f"--port={address.rpartition(':')[2]}",
         "--include-dashboard=false",
         f"--temp-dir={place}",
     ]
     nodes = []
     try:
-        for more in (head, [f"--address={address}"]):
+        for line, its in (
+            ([*command, *head], environment),
+            ([*second, *command, "--num-cpus=1", f"--address={address}"], environment | more),
+        ):
             nodes.append(
-                subprocess.Popen(
-                    [*command, *more], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
+                subprocess.Popen(line, env=its, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
             wait_for(lambda: any("raylet/raylet" in title(pid) for pid in descendants(nodes[-1].pid)))
         yield address, nodes
@@ -143,3 +157,55 @@ def test_a_killed_nodes_segments_are_taken_over(
     _, complaints = job.communicate(timeout=120)
     assert job.returncode == 0, complaints
     same_rows(straight, place / "out")
+
+
+def hidden(folder: Path) -> list[str]:
+    """A command that starts another where a folder is empty: in a mount namespace of its own."""
+    script = 'mount -t tmpfs none "$0" && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, str(folder)]
+
+
+def may_hide(folder: Path) -> bool:
+    return subprocess.run([*hidden(folder), "true"], capture_output=True).returncode == 0
+
+
+def test_a_node_without_the_jobs_folders_gives_the_same_rows(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """All segments are worked through by a node that sees neither model nor footage nor detections."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    if not may_hide(folder):
+        pytest.skip("mount namespaces need root")
+    place = make_place(folder, cameras=2)
+    straight = run_job(load_job(place / "job.yaml"), place / "straight", execution=Execution(SEGMENT_S)).out
+    cache = tmp_path / "cache-of-second"
+    command = [sys.executable, "-m", "pipelines.cli", "match", str(place / "job.yaml"), "--quiet"]
+    command += ["--segment-s", str(SEGMENT_S)]
+    with nodes_of(environment, 0, hidden(folder), XDG_CACHE_HOME=str(cache)) as (address, _):
+        jobs = [
+            subprocess.Popen(
+                [*command, "--out", str(place / name), "--ray", address],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name in ("first", "second")
+        ]
+        for job in jobs:
+            _, complaints = job.communicate(timeout=500)
+            assert job.returncode == 0, complaints
+    moments = {}
+    for name in ("first", "second"):
+        same_rows(straight, place / name)
+        stored = (place / name / "kept-segments").glob("*/counts.json")
+        moments[name] = sorted(path.stat().st_mtime for path in stored)
+    # One processor, two jobs: neither waits until the other is done.
+    assert moments["first"][0] < moments["second"][-1]
+    assert moments["second"][0] < moments["first"][-1]
+    # Both sent the same model; it lies there once, for its user alone.
+    (parcels,) = cache.glob("reid-parcels-*")
+    (parcel,) = (path for path in parcels.iterdir() if path.is_dir())
+    assert (parcel / "model.json").read_bytes() == (place / "model" / "model.json").read_bytes()
+    assert parcels.stat().st_mode & 0o077 == parcel.stat().st_mode & 0o077 == 0

@@ -151,13 +151,13 @@ def test_sigterm_ends_a_live_job_with_everything_until_then(place: Path) -> None
         # number of frames.
         stored = [json.loads(path.read_text()) for path in (place / ".ended.work").glob("net-*/counts.json")]
         process.send_signal(signal.SIGTERM)
-        told, complaints = process.communicate(timeout=30)
+        stdout, complaints = process.communicate(timeout=30)
     assert process.returncode == 0, complaints
     record = json.loads((out / "job.json").read_text())
     assert len(stored) >= 2
     assert FRAMES > record["counts"]["frames"] > sum(counts["frames"] for counts in stored) > 0
     assert names(out)
-    assert "sightings" in told
+    assert "sightings" in stdout
     assert not (place / ".ended.work").exists()
 
 

@@ -1,0 +1,60 @@
+"""Stage ``metric``: where params.yaml names a method, a metric fitted to the selected model's embeddings ->
+``fitted``.
+"""
+
+from pathlib import Path
+
+from pipelines.console import progress_bar, run_stage, say
+from pipelines.fitted import OUT, RECORD
+from reid.card import InputSpec, fingerprint_for
+from reid.config import load_params
+from reid.data.catalog import read_catalog
+from reid.data.store import image_blocks
+from reid.files import atomic_directory, sha256_of, write_json
+
+CHECKPOINT = Path("selected/model.safetensors")
+
+
+def main() -> None:
+    """Fit on the training people, judge on the validation people; where there is no method, write only that
+    there is none.
+    """
+    params = load_params()
+    if params.metric.method is None:
+        with atomic_directory(OUT) as folder:
+            write_json(folder / RECORD.name, {"record": None})
+        say("no metric is fitted to the embeddings: metric.method is null")
+        return
+    from pipelines.fitting import Labelled, fit_and_judge
+    from reid.linear_metric import FITTED_METRIC_NAME
+    from reid.models.embedder import load_model
+    from reid.models.inference import embed_blocks
+
+    catalog = read_catalog("data/catalog.parquet").split("train", "val")
+    model, spec = load_model(CHECKPOINT)
+    with progress_bar("embedding") as progress:
+        blocks = image_blocks(catalog.paths, spec.height, spec.width, progress)
+        (rows,) = embed_blocks([model], blocks, len(catalog))
+    split, order = catalog.column("split"), catalog.order
+
+    def part(name: str) -> Labelled:
+        kept = split == name
+        return Labelled(rows[kept], catalog.identities[kept], catalog.cameras[kept], order[kept])
+
+    fingerprint = fingerprint_for(sha256_of(CHECKPOINT), InputSpec(height=spec.height, width=spec.width))
+    metric, record = fit_and_judge(
+        part("train"),
+        part("val"),
+        params.metric,
+        seed=params.seed,
+        fitted_to=fingerprint,
+        data_hash=catalog.data_hash,
+    )
+    with atomic_directory(OUT) as folder:
+        metric.save(folder / FITTED_METRIC_NAME)
+        write_json(folder / RECORD.name, {"record": record.model_dump(mode="json")})
+    say(f"{record.method}: {metric.input_dim} numbers to {metric.dim}, fitted to {record.people:,} people")
+
+
+if __name__ == "__main__":
+    run_stage(main)
