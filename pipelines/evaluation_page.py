@@ -81,7 +81,7 @@ def write_page(
         if (owner := _first_shown(chosen.name, rescored)) is not None:
             metrics["learned_metric"] = rescored[owner].summary()
             sections.append(rescored_section(owner, rescored[owner]))
-        sections.append(_objectives_section(metrics))
+        sections.append(objectives_section(metrics))
         trees = [name for name in params.objectives if (models / name / "tree.npz").exists()]
         if (owner := _first_shown(chosen.name, trees)) is not None:
             pictures["tree"] = _draw_tree(models / owner / "tree.npz", folder)
@@ -120,7 +120,7 @@ def _first_shown(chosen: str, names: Iterable[str]) -> str | None:
     return min(names, key=lambda name: name != chosen, default=None)
 
 
-def _objectives_section(metrics: dict[str, Any]) -> Section:
+def objectives_section(metrics: dict[str, Any]) -> Section:
     """Every objective next to the untrained network, and the chosen one with the fitted metric."""
     row = metrics.get("fitted_metric")
     fitted = {} if row is None else {f"{metrics['chosen']} with {row['method']}": row}

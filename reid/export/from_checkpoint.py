@@ -48,7 +48,9 @@ def architecture_named(name: str, kept_head: Path | str | None = None) -> str:
         return f"torchreid:{name}"
     names = [key.removeprefix("torchreid:") for key in PUBLISHED]
     written = {one.lower(): one for one in names}
-    meant = [written[one] for one in get_close_matches(name.strip().lower(), written)]
+    typed = name.strip().lower()
+    near = [one for one in (typed.replace(".", "_"),) if one in written] or get_close_matches(typed, written)
+    meant = [written[one] for one in near]
     raise UsageError(
         f"architecture {name!r} is unknown: did you mean {' or '.join(meant)}?"
         if meant

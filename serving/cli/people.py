@@ -176,7 +176,7 @@ def promote(
 def _report_removal(removal: "Removal", as_json: bool, jobs: Sequence["Forgotten"]) -> None:
     count = sum(removal.removed.values())
     names = ", ".join(removal.removed)
-    value = asdict(removal) | {"jobs": [one.as_dict() for one in jobs]}
+    value = asdict(removal) | ({"jobs": [one.as_dict() for one in jobs]} if jobs else {})
     lines = [f"{count} references removed{f' ({names})' if names else ''}", *(one.line for one in jobs)]
     echo(as_json, value, "\n".join(lines))
     if not removal.purged:

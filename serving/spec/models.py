@@ -62,8 +62,7 @@ class Camera(_Section):
     @field_validator("source")
     @classmethod
     def _reachable(cls, source: str) -> str:
-        local = not is_url(source) or source.startswith("file:///")
-        problem = None if local else scheme_problem(source)
+        problem = scheme_problem(source) if is_url(source) else None
         if not problem and "**" in source:
             problem = (
                 "** is not followed, it could lead through the whole disk: name the folder of "

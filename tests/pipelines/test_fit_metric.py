@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines import calibrate, export, fit_metric
-from pipelines.evaluate import objectives_section
+from pipelines.evaluation_page import objectives_section
 from pipelines.fitted import read_fitted
 from reid.card import fitted_fingerprint, load_card
 from reid.data.catalog import read_catalog, write_catalog

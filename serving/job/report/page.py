@@ -45,7 +45,7 @@ def render_report(record: ShownRecord, rows: Sequence[Row], folder: JobFolder, f
     root = folder.path.resolve()
     return render(
         "serving.job",
-        "report.html",
+        "page.html",
         title=", ".join(filter(None, [f"Camera report {readable(final.name)}", _date(record, axis)])),
         subtitle=_subtitle(record, axis),
         blocks=blocks(sightings, record, root, final),

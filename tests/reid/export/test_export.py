@@ -87,7 +87,7 @@ def test_every_precision_is_written_measured_and_ranked(
         gated.add((file.split(maxsplit=1)[0], limit, statistic))
         held(report, limit, file, statistic=statistic)
 
-    monkeypatch.setattr("reid.export.gate.check_parity", spy)
+    monkeypatch.setattr("reid.parity.check_parity", spy)
     brighter = np.minimum(crops, 245) + np.uint8(10)
     people = People(
         np.concatenate([crops, brighter]), np.tile(np.arange(12).astype(str), 2), np.repeat(["1", "2"], 12)

@@ -33,6 +33,8 @@ OPTIONS = {
     "arcface": [{"scale": 16.0}],
     "cosface": [{"scale": 16.0}],
     "circle": [{"gamma": 32.0}],
+    # behind a head of its own the embedding, which is judged here, is not what is compared
+    "nt_xent": [{"projection": None}],
     # Of four numbers two learners have one and three, and a cosine of one number is 1 or -1.
     "bier": [{"learners": 1, "cost": 5.0}],
 }

@@ -155,7 +155,7 @@ def test_a_playlist_from_a_camera_is_not_followed(tmp_path: Path) -> None:
             "fd://3",
             "gopher://h/x",
             "ftp://h/x",
-            "sftp://h/x",
+            "ftps://h/x",
             "smb://h/x",
             "hls+http://h/x",
             "://x",
