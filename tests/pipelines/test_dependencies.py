@@ -141,7 +141,7 @@ def test_the_walk_sees_what_is_imported_inside_functions_and_through_others() ->
         "reid/models/embedder.py",
     } <= train
     assert "reid/evaluation/templates/evaluation.html" in train
-    assert "serving/job/templates/report.html" in {str(path) for path in needed(Path("pipelines/match.py"))}
+    assert "serving/job/templates/page.html" in {str(path) for path in needed(Path("pipelines/match.py"))}
 
 
 @pytest.mark.parametrize("foreign", ["serving", "reid/export", "reid/data/datasets", "reid/data/synthetic"])

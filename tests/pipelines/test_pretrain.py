@@ -32,8 +32,6 @@ def test_ten_people_without_names_and_then_with_them(tmp_path: Path, mlflow_sche
             "images_per_camera": 3,
             "footage_people": 2,
             "footage_seconds": 6.0,
-            "footage_width": 160,
-            "footage_height": 120,
         },
         model={"height": 64, "width": 32},
         data={"validation_share": 0.3},

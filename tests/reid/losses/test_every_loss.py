@@ -37,7 +37,7 @@ def build(name: str, classes: int = CLASSES, dim: int = DIM) -> torch.nn.Module:
         "num_classes": classes,
         "embedding_dim": dim,
         "metric": metric,
-        "queue": 60,  # of many sizes of batches a multiple
+        "queue": 480,  # of many sizes of batches a multiple
         "tree": ClassTree.from_embeddings(
             rng.normal(size=(5 * classes, dim)), np.arange(5 * classes) % classes
         ),

@@ -194,7 +194,7 @@ OTHERS = {
     "feature maps": ({"a": np.ones((1, 3, 8, 12, 85)), "b": np.ones((1, 3, 4, 6, 85))}, "no known layout"),
     "TensorRT's NMS": (
         {"num_dets": np.ones((1, 1)), "det_boxes": np.ones((1, 9, 4)), "det_scores": np.ones((1, 9))},
-        "its NMS is inside .* export it without NMS",
+        "its NMS is inside.* export it without NMS",
     ),
     "ONNX's NMS": (
         {"boxes": np.zeros((1, 9, 4)), "scores": np.zeros((1, 80, 9)), "selected": np.zeros((5, 3))},
