@@ -176,6 +176,11 @@ COMMANDS = (
         ("found",),
     ),
     Command(("report", "found"), JOB, ("found",)),
+    Command(
+        ("report", "found", "--corrections", "corrections.json", "--gallery", "gallery.db"),
+        ("corrections.json", "corrections.json", "gallery.db", *JOB),
+        ("found", "gallery.db"),
+    ),
     Command(("report", "found", "--out", "site.html", "--timezone", "Europe/Berlin"), JOB, ("site.html",)),
     Command(
         ("find", "--person", "anna", "--in", "found", "--report", "answer.html"),

@@ -14,6 +14,8 @@ from reid.card import Threshold
 from reid.data.catalog import write_catalog
 from reid.files import sha256_of, write_json
 from serving.gallery import Gallery, write_key
+from serving.job.corrections.document import sightings_digest
+from serving.job.layout import JobFolder
 from serving.job.run import run_job
 from serving.runtime import load
 from serving.spec import load_job
@@ -79,6 +81,15 @@ def make_place(folder: Path) -> Path:
     (folder / "job.yaml").write_text(yaml.safe_dump(job, sort_keys=False))
     (folder / "job2.yaml").write_text(yaml.safe_dump(job | {"threshold": 0.3}, sort_keys=False))
     run_job(load_job(folder / "job.yaml"), folder / "found")
+    corrections = [
+        {"action": "name", "person": "anna", "name": "anne"},
+        {"action": "not_a_person", "sightings": ["hall:2"]},
+    ]
+    rows = JobFolder(folder / "found").read_sightings().to_pylist()
+    write_json(
+        folder / "corrections.json",
+        {"schema": 1, "job": sightings_digest(rows), "corrections": corrections},
+    )
     for out in ("judged", "judged2"):
         images = choose_images(folder / "images", PATTERN, None, ["1"], ["2"])
         judged = run_evaluation(
