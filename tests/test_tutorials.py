@@ -1,6 +1,7 @@
-"""The tutorials do what they say: their own text is run."""
+"""The tutorials do what they say: their own text is run. That of training on a folder is run by
+``tests/pipelines/test_chain.py``.
+"""
 
-import re
 import shlex
 from pathlib import Path
 
@@ -13,15 +14,7 @@ from tests.pipelines.striped_people import pictures
 from tests.reid.models.torchreid_checkpoint import trained
 from tests.serving.execution_job import WALKS
 from tests.serving.tiny_footage import write_walks
-
-ROOT = Path(__file__).parents[1]
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a tutorial in one language, in order."""
-    text = (ROOT / "docs" / "tutorials" / page).read_text()
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
-    return [block for name, block in found if name == language]
+from tests.tutorial_pages import blocks, commands
 
 
 def test_a_loss_in_my_own_loop_learns_people_it_has_not_seen() -> None:
@@ -48,7 +41,7 @@ def test_find_my_people_goes_from_a_checkpoint_and_videos_to_names(
         path.rename(path.with_name(path.name.replace("p0", "p")))  # the names of the page
     write_walks(Path("entrance.mp4"), WALKS, 180)
     write_walks(Path("hall.mp4"), WALKS[::2], 180)
-    lines = [line for block in blocks("find_my_people.md", "") for line in block.splitlines() if line]
+    lines = commands("find_my_people.md")
     assert len(lines) == 8 and all(line.startswith("reid ") for line in lines)
     for line in lines:
         done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)

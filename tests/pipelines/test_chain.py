@@ -4,6 +4,7 @@ camera job.
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
 
+from pipelines.cli import app
 from tests.pipelines.projects import ROOT, change, project, run
+from tests.serving.execution_job import WALKS
+from tests.serving.tiny_footage import write_walks
+from tests.tutorial_pages import blocks, commands
 
 SMALL_TRAINING = {"steps": 4, "epoch_steps": 2, "identities": 4, "images": 2}
 
@@ -116,39 +122,45 @@ def test_from_pictures_to_names_and_again_without_work(tmp_path: Path, mlflow_sc
 
 @pytest.mark.slow
 @pytest.mark.footage
-def test_real_people_by_the_folder_reader(tmp_path: Path, shared: Path, mlflow_schema: Path) -> None:
+def test_the_tutorial_goes_from_a_folder_of_real_people_to_footage(
+    tmp_path: Path, shared: Path, mlflow_schema: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands of the page, on small pictures and with one objective: the others are the same files."""
+    (keys,) = blocks("train_on_my_folder.md", "yaml")
     folder = project(
         tmp_path,
-        data={
-            "source": "folder",
-            "root": str(shared / "data/pku_reid/dev"),
-            "pattern": r"^(?P<identity>\d+)_c(?P<camera>\d)_",
-            "test_share": 0.3,
-            "validation_share": 0.15,
-            "query_per_camera": 2,
-        },
+        data=yaml.safe_load(keys)["data"] | {"query_per_camera": 2},
         model={"height": 96, "width": 48},
         train={"steps": 60, "epoch_steps": 30, "identities": 8, "images": 4},
         evaluate={"bootstrap": 20},
+        export={"engines": None},
     )
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["objectives"] = {"batch_hard": params["objectives"]["batch_hard"]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    (folder / "path/to").mkdir(parents=True)
+    (folder / "path/to/images").symlink_to(shared / "data/pku_reid/dev")
+    write_walks(folder / "entrance.mp4", WALKS, 180)
+    write_walks(folder / "hall.mp4", WALKS[::2], 180)
     shutil.copy(mlflow_schema, folder / "mlflow.db")
-    done = run("dvc", "repro", "train@batch_hard", cwd=folder)
-    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.chdir(folder)
+    lines = commands("train_on_my_folder.md")
+    assert [line.split()[0] for line in lines] == ["dvc"] * 3 + ["reid"] * 2
+    for line in lines[:3]:
+        done = run(*shlex.split(line), cwd=folder)
+        assert done.returncode == 0, (line, done.stderr[-3000:])
+    for line in lines[3:]:
+        command = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert command.exit_code == 0, (line, command.output)
     summary = json.loads((folder / "data/summary.json").read_text())
     assert summary["images_found"] == summary["images_kept"] == 800
     counts = {split: part["identities"] for split, part in summary["splits"].items()}
     assert counts == {"train": 30, "val": 5, "query": 15, "gallery": 15}
-    for name in (
-        "quadruplet",
-        "hierarchical",
-    ):  # one training is enough here; the other two are the same files
-        shutil.copytree(folder / "models/batch_hard", folder / "models" / name)
-    stages = "from pipelines import evaluate, select; select.main(); evaluate.main()"
-    done = run(sys.executable, "-c", stages, cwd=folder)
-    assert done.returncode == 0, done.stderr[-3000:]
     metrics = json.loads((folder / "reports/evaluation/metrics.json").read_text())
     trained, untrained = metrics["objectives"]["batch_hard"], metrics["untrained"]
     assert trained["mean_ap"] > untrained["mean_ap"] + 0.1
+    assert (folder / "found/report.html").is_file()
+    assert set(pq.read_table(folder / "found/sightings.parquet")["identity"].to_pylist()) == {"unknown"}
 
 
 @pytest.mark.parametrize(
