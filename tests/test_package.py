@@ -74,7 +74,7 @@ def test_wheel_and_sdist_hold_every_file_of_the_packages(source: Path, built: Pa
         sdist = {name.partition("/")[2] for name in archive.getnames()}
     paths = (path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file())
     wanted = {path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts}
-    assert {f"{name}/py.typed" for name in PACKAGES} | {"serving/job/templates/report.html"} <= wanted
+    assert {f"{name}/py.typed" for name in PACKAGES} | {"serving/job/templates/page.html"} <= wanted
     assert not wanted - contents(wheel).keys() and not wanted - sdist
     tops = {name.split("/")[0] for name in contents(wheel)}
     assert {name for name in tops if not name.endswith(".dist-info")} == set(PACKAGES)
