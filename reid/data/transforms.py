@@ -74,8 +74,8 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         offset = mean * (gain - contrast) + brightness
         moved = pixels.mul_(contrast).add_(offset).round_().clamp_(0, 255).to(torch.uint8)
     if how.grey:
-        chosen = torch.rand(count, 1, 1, 1, generator=generator) < how.grey
-        luminance = (moved.float() @ torch.tensor(_LUMINANCE)).round_().to(torch.uint8)
+        chosen = _beside(moved, torch.rand(count, 1, 1, 1, generator=generator) < how.grey)
+        luminance = (moved.float() @ _beside(moved, torch.tensor(_LUMINANCE))).round_().to(torch.uint8)
         moved = torch.where(chosen, luminance[..., None], moved)
     return _blurred(moved, how.blur, generator) if how.blur else moved
 
@@ -93,7 +93,7 @@ def _cut_out(images: Tensor, least: float, generator: torch.Generator) -> Tensor
     # In units of half an image from its middle, x before y.
     where[:, 0, 0], where[:, 0, 2] = wide, (1 - wide) * (2 * draw[2] - 1)
     where[:, 1, 1], where[:, 1, 2] = tall, (1 - tall) * (2 * draw[3] - 1)
-    grid = F.affine_grid(where, [count, 3, height, width], align_corners=False)
+    grid = _beside(images, F.affine_grid(where, [count, 3, height, width], align_corners=False))
     pixels = images.permute(0, 3, 1, 2).float()
     found = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     return found.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
@@ -111,15 +111,17 @@ def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor
     places = torch.arange(-reach, reach + 1)
     weights = torch.exp(-0.5 * (places / sigma[:, None]) ** 2)
     weights /= weights.sum(1, keepdim=True)
+    rows, weights = _beside(images, rows), _beside(images, weights)
     pixels = images[rows].float()
     for axis in (1, 2):
         size = pixels.shape[axis]
         parts = (
-            pixels.index_select(axis, (torch.arange(size) + place).clamp(0, size - 1)) for place in places
+            pixels.index_select(axis, _beside(images, (torch.arange(size) + place).clamp(0, size - 1)))
+            for place in places
         )
         pixels = sum(
             (part * weight.view(-1, 1, 1, 1) for part, weight in zip(parts, weights.T, strict=True)),
-            start=torch.zeros(()),
+            start=torch.zeros((), device=images.device),
         )
     return images.index_copy(0, rows, pixels.round_().clamp_(0, 255).to(torch.uint8))
 
