@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_evaluate import Seed
+from pipelines.cli_evaluate import KnownPeople, Pattern, Seed
 from reid.errors import UsageError
 from serving.cli import AsJson, Backend, Threads
 
@@ -17,12 +17,8 @@ _SHOWN = (0.01, 0.02, 0.05, 0.1, 0.2)  # rates of false accepts
 
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Model directory, with model.json inside.", metavar="MODEL")],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder of pictures of known people, searched recursively.")
-    ] = None,
-    pattern: Annotated[
-        str | None, typer.Option(help="Regular expression with the groups identity and camera, for --root.")
-    ] = None,
+    root: KnownPeople = None,
+    pattern: Pattern = None,
     catalog: Annotated[
         Path | None,
         typer.Option(help="Catalog (.parquet), instead of --root; of it the validation people, if any."),

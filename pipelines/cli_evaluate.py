@@ -19,15 +19,19 @@ __all__ = ["compare", "evaluate"]
 Bootstrap = Annotated[
     int, typer.Option(min=1, max=1_000_000, help="Draws of people for the confidence intervals.")
 ]
+Pattern = Annotated[
+    str | None, typer.Option(help="Regular expression with the groups identity and camera, for --root.")
+]
+KnownPeople = Annotated[
+    Path | None, typer.Option("--root", help="Folder of pictures of known people, searched recursively.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")]
 
 
 def evaluate(
     model: Annotated[Path, typer.Option("--model", help="Model directory, with model.json inside.")],
     root: Annotated[Path | None, typer.Option(help="Folder of images, searched recursively.")] = None,
-    pattern: Annotated[
-        str | None, typer.Option(help="Regular expression with the groups identity and camera, for --root.")
-    ] = None,
+    pattern: Pattern = None,
     catalog: Annotated[
         Path | None,
         typer.Option(help="Catalog (.parquet) with the splits query and gallery, instead of --root."),

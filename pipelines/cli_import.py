@@ -57,14 +57,11 @@ def import_model(
     licence: Annotated[str, typer.Option(help="Of the weights, for the card.")] = "",
 ) -> None:
     """Make a model directory from somebody else's checkpoint, ONNX file or OpenVINO model."""
-    from reid.card import CARD_NAME
+    from reid.card import refuse_foreign
     from reid.reading import is_there
     from serving.runtime import Said
 
-    if out.exists() and not (out / CARD_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"--out {out} is no model directory: name a new folder, what is in it would be replaced"
-        )
+    refuse_foreign(out)
     if is_there(file, "model file") and not file.is_file():
         raise UsageError(f"{file} is not a file: name a checkpoint, an .onnx file or an OpenVINO .xml")
     if file.suffix in (".onnx", ".xml"):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli_evaluate import Seed
+from pipelines.cli_evaluate import KnownPeople, Pattern, Seed
 from reid.errors import UsageError
 from serving.cli import AsJson, Backend, Threads
 
@@ -30,12 +30,8 @@ def fit(
         Literal["kissme", "xqda", "lmnn"],
         typer.Option(help="xqda and kissme take seconds, lmnn minutes; xqda needs two cameras."),
     ] = "xqda",
-    root: Annotated[
-        Path | None, typer.Option(help="Folder of pictures of known people, searched recursively.")
-    ] = None,
-    pattern: Annotated[
-        str | None, typer.Option(help="Regular expression with the groups identity and camera, for --root.")
-    ] = None,
+    root: KnownPeople = None,
+    pattern: Pattern = None,
     catalog: Annotated[
         Path | None,
         typer.Option(

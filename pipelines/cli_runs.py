@@ -134,7 +134,7 @@ def _asked(params: Path) -> Iterator["Tracker"]:
             if database is not None:
                 tracker.read_from(_copied(database, Path(folder)))
             yield tracker
-        except (sqlite3.Error, UnicodeDecodeError, *tracker.errors) as error:
+        except (sqlite3.Error, *tracker.errors) as error:
             raise _unreachable(tracker, error) from error
 
 

@@ -2,7 +2,6 @@
 inside. Torch-free.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from pipelines.console import progress_bar, say
 from pipelines.fitting import Labelled, fit_and_judge
 from pipelines.folded import Held, write_folded
 from pipelines.model_calibration import People, calibrate_model, labelled_people
-from reid.card import CARD_NAME, ModelCard, load_card
+from reid.card import ModelCard, load_card, refuse_foreign
 from reid.config import CalibrateParams, MetricParams
+from reid.data.catalog import hash_of
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, sha256_of
 
@@ -131,10 +131,7 @@ def _check_directories(card: ModelCard, model_dir: Path, out: Path) -> None:
         )
     if out.resolve() == model_dir.resolve():
         raise UsageError(f"--out {out} is the model itself: name a new folder")
-    if out.exists() and not (out / CARD_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"--out {out} is no model directory: name a new folder, what is in it would be replaced"
-        )
+    refuse_foreign(out)
 
 
 def _whole_people(identities: npt.NDArray[np.str_], most: int) -> npt.NDArray[np.int64]:
@@ -152,7 +149,4 @@ def _hash(groups: Sequence[People]) -> str:
         for people in groups
         for path, identity, camera in zip(people.paths, people.identities, people.cameras, strict=True)
     ]
-    digest = hashlib.sha256()
-    for row in sorted(rows):
-        digest.update("\0".join(row).encode() + b"\n")
-    return digest.hexdigest()
+    return hash_of(rows)

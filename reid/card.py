@@ -29,6 +29,7 @@ __all__ = [
     "fingerprint_for",
     "fitted_fingerprint",
     "load_card",
+    "refuse_foreign",
     "save_card",
 ]
 
@@ -192,6 +193,18 @@ def fitted_fingerprint(fingerprint: str, metric: bytes) -> str:
     """
     content = hashlib.sha256(metric).hexdigest()
     return hashlib.sha256(f"{fingerprint}\n{content}".encode()).hexdigest()[:32]
+
+
+def refuse_foreign(out: Path) -> None:
+    """See whether a model directory may be written in this place.
+
+    Raises:
+        UsageError: something else is there, which would be replaced.
+    """
+    if out.exists() and not (out / CARD_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"--out {out} is no model directory: name a new folder, what is in it would be replaced"
+        )
 
 
 def load_card(model_dir: Path | str) -> ModelCard:

@@ -29,6 +29,7 @@ __all__ = [
     "SPLITS",
     "Catalog",
     "Record",
+    "hash_of",
     "natural_order",
     "read_catalog",
     "readable",
@@ -151,14 +152,20 @@ class Catalog:
     @property
     def data_hash(self) -> str:
         """A hash of what was read: identities, cameras, splits and the content of every image."""
-        digest = hashlib.sha256()
-        rows = zip(*(self.column(name) for name in ("sha256", "identity", "camera", "split")), strict=True)
-        for row in sorted(tuple(map(str, row)) for row in rows):
-            digest.update("\0".join(row).encode() + b"\n")
-        return digest.hexdigest()
+        return hash_of(
+            zip(*(self.column(name) for name in ("sha256", "identity", "camera", "split")), strict=True)
+        )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+
+def hash_of(rows: Iterable[tuple[object, ...]]) -> str:
+    """A hash of facts about pictures, a row each, whatever their order."""
+    digest = hashlib.sha256()
+    for row in sorted(tuple(map(str, row)) for row in rows):
+        digest.update("\0".join(row).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def write_catalog(rows: Iterable[dict[str, object]], path: Path | str) -> None:

@@ -4,7 +4,7 @@ they are read.
 No other module spells one of these names.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,12 +22,14 @@ from serving.job.record import SCHEMA, RecordPart
 
 __all__ = [
     "DETECTIONS",
+    "NAMED",
     "SIGHTINGS",
     "JobFolder",
     "JobOutput",
     "SegmentFolder",
     "WorkFolder",
     "crop_name",
+    "name_of",
     "open_job",
     "segment_name",
     "xywh_columns",
@@ -76,6 +78,8 @@ DETECTIONS = pa.schema(
         ("identity", pa.string()),
     ]
 )
+NAMED = ("camera", "tracklet", "identity", "provisional")
+"""Of the sightings' columns, those that say who each shows."""
 _MAY_BE_NULL = {
     "start_time",
     "end_time",
@@ -86,6 +90,11 @@ _MAY_BE_NULL = {
     "runner_up_distance",
 }
 _FINITE = {"start_s", "end_s", "threshold", "certainty", "distance", "runner_up_distance"}
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    """How the job calls the person of a sighting: known, or by a provisional name."""
+    return str(row["provisional"] or row["identity"])
 
 
 def crop_name(camera: str, number: int) -> str:

@@ -17,7 +17,7 @@ from xml.sax.xmlreader import AttributesImpl
 
 from reid.errors import ReidError
 from reid.files import atomic_directory
-from serving.job.layout import JobFolder, open_job
+from serving.job.layout import NAMED, JobFolder, name_of, open_job
 from serving.job.record import TracksRecord
 
 __all__ = ["FORMATS", "Format", "export_tracks"]
@@ -76,10 +76,9 @@ def export_tracks(folder: Path | str, form: Format, out: Path | str) -> list[str
 def _cameras(files: JobFolder) -> list[_Camera]:
     record = open_job(files.path, TracksRecord).record
     boxes = files.read_detections().to_pylist()
-    sightings = files.read_sightings(("camera", "tracklet", "identity", "provisional")).to_pylist()
+    sightings = files.read_sightings(NAMED).to_pylist()
     of: dict[tuple[str, int], _Track] = {
-        (row["camera"], row["tracklet"]): _Track(row["tracklet"], row["provisional"] or row["identity"], [])
-        for row in sightings
+        (row["camera"], row["tracklet"]): _Track(row["tracklet"], name_of(row), []) for row in sightings
     }
     for row in boxes:
         place = (row["frame"], row["x"], row["y"], row["w"], row["h"], row["confidence"])

@@ -12,7 +12,7 @@ from reid.card import Certainty, load_card
 from reid.embeddings import pool
 from reid.errors import ReidError, UsageError
 from reid.evaluation.certainty import prior_of
-from serving.job.layout import JobFolder, open_job
+from serving.job.layout import JobFolder, name_of, open_job
 from serving.job.record import FoundRecord
 from serving.job.sighting_embeddings import read_embeddings
 
@@ -63,7 +63,7 @@ class Found:
     @property
     def name(self) -> str:
         """How the job named the person: known, or its provisional name."""
-        return str(self.row["provisional"] or self.row["identity"])
+        return name_of(self.row)
 
 
 def open_seen(folder: Path) -> Seen:
@@ -196,7 +196,7 @@ def of_name(jobs: Sequence[Seen], name: str) -> npt.NDArray[np.float32]:
             "with --sighting DIR#CAMERA-N"
         )
     if not rows:
-        known = sorted({str(row["provisional"] or row["identity"]) for job in jobs for row in job.rows})
+        known = sorted({name_of(row) for job in jobs for row in job.rows})
         raise UsageError(
             f"nobody is called {name!r} in {', '.join(str(job.folder) for job in jobs)}: "
             f"there are {', '.join(known[:8]) or 'no sightings'}{', ...' if len(known) > 8 else ''}"

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, write_json
 from reid.parquet import PARQUET_ERRORS
-from serving.job.corrections.plan import Key, Plan, key_of
+from serving.job.corrections.plan import Key, Plan, key_of, names_of
 from serving.job.corrections.tables import correct_rows, counts_of, sightings_table, write_detections
 from serving.job.kept import link, link_rest
 from serving.job.layout import JobFolder, JobOutput, SegmentFolder, crop_name, open_job
@@ -88,7 +88,7 @@ def forget(folder: Path, names: Collection[str], sightings: Collection[str] = ()
     keys = {key_of(row) for row in gone}
     cameras = sorted({row["camera"] for row in gone})
     videos = tuple(path.name for camera in cameras if (path := job.files.video(camera)).is_file())
-    was = {key_of(row): str(row["provisional"] or row["identity"]) for row in rows}
+    was = names_of(rows)
     plan = Plan(was, {key: name for key, name in was.items() if key not in keys}, set())
     with atomic_directory(folder, private=True) as temporary:
         files = JobFolder(temporary)

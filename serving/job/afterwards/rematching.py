@@ -18,8 +18,9 @@ from reid.card import load_card
 from reid.errors import ReidError
 from reid.system_errors import shown
 from serving.gallery import Gallery
+from serving.job.corrections.plan import Key, names_of
 from serving.job.kept import finished_with, inputs_of, stored_runs
-from serving.job.layout import JobFolder, WorkFolder, open_job
+from serving.job.layout import NAMED, JobFolder, WorkFolder, open_job
 from serving.job.outputs import Identification, write_outputs
 from serving.job.preparation import check_output, decision_of, decision_threshold, facts_of, open_gallery
 from serving.job.record import JobFacts, SeenRecord
@@ -50,7 +51,7 @@ class _Prepared:
     runs: list[CameraState]
     facts: JobFacts
     by: Identification
-    names: dict[tuple[str, int], str]
+    names: dict[Key, str]
     by_hand: int
 
 
@@ -99,14 +100,14 @@ def _prepared(
     scorer = open_pair_scorer(job.model) if job.rescore else None
     by = Identification(known, decision["threshold"], scorer, *read_earlier(job.earlier, fingerprint))
     facts = facts_of(job, record.model.as_dict(), known, decision, inputs)
-    return _Prepared(files, job, runs, facts, by, _names(rows), len(record.corrections.sightings))
+    return _Prepared(files, job, runs, facts, by, names_of(rows), len(record.corrections.sightings))
 
 
 def _named_anew(one: _Prepared) -> Rematched:
     had = [path for run in one.runs if (path := one.folder.video(run.camera.id)).is_file()]
     work = WorkFolder(one.folder.kept.path.absolute())
     write_outputs(one.job, one.runs, work, one.folder.path, one.facts, one.by, time.perf_counter())
-    names = _names(one.folder.read_sightings().to_pylist())
+    names = names_of(one.folder.read_sightings(NAMED).to_pylist())
     changed = sum(one.names.get(key) != name for key, name in names.items())
     gone = tuple(path.name for path in had if not path.is_file())
     return Rematched(one.folder.path, len(names), changed, one.by_hand, gone)
@@ -143,7 +144,3 @@ def _clocks(job: Job, rows: Sequence[dict[str, Any]]) -> dict[str, datetime]:
         if row["start_time"] is not None
     }
     return clocks | {one.id: one.start_time for one in job.cameras if one.start_time is not None}
-
-
-def _names(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], str]:
-    return {(row["camera"], row["tracklet"]): str(row["provisional"] or row["identity"]) for row in rows}

@@ -9,8 +9,9 @@ from typing import Any
 from reid.errors import ReidError
 from serving.gallery import UNKNOWN, check_name, merge_in, rename_in
 from serving.job.corrections.document import Merge, Name, NotAPerson, Split
+from serving.job.layout import name_of
 
-__all__ = ["Key", "Plan", "is_stranger", "key_of", "plan_corrections"]
+__all__ = ["Key", "Plan", "is_stranger", "key_of", "names_of", "plan_corrections"]
 
 Key = tuple[str, int]  # camera and tracklet
 _STRANGER = re.compile(rf"{UNKNOWN}-([1-9]\d*)", re.ASCII)
@@ -24,6 +25,11 @@ def is_stranger(person: str) -> bool:
 def key_of(row: dict[str, Any]) -> Key:
     """What tells a sighting from others of its job."""
     return row["camera"], row["tracklet"]
+
+
+def names_of(rows: Iterable[dict[str, Any]]) -> dict[Key, str]:
+    """Who each sighting shows."""
+    return {key_of(row): name_of(row) for row in rows}
 
 
 @dataclass
@@ -75,7 +81,7 @@ def plan_corrections(
     Raises:
         ReidError: somebody or something that is named is not in the job, or a name cannot be given.
     """
-    was = {key_of(row): row["provisional"] or row["identity"] for row in rows}
+    was = names_of(rows)
     known = {*enrolled, *(person for person in was.values() if not is_stranger(person))}
     plan = Plan(was, dict(was), known)
     for one in corrections:

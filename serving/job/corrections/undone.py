@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid.errors import ReidError
-from serving.job.corrections.plan import key_of
-from serving.job.layout import JobFolder, open_job
+from serving.job.corrections.plan import names_of
+from serving.job.layout import NAMED, JobFolder, open_job
 from serving.job.record import ByHandRecord
 
 __all__ = ["ByHand", "made_by_hand", "undone"]
@@ -54,5 +54,5 @@ def undone(before: ByHand | None, folder: Path) -> tuple[str, ...]:
 
 
 def _people(folder: Path) -> dict[str, str]:
-    rows = JobFolder(folder).read_sightings().to_pylist()
-    return {":".join(map(str, key_of(row))): row["provisional"] or row["identity"] for row in rows}
+    rows = JobFolder(folder).read_sightings(NAMED).to_pylist()
+    return {":".join(map(str, key)): name for key, name in names_of(rows).items()}

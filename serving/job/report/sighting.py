@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serving.gallery import UNKNOWN
+from serving.job.layout import name_of
 from serving.job.report.axis import Axis, Row
 
 __all__ = ["Sighting", "describe", "people"]
@@ -42,7 +43,7 @@ def describe(row: Row, axis: Axis) -> Sighting:
     start, end = axis.at(row, "start"), axis.at(row, "end")
     return Sighting(
         row,
-        str(row["provisional"] or row["identity"]),
+        name_of(row),
         "unknown" if row["identity"] == UNKNOWN else "named",
         start,
         end,

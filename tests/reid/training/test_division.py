@@ -14,9 +14,9 @@ from reid.losses import CombinedLoss, build_loss
 from reid.models.embedder import load_model
 from reid.training.checks import check_catalog, check_objective
 from reid.training.division import DivideAndConquer, draw
-from reid.training.loop import Epoch
 from reid.training.samplers import SAMPLERS, Source
 from reid.training.trial import run_training
+from tests.reid.training.interrupted import assert_same_weights_after_a_kill
 
 LABELS = np.repeat(np.arange(8), 4)
 
@@ -83,19 +83,7 @@ def test_killed_between_two_clusterings_it_ends_with_the_same_weights(
     tiny_params: Params, tiny_catalog: Path, tmp_path: Path
 ) -> None:
     params = changed(tiny_params, divide={"learners": 2, "every": 2, "share": 0.7})
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
-    run_training(params, "batch_hard", tiny_catalog, whole)
-
-    def kill(epoch: Epoch) -> None:
-        if epoch.number == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_training(params, "batch_hard", tiny_catalog, broken, on_epoch=kill)
-    run_training(params, "batch_hard", tiny_catalog, broken)
-    assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
+    whole, _ = assert_same_weights_after_a_kill(params, "batch_hard", tiny_catalog, tmp_path)
     undivided = tmp_path / "undivided"
     undivided.mkdir()
     run_training(tiny_params, "batch_hard", tiny_catalog, undivided)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from reid.config import Params, with_values
 from reid.models.embedder import EmbeddingModel, build_model
-from reid.training import loop
 from reid.training.loop import train
 from reid.training.modes import half_precision
 from reid.training.objective import build_objective
-from reid.training.trial import load_training_data, model_spec, run_training
+from reid.training.trial import load_training_data, model_spec
+from tests.reid.training.interrupted import assert_same_weights_after_a_kill
 
 
 def trained(
@@ -65,19 +65,7 @@ def test_frozen_training_continues_to_the_same_weights(
     tiny_params: Params, tiny_catalog: Path, tmp_path: Path
 ) -> None:
     params = with_values(tiny_params, {"train.freeze_steps": 3, "train.schedule": "one_cycle"})
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
-    run_training(params, "batch_hard", tiny_catalog, whole)
-
-    def kill(epoch: loop.Epoch) -> None:
-        if epoch.number == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_training(params, "batch_hard", tiny_catalog, broken, on_epoch=kill)
-    run_training(params, "batch_hard", tiny_catalog, broken)
-    assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
+    assert_same_weights_after_a_kill(params, "batch_hard", tiny_catalog, tmp_path)
 
 
 def test_one_cycle_is_another_training(tiny_params: Params, tiny_catalog: Path) -> None:

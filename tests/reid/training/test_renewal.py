@@ -8,10 +8,9 @@ import pytest
 
 from reid.config import Params, TreeParams, parse_params
 from reid.errors import ReidError
-from reid.training.loop import Epoch
 from reid.training.renewal import BatchPlan, Renewal
 from reid.training.samplers import PK, Mined
-from reid.training.trial import run_training
+from tests.reid.training.interrupted import assert_same_weights_after_a_kill
 
 LABELS = np.repeat(np.arange(4), 3)
 OFFLINE: dict[str, Any] = {
@@ -84,18 +83,9 @@ def test_killed_between_two_renewals_it_ends_with_the_same_weights(
 ) -> None:
     value = tiny_params.model_dump(mode="json") | {"objectives": {"offline": OFFLINE}}
     params = parse_params(value)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
-    run_training(params, "offline", tiny_catalog, whole)
 
-    def kill(epoch: Epoch) -> None:
-        if epoch.number == 1:
-            raise KeyboardInterrupt
+    def kept(broken: Path) -> None:
+        assert {path.name for path in broken.glob("*-*")} == {"mined-0.npz", "tree-0.npz"}
 
-    with pytest.raises(KeyboardInterrupt):
-        run_training(params, "offline", tiny_catalog, broken, on_epoch=kill)
-    assert {path.name for path in broken.glob("*-*")} == {"mined-0.npz", "tree-0.npz"}
-    run_training(params, "offline", tiny_catalog, broken)
-    assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
+    whole, broken = assert_same_weights_after_a_kill(params, "offline", tiny_catalog, tmp_path, kept)
     assert {path.name for path in broken.iterdir()} == {path.name for path in whole.iterdir()}
