@@ -73,8 +73,7 @@ def _absolute(job: Job, folder: Path) -> Job:
             ) from error
 
     def camera(one: Camera) -> Camera:
-        name = one.source.removeprefix("file://")
-        source = name if is_url(name) else absolute(name)
+        source = one.source if is_url(one.source) else absolute(one.source)
         detections = None if one.detections is None else absolute(one.detections)
         if detections is not None:
             existing(detections, f"camera {one.id}: detection file")
@@ -115,5 +114,5 @@ def source_files(camera: Camera) -> list[str]:
         if name.is_file()
     ]
     if not found:
-        raise ReidError(f"camera {camera.id}: video {camera.source} does not exist: check the path")
+        raise ReidError(f"video {camera.source} does not exist: check the path")
     return sorted(found, key=natural_key)
