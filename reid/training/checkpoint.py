@@ -14,7 +14,7 @@ from reid.errors import ReidError
 from reid.files import atomic_path
 from reid.training.state import TrainingState
 
-__all__ = ["load_checkpoint", "make_room", "save_checkpoint"]
+__all__ = ["load_checkpoint", "make_room", "remove_unfinished", "save_checkpoint"]
 
 _FORMAT = "reid-checkpoint-1"
 
@@ -38,6 +38,12 @@ def save_checkpoint(path: Path, state: TrainingState, figures: Mapping[str, floa
         temporary.write_bytes(save(tensors, metadata={"format": _FORMAT, "position": json.dumps(position)}))
 
 
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed writers of ``path`` left beside it; only for who is the one writer of ``path``."""
+    for partial in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def make_room(path: Path) -> Iterator[None]:
     """Around writing ``path``: first remove what killed writers left beside it; where the disk is full, say
@@ -46,8 +52,7 @@ def make_room(path: Path) -> Iterator[None]:
     Raises:
         ReidError: the file cannot be written.
     """
-    for partial in path.parent.glob(f".{path.stem}-*{path.suffix}"):
-        partial.unlink(missing_ok=True)
+    remove_unfinished(path)
     try:
         yield
     except (OSError, ReidError) as error:

@@ -23,7 +23,7 @@ from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_mo
 from reid.models.inference import embed_images
 from reid.processors import processors
 from reid.training.batches import TrainingData
-from reid.training.checkpoint import make_room
+from reid.training.checkpoint import make_room, remove_unfinished
 from reid.training.checks import batch_plan, label_column
 from reid.training.distributed import ALONE, Ranks
 from reid.training.division import build
@@ -164,6 +164,9 @@ def run_training(
         if on_epoch is not None:
             on_epoch(epoch)
 
+    if ranks.is_first:  # a run killed in its last writes leaves files that nothing below writes again
+        for name in ("history.json", "tree.npz", "pair_metric.safetensors", "summary.json"):
+            remove_unfinished(out / name)
     if checkpoint.exists() and history_file.exists():
         history.extend(read_json(history_file, "training history"))
     started = time.perf_counter()

@@ -136,6 +136,19 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_bits(
     assert found >= KILLS / 2, "most kills must come after a first checkpoint"
 
 
+def test_what_a_killed_run_left_half_written_is_gone(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    names = ("model", "objective", "history", "summary", "checkpoint")
+    left = [
+        tmp_path / f".{name}-abcd1234{'.json' if name in names[2:4] else '.safetensors'}" for name in names
+    ]
+    for path in left:
+        path.write_bytes(b"half")
+    run_training(tiny_params, "quadruplet", tiny_catalog, tmp_path)
+    assert not [path.name for path in left if path.exists()]
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
     start: Start, long_params: Params, tiny_catalog: Path, tmp_path: Path
 ) -> None:
