@@ -124,11 +124,7 @@ def export_model(
         for precision in precisions:
             path = folder / FILES[precision]
             try:
-                if path == fp32:
-                    made = _Made()
-                    measured = gate.check(path, precision)
-                else:
-                    made, measured = _converted(precision, fp32, path, calibration, gate, limits)
+                made, measured = _made(precision, fp32, path, calibration, gate, limits)
             except ReidError as error:
                 if precision in ("fp32", *required):
                     raise
@@ -140,13 +136,7 @@ def export_model(
                 "path": path.name,
                 "bytes": path.stat().st_size,
                 "sha256": files[precision].sha256,
-                "limit": limits.cosine[precision],
-                "held_against": GATED_BY[precision],
-                "float32_layers": list(made.kept),
-                "float32_share": made.float32_share,
-                "lowest": min(runtime["lowest"] for runtime in measured.values()),
-                "mean": min(runtime["mean"] for runtime in measured.values()),
-                "runtimes": measured,
+                **_held(precision, made, measured, limits),
             }
             try:
                 report["engines"][precision] = _engine(
@@ -193,7 +183,7 @@ class _Made:
     float32_share: float | None = None
 
 
-def _converted(
+def _made(
     precision: str,
     fp32: Path,
     path: Path,
@@ -201,11 +191,16 @@ def _converted(
     gate: Gate,
     limits: Limits,
 ) -> tuple[_Made, dict[str, dict[str, Any]]]:
-    """Layers are chosen on training crops: where that was not enough for the gate, they are chosen again for
+    """A precision's file, made of the one in float32, and what every runtime came to with it.
+
+    Layers are chosen on training crops: where that was not enough for the gate, they are chosen again for
     half the loss.
     """
+    if path == fp32:
+        return _Made(), gate.check(path, precision)
     conversion = CONVERSIONS[precision](fp32, calibration)  # type: ignore[arg-type]  # without crops it was refused before
-    limit, kept, refused = limits.cosine[precision], None, None
+    limit = limits.cosine[precision]
+    kept, refused = None, None
     for attempt in range(_ATTEMPTS):
         fallback = conversion.write(path, 1 - (1 - limit) / 2**attempt)
         if fallback.kept == kept:
@@ -216,6 +211,21 @@ def _converted(
         except ReidError as error:
             refused = error
     raise refused or AssertionError("there is at least one attempt")
+
+
+def _held(
+    precision: str, made: _Made, measured: Mapping[str, Mapping[str, Any]], limits: Limits
+) -> dict[str, Any]:
+    """What a file was held against, and how near it came."""
+    return {
+        "limit": limits.cosine[precision],
+        "held_against": GATED_BY[precision],
+        "float32_layers": list(made.kept),
+        "float32_share": made.float32_share,
+        "lowest": min(runtime["lowest"] for runtime in measured.values()),
+        "mean": min(runtime["mean"] for runtime in measured.values()),
+        "runtimes": measured,
+    }
 
 
 def _metadata(spec: ModelSpec, fingerprint: str) -> dict[str, str]:
