@@ -17,8 +17,8 @@ from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.report import (
     EmbeddedSet,
     ExtraMetrics,
-    Judgement,
     Rescored,
+    RetrievalResult,
     draw_curves,
     draw_images,
     judge_corrupted,
@@ -47,7 +47,7 @@ class Chosen:
     model: "EmbeddingModel"
     query: EmbeddedSet
     gallery: EmbeddedSet
-    judged: Judgement
+    judged: RetrievalResult
     extra: ExtraMetrics
 
 

@@ -96,7 +96,7 @@ class BatchAllLoss(MarginLoss):
         margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
         average: over the triplets that still cost something (``active``, what the paper calls non-zero), or
             over ``all``. The soft margin
-            costs always something.
+            always costs something.
     """
 
     def __init__(
