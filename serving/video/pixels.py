@@ -62,12 +62,12 @@ def shown_size(frame: av.VideoFrame, pixel_aspect: float) -> Size:
 def upright(frame: av.VideoFrame, size: Size | None = None) -> npt.NDArray[np.uint8]:
     """A decoded frame as it is to be seen: (H, W, 3) uint8 BGR, scaled to ``size`` where it has another."""
     # OpenCV converts the usual format three times as fast as the library; others are rare and left to the
-    # latter.
+    # latter, on one thread: starting more for each frame takes longer than the frame.
     plain = is_plain(frame)
     image: npt.NDArray[np.uint8] = (
         cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)
         if plain
-        else frame.to_ndarray(format="bgr24")
+        else frame.to_ndarray(format="bgr24", threads=1)
     )
     turns, mirrored = orientation(frame)
     if turns or mirrored:
