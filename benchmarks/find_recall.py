@@ -3,9 +3,9 @@ two jobs.
 
 Every sighting of somebody who was seen again is asked for once, by its embedding, among the sightings of all
 jobs but itself; in the towns pictures of each person are asked with, too. Who a sighting shows is settled by
-the footage's truth. OSNet x0.25 from MSMT17 and YOLOX-nano are read from REID_SHARED; ``--model`` names
-a copy of another model directory for the towns. Threshold and certainty are calibrated on
-pictures of another town.
+the footage's truth. OSNet x0.25 from MSMT17 and YOLOX-nano are read from REID_SHARED; ``--model`` names a
+copy of another model directory for the towns. Threshold and certainty are calibrated on pictures of another
+town.
 """
 
 import tempfile

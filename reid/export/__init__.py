@@ -72,8 +72,7 @@ def export_model(
             chosen.
         precisions: keys of ``FILES``; fp32 is always written.
         required: precisions that must hold, fp32 always among them. Another one that strays or cannot be made
-            is left out of the
-            directory, and the reason stands in the card and in what is returned.
+            is left out of the directory, and the reason stands in the card and in what is returned.
         engines: the TensorRT module to build an engine with from every ONNX file, or None for no engine.
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
         limits: what every file is held against.
@@ -85,11 +84,9 @@ def export_model(
 
     Returns:
         For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held
-            against, layers left in
-        float32 and their share of the multiply-adds, and by runtime cosines, rank-1 and mAP; ``left_out``,
-            reasons by precision;
-        ``engines``, by precision: path, bytes, key, or a note why there is none; ``self_test``, lowest
-            cosines by precision.
+            against, layers left in float32 and their share of the multiply-adds, and by runtime cosines,
+            rank-1 and mAP; ``left_out``, reasons by precision; ``engines``, by precision: path, bytes, key,
+            or a note why there is none; ``self_test``, lowest cosines by precision.
 
     Raises:
         UsageError: the checkpoint is missing, or a precision, limit or key is unknown or missing.

@@ -3,14 +3,12 @@
 Two steps, both in closed form on the inputs that the convolution will see, rounded by everything before it:
 
 1. *Correction.* Of all float weights, those whose outputs of the rounded inputs are closest to the outputs of
-    the true inputs: a ridge
-   regression around the trained weights (the layer-wise reconstruction of Hubara et al. 2020, "Improving post
-       training neural
-   quantization", without its iterations). It takes back what rounding and clipping did to the inputs.
+   the true inputs: a ridge regression around the trained weights (the layer-wise reconstruction of Hubara et
+   al. 2020, "Improving post training neural quantization", without its iterations). It takes back what
+   rounding and clipping did to the inputs.
 2. *Rounding with feedback.* Weights are rounded one input after another, and the error each leaves is spread
-    over the inputs still to come,
-   by the inverse of the inputs' second moments (Frantar et al. 2022, "GPTQ", algorithm 1, in its Cholesky
-       form).
+   over the inputs still to come, by the inverse of the inputs' second moments (Frantar et al. 2022, "GPTQ",
+   algorithm 1, in its Cholesky form).
 
 Where the inputs are many and seen at few positions (few or small images), both are done in the space of the
 positions: the same numbers, without matrices of inputs by inputs.
