@@ -161,9 +161,8 @@ def real(place: Path) -> dict[str, Tally]:
     model = place / "model"
     paths = sorted((place / "crops").iterdir())
     names = np.array([PEOPLE.get(str(int(path.name[:4])), str(int(path.name[:4]))) for path in paths])
-    thirds = np.array(
-        [str(int(path.stem[-6:]) // 67) for path in paths]
-    )  # in place of cameras: other seconds
+    # In place of cameras: other seconds.
+    thirds = np.array([str(int(path.stem[-6:]) // 67) for path in paths])
     sure = certainty(embed_files(load(model), paths).embeddings, names, thirds)
     save_card(load_card(model).model_copy(update={"certainty": sure}), model)
     jobs, who = [], {}

@@ -200,9 +200,8 @@ def _with_imagenet(name: str, build: Callable[[], nn.Module]) -> nn.Module:
         return build()
     except ReidError:
         raise
-    except (
-        Exception
-    ) as error:  # a download fails in as many ways as two libraries, two protocols and a torn file allow
+    # A download fails in as many ways as two libraries, two protocols and a torn file allow.
+    except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ReidError(
             f"backbone {name}: its ImageNet weights could not be downloaded ({reason[0]}): "

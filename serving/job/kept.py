@@ -293,9 +293,8 @@ def take_video(camera: str, before: JobFolder, folder: JobFolder, height: int | 
 def _boxes_digest(path: Path, camera: str) -> list[str]:
     digests = {name: hashlib.sha256() for name in ("frame", "tracklet", "identity", "x", "y", "w", "h")}
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(
-            columns=["camera", *digests]
-        ):  # a little at a time: a long job has millions
+        # A little at a time: a long job has millions.
+        for batch in file.iter_batches(columns=["camera", *digests]):
             rows = batch.filter(pc.equal(batch["camera"], camera))
             for name, digest in digests.items():
                 column = rows[name]
