@@ -2,7 +2,7 @@
 against the model itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def export_model(
     certainty: Certainty | None = None,
     fitted: tuple[FittedMetric, MetricRecord] | None = None,
     provenance: Mapping[str, str],
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Write a model directory, whole or not at all, and measure every file in it with every CPU runtime that
     is installed.
@@ -81,6 +82,7 @@ def export_model(
         fitted: a metric fitted to the model's embeddings, which is folded into every file and held against
             them in NumPy, and what the card says of it.
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
+        progress: called with (done, total) as one precision after the other is through.
 
     Returns:
         For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held
@@ -118,7 +120,9 @@ def export_model(
             proto = read_onnx(fp32)
             fold_onnx(proto, metric)
             write_onnx(proto, fp32)
-        for precision in precisions:
+        for done, precision in enumerate(precisions):
+            if progress is not None:
+                progress(done, len(precisions))
             path = folder / FILES[precision]
             try:
                 if path == fp32:
