@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import progress_bar, run_stage, say, working
+from pipelines.console import run_stage, say, working
+from pipelines.decoded import embed
 from pipelines.fitted import read_fitted
 from reid.card import Certainty, Threshold
 from reid.config import CalibrateParams, load_params
 from reid.data.catalog import read_catalog
-from reid.data.store import image_blocks
 from reid.errors import ReidError
 from reid.evaluation import OpenSetScores, calibrate_threshold, open_set_scores, pool_tracklets
 from reid.evaluation.certainty import tracklet_certainty
@@ -100,17 +100,13 @@ def supported(scores: OpenSetScores, wanted: float, unit: str, way_out: str) -> 
 def main() -> None:
     """Calibrate the selected model on the validation people."""
     from reid.models.embedder import load_model
-    from reid.models.inference import embed_blocks
 
     params = load_params()
     catalog = read_catalog("data/catalog.parquet").split("val")
     if not len(catalog):
         raise ReidError("no validation people to calibrate on: set data.validation_share above 0")
     model, spec = load_model(Path("selected/model.safetensors"))
-    with progress_bar("embedding") as progress:
-        (embeddings,) = embed_blocks(
-            [model], image_blocks(catalog.paths, spec.height, spec.width, progress), len(catalog)
-        )
+    (embeddings,) = embed([model], [catalog], spec.height, spec.width)
     if (fitted := read_fitted()) is not None:
         embeddings = fitted[0].apply(embeddings)
     with working("calibrating"):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import progress_bar, run_stage, say, working
+from pipelines.console import run_stage, say, working
+from pipelines.decoded import embed
 from pipelines.evaluation_curves import write_curves, write_identification
 from pipelines.evaluation_page import Chosen, write_page
 from pipelines.fitted import read_fitted
 from pipelines.logged import log_outputs
 from reid.config import UNTRAINED, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
-from reid.data.store import image_blocks
 from reid.errors import ReidError
 from reid.evaluation import RankingReport
 from reid.evaluation.page import Figure, Section
@@ -58,13 +58,8 @@ def figures(report: RankingReport) -> dict[str, float]:
 def embed_sides(
     params: Params, parts: tuple[Catalog, Catalog], models: dict[str, "EmbeddingModel"]
 ) -> dict[str, tuple[EmbeddedSet, EmbeddedSet]]:
-    """Query and gallery by each model; every image is decoded once, and a block of them held at a time."""
-    from reid.models.inference import embed_blocks
-
-    paths = [path for part in parts for path in part.paths]
-    with progress_bar("embedding") as progress:
-        blocks = image_blocks(paths, params.model.height, params.model.width, progress)
-        found = embed_blocks(list(models.values()), blocks, len(paths))
+    """Query and gallery by each model."""
+    found = embed(list(models.values()), parts, params.model.height, params.model.width)
     return {name: sides_of(parts, rows) for name, rows in zip(models, found, strict=True)}
 
 
@@ -108,10 +103,12 @@ def judge_objectives(
     chosen: str,
     models: "dict[str, EmbeddingModel]",
     sides: dict[str, tuple[EmbeddedSet, EmbeddedSet]],
+    queries: Catalog,
     metrics: dict[str, Any],
 ) -> tuple[Chosen, dict[str, Rescored]]:
     """Judge each objective, the chosen one in full, and those with a learned metric by it too; their
-    headlines go into ``metrics``. ``sides`` is emptied on the way.
+    headlines go into ``metrics``. ``sides`` is emptied on the way; ``queries`` are the rows of
+    each first side.
     """
     best: Chosen | None = None
     rescored: dict[str, Rescored] = {}
@@ -139,7 +136,7 @@ def judge_objectives(
         if judged is not None and name == chosen:
             with working(f"judging {name}: other rankings, open set, clusters"):
                 extra = judge_extra(query, gallery, judged, seed=params.seed)
-            best = Chosen(name, models[name], query, gallery, judged, extra)
+            best = Chosen(name, models[name], query, gallery, queries, judged, extra)
     assert best is not None
     return best, rescored
 
@@ -178,13 +175,14 @@ def main() -> None:
     models: dict[str, EmbeddingModel] = {
         name: load_model(MODELS / name / "model.safetensors")[0] for name in (UNTRAINED, *names)
     }
-    sides = embed_sides(params, (catalog.split("query"), catalog.split("gallery")), models)
+    parts = catalog.split("query"), catalog.split("gallery")
+    sides = embed_sides(params, parts, models)
     if sides[UNTRAINED][0].within_camera:
         say(WITHIN_CAMERA)
     metrics: dict[str, Any] = {"chosen": chosen, "objectives": {}}
     with working("judging the untrained network"):
         metrics[UNTRAINED] = figures(rank(*sides.pop(UNTRAINED)))
-    best, rescored = judge_objectives(params, chosen, models, sides, metrics)
+    best, rescored = judge_objectives(params, chosen, models, sides, parts[0], metrics)
     metrics |= summary(best)
     if (fitted := read_fitted()) is not None:
         with_metric = figures(rank(*(metric_side(side, fitted[0]) for side in (best.query, best.gallery))))

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipelines.console import progress_bar, working
 from reid.config import UNTRAINED, Params
-from reid.data.store import image_blocks, load_images
+from reid.data.catalog import Catalog
+from reid.data.store import load_rows, stored_blocks
 from reid.evaluation import Fall
 from reid.evaluation.page import Section, Table
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
@@ -47,6 +48,7 @@ class Chosen:
     model: "EmbeddingModel"
     query: EmbeddedSet
     gallery: EmbeddedSet
+    queries: Catalog  # the rows of ``query``
     judged: RetrievalResult
     extra: ExtraMetrics
 
@@ -148,9 +150,7 @@ def _shift_sections(params: Params, metrics: dict[str, Any], chosen: Chosen) -> 
 
 
 def _judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
-    """How far the figures fall on corrupted queries. These are decoded again, block by block: that costs less
-    than to hold them.
-    """
+    """How far the figures fall on corrupted queries."""
     from reid.models.inference import embed_images
 
     with progress_bar("spoiling queries") as progress:
@@ -158,7 +158,7 @@ def _judge_shift(params: Params, chosen: Chosen) -> dict[str, dict[str, Fall]]:
             chosen.query,
             chosen.gallery,
             chosen.judged.report,
-            image_blocks(chosen.query.paths, params.model.height, params.model.width, progress),
+            stored_blocks([chosen.queries], params.model.height, params.model.width, progress),
             lambda images: embed_images(chosen.model, images),
             severity=params.evaluate.shift_severity,
             seed=params.seed,
@@ -170,9 +170,7 @@ def _draw_activation(params: Params, chosen: Chosen, folder: Path) -> Picture:
     from reid.models.inference import activation_maps
 
     shown = np.linspace(0, len(chosen.query) - 1, min(_SHOWN_MAPS, len(chosen.query))).astype(int)
-    images = load_images(
-        [chosen.query.paths[row] for row in shown.tolist()], params.model.height, params.model.width
-    )
+    images = load_rows(chosen.queries, shown.tolist(), params.model.height, params.model.width)
     path = folder / "activation.png"
     return path, plot_activation_maps(list(images), list(activation_maps(chosen.model, images)), path)
 

@@ -1,7 +1,9 @@
 """Stage ``export``: the selected model as a model directory, ``exported``, checked against torch."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,13 +13,14 @@ from pipelines.logged import log_outputs
 from reid.card import Certainty, Threshold
 from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog
-from reid.data.store import load_images
+from reid.data.store import load_rows
 from reid.files import write_json
 from reid.reading import read_object
 
 FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
 OUT, REPORT = Path("exported"), Path("reports/export.json")
 METRIC = Path("selected/pair_metric.safetensors")
+_One = TypeVar("_One")
 
 
 def main() -> None:
@@ -29,20 +32,18 @@ def main() -> None:
     checkpoint = Path("selected/model.safetensors")
     _, spec = load_model(checkpoint)
     catalog = read_catalog("data/catalog.parquet")
+    held_out, training, validation = (catalog.split(split) for split in ("gallery", "train", "val"))
 
-    def decoded(paths: list[Path], what: str) -> np.ndarray:
+    def decoded(part: Catalog, rows: Sequence[int], what: str) -> np.ndarray:
         with progress_bar(f"decoding {what}") as progress:
-            return load_images(paths, spec.height, spec.width, progress=progress)
+            return load_rows(part, rows, spec.height, spec.width, progress)
 
-    held_out, training = (
-        spread(catalog.split(split).paths, params.export.parity_images) for split in ("gallery", "train")
-    )
-    ranked = people_of_two_cameras(catalog.split("val"), params.export.parity_people)
-    rows = catalog.split("val")
+    compared, seen = (spread(range(len(part)), params.export.parity_images) for part in (held_out, training))
+    ranked = people_of_two_cameras(validation, params.export.parity_people)
     people = None
     if len(ranked):
-        images = decoded([rows.paths[row] for row in ranked], "validation people")
-        people = People(images, rows.identities[ranked], rows.cameras[ranked])
+        images = decoded(validation, ranked.tolist(), "validation people")
+        people = People(images, validation.identities[ranked], validation.cameras[ranked])
     else:
         say(
             "no validation person is seen by two cameras: files are held against the trained model by "
@@ -52,26 +53,31 @@ def main() -> None:
     calibration = read_object("reports/calibration.json", "calibration", thresholds=list)
     sure = calibration.get("certainty")
     fitted = read_fitted()
-    report = export_model(
-        checkpoint,
-        OUT,
-        crops=decoded(held_out, "held-out crops"),
-        crop_names=[path.name for path in held_out],
-        people=people,
-        calibration=decoded(training, "training crops") if set(params.export.precisions) - {"fp32"} else None,
-        precisions=params.export.precisions,
-        required=params.export.required,
-        engines=params.export.engines,
-        limits=Limits(
-            {str(precision): limit for precision, limit in params.export.parity.items()},
-            params.export.parity_int8_lowest,
-            params.export.parity_map_fall,
-        ),
-        thresholds=[Threshold(**value) for value in calibration["thresholds"]],
-        certainty=None if sure is None else Certainty(**sure),
-        fitted=fitted,
-        provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
-    )
+    names, others = held_out.paths, set(params.export.precisions) - {"fp32"}
+    crops = decoded(held_out, compared, "held-out crops")
+    shown = decoded(training, seen, "training crops") if others else None
+    with progress_bar("exporting and checking files") as progress:
+        report = export_model(
+            checkpoint,
+            OUT,
+            crops=crops,
+            crop_names=[names[row].name for row in compared],
+            people=people,
+            calibration=shown,
+            precisions=params.export.precisions,
+            required=params.export.required,
+            engines=params.export.engines,
+            limits=Limits(
+                {str(precision): limit for precision, limit in params.export.parity.items()},
+                params.export.parity_int8_lowest,
+                params.export.parity_map_fall,
+            ),
+            thresholds=[Threshold(**value) for value in calibration["thresholds"]],
+            certainty=None if sure is None else Certainty(**sure),
+            fitted=fitted,
+            provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
+            progress=progress,
+        )
     if METRIC.exists() and fitted is not None:
         say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
     elif METRIC.exists():  # serving decides with it among the nearest people
@@ -83,9 +89,9 @@ def main() -> None:
     say(f"exported: {', '.join(sorted(path.name for path in OUT.iterdir()))}")
 
 
-def spread(paths: list[Path], count: int) -> list[Path]:
-    """``count`` of the paths, evenly over all; all of them where there are fewer."""
-    return [paths[index] for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
+def spread(items: Sequence[_One], count: int) -> list[_One]:
+    """``count`` of the items, evenly over all; all of them where there are fewer."""
+    return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
 
 
 def people_of_two_cameras(catalog: Catalog, count: int) -> np.ndarray:

@@ -4,12 +4,12 @@
 
 from pathlib import Path
 
-from pipelines.console import progress_bar, run_stage, say
+from pipelines.console import run_stage, say
+from pipelines.decoded import embed
 from pipelines.fitted import OUT, RECORD
 from reid.card import InputSpec, fingerprint_for
 from reid.config import load_params
 from reid.data.catalog import read_catalog
-from reid.data.store import image_blocks
 from reid.files import atomic_directory, sha256_of, write_json
 
 CHECKPOINT = Path("selected/model.safetensors")
@@ -28,13 +28,11 @@ def main() -> None:
     from pipelines.fitting import Labelled, fit_and_judge
     from reid.linear_metric import FITTED_METRIC_NAME
     from reid.models.embedder import load_model
-    from reid.models.inference import embed_blocks
 
     catalog = read_catalog("data/catalog.parquet").split("train", "val")
     model, spec = load_model(CHECKPOINT)
-    with progress_bar("embedding") as progress:
-        blocks = image_blocks(catalog.paths, spec.height, spec.width, progress)
-        (rows,) = embed_blocks([model], blocks, len(catalog))
+    parts = [catalog.split("train"), catalog.split("val")]  # the order of the catalog
+    (rows,) = embed([model], parts, spec.height, spec.width)
     split, order = catalog.column("split"), catalog.order
 
     def part(name: str) -> Labelled:

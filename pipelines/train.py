@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console import progress_bar, run_stage, say
+from pipelines.console import progress_bar, run_stage, say, working
+from pipelines.decoded import decode
 from pipelines.logged import REGISTERED
 from reid.addresses import redacted
 from reid.config import UNTRAINED, Params, load_params, settings_of
@@ -37,16 +38,13 @@ def train_objective(
     """Run the trials of an objective or a pre-training, keep the best one's model as ``out`` and its curves
     as ``reports``, and tell MLflow.
     """
-    from reid.data.store import open_store
     from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two
     from reid.training.provenance import provenance
     from reid.training.sweep import SweepResult, best_trial, forget, sweep_folder
     from reid.training.tracking import Tracker
 
     data = read_catalog(catalog)
-    with progress_bar("decoding images") as progress:
-        for split in ("train", "val"):
-            open_store(data.split(split), params.model.height, params.model.width, progress)
+    decode([data.split("train"), data.split("val")], params.model.height, params.model.width)
     origin = provenance() | {"data_hash": data.data_hash, "objective": objective, "seed": str(params.seed)}
     tracker = Tracker.of(params.tracking)
     run = open_run(tracker, params, objective, origin, sweep_folder(params, objective, catalog, start))
@@ -78,7 +76,8 @@ def train_objective(
         for row in history:  # the parent run shows the curves of its best trial
             figures = {key: value for key, value in row.items() if key not in ("epoch", "step")}
             tracker.log(run, figures, int(row["step"]))
-        log_result(tracker, run, params, data, out)
+        with working(f"drawing and logging {objective}"):
+            log_result(tracker, run, params, data, out)
     except BaseException:
         tracker.finish(run, "FAILED")
         raise

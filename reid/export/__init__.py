@@ -2,7 +2,7 @@
 against the model itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def export_model(
     certainty: Certainty | None = None,
     fitted: tuple[FittedMetric, MetricRecord] | None = None,
     provenance: Mapping[str, str],
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Write a model directory, whole or not at all, and measure every file in it with every CPU runtime that
     is installed.
@@ -72,8 +73,7 @@ def export_model(
             chosen.
         precisions: keys of ``FILES``; fp32 is always written.
         required: precisions that must hold, fp32 always among them. Another one that strays or cannot be made
-            is left out of the
-            directory, and the reason stands in the card and in what is returned.
+            is left out of the directory, and the reason stands in the card and in what is returned.
         engines: the TensorRT module to build an engine with from every ONNX file, or None for no engine.
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
         limits: what every file is held against.
@@ -82,14 +82,13 @@ def export_model(
         fitted: a metric fitted to the model's embeddings, which is folded into every file and held against
             them in NumPy, and what the card says of it.
         provenance: for the card: ``name`` and any other key of ``PROVENANCE``.
+        progress: called with (done, total) as one precision after the other is through.
 
     Returns:
         For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held
-            against, layers left in
-        float32 and their share of the multiply-adds, and by runtime cosines, rank-1 and mAP; ``left_out``,
-            reasons by precision;
-        ``engines``, by precision: path, bytes, key, or a note why there is none; ``self_test``, lowest
-            cosines by precision.
+            against, layers left in float32 and their share of the multiply-adds, and by runtime cosines,
+            rank-1 and mAP; ``left_out``, reasons by precision; ``engines``, by precision: path, bytes, key,
+            or a note why there is none; ``self_test``, lowest cosines by precision.
 
     Raises:
         UsageError: the checkpoint is missing, or a precision, limit or key is unknown or missing.
@@ -121,7 +120,9 @@ def export_model(
             proto = read_onnx(fp32)
             fold_onnx(proto, metric)
             write_onnx(proto, fp32)
-        for precision in precisions:
+        for done, precision in enumerate(precisions):
+            if progress is not None:
+                progress(done, len(precisions))
             path = folder / FILES[precision]
             try:
                 made, measured = _made(precision, fp32, path, calibration, gate, limits)

@@ -4,7 +4,8 @@ that appears whole.
 
 import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from serving.job.people import Identification, People, identified, span_of, tall
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
+from serving.job.segments.segment import DECODED
 from serving.job.segments.watching import LOOKS
 from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
@@ -259,6 +261,13 @@ def _seconds_of_segments(runs: Sequence[CameraState]) -> dict[str, float]:
     return seconds
 
 
+def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total = Counter[str]()
+    for one in counts:
+        total.update(one)
+    return dict(total)
+
+
 def _counts(
     runs: Sequence[CameraState],
     rows: Sequence[dict[str, object]],
@@ -271,7 +280,11 @@ def _counts(
         looks = [one.get(LOOKS, {}) for one in counts]
         return {
             "frames": sum(one["frames"] for one in counts),
-            **{name: sum(one.get(name, 0) for one in looks) for name in ("looked_at", "forced", "skipped")},
+            **{
+                name: sum(one.get(name, 0) for one in looks)
+                for name in ("looked_at", "forced", "skipped", "between")
+            },
+            DECODED: _summed(one.get(DECODED, {}) for one in counts),
             "crops_embedded": sum(one["crops"] for one in counts),
             **tally(chosen),
         }

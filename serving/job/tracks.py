@@ -57,8 +57,8 @@ def export_tracks(folder: Path | str, form: Format, out: Path | str) -> list[str
     Args:
         folder: the job's output.
         form: ``mot``, a file ``CAMERA.txt`` for each camera (nine columns, as MOT16 has them: class 1 is a
-            pedestrian, visibility 1) and the people of its ids in
-            ``CAMERA.people.txt``; ``cvat``, ``CAMERA.xml`` for each; ``coco``, ``tracks.json`` for all.
+            pedestrian, visibility 1) and the people of its ids in ``CAMERA.people.txt``; ``cvat``,
+            ``CAMERA.xml`` for each; ``coco``, ``tracks.json`` for all.
         out: replaced whole.
 
     Raises:

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines import calibrate, export, fit_metric
+from pipelines import calibrate, evaluate, export, fit_metric
+from pipelines.decoded import decode
 from pipelines.evaluation_page import objectives_section
 from pipelines.fitted import read_fitted
 from reid.card import fitted_fingerprint, load_card
+from reid.config import load_params
+from reid.data import store
 from reid.data.catalog import read_catalog, write_catalog
 from reid.data.store import load_images
 from reid.errors import ReidError
@@ -43,6 +46,7 @@ def project(folder: Path, tiny_catalog: Path) -> Path:
 
 def say_what(folder: Path, **metric: Any) -> None:
     value = yaml.safe_load(PARAMS.read_text())
+    value["model"] |= {"height": 32, "width": 16}
     value["metric"] |= metric
     value["calibrate"] |= {"bootstrap": 10, "false_accept_rate": 0.5}
     value["export"] |= {"precisions": ["fp32"], "engines": None}
@@ -89,6 +93,28 @@ def test_calibrate_and_export_take_the_metric_along(
     calibrate.main()
     plain = json.loads((project / "reports/calibration.json").read_text())["thresholds"]
     assert [one["distance"] for one in plain] != distances
+
+
+def test_no_stage_decodes_what_another_has_decoded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    say_what(project, method="xqda", shrinkage=0.5, dim=4)
+    everybody = read_catalog(project / "data/catalog.parquet")
+    parts = [everybody.split(name) for name in ("train", "val", "gallery")]
+    model, spec = load_model(project / "selected/model.safetensors")
+    plain = [embed_images(model, load_images(part.paths, spec.height, spec.width)) for part in parts]
+    decode(parts, spec.height, spec.width)  # as trainings and an evaluation before have done
+
+    def again(path: Path) -> None:
+        raise AssertionError(f"{path} is decoded a second time")
+
+    monkeypatch.setattr(store, "read_image", again)
+    monkeypatch.setattr(export, "log_outputs", lambda *_: None)
+    fit_metric.main()
+    calibrate.main()
+    export.main()
+    params = load_params()
+    (query, gallery) = evaluate.embed_sides(params, (parts[1], parts[2]), {"mine": model})["mine"]
+    assert np.array_equal(query.embeddings, plain[1])
+    assert np.array_equal(gallery.embeddings, plain[2])
 
 
 def test_a_damaged_record_names_the_stage(project: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from reid.data import store
-from reid.data.catalog import read_catalog, write_catalog
-from reid.data.store import load_images, open_store
+from reid.data.catalog import Catalog, read_catalog, write_catalog
+from reid.data.store import load_images, load_rows, open_store, stored_blocks
 from reid.errors import ReidError
 from reid.files import sha256_of
 
@@ -30,33 +30,62 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
         load_images([tmp_path / "b.png"], 8, 8)
 
 
-def test_the_store_is_made_once_and_follows_the_content(tmp_path: Path) -> None:
-    def catalog(values: list[int]) -> Path:
-        rows = []
-        for index, value in enumerate(values):
-            path = tmp_path / f"{index}.png"
-            cv2.imwrite(str(path), np.full((20, 10, 3), value, np.uint8))
-            row = {
-                "path": path.name,
-                "identity": "a",
-                "camera": "1",
-                "split": "train",
-                "width": 10,
-                "height": 20,
-                "sha256": sha256_of(path),
-            }
-            rows.append(row)
-        write_catalog(rows, tmp_path / "catalog.parquet")
-        return tmp_path / "catalog.parquet"
+def catalog_of(folder: Path, values: list[int], queries: int = 0) -> Catalog:
+    """Plain pictures of these values; so many of the last are queries."""
+    rows = []
+    for index, value in enumerate(values):
+        path = folder / f"{index:02}.png"
+        cv2.imwrite(str(path), np.full((20, 10, 3), value, np.uint8))
+        row = {"path": path.name, "identity": "a", "camera": "1", "width": 10, "height": 20}
+        split = "query" if index >= len(values) - queries else "gallery"
+        rows.append(row | {"split": split, "sha256": sha256_of(path)})
+    write_catalog(rows, folder / "catalog.parquet")
+    return read_catalog(folder / "catalog.parquet")
 
-    first = read_catalog(catalog([10, 200]))
+
+def test_the_store_is_made_once_and_follows_the_content(tmp_path: Path) -> None:
+    first = catalog_of(tmp_path, [10, 200])
     images = open_store(first, 16, 8)
     assert images[:, 0, 0, 0].tolist() == [10, 200]
     assert np.array_equal(images, load_images(first.paths, 16, 8))
     calls: list[int] = []
     open_store(first, 16, 8, lambda done, total: calls.append(done))
     assert calls == []
-    assert open_store(read_catalog(catalog([200, 10])), 16, 8)[:, 0, 0, 0].tolist() == [200, 10]
+    assert open_store(catalog_of(tmp_path, [200, 10]), 16, 8)[:, 0, 0, 0].tolist() == [200, 10]
+
+
+def test_rows_come_from_the_store_or_are_decoded_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = catalog_of(tmp_path, [10, 20, 30, 40])
+    read: list[str] = []
+    decoder = store.read_image
+    monkeypatch.setattr(store, "read_image", lambda path: (read.append(path.name), decoder(path))[1])
+    alone = load_rows(catalog, [3, 1], 16, 8)
+    assert sorted(read) == ["01.png", "03.png"]
+    open_store(catalog, 16, 8)
+    read.clear()
+    stored = load_rows(catalog, [3, 1], 16, 8)
+    assert (read, stored[:, 0, 0, 0].tolist()) == ([], [40, 20])
+    assert np.array_equal(stored, alone)
+    stored[:] = 0  # a copy, which a caller may change
+    assert load_rows(catalog, [], 16, 8).shape == (0, 16, 8, 3)
+
+
+@pytest.mark.parametrize("queries", [0, 3, 5, 11])
+def test_blocks_of_stores_are_those_of_the_files(
+    queries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = catalog_of(tmp_path, [20 * number for number in range(11)], queries)
+    parts = [catalog.split("query"), catalog.split("gallery")]
+    monkeypatch.setattr(store, "BLOCK", 4)
+    wanted = store.image_blocks([path for part in parts for path in part.paths], 16, 8)
+    calls: list[tuple[int, int]] = []
+    found = stored_blocks(parts, 16, 8, lambda done, total: calls.append((done, total)))
+    for (first, images), (start, block) in zip(wanted, found, strict=True):
+        assert first == start
+        assert np.array_equal(images, block)
+    assert calls == [(4, 11), (8, 11), (11, 11)]
 
 
 def test_blocks_are_the_images_and_no_more_than_two_are_held(
