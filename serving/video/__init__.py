@@ -16,10 +16,9 @@ from serving.video.footage import (
     read_pictures,
     unseen,
 )
-from serving.video.hardware import SOFTWARE
-from serving.video.opening import no_log_callback
+from serving.video.hardware import with_decoder
+from serving.video.opening import SOFTWARE, no_log_callback
 from serving.video.pixels import Size, orientation, upright
-from serving.video.trial import with_decoder
 from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from reid.addresses import redacted
 from serving.video.ahead import STALL_S, Pulse, ahead
-from serving.video.hardware import SOFTWARE
 from serving.video.index import Index
 from serving.video.live import live_frames
+from serving.video.opening import SOFTWARE
 from serving.video.pixels import Size, upright
 from serving.video.reading import read_range
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from reid.addresses import is_url, redacted
 from reid.errors import ReidError
 from serving.protocols import container_options, is_playlist, is_playlist_head, is_stored, scheme_problem
 from serving.stores import StoredFile
-from serving.video.hardware import SOFTWARE, accelerated
 
-__all__ = ["Opened", "no_log_callback", "opened"]
+__all__ = ["SOFTWARE", "Opened", "lacking", "no_log_callback", "opened"]
 
+SOFTWARE = "software"  # what decodes, where it is no hardware
 _OPEN_TIMEOUT_S = 20.0
 
 
@@ -97,7 +98,7 @@ def _container(source: str, file: StoredFile | None, timeout_s: float, decoder: 
             timeout=timeout_s if is_url(source) and file is None else None,
         )
         try:
-            container = open_with(hwaccel=accelerated(decoder))
+            container = open_with(hwaccel=_accelerated(decoder))
         except (av.FFmpegError, OSError, ValueError):
             if decoder == SOFTWARE:
                 raise
@@ -118,6 +119,19 @@ def _container(source: str, file: StoredFile | None, timeout_s: float, decoder: 
     finally:
         no_log_callback()
         container.close()
+
+
+def lacking(kind: str) -> str:
+    """Why this PyAV cannot use a kind of hardware at all; '' where it can."""
+    # FFmpeg takes a kind that it was not built with for "any", and decodes by another.
+    return "" if kind in hwdevices_available() else "the PyAV that is installed was built without it"
+
+
+def _accelerated(decoder: str) -> HWAccel | None:
+    if decoder == SOFTWARE or lacking(decoder):
+        return None
+    # FFmpeg goes back to software itself where the hardware does not take a stream's profile.
+    return HWAccel(decoder, allow_software_fallback=True)
 
 
 def _check(source: str, file: StoredFile | None) -> bool:

@@ -10,9 +10,8 @@ import numpy as np
 
 from reid.errors import ReidError
 from serving.video.ahead import Pulse
-from serving.video.hardware import SOFTWARE
 from serving.video.index import Index
-from serving.video.opening import Opened, opened
+from serving.video.opening import SOFTWARE, Opened, opened
 from serving.video.packets import decoded, flushed, packets
 
 __all__ = ["read_range"]
