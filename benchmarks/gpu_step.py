@@ -12,7 +12,8 @@ then there, in the project's folder, ``pip install --no-index --no-deps wheels/*
 
 ``alone`` runs the network forward and backward on one batch that lies on the device, with the optimiser and
 nothing else: no images read or augmented, no losses but a sum, no averaged weights, no figures. The whole
-step cannot be faster; how near it comes is what the rest costs.
+step cannot be faster; how near it comes is what the rest costs: ``host_share`` is the rest's time by that of
+the network. ``--compile yes`` has both by ``torch.compile``.
 """
 
 import argparse
@@ -87,7 +88,7 @@ def network_alone(
     kind = layout(settings.channels_last)
     model = model.train().to(memory_format=kind)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    forward = training_pass(model, half_precision(settings.precision))
+    forward = training_pass(model, half_precision(settings.precision), settings.compile)
     batch = settings.identities * settings.images
     images = torch.randn(batch, 3, spec.height, spec.width, device=device).to(memory_format=kind)
 
@@ -132,13 +133,16 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2, help="of the processor")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--compile", choices=["no", "yes"], default="no")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     chosen = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     spec = ModelSpec(chosen.backbone, "none", chosen.height, chosen.width)
     own = {"steps": chosen.steps, "epoch_steps": chosen.steps, "max_seconds": None, "freeze_steps": 0}
-    own |= {name: getattr(chosen, name) for name in ("identities", "images", "precision")}
+    own |= {name: getattr(chosen, name) for name in ("identities", "images", "precision", "threads")}
+    own |= {"compile": chosen.compile == "yes"}
     params = load_params(Path(__file__).parents[1] / "params.yaml")
     settings = params.train.model_copy(update=own)
     torch.set_num_threads(settings.threads)
@@ -159,6 +163,7 @@ def main() -> None:
         "size": [chosen.height, chosen.width],
         "images_per_second": {name: round(value, 1) for name, value in figures.items()},
         "whole_to_alone": round(share, 3),
+        "ratios": {"host_share": round(share - 1, 3)},
         "waits_per_step": waits(whole, chosen.steps),
     }
     if chosen.json:
@@ -166,7 +171,10 @@ def main() -> None:
         return
     print(f"{result['device']}, {chosen.backbone}, {batch} images of {chosen.height} x {chosen.width}")
     print(f"whole step {figures['whole']:.0f} images/s, network alone {figures['alone']:.0f} images/s")
-    print(f"a whole step takes {share:.2f} times as long as the network alone (median of {chosen.rounds})")
+    print(
+        f"what is done beside the network takes {100 * (share - 1):.0f} % of the network's time "
+        f"(median of {chosen.rounds})"
+    )
     if result["waits_per_step"] is not None:
         print(f"the processor waits for the GPU {result['waits_per_step']:.1f} times a step")
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["runs_app"]
 
 runs_app = typer.Typer(
-    help="Trainings in MLflow: list, show where things come from, deliver what waits.", no_args_is_help=True
+    help="Trainings in MLflow: list, show where things come from, a page on a sweep, deliver what waits.",
+    no_args_is_help=True,
 )
 
 ParamsFile = Annotated[
@@ -79,6 +80,26 @@ def list_(
         words = "" if figure is None else f"validation mAP {figure:.3f}"
         child = "  of " + run.data.tags["mlflow.parentRunId"] if "mlflow.parentRunId" in run.data.tags else ""
         typer.echo(f"{run.info.run_id}  {run.info.status:9} {run.info.run_name:24} {words}{child}")
+
+
+@runs_app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="The page's file.")],
+    run: Annotated[
+        str | None,
+        typer.Argument(help="The parent run of the trials; that of the newest sweep where none is given."),
+    ] = None,
+    params: ParamsFile = Path("params.yaml"),
+) -> None:
+    """A page on the trials of a sweep: curves, values, which were stopped."""
+    from pipelines.sweep_page import read_sweep, write_sweep_page
+
+    with _asked(params) as tracker:
+        found = read_sweep(tracker, run)
+    write_sweep_page(found, out)
+    best = found.trials[0]
+    figure = f"{found.metric} {best.last:.3f}" if best.curve else f"no {found.metric} yet"
+    typer.echo(f"{out}: {len(found.trials)} trials of {found.name}, the best {best.name} ({figure})")
 
 
 @runs_app.command()

@@ -128,6 +128,7 @@ class TrainParams(Section):
     freeze_steps: int = Field(ge=0)
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
+    compile: bool = False
 
 
 class TuneParams(Section):

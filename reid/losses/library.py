@@ -80,11 +80,65 @@ def cosface(num_classes: int, embedding_dim: int, margin: float = 0.35, scale: f
     return ProxyLoss(losses.CosFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale), num_classes)
 
 
-def sphereface(num_classes: int, embedding_dim: int, margin: int = 4, scale: float = 1.0) -> ProxyLoss:
-    """Multiplicative angular margin (Liu 2017); the margin is a whole number."""
-    return ProxyLoss(
-        losses.SphereFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale), num_classes
+class AnnealedSphereFace(losses.SphereFaceLoss):
+    """SphereFace that goes over from plain classification: of a person's own class the cosine counts lambda
+    times beside the margin's psi, ``(lambda cos + psi) / (1 + lambda)``.
+
+    lambda = max(lambda_min, base * (1 + gamma * step) ** -power), in training, where each call is a step.
+
+    Args:
+        num_classes, embedding_dim, margin, scale: see :func:`sphereface`.
+        annealing: base, gamma, power and lambda_min.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        margin: int,
+        scale: float,
+        annealing: tuple[float, float, float, float],
+    ) -> None:
+        super().__init__(num_classes, embedding_dim, margin=margin, scale=scale)
+        self.annealing = annealing
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def modify_cosine_of_target_classes(self, cosine_of_target_classes: Tensor) -> Tensor:
+        """Called by the library with the cosines (B,) of the images to their own classes."""
+        if self.training:
+            self.step += 1
+        base, gamma, power, least = self.annealing
+        weight = (base * (1 + gamma * self.step.to(torch.float32)) ** -power).clamp_min(least)
+        weight = weight.to(cosine_of_target_classes.dtype)
+        psi = super().modify_cosine_of_target_classes(cosine_of_target_classes)
+        mixed: Tensor = (weight * cosine_of_target_classes + psi) / (1 + weight)
+        return mixed
+
+
+def sphereface(
+    num_classes: int,
+    embedding_dim: int,
+    margin: int = 4,
+    scale: float = 1.0,
+    annealed: bool = False,
+    base: float = 1000.0,
+    gamma: float = 0.12,
+    power: float = 1.0,
+    lambda_min: float = 5.0,
+) -> ProxyLoss:
+    """Multiplicative angular margin (Liu 2017); the margin is a whole number.
+
+    ``annealed`` begins with plain classification and goes over to the margin (appendix G), by the numbers of
+    the authors' training: at once, the margin is flat where a training begins, and nothing is learnt.
+    """
+    inner = (
+        AnnealedSphereFace(num_classes, embedding_dim, margin, scale, (base, gamma, power, lambda_min))
+        if annealed
+        else losses.SphereFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale)
     )
+    return ProxyLoss(inner, num_classes)
 
 
 def proxy_nca(num_classes: int, embedding_dim: int, scale: float = 8.0) -> ProxyLoss:

@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["ALONE", "GlobalBatchNorm2d", "Ranks", "share_batch_statistics"]
+__all__ = ["ALONE", "GlobalBatchNorm2d", "Ranks", "backend_for", "share_batch_statistics"]
+
+
+def backend_for(gpus: float) -> str:
+    """What workers with so many GPUs each talk through: NCCL about what lies on a GPU, Gloo about the rest,
+    such as the first worker's clock, which NCCL refuses.
+    """
+    return "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         axes, shape = (0, 2, 3), (1, -1, 1, 1)
         # In bfloat16 the count itself would be rounded, and sums to two digits.
         rows = maps.to(torch.promote_types(maps.dtype, torch.float32))
-        size = rows.new_tensor([rows.numel() / rows.shape[1]])
+        # Filled where the maps are: copied there, it would make the processor wait for a GPU.
+        size = rows.new_full((1,), rows.numel() / rows.shape[1])
         total = _Sum.apply(torch.cat([rows.sum(axes), size]))
         count, mean = total[-1].detach(), total[:-1] / total[-1].detach()
         centred = rows - mean.view(shape)

@@ -46,6 +46,8 @@ class DivideAndConquer(CombinedLoss):
     ) -> None:
         weighted = {name: (whole.weights[name], term) for name, term in whole.terms.items()}
         super().__init__(weighted, whole.after)
+        # ``group`` where the processor finds it: each step asks for a number of it, and must wait for no GPU.
+        self._known: Rows = np.full(images, -1)
         self.learners, self.plan, self.dividing = nn.ModuleList(learners), plan, False
         self.register_buffer("group", torch.full((images,), -1, dtype=torch.int64))
 
@@ -59,13 +61,16 @@ class DivideAndConquer(CombinedLoss):
     ) -> None:
         """At the start of an epoch: cluster anew where that is due. ``embed`` gives the embeddings (N, D)."""
         self.dividing = progress < self.plan.share
-        if not self.dividing or epoch % self.plan.every:
+        if not self.dividing:
             return
-        known = self.group.cpu().numpy()
+        known = self._known = self.group.cpu().numpy()  # it may come from a checkpoint
+        if epoch % self.plan.every:
+            return
         group = divided(embed(), labels, len(self.learners), seed)
         if known[0] >= 0:
             group = matched(group, known, len(self.learners))
         self.group.copy_(torch.from_numpy(group))
+        self._known = group
 
     def learner_of(self, row: int, features: Tensor, necked: Tensor) -> tuple[CombinedLoss, Tensor, Tensor]:
         """Who learns from the batch that ``row`` of the training images belongs to, and its slice of the
@@ -73,7 +78,7 @@ class DivideAndConquer(CombinedLoss):
         """
         if not self.dividing:
             return self, features, necked
-        number, width = int(self.group[row]), features.shape[1] // len(self.learners)
+        number, width = int(self._known[row]), features.shape[1] // len(self.learners)
         part = slice(number * width, (number + 1) * width)
         learner = self.learners[number]
         assert isinstance(learner, CombinedLoss)

@@ -113,7 +113,7 @@ def train(
         share_batch_statistics(model.backbone)
     model.to(memory_format=layout(settings.channels_last))
     half = half_precision(settings.precision)
-    forward = training_pass(model.train(), half)
+    forward = training_pass(model.train(), half, settings.compile)
     state = TrainingState.start(model, objective, settings)
     keyed = any(getattr(term, "momentum_keys", False) for term in objective.terms.values())
     keys = key_pass(state.averaged.module, half) if keyed else None

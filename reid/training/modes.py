@@ -37,18 +37,30 @@ def half_precision(precision: str) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def training_pass(model: EmbeddingModel, half: bool) -> Callable[[Tensor], Tensor]:
+def training_pass(model: EmbeddingModel, half: bool, compiled: bool = False) -> Callable[[Tensor], Tensor]:
     """How the features of a batch are calculated while ``model``, which is in training mode, trains where it
     is.
+
+    Args:
+        model: the network.
+        half: in bfloat16, where autocast allows it.
+        compiled: by ``torch.compile``, which takes its time at the first batch, and again where a backbone is
+            thawed. The module stays as it is: the compiled one holds the very same tensors.
     """
     device = next(model.parameters()).device
+    inner: Callable[[Tensor], Tensor] = model
+    if compiled:
+        inner = torch.compile(model)
     # In float32 torch's own convolutions are as fast.
-    other_way = half and device.type == "cpu"
-    backbone = cpu_training_pass(model.backbone) if other_way else model.backbone
+    elif half and device.type == "cpu":
+        backbone = cpu_training_pass(model.backbone)
+
+        def inner(images: Tensor) -> Tensor:
+            return model.head(backbone(images))
 
     def features(images: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            return model.head(backbone(images))
+            return inner(images)
 
     return features
 

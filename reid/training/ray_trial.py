@@ -132,6 +132,8 @@ def _train_together(params: Params, work: dict[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    from reid.training.distributed import backend_for
+
     resources: dict[str, float] = {"CPU": threads_of(params)} | (
         {"GPU": params.tune.gpus} if params.tune.gpus else {}
     )
@@ -141,6 +143,6 @@ def _train_together(params: Params, work: dict[str, Any]) -> None:
         scaling_config=ScalingConfig(
             num_workers=params.train.workers, use_gpu=params.tune.gpus > 0, resources_per_worker=resources
         ),
-        torch_config=TorchConfig(backend="nccl" if params.tune.gpus >= 1 else "gloo"),
+        torch_config=TorchConfig(backend=backend_for(params.tune.gpus)),
         run_config=RunConfig(name="workers", storage_path=work["folder"], callbacks=[TuneReportCallback()]),
     ).fit()

@@ -21,9 +21,15 @@ def check_resources(params: Params) -> None:
     Threads beyond a node's processors are no reason to refuse: see :func:`threads_of`.
 
     Raises:
-        UsageError: there are fewer processors or GPUs than one training wants; the message names the key.
+        UsageError: there are fewer processors or GPUs than one training wants, or its workers would share a
+            GPU, which NCCL refuses; the message names the key.
     """
     workers, threads, gpus = params.train.workers, threads_of(params), params.tune.gpus
+    if workers > 1 and 0 < gpus < 1:
+        raise UsageError(
+            f"tune.gpus is {gpus:g} for each of {workers} workers: those of one training cannot share a GPU; "
+            "set 1, or train.workers to 1"
+        )
     # How many workers of that size find room, node by node: a worker lies on one.
     room = sum(int(node.get("CPU", 0) // threads) for node in _nodes())
     if workers > room:

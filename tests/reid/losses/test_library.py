@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from pytorch_metric_learning import losses
@@ -60,3 +62,40 @@ def test_gradients_in_double_precision(name):
 def test_labels_out_of_range_are_named(name):
     with pytest.raises(ReidError, match="label 4 "):
         build_loss(name, num_classes=CLASSES, embedding_dim=DIM)(torch.zeros(2, DIM), torch.tensor([0, 4]))
+
+
+def naive_sphereface(x, classes, labels, margin, weight):
+    """Liu 2017, equations 5 to 7, and the mixture of its appendix G, a term at a time."""
+    costs = []
+    for row, label in zip(x, labels.tolist(), strict=True):
+        length = row.norm()
+        logits = [length * (row @ one) / (length * one.norm()) for one in classes]
+        cosine = logits[label] / length
+        angle = math.acos(float(cosine.detach()))
+        k = math.floor(angle * margin / math.pi)
+        psi = (-1) ** k * math.cos(margin * angle) - 2 * k
+        logits[label] = length * (weight * cosine + psi) / (1 + weight)
+        costs.append(torch.logsumexp(torch.stack(logits), 0) - logits[label])
+    return torch.stack(costs).mean()
+
+
+@pytest.mark.parametrize("margin", [2, 3, 4])
+def test_sphereface_goes_over_from_classification_to_its_margin(margin):
+    options = {"annealed": True, "margin": margin, "base": 20.0, "gamma": 1.0, "lambda_min": 3.0}
+    loss = build_loss("sphereface", num_classes=CLASSES, embedding_dim=DIM, **options).double()
+    x, (classes,) = naive.embeddings(8, 0, DIM), loss.parameters()
+    for step in range(1, 9):
+        weight = max(3.0, 20.0 / (1 + step))
+        wanted = naive_sphereface(x, classes.T, LABELS, margin, weight)
+        torch.testing.assert_close(loss(x, LABELS).value, wanted, msg=f"step {step}")
+    for _ in range(2):  # looked at, it does not go on
+        torch.testing.assert_close(
+            loss.eval()(x, LABELS).value, naive_sphereface(x, classes.T, LABELS, margin, 3.0)
+        )
+    assert int(loss.inner.step) == 8
+    assert "inner.step" in loss.state_dict(), "a training that was killed goes on where it was"
+
+
+def test_annealing_is_by_the_authors_numbers():
+    loss = build_loss("sphereface", num_classes=CLASSES, embedding_dim=DIM, annealed=True)
+    assert loss.inner.annealing == (1000.0, 0.12, 1.0, 5.0)

@@ -62,6 +62,7 @@ def test_more_threads_than_processors_ask_for_what_is_there(
             r"tune\.gpus is 1 for each of 1 workers: Ray has 0; lower it, or set 0 to train without",
         ),
         ({"tune.gpus": 0.5}, r"tune\.gpus is 0\.5 .* Ray has 0"),
+        ({"tune.gpus": 0.5, "train.workers": 2, "train.threads": 1}, r"cannot share a GPU; set 1"),
         ({"tune.gpus": 4096}, r"tune\.gpus is 4096 .* Ray has 0"),
     ],
 )

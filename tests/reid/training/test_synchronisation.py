@@ -94,7 +94,7 @@ def data() -> TrainingData:
 
 def waits_of(name: str, params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     model = build_model(model_spec(params))
-    objective, plan = loss_and_batches(params, name, PEOPLE, model.dim)
+    objective, plan = loss_and_batches(params, name, PEOPLE, model.dim, PEOPLE * IMAGES)
     # the warm-up of the adaptive margin is a step's own question
     settings = settings_of(params, name).model_copy(update={"steps": STEPS, "epoch_steps": STEPS})
     waits = Waits()
@@ -116,6 +116,13 @@ def test_a_step_of_the_default_objectives_waits_for_nothing(
 ) -> None:
     # once, before the first step: how many steps the averaged weights hold already
     assert waits_of(name, params, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
+
+
+def test_nor_does_a_step_of_learners_with_people_of_their_own(
+    params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divided = with_values(params, {"objectives.batch_hard.divide": {"learners": 2, "share": 1.0}})
+    assert waits_of("batch_hard", divided, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
 
 
 def test_what_would_wait_is_seen() -> None:
