@@ -38,6 +38,7 @@ from serving.spec import Camera, Job
 
 __all__ = ["Identification", "write_outputs"]
 
+_LOOKED = ("looked_at", "forced", "skipped", "undecoded")  # of the looks, those in the record
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 
@@ -332,7 +333,7 @@ def _counts(
         looks = [one.get(LOOKS, {}) for one in counts]
         return {
             "frames": sum(one["frames"] for one in counts),
-            **{name: sum(one.get(name, 0) for one in looks) for name in ("looked_at", "forced", "skipped")},
+            **{name: sum(one.get(name, 0) for one in looks) for name in _LOOKED},
             "crops_embedded": sum(one["crops"] for one in counts),
             "sightings": len(chosen),
             "named": sum(row["identity"] != UNKNOWN for row in chosen),

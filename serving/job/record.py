@@ -283,13 +283,14 @@ class DecisionRule(_Decision):
 
 class CameraCounts(_OfCamera):
     """What one camera came to. Of its frames the detector looked at some, forced to it or because something
-    moved; the others were skipped.
+    moved; the others were skipped, some of them without being decoded.
     """
 
     frames: int
     looked_at: int = 0
     forced: int = 0
     skipped: int = 0
+    undecoded: int = 0
     crops_embedded: int
     sightings: int
     named: int
@@ -302,6 +303,7 @@ class Counts(_Counts):
     looked_at: int = 0
     forced: int = 0
     skipped: int = 0
+    undecoded: int = 0
     crops_embedded: int
     detections: int
     cameras: dict[str, CameraCounts]  # type: ignore[assignment]  # a dict is invariant, and this one is only read

@@ -18,6 +18,7 @@ from serving.video.footage import (
 )
 from serving.video.opening import no_log_callback
 from serving.video.pixels import Size, orientation, upright
+from serving.video.stops import packet_sizes, read_stops, stops_of, times_of
 from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [
@@ -37,10 +38,14 @@ __all__ = [
     "no_log_callback",
     "open_footage",
     "orientation",
+    "packet_sizes",
     "pictures_ahead",
     "queue_length",
     "read_frames",
     "read_pictures",
+    "read_stops",
+    "stops_of",
+    "times_of",
     "unseen",
     "upright",
 ]
