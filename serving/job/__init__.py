@@ -13,6 +13,7 @@ __all__ = [
     "layout",
     "load_job",
     "progress",
+    "published",
     "record",
     "report",
     "run",
