@@ -15,7 +15,7 @@ from _measure import alternate, arguments, ratio, report
 from reid.files import write_json
 from serving.job.afterwards.finding import find, open_seen
 from serving.job.layout import SIGHTINGS, JobFolder
-from serving.job.sighting_embeddings import write_embeddings
+from serving.job.sightings.embeddings import write_embeddings
 
 
 def write_job(folder: Path, count: int, dim: int, rng: np.random.Generator) -> None:

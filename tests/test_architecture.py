@@ -13,6 +13,7 @@ FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in ("reid",
 ROOMS = (
     *(
         "addresses",
+        "cache",
         "card",
         "config",
         "data.catalog",

@@ -26,7 +26,12 @@ def match(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Output folder; appears whole when the job is done.")
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="DIR|URL",
+            help="Output folder, here or in a store (s3://bucket/found); appears whole when the job is done.",
+        ),
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Of videos: the model directory.")] = None,
     gallery: Annotated[
@@ -94,10 +99,13 @@ def match(
     checked = asked_job(sources or [], model, gallery, detector, threshold, person_class)
     from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
     from serving.job.progress import Progress
+    from serving.job.published import published_output
     from serving.job.run import Execution, StopRequested, run_job
     from serving.watchdog import ended_when_stuck
 
-    execution = Execution(segment_s, workers, ray)
+    there = published_output(out)
+    folder = Path(out) if there is None else there.local
+    execution = Execution(segment_s, workers, ray, None if there is None else there.keep)
 
     def stop(number: int, frame: object) -> None:
         raise StopRequested
@@ -111,13 +119,17 @@ def match(
             if not (quiet or json_lines):
                 displays.append(stack.enter_context(shown_progress()))
             stack.enter_context(ended_when_stuck(checked.stall_s))
-            result = run_job(checked, out, CompositeProgress(displays), execution)
+            if there is not None:
+                there.begin()
+            result = run_job(checked, folder, CompositeProgress(displays), execution)
+            if model is not None:
+                write_job_file(checked, folder)
+            if there is not None:
+                there.publish()
     except StopRequested as error:
         raise StoppedError(
             "stopped: what is finished is kept; the same command goes on from there"
         ) from error
-    if model is not None:
-        write_job_file(checked, out)
     counts = result.summary["counts"]
     if result.unchanged:
         typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")

@@ -5,15 +5,19 @@ from serving.detection.geometry import inside
 from serving.detection.layouts import LAYOUTS
 from serving.detection.model import DetectorModel, open_model
 from serving.detection.ordered import detect_in_order
-from serving.detection.stillness import Background, Cells, cell_mask, cells_of, grid_of
+from serving.detection.packets import PacketSizes
+from serving.detection.stillness import UNCHANGED, Background, Cells, Change, cell_mask, cells_of, grid_of
 
 __all__ = [
     "LAYOUTS",
+    "UNCHANGED",
     "Background",
     "Cells",
+    "Change",
     "Detector",
     "DetectorModel",
     "NetworkDetector",
+    "PacketSizes",
     "build_detector",
     "cell_mask",
     "cells_of",

@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from serving.video import Size, orientation
 
-__all__ = ["Background", "Cells", "Change", "cell_mask", "cells_of", "grid_of"]
+__all__ = ["UNCHANGED", "Background", "Cells", "Change", "cell_mask", "cells_of", "grid_of"]
 
 Cells = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 _LEARN_S, _ABSORB_S = 10.0, 3.0  # time constants of what has not changed, and of what has
-_CALIBRATE_S = 2.0  # in which noise is measured, and everything counts as changed
+# A cell that has changed teaches nothing for so long: who walks by leaves no trace behind her that would pass
+# for somebody, and who stands still is tracked by then.
+_PASSING_S = 2.0
 _SIGMAS = 6.0  # mean absolute deviations; 4.8 standard deviations of Gaussian noise
 # Grey levels of a cell's mean. The lower is what rounding and encoders do to a still picture; above the upper
 # nothing is taken for noise, however restless a tree or a screen is there.
@@ -66,6 +68,8 @@ def cells_of(frame: av.VideoFrame, grid: tuple[int, int]) -> Cells:
 def cell_mask(boxes: npt.NDArray[np.float32], grid: tuple[int, int], size: Size) -> Mask:
     """The cells (rows, columns) that boxes (N, 4) xyxy of the upright picture touch, and their neighbours."""
     mask = np.zeros(grid, np.bool_)
+    if not len(boxes):
+        return mask
     per = np.array([grid[1] / size.width, grid[0] / size.height] * 2)
     low, high = np.floor(boxes * per).astype(int) - 1, np.ceil(boxes * per).astype(int) + 1
     for (x0, y0, _, _), (_, _, x1, y1) in zip(np.maximum(low, 0), high, strict=True):
@@ -75,10 +79,16 @@ def cell_mask(boxes: npt.NDArray[np.float32], grid: tuple[int, int], size: Size)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a look found: whether anything has ``changed``, and whether most of the picture (``whole``)."""
+    """What a look found: whether anything has ``changed``, whether most of the picture (``whole``), and
+    whether that was something else than the light (``moved``).
+    """
 
     changed: bool
-    whole: bool
+    whole: bool = False
+    moved: bool = False
+
+
+UNCHANGED = Change(False)
 
 
 class Background:
@@ -88,7 +98,8 @@ class Background:
     ten seconds, in which a single outlier counts as three deviations at most. So sensor noise at night,
     flicker of lamps and the pulse that a key frame gives the whole picture raise the threshold where they
     are, and somebody who walks by does not. The brightness of the picture as a whole is divided out before.
-    A cell that has changed is learned faster, for a chair that was moved is not to be looked at for ever.
+    A cell that has changed for more than ``_PASSING_S`` is learned faster, for a chair that was moved is not
+    to be looked at for ever. Before noise is known, the lowest threshold holds.
 
     Args:
         grid: rows and columns.
@@ -101,7 +112,8 @@ class Background:
         self._elsewhere = None if not len(region) else ~_above(region, grid, size)
         self._mean = np.zeros(grid, np.float32)
         self._deviation = np.zeros(grid, np.float32)
-        self._frames, self._calibrated_s, self._last_s = 0, 0.0, 0.0
+        self._over_s = np.zeros(grid, np.float32)  # how long each cell has been changed
+        self._frames, self._last_s = 0, 0.0
 
     def look(self, cells: Cells, time_s: float, people: Mask | None = None) -> Change:
         """Compare the next frame's cells with the background, and learn from them.
@@ -111,25 +123,39 @@ class Background:
         now = cells.astype(np.float32)
         if not self._frames:
             self._begin(now, time_s, None)
-            return Change(True, False)
+            return Change(True)
+        light, strays, over = self._compared(now)
+        if self._is_whole(light, strays):
+            self._begin(now, time_s, people)
+            return Change(True, True, moved=abs(light - 1) <= _LIGHT)
+        self._learn(now, strays, over, time_s, people)
+        return Change(self._tells(over))
+
+    def differs(self, cells: Cells) -> bool:
+        """Whether :meth:`look` would find a change; nothing is learned from it."""
+        light, strays, over = self._compared(cells.astype(np.float32))
+        return self._is_whole(light, strays) or self._tells(over)
+
+    def _compared(self, now: npt.NDArray[np.float32]) -> tuple[float, npt.NDArray[np.float32], Mask]:
+        """How bright the picture is against the background, how far each cell strays, and which have
+        changed.
+        """
         sample = self._mean[::_SAMPLE, ::_SAMPLE]
         light = float(np.median(now[::_SAMPLE, ::_SAMPLE] / np.maximum(sample, 8.0)))
         strays = cv2.absdiff(now, self._mean * np.float32(light))
-        over = strays > np.clip(_SIGMAS * self._deviation, _LEAST, _MOST)
-        far = np.count_nonzero(strays > _FAR)
-        whole = abs(light - 1) > _LIGHT or far > _WHOLE * over.size
-        calibrating = time_s < self._calibrated_s
-        if whole:
-            self._begin(now, time_s, people)
-            return Change(True, True)
-        self._learn(now, strays, over, time_s, people)
-        if self._elsewhere is not None:
-            over[self._elsewhere] = False
-        return Change(calibrating or _clustered(over), False)
+        return light, strays, strays > np.clip(_SIGMAS * self._deviation, _LEAST, _MOST)
+
+    @staticmethod
+    def _is_whole(light: float, strays: npt.NDArray[np.float32]) -> bool:
+        return bool(abs(light - 1) > _LIGHT or np.count_nonzero(strays > _FAR) > _WHOLE * strays.size)
+
+    def _tells(self, over: Mask) -> bool:
+        return _clustered(over if self._elsewhere is None else over & ~self._elsewhere)
 
     def _begin(self, now: npt.NDArray[np.float32], time_s: float, people: Mask | None) -> None:
         self._mean = now.copy() if people is None else np.where(people, self._mean, now)
-        self._frames, self._last_s, self._calibrated_s = 1, time_s, time_s + _CALIBRATE_S
+        self._frames, self._last_s = 1, time_s
+        self._over_s[:] = 0
 
     def _learn(
         self,
@@ -141,9 +167,11 @@ class Background:
     ) -> None:
         self._frames += 1
         passed, self._last_s = min(max(time_s - self._last_s, 0.0), 1.0), time_s
+        self._over_s = np.maximum(self._over_s + np.where(over, passed, -passed).astype(np.float32), 0)
         # The mean of all frames at first, then one that forgets.
         slow = np.float32(max(passed / _LEARN_S, 1 / self._frames))
-        rate = np.where(over, max(np.float32(passed / _ABSORB_S), slow), slow)
+        quick = max(np.float32(passed / _ABSORB_S), slow)
+        rate = np.where(over, np.where(self._over_s > _PASSING_S, quick, np.float32(0)), slow)
         if people is not None:
             rate[people] = 0
         self._mean += rate * (now - self._mean)

@@ -13,10 +13,11 @@ __all__ = [
     "layout",
     "load_job",
     "progress",
+    "published",
     "record",
     "report",
     "run",
-    "sighting_embeddings",
+    "sightings",
     "stranger_file",
     "tracks",
 ]

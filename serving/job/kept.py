@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from reid.addresses import redacted
 from reid.errors import ReidError, UsageError
-from reid.files import read_json
+from reid.files import read_json, sha256_of
 from reid.parquet import read_parquet
 from serving.gallery import Gallery, key_from_environment
 from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 # raised when detection, tracking or embedding come to something else, so that nothing older is taken up
-_FORMAT = 2
+_FORMAT = 3
 _WAY_OUT = "it is done again"
 
 
@@ -76,7 +76,8 @@ def ledger_of(job: Job, embedder: Embedder, segment_s: float) -> dict[str, Any]:
         "precision": embedder.precision,
         "segment_s": segment_s,
         "files": [_version(camera) for camera in job.cameras]
-        + [[name, *_size_and_time(name)] for name in others],
+        # By content: on another machine that goes on with the job they have another time.
+        + [[name, sha256_of(name)] for name in others],
     }
 
 

@@ -160,7 +160,7 @@ class JobFolder:
     @property
     def embeddings(self) -> Path:
         """A sighting's embedding a row, in the order of the sightings; see
-        :mod:`serving.job.sighting_embeddings`.
+        :mod:`serving.job.sightings.embeddings`.
         """
         return self.path / "embeddings.parquet"
 

@@ -26,7 +26,7 @@ from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
 from serving.job.segments.segment import DECODED
 from serving.job.segments.watching import LOOKS
-from serving.job.sighting_embeddings import write_embeddings
+from serving.job.sightings.embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
 from serving.job.sightings.sightings import Sighting
 from serving.job.stranger_file import write_strangers
@@ -37,6 +37,7 @@ from serving.spec import Camera, Job
 
 __all__ = ["write_outputs"]
 
+_LOOKED = ("looked_at", "forced", "skipped", "between", "undecoded")  # of the looks, those in the record
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 
@@ -280,10 +281,7 @@ def _counts(
         looks = [one.get(LOOKS, {}) for one in counts]
         return {
             "frames": sum(one["frames"] for one in counts),
-            **{
-                name: sum(one.get(name, 0) for one in looks)
-                for name in ("looked_at", "forced", "skipped", "between")
-            },
+            **{name: sum(one.get(name, 0) for one in looks) for name in _LOOKED},
             DECODED: _summed(one.get(DECODED, {}) for one in counts),
             "crops_embedded": sum(one["crops"] for one in counts),
             **tally(chosen),

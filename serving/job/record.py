@@ -283,8 +283,8 @@ class DecisionRule(_Decision):
 
 class CameraCounts(_OfCamera):
     """What one camera came to. Of its frames the detector looked at some, forced to it or because something
-    moved; the others were skipped, of these some between two looks at people who move. ``decoded``: frames by
-    what decoded them, those at borders of segments more than once.
+    moved; the others were skipped, of these some between two looks at people who move, and some without being
+    decoded. ``decoded``: frames by what decoded them, those at borders of segments more than once.
     """
 
     frames: int
@@ -292,6 +292,7 @@ class CameraCounts(_OfCamera):
     forced: int = 0
     skipped: int = 0
     between: int = 0
+    undecoded: int = 0
     decoded: dict[str, int] = {}
     crops_embedded: int
     sightings: int
@@ -306,6 +307,7 @@ class Counts(_Counts):
     forced: int = 0
     skipped: int = 0
     between: int = 0
+    undecoded: int = 0
     decoded: dict[str, int] = {}
     crops_embedded: int
     detections: int

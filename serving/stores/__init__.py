@@ -1,8 +1,9 @@
 """Files of cameras in stores (S3, Google Cloud Storage, Azure, SFTP, HTTP with ranges), by fsspec: listed,
-and read by ranges through a bounded cache.
+and read by ranges through a bounded cache; and folders of whole files there, for outputs.
 """
 
 from serving.stores.cluster import FootageServer, address_of, read_from
+from serving.stores.folder import StoredFolder
 from serving.stores.listing import listed, local_version, version_of
 from serving.stores.opening import file_system, store_problem
 from serving.stores.payload import skip_payload
@@ -11,6 +12,7 @@ from serving.stores.reading import StoredFile
 __all__ = [
     "FootageServer",
     "StoredFile",
+    "StoredFolder",
     "address_of",
     "file_system",
     "listed",

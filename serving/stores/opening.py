@@ -60,17 +60,18 @@ def _without_credentials(error: BaseException) -> bool:
     return any(word in type(error).__name__ for word in _NO_CREDENTIALS)
 
 
-def store_problem(source: str, error: BaseException) -> ReidError:
-    """The one line on what a store refused. The drivers' own messages are left out: they may repeat requests
-    with what is secret in them.
+def store_problem(source: str, error: BaseException, kind: str = "video", done: str = "read") -> ReidError:
+    """The one line on what a store refused to have ``done`` with a ``kind`` of thing. The drivers' own
+    messages are left out: they may repeat requests with what is secret in them.
     """
-    name, kind = redacted(source), type(error).__name__
+    name, reason = f"{kind} {redacted(source)}", type(error).__name__
     where = _CREDENTIALS.get(source.partition("://")[0].lower())
     if isinstance(error, FileNotFoundError):
-        return ReidError(f"video {name} does not exist, or its bucket does not: check the address")
+        return ReidError(f"{name} does not exist, or its bucket does not: check the address")
     if _forbidden(error):
-        way_out = f": check that those in the environment ({where}) may list and read it" if where else ""
-        return ReidError(f"video {name} may not be read with these credentials{way_out}")
+        may = "list and read" if done == "read" else "list, read, write and delete in"
+        way_out = f": check that those in the environment ({where}) may {may} it" if where else ""
+        return ReidError(f"{name} may not be {done} with these credentials{way_out}")
     if _without_credentials(error) and where:
-        return ReidError(f"video {name}: there are no credentials ({kind}): set {where}")
-    return ReidError(f"video {name} cannot be read ({kind}): check the address, the network and the store")
+        return ReidError(f"{name}: there are no credentials ({reason}): set {where}")
+    return ReidError(f"{name} cannot be {done} ({reason}): check the address, the network and the store")

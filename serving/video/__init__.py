@@ -19,6 +19,7 @@ from serving.video.footage import (
 from serving.video.hardware import with_decoder
 from serving.video.opening import SOFTWARE, no_log_callback
 from serving.video.pixels import Size, orientation, upright
+from serving.video.stops import packet_sizes, read_stops, stops_of, times_of
 from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [
@@ -39,10 +40,14 @@ __all__ = [
     "no_log_callback",
     "open_footage",
     "orientation",
+    "packet_sizes",
     "pictures_ahead",
     "queue_length",
     "read_frames",
     "read_pictures",
+    "read_stops",
+    "stops_of",
+    "times_of",
     "unseen",
     "upright",
     "with_decoder",

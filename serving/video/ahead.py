@@ -4,7 +4,7 @@ a wait for ever.
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 from reid.errors import ReidError
@@ -68,7 +68,7 @@ class _Patience:
         return self._waited >= self._pulse.stall_s
 
 
-def ahead(items: Iterable[T], size: int, pulse: Pulse | None = None) -> Iterator[T]:
+def ahead(items: Iterable[T], size: int, pulse: Pulse | None = None) -> Generator[T, None, None]:
     """Yield ``items`` while a thread prepares up to ``size`` of them; what the thread raises is raised here.
 
     With a ``pulse`` that the items beat: nothing waits longer than its ``stall_s`` for a thread that has

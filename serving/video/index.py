@@ -19,7 +19,7 @@ from reid.addresses import redacted
 from reid.errors import ReidError
 from serving.stores import local_version, skip_payload
 from serving.video.ahead import Pulse
-from serving.video.opening import Opened, opened
+from serving.video.opening import Opened, decoded, flushed, opened, packets
 from serving.video.order import (
     UNKNOWN,
     Floats,
@@ -31,7 +31,6 @@ from serving.video.order import (
     in_words,
     steady_times,
 )
-from serving.video.packets import decoded, flushed, packets
 from serving.video.pixels import Size, shown_size
 
 __all__ = ["Index", "Keys", "index_of"]
@@ -96,6 +95,7 @@ class Index:
         problem: what is missing of the file; '' for nothing.
         notes: what was decided about it.
         version: of the file that was read, see :func:`serving.stores.version_of`; '' of an address.
+        packet_size: (N,) int32, bytes of the packet of each frame; none of an address.
     """
 
     times_s: Floats
@@ -108,6 +108,7 @@ class Index:
     problem: str = ""
     notes: tuple[str, ...] = ()
     version: str = ""
+    packet_size: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def part(self, first: int, last: int | None = None) -> "Index":
         """The index of frames ``first`` to ``last`` alone, both included, from 0; the time of the first is
@@ -124,6 +125,7 @@ class Index:
             self,
             times_s=times_s - times_s[:1],
             place=place,
+            packet_size=self.packet_size[first:end],
             keys=replace(keys, frame=np.maximum(keys.frame - first, 0)),
         )
 
@@ -135,6 +137,7 @@ class _Scan:
     pts: "array[int]" = field(default_factory=lambda: array("q"))
     dts: "array[int]" = field(default_factory=lambda: array("q"))
     hidden: "array[int]" = field(default_factory=lambda: array("b"))
+    sizes: "array[int]" = field(default_factory=lambda: array("i"))
     keys: list[tuple[int, int, int]] = field(default_factory=list)  # place, position, size
     first: av.VideoFrame | None = None
     shown: "array[int]" = field(default_factory=lambda: array("q"))  # places, as the decoder gave frames
@@ -147,6 +150,7 @@ class _Scan:
         self.pts.append(UNKNOWN if packet.pts is None else packet.pts)
         self.dts.append(UNKNOWN if packet.dts is None else packet.dts)
         self.hidden.append(packet.is_discard)
+        self.sizes.append(packet.size)
         self.torn = packet.is_corrupt
         self.reach(packet)
 
@@ -263,6 +267,7 @@ def _made(
         timeless or kind in ("mpegts", "mpeg"),
         _problem(name, one, scan, kind, promised, len(place) if by_decoder else None),
         tuple(notes),
+        packet_size=np.frombuffer(scan.sizes, np.int32)[place],
     )
 
 

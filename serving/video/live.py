@@ -14,9 +14,8 @@ from reid.addresses import redacted
 from reid.errors import ReidError
 from serving.video.ahead import Pulse
 from serving.video.index import Index, Keys
-from serving.video.opening import Opened, opened
+from serving.video.opening import Opened, decoded, opened, packets
 from serving.video.order import frame_rate
-from serving.video.packets import decoded, packets
 from serving.video.pixels import shown_size
 
 __all__ = ["first_look", "live_frames"]

@@ -1,6 +1,12 @@
-"""Containers opened and closed: every way into FFmpeg goes through here."""
+"""Containers opened and closed, their packets, and the frames that a decoder makes of them: every way into
+FFmpeg goes through here.
 
-from collections.abc import Iterator
+A packet's place in order of decoding is its name. It is written over the packet's times before it is decoded:
+decoders hand times through to the frame that they make of the packet, whatever order they put frames in, so
+each frame tells which packet it is from.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +20,13 @@ from reid.addresses import is_url, redacted
 from reid.errors import ReidError
 from serving.protocols import container_options, is_playlist, is_playlist_head, is_stored, scheme_problem
 from serving.stores import StoredFile
+from serving.video.ahead import Pulse
 
-__all__ = ["SOFTWARE", "Opened", "lacking", "no_log_callback", "opened"]
+__all__ = ["SOFTWARE", "Opened", "decoded", "flushed", "lacking", "no_log_callback", "opened", "packets"]
 
 SOFTWARE = "software"  # what decodes, where it is no hardware
 _OPEN_TIMEOUT_S = 20.0
+_MOST_ERRORS = 16  # one after the other, until a file counts as at its end
 
 
 @dataclass(frozen=True)
@@ -178,3 +186,46 @@ def _video_stream(container: Any, name: str) -> tuple[Any, str]:
         return best, ""
     size = f"{best.codec_context.width}x{best.codec_context.height}"
     return best, f"video {name} holds {len(streams)} pictures: the largest is used, {size}"
+
+
+def packets(one: Opened, pulse: Pulse, of_others: Callable[[Any], None] | None = None) -> Iterator[Any]:
+    """The packets of the video stream that hold data, until the file ends or is damaged for good.
+
+    Those of the file's other streams are shown to ``of_others``, if it is given.
+    """
+    errors, streams = 0, () if of_others else (one.stream,)
+    while errors < _MOST_ERRORS:
+        try:
+            for packet in one.container.demux(*streams):
+                pulse.beat()
+                if of_others is not None and packet.stream_index != one.stream.index:
+                    of_others(packet)
+                elif packet.size:  # an empty one would end the decoding
+                    errors = 0
+                    yield packet
+        except (av.FFmpegError, OSError):
+            errors += 1  # damaged here, or cut off inside a packet
+        else:
+            return
+
+
+def decoded(one: Opened, packet: Any, place: int, pulse: Pulse) -> list[av.VideoFrame]:
+    """The frames that come out when the packet at ``place`` goes in; their ``pts`` are the places of their
+    packets.
+    """
+    packet.pts = packet.dts = place
+    return _frames(one, packet, pulse)
+
+
+def flushed(one: Opened, pulse: Pulse) -> list[av.VideoFrame]:
+    """The frames that the decoder still holds after the last packet."""
+    return _frames(one, None, pulse)
+
+
+def _frames(one: Opened, packet: Any, pulse: Pulse) -> list[av.VideoFrame]:
+    try:
+        frames: list[av.VideoFrame] = one.stream.decode(packet)
+    except (av.FFmpegError, OSError):
+        frames = []  # this one is damaged, the next may not be
+    pulse.beat()
+    return frames

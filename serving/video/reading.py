@@ -2,7 +2,7 @@
 under its own number.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import av
@@ -11,10 +11,9 @@ import numpy as np
 from reid.errors import ReidError
 from serving.video.ahead import Pulse
 from serving.video.index import Index
-from serving.video.opening import SOFTWARE, Opened, opened
-from serving.video.packets import decoded, flushed, packets
+from serving.video.opening import SOFTWARE, Opened, decoded, flushed, opened, packets
 
-__all__ = ["read_range"]
+__all__ = ["read_range", "read_singles"]
 
 _NEAR = 64  # packets: so near to the front, or to each other, reading on is faster than a seek
 _LOOK = 2000  # packets, until a seek counts as gone astray
@@ -69,12 +68,54 @@ def _range(
             return
 
 
+def read_singles(
+    source: str, index: Index, frames: Sequence[int], pulse: Pulse
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode single ``frames`` of a file, from 0 and ascending, each from the key frame before it on; what
+    lies between them is read and not decoded. Those that do not decode are left out.
+
+    Raises:
+        ReidError: as :func:`read_range`.
+    """
+    keys = np.searchsorted(index.keys.frame, np.asarray(frames), side="right") - 1
+    begins, ends = index.keys.place[np.maximum(keys, 0)], index.place[np.asarray(frames)]
+    done = 0
+    for way in _ways(index, int(max(keys[0], 0))):
+        try:
+            with opened(source, version=index.version) as one:
+                # Threads that decode a picture each would only be waited for.
+                one.stream.thread_type = "SLICE"
+                for place, packet in _packets_from(one, index, int(max(keys[done], 0)), way, pulse):
+                    if place < begins[done]:
+                        continue
+                    found = decoded(one, packet, place, pulse)
+                    if place < ends[done]:
+                        continue
+                    found += flushed(one, pulse)
+                    one.stream.codec_context.flush_buffers()  # and takes packets again
+                    done += 1
+                    yield from ((frames[done - 1], frame) for frame in found if frame.pts == place)
+                    if done == len(frames):
+                        return
+            return
+        except _AstrayError:
+            continue
+    raise _changed(pulse)
+
+
+def _ways(index: Index, key: int) -> tuple[str, ...]:
+    return ("front",) if index.keys.place[key] <= _NEAR else _WAYS[index.by_bytes]
+
+
+def _changed(pulse: Pulse) -> ReidError:
+    return ReidError(f"video {pulse.name} has changed since it was opened: run again")
+
+
 def _frames(
     source: str, index: Index, key: int, frame_of: Any, first: int, last: int, pulse: Pulse, decoder: str
 ) -> "Generator[tuple[int, av.VideoFrame], None, None]":
     seen = first - 1
-    ways = ("front",) if index.keys.place[key] <= _NEAR else _WAYS[index.by_bytes]
-    for way in ways:
+    for way in _ways(index, key):
         try:
             with opened(source, version=index.version, decoder=decoder) as one:
                 pulse.decoder = one.decoder
@@ -94,7 +135,7 @@ def _frames(
             return
         except _AstrayError:
             continue
-    raise ReidError(f"video {pulse.name} has changed since it was opened: run again")
+    raise _changed(pulse)
 
 
 def _decoded_from(one: Opened, index: Index, key: int, way: str, pulse: Pulse) -> Iterator[av.VideoFrame]:

@@ -28,6 +28,9 @@ class Bucket:
         self._client.put_object(Bucket="footage", Key=name, Body=path.read_bytes())
         return f"s3://footage/{name}"
 
+    def content(self, name: str) -> bytes:
+        return bytes(self._client.get_object(Bucket="footage", Key=name)["Body"].read())
+
     def names(self) -> list[str]:
         found = self._client.list_objects_v2(Bucket="footage").get("Contents", [])
         return [one["Key"] for one in found]
@@ -71,11 +74,14 @@ def reach(url: str, patch: pytest.MonkeyPatch) -> None:
 
 
 class CuttingProxy:
-    """Passes connections on to a server, and cuts the first ``cuts`` after ``after`` bytes of answer."""
+    """Passes connections on to a server, and cuts the first ``cuts`` after ``after`` bytes of answer, or of
+    what is sent.
+    """
 
-    def __init__(self, url: str, cuts: int, after: int = 20_000) -> None:
+    def __init__(self, url: str, cuts: int, after: int = 20_000, sent: bool = False) -> None:
         host, _, port = url.removeprefix("http://").partition(":")
-        self._to, self._after, self.left, self.cut = (host, int(port)), after, cuts, 0
+        self._to, self.left, self.cut = (host, int(port)), cuts, 0
+        self._budgets = (after, None) if sent else (None, after)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -90,8 +96,8 @@ class CuttingProxy:
             except OSError:
                 return
             server = socket.create_connection(self._to)
-            threading.Thread(target=self._pass, args=(client, server, None), daemon=True).start()
-            threading.Thread(target=self._pass, args=(server, client, self._after), daemon=True).start()
+            threading.Thread(target=self._pass, args=(client, server, self._budgets[0]), daemon=True).start()
+            threading.Thread(target=self._pass, args=(server, client, self._budgets[1]), daemon=True).start()
 
     def _pass(self, source: socket.socket, target: socket.socket, budget: int | None) -> None:
         seen = 0

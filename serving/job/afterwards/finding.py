@@ -14,7 +14,7 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation.certainty import prior_of
 from serving.job.layout import JobFolder, is_called, key_of, name_of, open_job
 from serving.job.record import FoundRecord
-from serving.job.sighting_embeddings import read_embeddings
+from serving.job.sightings.embeddings import read_embeddings
 
 __all__ = [
     "Found",

@@ -36,7 +36,7 @@ from serving.job.layout import (
 )
 from serving.job.record import ForgottenRecord
 from serving.job.sealed import read_sealed, write_sealed
-from serving.job.sighting_embeddings import keep_embeddings
+from serving.job.sightings.embeddings import keep_embeddings
 from serving.job.stranger_file import read_strangers, write_strangers
 
 __all__ = ["Forgotten", "expire", "forget"]

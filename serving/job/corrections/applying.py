@@ -27,7 +27,7 @@ from serving.job.kept import link_rest
 from serving.job.layout import JobFolder, JobOutput, Key, crop_name, key_of, open_job, sighting_name
 from serving.job.record import CorrectedRecord
 from serving.job.report import write_report
-from serving.job.sighting_embeddings import keep_embeddings
+from serving.job.sightings.embeddings import keep_embeddings
 from serving.job.stranger_file import StrangerFile, read_strangers, write_strangers
 
 __all__ = ["Corrected", "correct_job"]

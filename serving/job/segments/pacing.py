@@ -20,13 +20,14 @@ from dataclasses import dataclass
 
 import supervision as sv
 
+from serving.detection import UNCHANGED, Change
 from serving.job.segments.watching import IN_FLIGHT, Seen
 from serving.spec import AdaptiveSpec
 from serving.video import Picture
 
 __all__ = ["Blocks", "Paced"]
 
-Given = tuple[Picture, bool]  # with whether most of it had changed
+Given = tuple[Picture, Change]
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Paced:
         self._block: list[Given] = []
         self._waiting: deque[tuple[list[Given], Future[tuple[Seen, float]]]] = deque()
 
-    def give(self, picture: Picture, whole: bool = False) -> Iterator[Seen]:
+    def give(self, picture: Picture, change: Change = UNCHANGED) -> Iterator[Seen]:
         """Take one more; what is then back of those before."""
-        self._block.append((picture, whole))
+        self._block.append((picture, change))
         if len(self._block) >= self._longest or self._blocks.end_at(picture.number):
             self._submit()
         while len(self._waiting) > self._depth:
@@ -125,6 +126,15 @@ class Paced:
             yield from self._settled(block[:half], self._charged(self._timed(block[half - 1])))
             yield from self._settled(block[half:], last)
             return
-        for picture, whole in block[:-1]:
-            yield Seen(picture.number, picture.time_s, None, sv.Detections.empty(), False, whole, True)
+        for picture, change in block[:-1]:
+            empty = sv.Detections.empty()
+            yield Seen(
+                picture.number,
+                picture.time_s,
+                None,
+                empty,
+                whole=change.whole,
+                between=True,
+                moved=change.moved,
+            )
         yield last

@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from reid.errors import ReidError
+from reid.cache import private_cache
 from reid.files import atomic_directory
 from serving.job.segments.tasks import SegmentTask
 
@@ -55,7 +54,7 @@ def unpacked(parcel: Parcel, get: Callable[[Any], dict[str, bytes]]) -> str:
     Raises:
         ReidError: the folder cannot be written.
     """
-    root = _root()
+    root = private_cache("reid-parcels")
     folder = root / parcel.digest
     with open(root / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -69,17 +68,6 @@ def unpacked(parcel: Parcel, get: Callable[[Any], dict[str, bytes]]) -> str:
             if other.is_dir() and time.time() - other.stat().st_mtime > _KEPT_S:
                 shutil.rmtree(other, ignore_errors=True)
     return str(folder / parcel.name)
-
-
-def _root() -> Path:
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    base = named if named.is_absolute() else Path(tempfile.gettempdir())
-    root = base / f"reid-parcels-{os.getuid()}"
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    facts = root.lstat()
-    if facts.st_uid != os.getuid() or facts.st_mode & 0o077 or root.is_symlink():
-        raise ReidError(f"{root} is open to others: remove it")
-    return root
 
 
 def with_own_paths(

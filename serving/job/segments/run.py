@@ -1,8 +1,9 @@
 """All cameras' segments worked through and stored, those that are missing from an earlier run."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reid.files import read_json
 from reid.processors import processors
@@ -25,13 +26,14 @@ _MOVING = 0.1  # of the frames that were looked at: lamps are not switched so of
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a job is worked through: seconds of footage a segment, processes, and the address of a Ray cluster
-    if there is one.
+    """How a job is worked through: seconds of footage a segment, processes, the address of a Ray cluster
+    if there is one, and who is told of each folder of a finished segment.
     """
 
     segment_s: float = 60.0
     workers: int = 1
     ray: str | None = None
+    on_stored: Callable[[Path], None] | None = None
 
 
 def run_segments(
@@ -130,14 +132,20 @@ def _tell_other_classes(runs: Sequence[CameraState], detector: DetectorSpec) -> 
 
 
 def _moving(run: CameraState) -> list[str]:
-    """That the detector looked at most frames because the camera moves."""
+    """That the detector looked at most frames because the camera moves, or that it was moved."""
     looks = [counts.get(LOOKS, {}) for counts in run.counts.values()]
     whole, seen = (sum(one.get(name, 0) for one in looks) for name in ("whole", "looked_at"))
-    if whole < _MOVING * seen or not whole:
+    if whole and whole >= _MOVING * seen:
+        return [
+            f"most of the picture changed at once in {whole} frames, as with a camera that moves: the "
+            "detector looks at every frame then, and no time is saved"
+        ]
+    moved = [number for one in looks if (number := one.get("moved_at", 0))]
+    if not moved:
         return []
     return [
-        f"most of the picture changed at once in {whole} frames, as with a camera that moves: the detector "
-        "looks at every frame then, and no time is saved"
+        f"most of the picture changed at once in frame {min(moved)}, as when a camera is moved or covered: "
+        "see whether its region still fits, and make two cameras of it by frames if not"
     ]
 
 
@@ -166,7 +174,10 @@ def _stored(
     outcome: Outcome, run: CameraState, work: WorkFolder, progress: Progress, execution: Execution
 ) -> None:
     if outcome.result is not None:
-        outcome.result.store(work.segment(outcome.task.segment.name).path)
+        folder = work.segment(outcome.task.segment.name).path
+        outcome.result.store(folder)
+        if execution.on_stored is not None:
+            execution.on_stored(folder)
         if execution.ray is not None:  # workers of a cluster tell nothing on the way
             _advance(progress, run.camera.id, outcome.result.counts["frames"])
     elif outcome.problem is not None and outcome.problem not in run.problems:

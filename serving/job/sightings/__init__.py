@@ -1,1 +1,3 @@
 """From the tracklets of segments to sightings of people."""
+
+__all__ = ["embeddings"]

@@ -62,6 +62,17 @@ def _moving_camera(number: int) -> Image:
     return image
 
 
+def _moved_camera(number: int) -> Image:
+    """In frame 120 the camera is turned by 60 pixels for good; somebody walks before and after."""
+    left = 0 if number < 120 else 60
+    image = _wide()[:, left : left + WIDTH].copy()
+    for first in (60, 170):
+        if first <= number < first + 50:
+            x = 60 + 3 * (number - first)
+            image[90:154, x : x + 24] = person("anna")
+    return image
+
+
 def _same_brightness(number: int) -> Image:
     """From frame 60 to 200 somebody stands there as bright as the ground, whom only her colour tells."""
     image = np.full((*background().shape[:2], 3), 120, np.uint8)
@@ -85,6 +96,7 @@ SCENES: dict[str, tuple[Callable[[int], Image], dict[str, object]]] = {
     "flicker": (_flicker, {}),
     "pulses": (_people(_LATE), {"qmin": 14, "qmax": 14, "g": 12}),
     "moving camera": (_moving_camera, {}),
+    "moved camera": (_moved_camera, {}),
     "as bright as the ground": (_same_brightness, {}),
 }
 

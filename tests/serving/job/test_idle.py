@@ -104,6 +104,16 @@ def test_segments_and_workers_make_no_difference(place: Path) -> None:
     assert spans[0] == spans[1]
 
 
+def test_a_camera_that_is_moved_is_said(place: Path) -> None:
+    every, few = (run(place, "moved camera", idle, way) for way, idle in (("off", OFF), ("on", IdleSpec())))
+    spans = [[(row["start_frame"], row["end_frame"]) for row in sightings(one)] for one in (every, few)]
+    assert len(spans[0]) == 2
+    assert spans[1] == spans[0]
+    (note,) = few.notes
+    assert "changed at once in frame 120, as when a camera is moved" in note
+    assert few.summary["counts"]["skipped"] > 50  # from there on it has another background
+
+
 def test_segments_of_another_watch_are_not_taken_up() -> None:
     camera = Camera(id="c", source="a.mp4")
     jobs = [Job(cameras=(camera,), model="m", idle=idle) for idle in (IdleSpec(), OFF, IdleSpec(every_s=9))]

@@ -32,7 +32,7 @@ from serving.job.afterwards.finding import (
 from serving.job.afterwards.route import route_of
 from serving.job.layout import SIGHTINGS, JobFolder
 from serving.job.run import run_job
-from serving.job.sighting_embeddings import read_embeddings, write_embeddings
+from serving.job.sightings.embeddings import read_embeddings, write_embeddings
 from serving.spec import load_job
 from tests.serving.detection.tiny_detectors import HEIGHT, WIDTH, Detected, detector_file, yolov8
 from tests.serving.execution_job import make_place

@@ -22,7 +22,7 @@ from serving.job.afterwards.rematching import rematch
 from serving.job.layout import JobFolder
 from serving.job.run import Execution, run_job
 from serving.job.sealed import read_sealed
-from serving.job.sighting_embeddings import read_embeddings
+from serving.job.sightings.embeddings import read_embeddings
 from serving.job.stranger_file import read_strangers
 from serving.spec import load_job
 from tests.serving.execution_job import SEGMENT_S, make_place

@@ -1,0 +1,99 @@
+"""A folder in a store, written and read by whole files."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from reid.errors import ReidError
+from serving.protocols import scheme_problem
+from serving.stores.opening import file_system, refused, store_problem
+
+__all__ = ["StoredFolder"]
+
+_WAITS_S = (0.2, 1.0, 4.0)  # before each further try; the drivers try again for a while themselves
+_WRITABLE = ("s3", "gs", "gcs", "az", "abfs", "sftp")
+T = TypeVar("T")
+
+
+class StoredFolder:
+    """The files whose addresses begin with ``address``, by their names below it.
+
+    A file appears whole or not at all: object stores do so themselves, on an SFTP server it is renamed.
+
+    Raises:
+        UsageError: the store needs a package that is not installed.
+        ReidError: the address is none that can be written to.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        problem = scheme_problem(self.address)
+        if problem is None and address.partition("://")[0] not in _WRITABLE:
+            problem = f"outputs are written to {', '.join(_WRITABLE)}"
+        if problem is not None:
+            raise ReidError(f"output {self.address.partition('://')[0]}://...: {problem}")
+        self._store, self._root = file_system(self.address)
+        self._renames = address.startswith("sftp")
+
+    def names(self) -> list[str]:
+        """The files, in order."""
+
+        def find() -> list[str]:
+            try:
+                return [str(path) for path in self._store.find(self._root)]
+            except FileNotFoundError:
+                return []
+
+        root = self._root.rstrip("/") + "/"
+        return sorted(path.removeprefix(root) for path in self._tried(find, "read") if path.startswith(root))
+
+    def bytes_of(self, name: str) -> bytes:
+        """The content of a file."""
+        return self._tried(lambda: bytes(self._store.cat_file(self._at(name))), "read")
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a file here, where it is its owner's alone."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(0o600)
+        self._tried(lambda: self._store.get_file(self._at(name), str(path)), "read")
+
+    def put(self, path: Path, name: str) -> None:
+        """Copy a file of this machine there, in place of what is there."""
+
+        def put() -> None:
+            target = self._at(name)
+            if not self._renames:
+                self._store.put_file(str(path), target)
+                return
+            self._store.makedirs(target.rpartition("/")[0], exist_ok=True)
+            self._store.put_file(str(path), f"{target}.part")
+            if self._store.exists(target):
+                self._store.rm_file(target)
+            self._store.mv(f"{target}.part", target)
+
+        self._tried(put, "written")
+
+    def remove(self, name: str) -> None:
+        """Remove a file; it may have gone already."""
+
+        def remove() -> None:
+            try:
+                self._store.rm_file(self._at(name))
+            except FileNotFoundError:
+                return
+
+        self._tried(remove, "written")
+
+    def _at(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    def _tried(self, ask: Callable[[], T], done: str) -> T:
+        for wait_s in (*_WAITS_S, None):
+            try:
+                return ask()
+            except Exception as error:  # noqa: BLE001 - each driver has classes of its own
+                if wait_s is None or refused(error):
+                    raise store_problem(self.address, error, "output", done) from None
+            time.sleep(wait_s)
+        raise AssertionError
