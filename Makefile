@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint docs bench fuzz install clean
+.PHONY: run test long lint docs bench fuzz install clean
 
 run: $(STAMP)
 	dvc repro
@@ -13,6 +13,10 @@ run: $(STAMP)
 # Two processes, a test file in one of them, in the order of tests/conftest.py.
 test: $(STAMP)
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Every recipe by the command of its stage, under Ray and MLflow: a quarter of an hour.
+long: $(STAMP)
+	python -m pytest -m long
 
 lint: $(STAMP)
 	ruff check .

@@ -3,9 +3,9 @@ two jobs.
 
 Every sighting of somebody who was seen again is asked for once, by its embedding, among the sightings of all
 jobs but itself; in the towns pictures of each person are asked with, too. Who a sighting shows is settled by
-the footage's truth. OSNet x0.25 from MSMT17 and YOLOX-nano are read from REID_SHARED; ``--model`` names
-a copy of another model directory for the towns. Threshold and certainty are calibrated on
-pictures of another town.
+the footage's truth. OSNet x0.25 from MSMT17 and YOLOX-nano are read from REID_SHARED; ``--model`` names a
+copy of another model directory for the towns. Threshold and certainty are calibrated on pictures of another
+town.
 """
 
 import tempfile
@@ -161,9 +161,8 @@ def real(place: Path) -> dict[str, Tally]:
     model = place / "model"
     paths = sorted((place / "crops").iterdir())
     names = np.array([PEOPLE.get(str(int(path.name[:4])), str(int(path.name[:4]))) for path in paths])
-    thirds = np.array(
-        [str(int(path.stem[-6:]) // 67) for path in paths]
-    )  # in place of cameras: other seconds
+    # In place of cameras: other seconds.
+    thirds = np.array([str(int(path.stem[-6:]) // 67) for path in paths])
     sure = certainty(embed_files(load(model), paths).embeddings, names, thirds)
     save_card(load_card(model).model_copy(update={"certainty": sure}), model)
     jobs, who = [], {}

@@ -19,10 +19,10 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 from _measure import abilities, arguments, report
 from camera_job import CLIP, PEOPLE, job_of, prepare
 
+from serving.job.layout import JobFolder
 from serving.job.run import run_job
 from serving.scoring import score_job
 from serving.spec import Camera, IdleSpec, Outputs
@@ -87,7 +87,7 @@ def decoded(path: Path) -> Callable[[], None]:
 
 
 def people_of(out: Path) -> list[tuple[int, int, str]]:
-    rows = pq.read_table(out / "sightings.parquet").to_pylist()
+    rows = JobFolder(out).read_sightings().to_pylist()
     return [(row["start_frame"], row["end_frame"], row["identity"]) for row in rows]
 
 

@@ -65,14 +65,16 @@ def fit(
     """Fit a Mahalanobis metric to a model's embeddings of known people, and write the model with it folded
     in, checked and calibrated anew.
     """
-    from pipelines.model_metric import choose_groups, fit_to_model
+    from pipelines.model_metric import choose_groups, fit_to_model, unfitted_card
     from reid.config import CalibrateParams, MetricParams
 
     for option, share in (("--held-out", held_out), ("--false-accept-rate", false_accept_rate)):
         if not 0 < share < 1:
             raise UsageError(f"{option} is {share:g}: want a share above 0 and below 1")
+    old = unfitted_card(model, out)  # before a large folder is gone through
     groups = choose_groups(root, pattern, catalog, held_out, seed)
     card, unreadable = fit_to_model(
+        old,
         model,
         out,
         groups,

@@ -4,13 +4,13 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from reid.evaluation.report import ExtraMetrics, Judgement
+from reid.evaluation.report import ExtraMetrics, RetrievalResult
 from reid.files import atomic_path
 
 __all__ = ["write_curves", "write_identification"]
 
 
-def write_curves(judged: Judgement | None, out: Path) -> None:
+def write_curves(judged: RetrievalResult | None, out: Path) -> None:
     """CMC and at most 500 points of the ROC, as ``dvc plots diff`` reads them; without rows where there is no
     figure.
     """

@@ -18,8 +18,8 @@ from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.report import (
     EmbeddedSet,
     ExtraMetrics,
-    Judgement,
     Rescored,
+    RetrievalResult,
     draw_curves,
     draw_images,
     judge_corrupted,
@@ -49,7 +49,7 @@ class Chosen:
     query: EmbeddedSet
     gallery: EmbeddedSet
     queries: Catalog  # the rows of ``query``
-    judged: Judgement
+    judged: RetrievalResult
     extra: ExtraMetrics
 
 

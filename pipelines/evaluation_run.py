@@ -19,7 +19,7 @@ from reid.evaluation import k_reciprocal
 from reid.evaluation.report import (
     EmbeddedSet,
     ExtraMetrics,
-    Judgement,
+    RetrievalResult,
     judge,
     judge_extra,
     nothing_to_find,
@@ -63,7 +63,7 @@ class Evaluation:
     root: Path
     query: EmbeddedSet
     gallery: EmbeddedSet
-    judged: Judgement
+    judged: RetrievalResult
     extra: ExtraMetrics
     unreadable: Sequence[tuple[Path, str]]
 

@@ -19,7 +19,7 @@ from reid.data.catalog import hash_of
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, sha256_of
 
-__all__ = ["Groups", "choose_groups", "fit_to_model"]
+__all__ = ["Groups", "choose_groups", "fit_to_model", "unfitted_card"]
 
 _HELD_PICTURES = 256  # at most, on which every file is held against the metric
 
@@ -60,7 +60,27 @@ def choose_groups(
     return Groups(people.where(~held_out), people.where(held_out))
 
 
+def unfitted_card(model_dir: Path, out: Path) -> ModelCard:
+    """The card of a model that a metric can be fitted to, with the result in ``out``.
+
+    Raises:
+        UsageError: the model directory is missing, or ``out`` is the model itself or no model directory.
+        ReidError: the model has a metric already.
+    """
+    card = load_card(model_dir)
+    if card.fitted_metric is not None:
+        raise ReidError(
+            f"{model_dir} has a fitted metric already ({card.fitted_metric.method}): fit to the model that "
+            f"it was fitted to, fingerprint {card.fitted_metric.fitted_to}"
+        )
+    if out.resolve() == model_dir.resolve():
+        raise UsageError(f"--out {out} is the model itself: name a new folder")
+    refuse_foreign(out)
+    return card
+
+
 def fit_to_model(
+    card: ModelCard,
     model_dir: Path,
     out: Path,
     groups: Groups,
@@ -71,19 +91,18 @@ def fit_to_model(
     backend: str = "auto",
     threads: int | None = None,
 ) -> tuple[ModelCard, tuple[str, ...]]:
-    """Fit, fold, check and calibrate; ``out`` is written whole or not at all.
+    """Fit, fold, check and calibrate; ``out`` is written whole or not at all. ``card`` is what
+    :func:`unfitted_card` says of the two.
 
     Returns:
         The new card, and the pictures that could not be read.
 
     Raises:
-        UsageError: the model directory or the backend is missing, or ``out`` is no model directory.
-        ReidError: the model has a metric already or fails, the people are too few, or a file strays.
+        UsageError: the backend is missing.
+        ReidError: the model fails, the people are too few, or a file strays.
     """
     from serving.runtime import load
 
-    card = load_card(model_dir)
-    _check_directories(card, model_dir, out)
     embedder = load(model_dir, backend, threads)
     if embedder.chosen:
         say(embedder.chosen)
@@ -121,17 +140,6 @@ def fit_to_model(
         write_folded(card, model_dir, folder, metric, record, held, embedder, threads)
         calibrate_model(folder, others, calibration, seed=seed, backend=embedder.backend, threads=threads)
         return load_card(folder), tuple(unreadable)
-
-
-def _check_directories(card: ModelCard, model_dir: Path, out: Path) -> None:
-    if card.fitted_metric is not None:
-        raise ReidError(
-            f"{model_dir} has a fitted metric already ({card.fitted_metric.method}): fit to the model that "
-            f"it was fitted to, fingerprint {card.fitted_metric.fitted_to}"
-        )
-    if out.resolve() == model_dir.resolve():
-        raise UsageError(f"--out {out} is the model itself: name a new folder")
-    refuse_foreign(out)
 
 
 def _whole_people(identities: npt.NDArray[np.str_], most: int) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ from pipelines.console import progress_bar, run_stage, say
 from pipelines.prospects import prospects
 from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
-from reid.data.checks import inspect
+from reid.data.checks import Inspection, inspect
 from reid.data.datasets import DATASETS, cut_footage, read_dataset, read_folder, read_table
 from reid.data.datasets.files import Stray, find_images
 from reid.data.datasets.folder import scan_folder
@@ -183,23 +183,26 @@ def main() -> None:
     expected = prospects(params, catalog)
     notes = used_notes([*source.notes, *expected], params.data.blur_heads, source.left_out)
     write_data_page(data / "data_report.html", catalog, done.problems, done.images_in, notes)
-    say(
-        ", ".join(
-            f"{split}: {part['images']} images of {part['identities']} people"
-            for split, part in counts.items()
-        )
+    sizes = (
+        f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()
     )
-    for line in expected:
+    for line in (", ".join(sizes), *expected, *_problem_lines(done, left_out)):
         say(line)
+
+
+def _problem_lines(done: Inspection, left_out: int) -> list[str]:
+    """What a reader must know of the images that cannot be used."""
+    lines = []
     unread = [problem for problem in done.problems if problem.kind == "needs_package"]
     if unread:
-        say(f"{len(unread)} images need a package; the first: {unread[0].what} {unread[0].detail}")
+        lines.append(f"{len(unread)} images need a package; the first: {unread[0].what} {unread[0].detail}")
     if left_out:
         first = next(problem for problem in done.problems if problem.images_out)
-        say(
+        lines.append(
             f"{left_out} of {done.images_in} images are left out, the first: {first.what} "
             f"({first.kind}); all in data/data_report.html"
         )
+    return lines
 
 
 if __name__ == "__main__":

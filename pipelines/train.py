@@ -74,11 +74,8 @@ def train_objective(
         write_history(history, reports / f"{objective}.csv")
         write_json(reports / f"{objective}.json", numbers)
         for row in history:  # the parent run shows the curves of its best trial
-            tracker.log(
-                run,
-                {key: value for key, value in row.items() if key not in ("epoch", "step")},
-                int(row["step"]),
-            )
+            figures = {key: value for key, value in row.items() if key not in ("epoch", "step")}
+            tracker.log(run, figures, int(row["step"]))
         with working(f"drawing and logging {objective}"):
             log_result(tracker, run, params, data, out)
     except BaseException:

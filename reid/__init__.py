@@ -8,11 +8,13 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# Nothing about a program that records people is sent or queued. The libraries read these when they are
-# imported: later is too late.
+# Nothing about a program that records people is sent or queued, and of MLflow only warnings and errors are
+# shown. The libraries read these when they are imported: later is too late.
 for _switch, _value in (
     ("ORT_DISABLE_TELEMETRY", "1"),
     ("MLFLOW_DISABLE_TELEMETRY", "true"),
+    ("MLFLOW_LOGGING_LEVEL", "WARNING"),
+    ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
     ("RAY_USAGE_STATS_ENABLED", "0"),
 ):
     os.environ.setdefault(_switch, _value)

@@ -85,9 +85,8 @@ def atomic_path(path: Path | str, mode: int | None = None) -> Iterator[Path]:
     except BaseException:
         remove_empty(made)
         raise
-    temporary = Path(
-        name
-    ).absolute()  # a relative one might begin with ~, which some libraries take for somebody's home
+    # A relative one might begin with ~, which some libraries take for somebody's home.
+    temporary = Path(name).absolute()
     try:
         with _writing(path, temporary):
             yield temporary

@@ -12,7 +12,10 @@ from reid.system_errors import os_problem, shown
 
 __all__ = ["existing", "is_there", "read_json", "read_object", "read_text", "read_yaml", "sha256_of"]
 
-_DEEPEST, _MOST_VALUES, _LARGEST_INT, _MOST_BYTES = 100, 1_000_000, 2**63, 2**28
+_DEEPEST = 100
+_MOST_VALUES = 1_000_000
+_LARGEST_INT = 2**63
+_MOST_BYTES = 2**28
 
 
 def read_json(path: Path | str, what: str = "file") -> Any:

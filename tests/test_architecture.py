@@ -244,3 +244,23 @@ def test_a_folder_of_tests_has_the_name_of_a_package() -> None:
     packages = {path.parent.relative_to(ROOT) for paths in FILES.values() for path in paths}
     # At the top what concerns the whole: commands from outside, the repository, the distribution.
     assert folders - packages <= {Path(), Path("fuzz")}
+
+
+def test_the_picture_of_the_storeys_names_every_package() -> None:
+    names = " ".join(
+        re.findall(r'font-weight="bold"[^>]*>([^<]+)<', (ROOT / "docs" / "storeys.svg").read_text())
+    )
+    packages = {
+        path.parent.name for room in ("reid", "serving") for path in (ROOT / room).glob("*/__init__.py")
+    }
+    assert packages <= set(re.findall(r"\w+", names))
+
+
+def test_where_to_change_a_thing_is_said_once_and_is_there() -> None:
+    lines = (ROOT / "docs" / "architecture.md").read_text().splitlines()
+    rows = [line.split("|")[1:3] for line in lines if line.startswith("| ") and "`" in line]
+    assert len(rows) > 40
+    assert len({where for _, where in rows}) == len(rows)
+    places = {place for _, where in rows for place in re.findall(r"`([\w.*/]+/[\w.*/]*)`", where)}
+    assert len(places) > 50
+    assert not [place for place in sorted(places) if not list(ROOT.glob(place))]

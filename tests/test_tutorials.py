@@ -4,16 +4,21 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
 from tests.pipelines.striped_people import pictures
+from tests.reid.data.datasets.miniatures import lfw
 from tests.reid.models.torchreid_checkpoint import trained
 from tests.serving.execution_job import WALKS
 from tests.serving.tiny_footage import write_walks
+from tests.serving.tiny_models import tiny_model
 from tests.tutorial_pages import blocks, commands
 
 
@@ -51,3 +56,22 @@ def test_find_my_people_goes_from_a_checkpoint_and_videos_to_names(
     named = pq.read_table("named/sightings.parquet")["identity"].to_pylist()
     assert "anna" in named and "unknown" in named
     assert "anna" not in pq.read_table("found/sightings.parquet")["identity"].to_pylist()
+
+
+def test_pairs_of_faces_are_judged_as_the_page_on_data_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_model(Path("exported"))
+    matched = ["Ann_A\t1\t2", "Bob_B\t1\t2"]
+    mismatched = ["Ann_A\t1\tBob_B\t2", "Bob_B\t1\tCy_C\t1"]
+    lfw(Path("lfw"), ["2\t1", matched[0], mismatched[0], matched[1], mismatched[1]])
+    for number, person in enumerate(("Ann_A", "Bob_B", "Cy_C")):
+        face = np.random.default_rng(number).integers(0, 255, (16, 8, 3), np.uint8)
+        for path in Path("lfw/lfw", person).iterdir():
+            cv2.imwrite(str(path), face)
+    (code,) = blocks("data.md", "python")
+    names: dict[str, Any] = {}
+    exec(compile(code, "data.md", "exec"), names)
+    assert (names["report"].folds, names["report"].accuracy) == (2, 1.0)
+    assert names["distances"][::2].max() < 1e-3 < names["distances"][1::2].min()

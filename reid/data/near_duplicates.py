@@ -8,7 +8,9 @@ import numpy.typing as npt
 
 __all__ = ["difference_hashes", "near_duplicates"]
 
-_BANDS, _FLIPPED, _DIFFERENCE = 4, 3, 4.0
+_BANDS = 4
+_FLIPPED = 3
+_DIFFERENCE = 4.0
 _BLOCK = 512
 
 

@@ -59,9 +59,9 @@ def fit_certainty(genuine: npt.ArrayLike, impostor: npt.ArrayLike) -> Certainty:
     theta = np.array([centre, -1.0]) * 4 / max(float(other.mean() - own.mean()), 0.05)
     for _ in range(_STEPS):  # Newton; the loss is convex, a step that does not lower it is halved
         likely = 1 / (1 + np.exp(-np.clip(columns @ theta, -500, 500)))
-        slope = columns.T @ (weight * (likely - target))
-        bend = columns.T @ (columns * (weight * likely * (1 - likely))[:, None]) + 1e-9 * np.eye(2)
-        step, before = np.linalg.solve(bend, slope), _loss(columns, theta, target, weight)
+        grad = columns.T @ (weight * (likely - target))
+        hessian = columns.T @ (columns * (weight * likely * (1 - likely))[:, None]) + 1e-9 * np.eye(2)
+        step, before = np.linalg.solve(hessian, grad), _loss(columns, theta, target, weight)
         size = 1.0
         while size > 1e-6 and _loss(columns, theta - size * step, target, weight) > before:
             size /= 2

@@ -273,8 +273,7 @@ def pool_tracklets(
 
     Returns:
         means (T, D) float32, L2-normalised, tracklets in sorted order; the row of each tracklet's first image
-            (T,), by which to
-        take its identity and camera.
+        (T,), by which to take its identity and camera.
 
     Raises:
         ReidError: bad embeddings, or labels of another length.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reid.errors import ReidError, UsageError
-from reid.files import atomic_path, existing
-from reid.pages import render
+from reid.files import existing
+from reid.pages import write_html
 
 __all__ = ["Figure", "Section", "Table", "write_page"]
 
@@ -89,9 +89,7 @@ def write_page(
         }
         for part in parts
     ]
-    page = render("reid.evaluation", "evaluation.html", title=title, parts=shown)
-    with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
-        temporary.write_text(page, encoding="utf-8")
+    write_html(path, "reid.evaluation", "evaluation.html", title=title, parts=shown)
 
 
 def _figures(figures: Mapping[str, Figure]) -> Table:

@@ -34,9 +34,8 @@ def person_distances(
         references: (N, D).
         reference_ids: (N,) integers or strings.
         policy: ``min``, the distance to the nearest reference; ``mean``, the distance to the normalised mean
-            of the person's
-            references; ``top_k``, the mean of the ``top_k`` smallest distances (of all, where a person has
-                fewer references).
+            of the person's references; ``top_k``, the mean of the ``top_k`` smallest distances (of all, where
+            a person has fewer references).
         top_k: how many for ``top_k``.
 
     Returns:
@@ -44,8 +43,7 @@ def person_distances(
 
     Raises:
         ReidError: embeddings are empty, not finite, all zero or of different dimension, labels have another
-            length, or the mean of
-            a person's references is zero.
+            length, or the mean of a person's references is zero.
         UsageError: the policy is unknown or ``top_k`` is below 1.
     """
     people, blocks = person_distance_blocks(probes, references, reference_ids, policy, top_k)

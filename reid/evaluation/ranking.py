@@ -117,8 +117,7 @@ def rank_gallery(
         gallery_cams: cameras (G,).
         metric: ``euclidean`` (not squared; the square orders the same) or ``cosine``.
         ap: ``rectangle`` sums precision at each match, as torchreid does; ``trapezoid`` averages it with the
-            precision one rank
-            before, as the original Market-1501 code does.
+            precision one rank before, as the original Market-1501 code does.
         max_rank: length of the CMC, at most the gallery's size.
 
     Raises:
@@ -150,8 +149,7 @@ def rank_distances(
 
     Args:
         distances: gives for query rows (B,) their float32 distances (B, G) to the whole gallery; smaller is
-            nearer. The block is
-            written over.
+            nearer. The block is written over.
         query_ids: as for ``rank_gallery``, and so are the labels that follow.
         query_cams: (Q,).
         gallery_ids: (G,).

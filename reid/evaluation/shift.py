@@ -43,7 +43,7 @@ def corrupt(
         images: (N, H, W, 3) uint8 RGB.
         name: one of ``CORRUPTIONS``.
         severity: 1 (slight) to 5 (hardly a person left).
-        seed: of what is drawn; image n is spoilt the same way whatever the batch it comes in.
+        seed: of what is drawn; image n is corrupted the same way whatever the batch it comes in.
         first: the number of the batch's first image.
 
     Returns:
@@ -61,10 +61,10 @@ def corrupt(
     if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
         raise ReidError(f"images have shape {pixels.shape} and type {pixels.dtype}: want (N, H, W, 3) uint8")
     spoil = CORRUPTIONS[name]
-    spoilt = np.empty_like(pixels)
+    corrupted = np.empty_like(pixels)
     for place, image in enumerate(pixels):
-        spoilt[place] = spoil(image, severity - 1, np.random.default_rng([seed, first + place]))
-    return spoilt
+        corrupted[place] = spoil(image, severity - 1, np.random.default_rng([seed, first + place]))
+    return corrupted
 
 
 def falls(

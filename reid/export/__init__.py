@@ -73,8 +73,7 @@ def export_model(
             chosen.
         precisions: keys of ``FILES``; fp32 is always written.
         required: precisions that must hold, fp32 always among them. Another one that strays or cannot be made
-            is left out of the
-            directory, and the reason stands in the card and in what is returned.
+            is left out of the directory, and the reason stands in the card and in what is returned.
         engines: the TensorRT module to build an engine with from every ONNX file, or None for no engine.
         engine_options: further arguments of ``reid.export.tensorrt.build_engine``.
         limits: what every file is held against.
@@ -87,11 +86,9 @@ def export_model(
 
     Returns:
         For JSON: ``fingerprint``; ``files``, by precision: path, bytes, sha256, limit, what it is held
-            against, layers left in
-        float32 and their share of the multiply-adds, and by runtime cosines, rank-1 and mAP; ``left_out``,
-            reasons by precision;
-        ``engines``, by precision: path, bytes, key, or a note why there is none; ``self_test``, lowest
-            cosines by precision.
+            against, layers left in float32 and their share of the multiply-adds, and by runtime cosines,
+            rank-1 and mAP; ``left_out``, reasons by precision; ``engines``, by precision: path, bytes, key,
+            or a note why there is none; ``self_test``, lowest cosines by precision.
 
     Raises:
         UsageError: the checkpoint is missing, or a precision, limit or key is unknown or missing.
@@ -128,11 +125,7 @@ def export_model(
                 progress(done, len(precisions))
             path = folder / FILES[precision]
             try:
-                if path == fp32:
-                    made = _Made()
-                    measured = gate.check(path, precision)
-                else:
-                    made, measured = _converted(precision, fp32, path, calibration, gate, limits)
+                made, measured = _made(precision, fp32, path, calibration, gate, limits)
             except ReidError as error:
                 if precision in ("fp32", *required):
                     raise
@@ -144,13 +137,7 @@ def export_model(
                 "path": path.name,
                 "bytes": path.stat().st_size,
                 "sha256": files[precision].sha256,
-                "limit": limits.cosine[precision],
-                "held_against": GATED_BY[precision],
-                "float32_layers": list(made.kept),
-                "float32_share": made.float32_share,
-                "lowest": min(runtime["lowest"] for runtime in measured.values()),
-                "mean": min(runtime["mean"] for runtime in measured.values()),
-                "runtimes": measured,
+                **_held(precision, made, measured, limits),
             }
             try:
                 report["engines"][precision] = _engine(
@@ -197,7 +184,7 @@ class _Made:
     float32_share: float | None = None
 
 
-def _converted(
+def _made(
     precision: str,
     fp32: Path,
     path: Path,
@@ -205,11 +192,16 @@ def _converted(
     gate: Gate,
     limits: Limits,
 ) -> tuple[_Made, dict[str, dict[str, Any]]]:
-    """Layers are chosen on training crops: where that was not enough for the gate, they are chosen again for
+    """A precision's file, made of the one in float32, and what every runtime came to with it.
+
+    Layers are chosen on training crops: where that was not enough for the gate, they are chosen again for
     half the loss.
     """
+    if path == fp32:
+        return _Made(), gate.check(path, precision)
     conversion = CONVERSIONS[precision](fp32, calibration)  # type: ignore[arg-type]  # without crops it was refused before
-    limit, kept, refused = limits.cosine[precision], None, None
+    limit = limits.cosine[precision]
+    kept, refused = None, None
     for attempt in range(_ATTEMPTS):
         fallback = conversion.write(path, 1 - (1 - limit) / 2**attempt)
         if fallback.kept == kept:
@@ -220,6 +212,21 @@ def _converted(
         except ReidError as error:
             refused = error
     raise refused or AssertionError("there is at least one attempt")
+
+
+def _held(
+    precision: str, made: _Made, measured: Mapping[str, Mapping[str, Any]], limits: Limits
+) -> dict[str, Any]:
+    """What a file was held against, and how near it came."""
+    return {
+        "limit": limits.cosine[precision],
+        "held_against": GATED_BY[precision],
+        "float32_layers": list(made.kept),
+        "float32_share": made.float32_share,
+        "lowest": min(runtime["lowest"] for runtime in measured.values()),
+        "mean": min(runtime["mean"] for runtime in measured.values()),
+        "runtimes": measured,
+    }
 
 
 def _metadata(spec: ModelSpec, fingerprint: str) -> dict[str, str]:

@@ -89,8 +89,7 @@ def export_checkpoint(
         images: pictures of people like those that will be embedded, uint8 ``(N, height, width, 3)``, RGB.
             With them fp16 and int8 are
             made: every second one calibrates, the others hold the files against the network. Without them
-                fp32 alone is made and
-            held against the network on rendered people.
+                fp32 alone is made and held against the network on rendered people.
         image_names: N names for messages.
         keep_head: of a network of timm or torchvision: its classifier's output is the embedding.
         name: for the card; the file's where empty.

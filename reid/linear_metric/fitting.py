@@ -95,7 +95,8 @@ def fit_metric(
         matrix = likelihood_ratio(pairs, shrinkage, dim)
         if dim is not None and len(matrix) < dim:
             said.append(f"{len(matrix)} directions tell people apart, not {dim}: they are the metric")
-    weight, bias, marks = matrix, -matrix @ centre, None
+    bias = -matrix @ centre
+    weight, marks = matrix, None
     if mapped is not None:
         weight, marks = matrix @ mapped.whitening.T, mapped.landmarks.astype(np.float32)
     metric = FittedMetric(

@@ -81,10 +81,8 @@ def lmnn(
             break
 
         def objective(flat: Floats, triplets: Triplets = triplets) -> tuple[float, Floats]:
-            value, slope = loss_and_gradient(
-                flat.reshape(start.shape), rows, triplets, push, shrinkage, start
-            )
-            return value, slope.ravel()
+            value, grad = loss_and_gradient(flat.reshape(start.shape), rows, triplets, push, shrinkage, start)
+            return value, grad.ravel()
 
         result = scipy.optimize.minimize(
             objective, found.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}
@@ -99,7 +97,7 @@ def lmnn(
 def loss_and_gradient(
     matrix: Floats, rows: Floats, triplets: Triplets, push: float, shrinkage: float, start: Floats
 ) -> tuple[float, Floats]:
-    """Equations 11 to 13 of the paper, a mean over the anchors instead of a sum, and its slope by L.
+    """Equations 11 to 13 of the paper, a mean over the anchors instead of a sum, and its gradient by L.
 
     ``(1 - push) |L (x - t)|^2`` of targets, ``push [1 + |L (x - t)|^2 - |L (x - i)|^2]+`` of every target and
     impostor of an anchor, and ``shrinkage |L - start|^2``.
@@ -126,8 +124,8 @@ def loss_and_gradient(
     sparse = scipy.sparse.csr_matrix((weights, (first, second)), (len(rows), len(rows)))
     sparse = sparse + sparse.T
     pulled = np.asarray(sparse.sum(1)).ravel()[:, None] * seen - sparse @ seen
-    slope = 2 * pulled.T @ rows + 2 * shrinkage * moved
-    return float(value + shrinkage * np.square(moved).sum()), slope
+    grad = 2 * pulled.T @ rows + 2 * shrinkage * moved
+    return float(value + shrinkage * np.square(moved).sum()), grad
 
 
 def find_targets(rows: Floats, people: Codes, cameras: Codes, count: int) -> tuple[Codes, Codes]:

@@ -62,8 +62,7 @@ class BatchHardLoss(MarginLoss):
     Args:
         margin: of the hinge, in units of the distance (of its square with ``squared``).
         soft_margin: ``softplus`` of the difference in place of the hinge; the margin is then not used, and a
-            triplet counts as active
-            where the positive is farther than the negative.
+            triplet counts as active where the positive is farther than the negative.
         squared: squared Euclidean distances in place of Euclidean ones.
         normalise: L2-normalise the embeddings first.
     """
@@ -95,8 +94,7 @@ class BatchAllLoss(MarginLoss):
     Args:
         margin, soft_margin, squared, normalise: as of :class:`BatchHardLoss`.
         average: over the triplets that still cost something (``active``, what the paper calls non-zero), or
-            over ``all``. The soft margin
-            costs always something.
+            over ``all``. The soft margin always costs something.
     """
 
     def __init__(

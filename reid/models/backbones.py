@@ -124,8 +124,7 @@ def build_backbone(
     Args:
         name: a key of ``BACKBONES``, or ``timm:NAME``.
         weights: ``imagenet``, ``none`` (random) or the path of a ``.safetensors`` or ``.pth`` state dict of
-            the same network,
-            with or without its classifier.
+            the same network, with or without its classifier.
         last_stride: 1 keeps the resolution in the last stage, so the backbone's stride is 16 (Luo et al.
             2019, section 2.4); 2 leaves the network as published, with a stride of 32.
         size: height and width of the input in pixels; timm's transformers take no other.
@@ -201,9 +200,8 @@ def _with_imagenet(name: str, build: Callable[[], nn.Module]) -> nn.Module:
         return build()
     except ReidError:
         raise
-    except (
-        Exception
-    ) as error:  # a download fails in as many ways as two libraries, two protocols and a torn file allow
+    # A download fails in as many ways as two libraries, two protocols and a torn file allow.
+    except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ReidError(
             f"backbone {name}: its ImageNet weights could not be downloaded ({reason[0]}): "

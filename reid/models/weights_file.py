@@ -51,8 +51,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
 
     Args:
         path: ``.safetensors``, or what ``torch.save`` wrote: a state dict, or a dictionary that holds one
-            under ``state_dict``,
-            ``model``, ``model_state_dict`` or ``net``.
+            under ``state_dict``, ``model``, ``model_state_dict`` or ``net``.
 
     Returns:
         Tensors by name, without the prefix ``module.`` of DataParallel.

@@ -59,9 +59,8 @@ class _Run:
     """What stays the same from the first step to the last."""
 
     forward: Callable[[Tensor], Tensor]
-    keys: (
-        Callable[[Tensor], Tensor] | None
-    )  # of every second row, where a loss wants them of averaged weights
+    # Of every second row, where a loss wants them of averaged weights.
+    keys: Callable[[Tensor], Tensor] | None
     data: TrainingData
     settings: TrainParams
     seed: int

@@ -18,8 +18,10 @@ class PersonEmbedder(mlflow.pyfunc.PythonModel):
 
         self.model, _ = load_model(context.artifacts["model"])
 
-    # No type on model_input: MLflow would take it for a schema of its own.
-    def predict(self, context, model_input, params=None) -> npt.NDArray[np.float32]:  # type: ignore[no-untyped-def]
+    # A plain ndarray: most other types MLflow takes for a schema of its own, and for none it gives advice.
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Embed."""
         from reid.models.inference import embed_images
 

@@ -64,9 +64,8 @@ def run_trial(
         "folder": str(folder), "run": run,
     }  # fmt: skip
     try:
-        if (
-            folder / "summary.json"
-        ).exists():  # a driver that was killed had not yet heard that this trial had ended
+        # A driver that was killed had not yet heard that this trial had ended.
+        if (folder / "summary.json").exists():
             tune.report(read_json(folder / "history.json", "training history")[-1])
         elif tuned.train.workers > 1:
             _train_together(tuned, work)

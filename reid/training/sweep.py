@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,10 @@ def start_ray() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Ray runs its workers at nice 15, out of the way of others; here the trial is what everybody waits for.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    if "RAY_ADDRESS" not in os.environ and "ray" not in sys.modules:
+        # What Ray chooses for a cluster of its own. Left to itself, it says so at each start; it reads this
+        # when it is imported.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if not ray.is_initialized():
@@ -116,16 +121,16 @@ def best_trial(
     Raises:
         ReidError: every trial failed; the message is the first trial's.
     """
-    from reid.training.listening import Listener
-
     start_ray()
     check_resources(params)
-    Listener.heard, Listener.stepped = on_result, on_step
+    from reid.training.listening import Listener
+
+    Listener.on_result, Listener.on_step = on_result, on_step
     Listener.sweep = sweep_folder(params, objective, catalog, start)
     try:
         results = _tuner(params, objective, catalog, start, parent).fit()
     finally:
-        Listener.heard = Listener.stepped = Listener.sweep = None
+        Listener.on_result = Listener.on_step = Listener.sweep = None
     failures = {
         Path(result.path).name: _reason(result, params) for result in results if result.error is not None
     }

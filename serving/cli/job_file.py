@@ -50,6 +50,7 @@ cameras:
     # region: [[0, 200], [640, 200], [640, 480], [0, 480]]   # pixels; who stands outside does not count
     # frame_rate: 25               # of files without times (raw H.264)
     # file_starts: auto           # when each file was begun: auto, name, metadata, none, or cam_%Y%m%d_%H%M%S
+    # decode: software             # of files: software, auto, cuda, vaapi
     # reconnect_s: 120             # a stream that stays away longer has ended
     # detections: entrance.txt     # boxes in MOTChallenge form, for the detector mot
   # - {id: hall, source: hall.mp4}
@@ -71,6 +72,7 @@ model: model                       # a model directory: of `reid models import` 
 #   min_height: 24                 # pixels; smaller people cannot be recognised
 #   min_width: 8
 # idle: {enabled: true, every_s: 5.0, around_s: 1.0}   # frames in which nothing moves are not looked at
+# adaptive: {enabled: false, longest_s: 0.4, min_iou: 0.4}   # nor where everybody moves as foretold
 # tracker: {name: botsort, max_gap_s: 0.5, min_frames: 5, min_iou: null, activation: 0.6,
 #           high_confidence: 0.6}
 # crops: {per_tracklet: 8, max_height: 256}

@@ -34,7 +34,7 @@ from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job
 from serving.job.record import DoneRecord, DrawnRecord, SeenRecord
 from serving.job.sealed import is_sealed, read_sealed, write_sealed
 from serving.job.segments.camera import CameraState
-from serving.job.segments.segment import planned_segment
+from serving.job.segments.segment import DECODED, planned_segment
 from serving.job.segments.tables import NO_ROWS, PEOPLE
 from serving.job.segments.watching import LOOKS
 from serving.matching import PAIR_METRIC
@@ -251,6 +251,8 @@ def _is_whole(folder: SegmentFolder, dim: int) -> bool:
         and all(isinstance(one, int | float) for one in counts["seconds"].values())
         and isinstance(counts.get(LOOKS), dict)
         and all(_is_count(number) for number in counts[LOOKS].values())
+        and isinstance(decoded := counts.get(DECODED, {}), dict)
+        and all(_is_count(number) for number in decoded.values())
     )
     lists = {"embedding": dim, "head": 8, "tail": 8, "best_box": 4}
     return numbers and all(_all_of(people[name], length) for name, length in lists.items())
@@ -293,9 +295,8 @@ def take_video(camera: str, before: JobFolder, folder: JobFolder, height: int | 
 def _boxes_digest(path: Path, camera: str) -> list[str]:
     digests = {name: hashlib.sha256() for name in ("frame", "tracklet", "identity", "x", "y", "w", "h")}
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(
-            columns=["camera", *digests]
-        ):  # a little at a time: a long job has millions
+        # A little at a time: a long job has millions.
+        for batch in file.iter_batches(columns=["camera", *digests]):
             rows = batch.filter(pc.equal(batch["camera"], camera))
             for name, digest in digests.items():
                 column = rows[name]

@@ -26,16 +26,22 @@ __all__ = [
     "SIGHTINGS",
     "JobFolder",
     "JobOutput",
+    "Key",
     "SegmentFolder",
     "WorkFolder",
     "crop_name",
+    "is_called",
+    "key_of",
     "name_of",
     "open_job",
     "segment_name",
+    "sighting_name",
     "xywh_columns",
     "xyxy_of",
 ]
 
+Key = tuple[str, int]
+"""Camera and tracklet of a sighting."""
 _WAY_OUT = "name the output folder of a job, or run the job again"
 _SECONDS = pa.timestamp("us", tz="UTC")
 SIGHTINGS = pa.schema(
@@ -97,9 +103,25 @@ def name_of(row: Mapping[str, Any]) -> str:
     return str(row["provisional"] or row["identity"])
 
 
+def key_of(row: Mapping[str, Any]) -> Key:
+    """What tells a sighting from others of its job."""
+    return row["camera"], row["tracklet"]
+
+
+def sighting_name(camera: str, number: int) -> str:
+    """A sighting as files and commands name it."""
+    return f"{camera}:{number}"
+
+
 def crop_name(camera: str, number: int) -> str:
     """The crop of a sighting, below the output folder, as its tables name it."""
     return f"crops/{camera}-{number:05d}.jpg"
+
+
+def is_called(row: Mapping[str, Any], text: str) -> bool:
+    """Whether a sighting is meant: by the name of its crop, with or without the zeros, or by its own."""
+    camera, number = key_of(row)
+    return text in (sighting_name(camera, number), f"{camera}-{number}", Path(crop_name(camera, number)).stem)
 
 
 def segment_name(camera: str, index: int) -> str:

@@ -4,8 +4,8 @@ that appears whole.
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,47 +16,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.errors import ReidError
-from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
-from serving.gallery import UNKNOWN, Gallery
+from serving.gallery import UNKNOWN
 from serving.job.kept import keep, take_video
-from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
+from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, Key, WorkFolder, crop_name
+from serving.job.people import Identification, People, identified, span_of, tally
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
+from serving.job.segments.segment import DECODED
 from serving.job.segments.watching import LOOKS
 from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
-from serving.job.sightings.presence import resolve_simultaneous
-from serving.job.sightings.sightings import Sighting, collect, pooled
-from serving.job.sightings.strangers import SeenStrangers, group_strangers
-from serving.job.stranger_file import numbers_before, write_strangers
+from serving.job.sightings.sightings import Sighting
+from serving.job.stranger_file import write_strangers
 from serving.job.video import write_video
-from serving.matching import Match, drop_near_ties, identify, identify_rescored
+from serving.matching import Match
 from serving.protocols import is_stream
 from serving.spec import Camera, Job
 
-__all__ = ["Identification", "write_outputs"]
+__all__ = ["write_outputs"]
 
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
-
-
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """What people are named by."""
-
-    gallery: Gallery
-    threshold: float
-    scorer: PairScorer | None  # the learned metric, where the job wants it
-    earlier: SeenStrangers | None  # of earlier jobs
-    series: str | None  # that their numbers belong to
-
-    def matches(self, job: Job, embeddings: npt.NDArray[np.float32]) -> list[Match]:
-        """Who each embedding (N, D) is."""
-        how = job.policy, job.top_k
-        if self.scorer is not None:
-            return identify_rescored(embeddings, self.gallery, self.threshold, self.scorer, *how)
-        return drop_near_ties(identify(embeddings, self.gallery, self.threshold, *how), job.ratio_test)
 
 
 def write_outputs(
@@ -74,47 +55,22 @@ def write_outputs(
     """
     clock = time.perf_counter()
     seconds = _seconds_of_segments(runs)
-    cameras = {run.camera.id: run.camera for run in runs}
-    sightings = collect(runs, work, job.link, by.threshold, job.tracker.min_frames)
-    everyone = [one for run in runs for one in sightings[run.camera.id]]
-    embeddings = (
-        np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
-    )
-    matches = resolve_simultaneous(everyone, by.matches(job, embeddings) if everyone else [])
     before = (
         JobFolder(out)
         if job.outputs.segments and JobFolder(out).kept.read_ledger() == work.read_ledger()
         else None
     )
-    travel = {frozenset(one.between): one.at_least_s for one in job.travel}
-    same_distance = job.link.same_distance or by.threshold
-    numbers = _strangers(everyone, matches, embeddings, cameras, same_distance, travel, by.earlier)
-    series = by.series
-    if before is not None and not job.earlier:
-        numbers, series = numbers_before(before.path, numbers, embeddings)
-    strangers = [None if number is None else f"{UNKNOWN}-{number}" for number in numbers]
+    people = identified(job, runs, work, by, before)
     seconds["joining_and_matching"] = time.perf_counter() - clock
-    names = {(one.camera, one.number): match for one, match in zip(everyone, matches, strict=True)}
     with atomic_directory(out, private=True) as temporary:
         folder = JobFolder(temporary)
         clock = time.perf_counter()
-        triples = zip(everyone, matches, strangers, strict=True)
-        rows = [_sighting_row(one, match, stranger, cameras[one.camera]) for one, match, stranger in triples]
-        pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder.sightings)
-        unknown = [
-            _stranger_row(*one, cameras)
-            for one in zip(everyone, embeddings, numbers, strict=True)
-            if one[2] is not None
-        ]
-        write_strangers(folder.strangers, unknown, facts.model.fingerprint, series)
-        if job.outputs.embeddings:
-            of = [(one.camera, one.number) for one in everyone]
-            write_embeddings(folder.embeddings, of, embeddings, facts.model.fingerprint)
-        boxes = _write_detections(runs, sightings, names, work, folder.detections)
+        rows = _write_people(folder, job, people, facts.model.fingerprint)
+        boxes = _write_detections(runs, people, work, folder.detections)
         if job.outputs.crops:
             folder.crops.mkdir()
             for run in runs:
-                _write_crops(run, sightings[run.camera.id], work, folder)
+                _write_crops(run, people.of[run.camera.id], work, folder)
         seconds["tables"] = time.perf_counter() - clock
         clock = time.perf_counter()
         video_start_s: dict[str, float | None] = {}
@@ -144,42 +100,31 @@ def write_outputs(
     return record
 
 
-def _strangers(
-    sightings: Sequence[Sighting],
-    matches: Sequence[Match],
-    embeddings: npt.NDArray[np.float32],
-    cameras: dict[str, Camera],
-    same_distance: float,
-    travel_s: dict[frozenset[str], float],
-    earlier: SeenStrangers | None,
-) -> list[int | None]:
-    """A provisional number for each sighting that is unknown; strangers are numbered in the order in which
-    they came.
-    """
-    spans = np.asarray([_span(one, cameras[one.camera]) for one in sightings], np.float64).reshape(-1, 2)
-    unknown = np.asarray(
-        [index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN],
-        np.int64,
-    )
-    places = [sightings[index].camera for index in unknown]
-    numbers = group_strangers(embeddings[unknown], places, spans[unknown], same_distance, travel_s, earlier)
-    found: list[int | None] = [None] * len(sightings)
-    for index, number in zip(unknown, numbers, strict=True):
-        found[index] = number
-    return found
-
-
-def _span(one: Sighting, camera: Camera) -> tuple[float, float]:
-    """Start and end in seconds: since 1970 where the camera has a clock, else since its first frame."""
-    start = camera.start_time.astimezone().timestamp() if camera.start_time else 0.0
-    return start + one.start_s, start + one.end_s
+def _write_people(folder: JobFolder, job: Job, people: People, fingerprint: str) -> list[dict[str, object]]:
+    """The tables with a row a sighting; returns the rows of the first."""
+    rows = [
+        _sighting_row(
+            one, match, None if number is None else f"{UNKNOWN}-{number}", people.cameras[one.camera]
+        )
+        for one, match, number in zip(people.sightings, people.matches, people.numbers, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), folder.sightings)
+    unknown = [
+        _stranger_row(one, embedding, number, people.cameras[one.camera])
+        for one, embedding, number in zip(people.sightings, people.embeddings, people.numbers, strict=True)
+        if number is not None
+    ]
+    write_strangers(folder.strangers, unknown, fingerprint, people.series)
+    if job.outputs.embeddings:
+        keys = [(one.camera, one.number) for one in people.sightings]
+        write_embeddings(folder.embeddings, keys, people.embeddings, fingerprint)
+    return rows
 
 
 def _stranger_row(
-    one: Sighting, embedding: npt.NDArray[np.float32], number: int | None, cameras: dict[str, Camera]
+    one: Sighting, embedding: npt.NDArray[np.float32], number: int, camera: Camera
 ) -> dict[str, object]:
-    camera = cameras[one.camera]
-    start, end = _span(one, camera) if camera.start_time else (None, None)
+    start, end = span_of(one, camera) if camera.start_time else (None, None)
     quality = float(one.best.row["best_quality"])
     row = {
         "camera": one.camera,
@@ -243,13 +188,9 @@ def _clock(start: datetime | None, seconds: float) -> datetime | None:
     return start.astimezone() + timedelta(seconds=seconds)
 
 
-def _write_detections(
-    runs: Sequence[CameraState],
-    sightings: dict[str, list[Sighting]],
-    names: dict[tuple[str, int], Match],
-    work: WorkFolder,
-    path: Path,
-) -> int:
+def _write_detections(runs: Sequence[CameraState], people: People, work: WorkFolder, path: Path) -> int:
+    matched = zip(people.sightings, people.matches, strict=True)
+    names = {(one.camera, one.number): match for one, match in matched}
     rows = 0
     with pq.ParquetWriter(path, DETECTIONS) as writer:
         for run in runs:
@@ -257,13 +198,13 @@ def _write_detections(
                 continue
             camera, step = run.camera.id, run.camera.step
             max_gap = max(step, round(FILL_GAP_S * run.footage.fps))
-            for boxes in boxes_of(sightings[camera], run.segments, work, step, max_gap):
+            for boxes in boxes_of(people.of[camera], run.segments, work, step, max_gap):
                 writer.write_table(_detections_table(camera, boxes, names))
                 rows += len(boxes)
     return rows
 
 
-def _detections_table(camera: str, boxes: Boxes, names: dict[tuple[str, int], Match]) -> pa.Table:
+def _detections_table(camera: str, boxes: Boxes, names: dict[Key, Match]) -> pa.Table:
     columns = {
         "camera": pa.array([camera] * len(boxes), pa.string()),
         "frame": boxes.frame,
@@ -320,6 +261,13 @@ def _seconds_of_segments(runs: Sequence[CameraState]) -> dict[str, float]:
     return seconds
 
 
+def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total = Counter[str]()
+    for one in counts:
+        total.update(one)
+    return dict(total)
+
+
 def _counts(
     runs: Sequence[CameraState],
     rows: Sequence[dict[str, object]],
@@ -332,11 +280,13 @@ def _counts(
         looks = [one.get(LOOKS, {}) for one in counts]
         return {
             "frames": sum(one["frames"] for one in counts),
-            **{name: sum(one.get(name, 0) for one in looks) for name in ("looked_at", "forced", "skipped")},
+            **{
+                name: sum(one.get(name, 0) for one in looks)
+                for name in ("looked_at", "forced", "skipped", "between")
+            },
+            DECODED: _summed(one.get(DECODED, {}) for one in counts),
             "crops_embedded": sum(one["crops"] for one in counts),
-            "sightings": len(chosen),
-            "named": sum(row["identity"] != UNKNOWN for row in chosen),
-            "unknown": sum(row["identity"] == UNKNOWN for row in chosen),
+            **tally(chosen),
         }
 
     cameras = {

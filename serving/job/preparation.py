@@ -23,7 +23,7 @@ from serving.job.segments.segment import plan_segments
 from serving.runtime import present_backends
 from serving.spec import Camera, Job, source_files
 from serving.tracking import SPARSE_S
-from serving.video import open_footage
+from serving.video import open_footage, with_decoder
 
 __all__ = [
     "check_output",
@@ -183,6 +183,8 @@ def prepare_camera(camera: Camera, job: Job, segment_s: float) -> CameraState:
         return run
     run.problems += run.footage.missing
     run.notes += run.footage.notes
+    run.footage, decoding = with_decoder(run.footage, camera.decode)
+    run.notes += [decoding] if decoding else []
     period_s = camera.step / run.footage.fps
     if period_s > SPARSE_S:
         how = (

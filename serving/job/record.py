@@ -283,13 +283,16 @@ class DecisionRule(_Decision):
 
 class CameraCounts(_OfCamera):
     """What one camera came to. Of its frames the detector looked at some, forced to it or because something
-    moved; the others were skipped.
+    moved; the others were skipped, of these some between two looks at people who move. ``decoded``: frames by
+    what decoded them, those at borders of segments more than once.
     """
 
     frames: int
     looked_at: int = 0
     forced: int = 0
     skipped: int = 0
+    between: int = 0
+    decoded: dict[str, int] = {}
     crops_embedded: int
     sightings: int
     named: int
@@ -302,6 +305,8 @@ class Counts(_Counts):
     looked_at: int = 0
     forced: int = 0
     skipped: int = 0
+    between: int = 0
+    decoded: dict[str, int] = {}
     crops_embedded: int
     detections: int
     cameras: dict[str, CameraCounts]  # type: ignore[assignment]  # a dict is invariant, and this one is only read

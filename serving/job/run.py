@@ -19,7 +19,8 @@ from serving.detection import Detector, NetworkDetector, build_detector
 from serving.job.corrections.undone import made_by_hand, undone
 from serving.job.kept import finished_with, inputs_of, ledger_of
 from serving.job.layout import WorkFolder
-from serving.job.outputs import Identification, write_outputs
+from serving.job.outputs import write_outputs
+from serving.job.people import Identification
 from serving.job.preparation import (
     check_output,
     decision_of,

@@ -17,7 +17,7 @@ from xml.sax.xmlreader import AttributesImpl
 
 from reid.errors import ReidError
 from reid.files import atomic_directory
-from serving.job.layout import NAMED, JobFolder, name_of, open_job
+from serving.job.layout import NAMED, JobFolder, Key, key_of, name_of, open_job
 from serving.job.record import TracksRecord
 
 __all__ = ["FORMATS", "Format", "export_tracks"]
@@ -57,8 +57,8 @@ def export_tracks(folder: Path | str, form: Format, out: Path | str) -> list[str
     Args:
         folder: the job's output.
         form: ``mot``, a file ``CAMERA.txt`` for each camera (nine columns, as MOT16 has them: class 1 is a
-            pedestrian, visibility 1) and the people of its ids in
-            ``CAMERA.people.txt``; ``cvat``, ``CAMERA.xml`` for each; ``coco``, ``tracks.json`` for all.
+            pedestrian, visibility 1) and the people of its ids in ``CAMERA.people.txt``; ``cvat``,
+            ``CAMERA.xml`` for each; ``coco``, ``tracks.json`` for all.
         out: replaced whole.
 
     Raises:
@@ -77,12 +77,10 @@ def _cameras(files: JobFolder) -> list[_Camera]:
     record = open_job(files.path, TracksRecord).record
     boxes = files.read_detections().to_pylist()
     sightings = files.read_sightings(NAMED).to_pylist()
-    of: dict[tuple[str, int], _Track] = {
-        (row["camera"], row["tracklet"]): _Track(row["tracklet"], name_of(row), []) for row in sightings
-    }
+    of: dict[Key, _Track] = {key_of(row): _Track(row["tracklet"], name_of(row), []) for row in sightings}
     for row in boxes:
         place = (row["frame"], row["x"], row["y"], row["w"], row["h"], row["confidence"])
-        track = of.get((row["camera"], row["tracklet"]))
+        track = of.get(key_of(row))
         if track is None:
             raise ReidError(f"{files.detections} has a box of nobody in {files.sightings}: run the job again")
         track.boxes.append(place)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reid.processors import processors
+from serving.gallery import UNKNOWN
 from serving.job.layout import JobFolder, xyxy_of
 from serving.job.segments.camera import CameraState
 from serving.video import STALL_S, Label, annotate_all, join_webm, pictures_ahead
@@ -96,5 +97,6 @@ class _Labels:
     def _take(self, table: pa.Table) -> int:
         columns = [table[name].to_pylist() for name in ("frame", "tracklet", "identity")]
         for frame, number, identity, box in zip(*columns, xyxy_of(table, np.float64).tolist(), strict=True):
-            self._waiting.setdefault(frame, []).append(Label(tuple(box), f"{identity} #{number}", identity))
+            key = None if identity == UNKNOWN else identity
+            self._waiting.setdefault(frame, []).append(Label(tuple(box), f"{identity} #{number}", key))
         return int(columns[0][0])

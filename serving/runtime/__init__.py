@@ -61,11 +61,9 @@ def load(
     Args:
         model_dir: holds ``model.json`` and the files it names.
         backend: ``auto`` or a key of ``BACKENDS``. ``auto`` measures the present ones once and remembers the
-            fastest that agrees with
-            the first; see ``serving.runtime.choice``.
+            fastest that agrees with the first; see ``serving.runtime.choice``.
         threads: inferences side by side, a thread each, which leaves no thread waiting for another; as many
-            as this process has processors
-            where None.
+            as this process has processors where None.
         precision: which of the card's files to run.
         check_files: compare the file with the card's SHA-256.
 
@@ -73,9 +71,8 @@ def load(
         UsageError: the directory or card is missing, the backend is unknown or absent, or the card has no
             such precision.
         ReidError: the file is not the one the card describes, cannot be opened, gives something else than the
-            card says, or strays from
-            the trained model's answers on this processor (the directory's self-test, run once for each
-                machine, file and version).
+            card says, or strays from the trained model's answers on this processor (the directory's
+            self-test, run once for each machine, file and version).
     """
     model_dir = Path(model_dir)
     card = load_card(model_dir)

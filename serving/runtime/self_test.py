@@ -60,8 +60,7 @@ def check_files(card: ModelCard, model_dir: Path, threads: int | None = None) ->
 
     Returns:
         For each file and runtime: ``file``, ``precision``, ``runtime``, ``ran``, ``lowest`` and ``wanted``
-            cosine or None, and
-        ``verdict``: ``holds``, ``strays``, or why it did not run.
+            cosine or None, and ``verdict``: ``holds``, ``strays``, or why it did not run.
 
     Raises:
         ReidError: the self-test cannot be read.

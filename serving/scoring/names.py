@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from reid.errors import ReidError
 from reid.files import read_text
+from serving.gallery import UNKNOWN
 from serving.mot import MotTable
 from serving.overlap import box_iou
 
@@ -92,7 +93,7 @@ def first_right_names(
     right = {
         number
         for number, person in true.items()
-        if person is not None and plain(named.get(number, "unknown")) == person
+        if person is not None and plain(named.get(number, UNKNOWN)) == person
     }
     first: dict[str, int] = {}
     for number in sorted(right):
@@ -108,10 +109,10 @@ def name_sightings(
     known = {plain(name) for name in enrolled}
     counts = Counter[str]()
     for tracklet, who in true.items():
-        name = named.get(tracklet, "unknown")
+        name = named.get(tracklet, UNKNOWN)
         if who is None:
             counts["no_truth"] += 1
-        elif name == "unknown":
+        elif name == UNKNOWN:
             counts["unknown" if who in known else "right"] += 1
         else:
             counts["right" if plain(name) == who else "wrong"] += 1

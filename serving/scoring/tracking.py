@@ -73,9 +73,8 @@ def score_job(
             job.
         frames: first and last frame to score, both included; None: those that the job looked at.
         people: who a truth id is, where that is not its own name. MOTChallenge ids are often of *tracks*:
-            somebody who leaves and
-            comes back has a new one. Tracking metrics are of the ids as they stand; names are compared with
-                people.
+            somebody who leaves and comes back has a new one. Tracking metrics are of the ids as they stand;
+            names are compared with people.
 
     Raises:
         UsageError: the folder or a truth file is missing, or a camera is not in the job.

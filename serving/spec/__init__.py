@@ -6,6 +6,7 @@ Paths in the file are relative to the file itself, so a job folder can be moved.
 from serving.spec.loading import check_job, load_job, source_files
 from serving.spec.models import (
     RECOGNISED,
+    AdaptiveSpec,
     Camera,
     CropSpec,
     DetectorSpec,
@@ -19,6 +20,7 @@ from serving.spec.models import (
 
 __all__ = [
     "RECOGNISED",
+    "AdaptiveSpec",
     "Camera",
     "CropSpec",
     "DetectorSpec",

@@ -16,6 +16,7 @@ from serving.protocols import scheme_problem
 
 __all__ = [
     "RECOGNISED",
+    "AdaptiveSpec",
     "Camera",
     "CropSpec",
     "DetectorSpec",
@@ -55,6 +56,8 @@ class Camera(_Section):
     frame_rate: float | None = Field(default=None, gt=0, le=480)
     # when each file was begun: auto | name | metadata | none | a pattern as cam_%Y%m%d_%H%M%S
     file_starts: str = "auto"
+    # what decodes files: software | cuda | vaapi | auto, the first of these two that gives the same pictures
+    decode: Literal["software", "auto", "cuda", "vaapi"] = "software"
     # a stream that stays away longer has ended
     reconnect_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)
     detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
@@ -196,6 +199,17 @@ class IdleSpec(_Section):
     around_s: float = Field(default=1.0, ge=0.5, le=60)
 
 
+class AdaptiveSpec(_Section):
+    """Frames that the detector need not look at, for everybody is afterwards where the frames before have
+    foretold; of detectors that are a network, on files of more than 3 frames a second.
+    """
+
+    enabled: bool = False  # off: the detector looks at every frame in which something moves
+    longest_s: float = Field(default=0.4, gt=0, le=2)  # the longest time between two looks
+    # overlap (IoU) of each person's box with the place foretold, below which the frames between are looked at
+    min_iou: float = Field(default=0.4, gt=0, le=1)
+
+
 class TravelSpec(_Section):
     """How long it takes at least from one camera's picture to another's: nobody is taken for a stranger seen
     there sooner.
@@ -236,6 +250,7 @@ class Job(_Section):
     rescore: bool = False  # let the model's learned metric decide between those near enough
     detector: DetectorSpec = DetectorSpec()
     idle: IdleSpec = IdleSpec()
+    adaptive: AdaptiveSpec = AdaptiveSpec()
     tracker: TrackerSpec = TrackerSpec()
     crops: CropSpec = CropSpec()
     link: LinkSpec = LinkSpec()
@@ -278,7 +293,8 @@ class Job(_Section):
         segments.
         """
         seen = self.model_dump(
-            mode="json", include={"cameras", "detector", "idle", "tracker", "crops", "precision"}
+            mode="json",
+            include={"cameras", "detector", "idle", "adaptive", "tracker", "crops", "precision"},
         )
         for camera in seen["cameras"]:
             del camera["start_time"], camera["reconnect_s"]

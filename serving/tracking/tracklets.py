@@ -17,6 +17,7 @@ import supervision as sv
 from reid.errors import UsageError
 from serving.spec import CropSpec, TrackerSpec
 from serving.tracking.crops import Crop, CropKeeper, crop_quality
+from serving.tracking.foresight import as_expected, expected
 from serving.video import Frame
 
 __all__ = ["SPARSE_S", "TRACKERS", "Tracklet", "TrackletBuilder", "bridged_s", "least_frames"]
@@ -30,13 +31,16 @@ _BRIDGED = 2.5  # frames; a track that is not found in one of them lives on, how
 _SINGLES = 1_000_000_000  # ids of boxes that no track took count from here
 _LEAST_STEP_S = 1e-3  # two frames of one time are one behind the other
 _USUAL_HZ = 10.0  # from which on a sighting needs min_frames
+_MIN_IOU, _MIN_IOU_DOUBTFUL = 0.3, 0.5  # of a box with a track's place: times its confidence, and at most
+_SAFE = 1.2
 _LIBRARY_HZ = 30.0  # the library counts its lost-track buffer in frames of a 30 Hz camera
 
 
 @dataclass(frozen=True)
 class Tracklet:
     """A finished tracklet of N boxes: ``frames (N,)`` int64, ``times_s (N,)``, ``boxes (N, 4)`` xyxy,
-    ``confidence (N,)``, best crops.
+    ``confidence (N,)``, best crops. ``stands_for (N,)`` int64: how many frames each box is for, itself and
+    those before it that were passed over.
     """
 
     id: int
@@ -45,6 +49,7 @@ class Tracklet:
     boxes: npt.NDArray[np.float32]
     confidence: npt.NDArray[np.float32]
     crops: tuple[Crop, ...]
+    stands_for: npt.NDArray[np.int64]
 
 
 @dataclass
@@ -54,6 +59,7 @@ class _Open:
     times_s: list[float] = field(default_factory=list)
     boxes: list[npt.NDArray[np.float32]] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
+    stands_for: list[int] = field(default_factory=list)
 
 
 class TrackletBuilder:
@@ -80,6 +86,8 @@ class TrackletBuilder:
         self._loose: _Loose | None = None
         self._singles = _SINGLES
         self._now_s = -np.inf
+        self._looked_s = -np.inf  # when the last update was
+        self._passed = 0  # frames since then that were passed over
 
     @property
     def activation(self) -> float:
@@ -89,6 +97,8 @@ class TrackletBuilder:
     def update(self, frame: Frame, detections: sv.Detections) -> list[Tracklet]:
         """Take the detections of the next frame; return the tracklets that ended before it."""
         tracked = self._last = self._track(detections, frame.time_s)
+        before_s, self._looked_s = self._looked_s, frame.time_s
+        stands_for, self._passed = 1 + self._passed, 0
         known = np.flatnonzero(tracked.tracker_id >= 0)
         quality = crop_quality(frame.image, tracked.xyxy)
         for i in known:
@@ -97,11 +107,32 @@ class TrackletBuilder:
                 self._open[key] = _Open(CropKeeper(self._crops.per_tracklet, self._crops.max_height))
                 self._begin_earlier(self._open[key], tracked.xyxy[i])
             one = self._open[key]
-            self._append(one, frame.number, frame.time_s, tracked.xyxy[i], float(tracked.confidence[i]))
+            row = frame.number, frame.time_s, tracked.xyxy[i], float(tracked.confidence[i])
+            self._append(one, *row, stands_for if one.times_s and one.times_s[-1] == before_s else 1)
             one.keeper.offer(frame.number, float(quality[i]), tracked.xyxy[i], frame.image)
         singles = self._singles_left()
         self._loose = self._let_loose(frame, tracked, quality)
         return singles + self._ended(frame.time_s)
+
+    def pass_over(self) -> list[Tracklet]:
+        """Take the next frame as one between two looks, at the second of which everybody is as foretold. No
+        tracklet ends in it.
+        """
+        self._passed += 1
+        return []
+
+    def foretold(self, min_iou: float, time_s: float, detections: sv.Detections) -> bool:
+        """Whether a later frame's detections are of those who were in the last one, each where she had to
+        be by then; see :mod:`serving.tracking.foresight`.
+        """
+        followed = [one for one in self._open.values() if one.times_s[-1] == self._looked_s]
+        places = [expected(one.times_s, one.boxes, time_s) for one in followed]
+        confidence = detections.confidence if len(detections) else np.zeros(0, np.float32)
+        # The trackers want a higher overlap of a doubtful box, with a place that differs a little from ours;
+        # what they would lose is not as foretold.
+        own = _or(self._spec.min_iou, _MIN_IOU) / np.maximum(confidence, 1e-6).astype(np.float64)
+        needed = np.maximum(min_iou, _SAFE * np.minimum(own, _MIN_IOU_DOUBTFUL))
+        return as_expected(places, detections.xyxy, confidence >= self._spec.activation, needed)
 
     @property
     def tracked(self) -> npt.NDArray[np.float32]:
@@ -118,6 +149,7 @@ class TrackletBuilder:
         self._loose = None
         if not self._open:
             return []
+        self._looked_s, self._passed = time_s, 0
         here = self._last[self._last.tracker_id >= 0] if len(self._last) else self._last
         tracked = self._last = self._track(here, time_s)
         for i in np.flatnonzero(tracked.tracker_id >= 0):
@@ -181,16 +213,22 @@ class TrackletBuilder:
 
     @staticmethod
     def _append(
-        one: _Open, number: int, time_s: float, box: npt.NDArray[np.float32], confidence: float
+        one: _Open,
+        number: int,
+        time_s: float,
+        box: npt.NDArray[np.float32],
+        confidence: float,
+        stands_for: int = 1,
     ) -> None:
         one.frames.append(number)
         one.times_s.append(time_s)
         one.boxes.append(box)
         one.confidence.append(confidence)
+        one.stands_for.append(stands_for)
 
     def _close(self, key: int) -> Tracklet | None:
         one = self._open.pop(key)
-        return _tracklet(key, one) if self._sparse or len(one.frames) >= _MIN_FRAGMENT else None
+        return _tracklet(key, one) if self._sparse or sum(one.stands_for) >= _MIN_FRAGMENT else None
 
 
 @dataclass
@@ -213,6 +251,7 @@ def _tracklet(key: int, one: _Open) -> Tracklet:
         np.asarray(one.boxes, np.float32),
         np.asarray(one.confidence, np.float32),
         tuple(one.keeper.crops()),
+        np.asarray(one.stands_for, np.int64),
     )
 
 
@@ -246,7 +285,7 @@ def _bytetrack(spec: TrackerSpec, fps: float) -> Any:
         **_common(spec, fps),
         track_activation_threshold=spec.activation,
         high_conf_det_threshold=spec.high_confidence,
-        minimum_iou_threshold=_or(spec.min_iou, 0.3),
+        minimum_iou_threshold=_or(spec.min_iou, _MIN_IOU),
         minimum_consecutive_frames=2,
     )
 
@@ -257,7 +296,7 @@ def _ocsort(spec: TrackerSpec, fps: float) -> Any:
     return OCSORTTracker(
         **_common(spec, fps),
         high_conf_det_threshold=spec.high_confidence,
-        minimum_iou_threshold=_or(spec.min_iou, 0.3),
+        minimum_iou_threshold=_or(spec.min_iou, _MIN_IOU),
         minimum_consecutive_frames=2,
     )
 
@@ -268,7 +307,7 @@ def _sort(spec: TrackerSpec, fps: float) -> Any:
     return SORTTracker(
         **_common(spec, fps),
         track_activation_threshold=spec.activation,
-        minimum_iou_threshold=_or(spec.min_iou, 0.3),
+        minimum_iou_threshold=_or(spec.min_iou, _MIN_IOU),
         minimum_consecutive_frames=2,
     )
 
@@ -280,7 +319,7 @@ def _botsort(spec: TrackerSpec, fps: float) -> Any:
         **_common(spec, fps),
         track_activation_threshold=spec.activation,
         high_conf_det_threshold=spec.high_confidence,
-        minimum_iou_threshold_first_assoc=_or(spec.min_iou, 0.3),
+        minimum_iou_threshold_first_assoc=_or(spec.min_iou, _MIN_IOU),
         minimum_consecutive_frames=2,
         enable_cmc=False,  # cameras are fixed
     )

@@ -16,11 +16,13 @@ from serving.video.footage import (
     read_pictures,
     unseen,
 )
-from serving.video.opening import no_log_callback
+from serving.video.hardware import with_decoder
+from serving.video.opening import SOFTWARE, no_log_callback
 from serving.video.pixels import Size, orientation, upright
 from serving.video.writer import Label, annotate_all, join_webm
 
 __all__ = [
+    "SOFTWARE",
     "STALL_S",
     "Clip",
     "Footage",
@@ -43,4 +45,5 @@ __all__ = [
     "read_pictures",
     "unseen",
     "upright",
+    "with_decoder",
 ]

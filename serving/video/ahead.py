@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 class Pulse:
     """Beats with each sign of life of whoever reads ``name``; :func:`ahead` gives up when it has been still
-    for ``stall_s`` seconds.
+    for ``stall_s`` seconds. ``decoder`` is what decodes.
 
     Of streams it also carries how long to try to connect again (``reconnect_s``), the wish to ``stop``, and
     what went wrong on the way (``problems``).
@@ -30,6 +30,7 @@ class Pulse:
     ) -> None:
         self.stall_s, self.reconnect_s = stall_s, reconnect_s
         self.name = "the footage"
+        self.decoder = "software"
         self.beats = 0
         self.bytes_seen = 0  # of a stream's file
         self.problems: list[str] = []

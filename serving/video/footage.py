@@ -1,7 +1,8 @@
 """What a camera recorded, as one numbered row of frames over all its files, and reading any range of it."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import av
@@ -12,6 +13,7 @@ from reid.addresses import redacted
 from serving.video.ahead import STALL_S, Pulse, ahead
 from serving.video.index import Index
 from serving.video.live import live_frames
+from serving.video.opening import SOFTWARE
 from serving.video.pixels import Size, upright
 from serving.video.reading import read_range
 
@@ -61,6 +63,7 @@ class Clip:
     first_number: int
     start_s: float
     index: Index | None
+    decoder: str = SOFTWARE  # that is asked for; or hardware, see serving.video.hardware
 
     @property
     def name(self) -> str:
@@ -81,6 +84,7 @@ class Clip:
             self.first_number + low,
             self.start_s + float(self.index.times_s[low]),
             self.index.part(low, high),
+            self.decoder,
         )
 
 
@@ -99,6 +103,8 @@ class Footage:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     start: datetime | None = None  # clock time of the first frame, where the files say it
+    # how many frames were read from this object, by what decoded them
+    decoded: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
     def live(self) -> bool:
@@ -117,7 +123,8 @@ class Footage:
             for clip in self.clips
             if clip.first_number <= last and first < clip.first_number + clip.frames
         )
-        return replace(self, clips=tuple(clip.part(first, last) for clip in clips), problems=(), notes=())
+        parts = tuple(clip.part(first, last) for clip in clips)
+        return replace(self, clips=parts, problems=(), notes=(), decoded=Counter())
 
     @property
     def missing(self) -> list[str]:
@@ -155,17 +162,20 @@ def read_pictures(
         pictures = (
             _of_stream(clip, first, last, pulse, footage.fps)
             if clip.index is None
-            else _of_file(clip, clip.index, first, last, pulse)
+            else _of_file(clip, clip.index, first, last, pulse, footage.decoded)
         )
         yield from (picture for picture in pictures if (picture.number - first) % step == 0)
 
 
-def _of_file(clip: Clip, index: Index, first: int, last: int | None, pulse: Pulse) -> Iterator[Picture]:
+def _of_file(
+    clip: Clip, index: Index, first: int, last: int | None, pulse: Pulse, decoded: Counter[str]
+) -> Iterator[Picture]:
     low = max(first - clip.first_number, 0)
     high = clip.frames - 1 if last is None else min(last - clip.first_number, clip.frames - 1)
     if low > high:
         return
-    for number, frame in read_range(clip.source, index, low, high, pulse):
+    for number, frame in read_range(clip.source, index, low, high, pulse, clip.decoder):
+        decoded[pulse.decoder] += 1
         yield Picture(clip.first_number + number, clip.start_s + float(index.times_s[number]), frame)
 
 

@@ -3,18 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from reid.addresses import is_url, redacted
 from reid.errors import ReidError
 from serving.protocols import container_options, is_playlist, is_playlist_head, is_stored, scheme_problem
 from serving.stores import StoredFile
 
-__all__ = ["Opened", "no_log_callback", "opened"]
+__all__ = ["SOFTWARE", "Opened", "lacking", "no_log_callback", "opened"]
 
+SOFTWARE = "software"  # what decodes, where it is no hardware
 _OPEN_TIMEOUT_S = 20.0
 
 
@@ -26,6 +29,7 @@ class Opened:
     stream: Any
     note: str
     file: StoredFile | None = None  # through which it is read, where it lies in a store
+    decoder: str = SOFTWARE  # or the hardware that decodes
 
 
 def no_log_callback() -> None:
@@ -44,12 +48,15 @@ no_log_callback()
 
 
 @contextmanager
-def opened(source: str, timeout_s: float = _OPEN_TIMEOUT_S, version: str = "") -> Iterator[Opened]:
+def opened(
+    source: str, timeout_s: float = _OPEN_TIMEOUT_S, version: str = "", decoder: str = SOFTWARE
+) -> Iterator[Opened]:
     """A container with a video stream that has a decoder; closed when the block ends.
 
     An address that gives nothing for ``timeout_s`` is an error. Of several video streams it is the one
     with the largest picture; a cover picture is none. ``version``: that a stored file must have, if it is
-    known; when the block ends without an error it is looked at again.
+    known; when the block ends without an error it is looked at again. ``decoder``: hardware that is to
+    decode, where it can be opened; else it is done in software.
 
     Raises:
         ReidError: the source is missing, empty, no video, of an unknown codec, an address of a protocol
@@ -57,10 +64,12 @@ def opened(source: str, timeout_s: float = _OPEN_TIMEOUT_S, version: str = "") -
     """
     file = StoredFile(source, version) if is_stored(source) else None
     try:
-        with _container(source, file, timeout_s) as container:
+        with _container(source, file, timeout_s, decoder) as container:
             stream, note = _video_stream(container, redacted(source))
-            stream.thread_type = "AUTO"
-            yield Opened(container, stream, note, file)
+            in_hardware = stream.codec_context.is_hwaccel
+            if not in_hardware:
+                stream.thread_type = "AUTO"
+            yield Opened(container, stream, note, file, decoder if in_hardware else SOFTWARE)
     except Exception:
         if file is not None:
             file.check()  # a file that could not be read on looks damaged, too
@@ -70,7 +79,7 @@ def opened(source: str, timeout_s: float = _OPEN_TIMEOUT_S, version: str = "") -
 
 
 @contextmanager
-def _container(source: str, file: StoredFile | None, timeout_s: float) -> Iterator[Any]:
+def _container(source: str, file: StoredFile | None, timeout_s: float, decoder: str) -> Iterator[Any]:
     by_table = _check(source, file)
     no_log_callback()
     name = redacted(source)
@@ -80,13 +89,22 @@ def _container(source: str, file: StoredFile | None, timeout_s: float) -> Iterat
         settings = container_options(source) | {"correct_ts_overflow": "0"}
         if by_table:
             settings["fflags"] = "+noparse"
-        container = av.open(
+        open_with = partial(
+            av.open,
             # With the protocol in front, a colon in a name is no protocol.
             file or (source if is_url(source) else f"file:{source}"),
             container_options=settings,
             metadata_errors="replace",
             timeout=timeout_s if is_url(source) and file is None else None,
         )
+        try:
+            container = open_with(hwaccel=_accelerated(decoder))
+        except (av.FFmpegError, OSError, ValueError):
+            if decoder == SOFTWARE:
+                raise
+            if file is not None:
+                file.seek(0)
+            container = open_with()  # its driver is not there, or has no more place
     except (av.FFmpegError, OSError, ValueError) as error:
         # The library's own message repeats the address.
         reason = getattr(error, "strerror", None) or type(error).__name__
@@ -101,6 +119,19 @@ def _container(source: str, file: StoredFile | None, timeout_s: float) -> Iterat
     finally:
         no_log_callback()
         container.close()
+
+
+def lacking(kind: str) -> str:
+    """Why this PyAV cannot use a kind of hardware at all; '' where it can."""
+    # FFmpeg takes a kind that it was not built with for "any", and decodes by another.
+    return "" if kind in hwdevices_available() else "the PyAV that is installed was built without it"
+
+
+def _accelerated(decoder: str) -> HWAccel | None:
+    if decoder == SOFTWARE or lacking(decoder):
+        return None
+    # FFmpeg goes back to software itself where the hardware does not take a stream's profile.
+    return HWAccel(decoder, allow_software_fallback=True)
 
 
 def _check(source: str, file: StoredFile | None) -> bool:

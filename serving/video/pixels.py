@@ -34,6 +34,15 @@ def is_plain(frame: av.VideoFrame) -> bool:
     )
 
 
+def _is_half_planar(frame: av.VideoFrame) -> bool:
+    """Whether a frame is as in :func:`is_plain`, but with its colours side by side, as hardware gives it."""
+    return (
+        frame.format.name == "nv12"
+        and frame.color_range != _FULL_RANGE
+        and frame.width % 2 == frame.height % 2 == 0
+    )
+
+
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     """Quarter turns counter-clockwise that make a frame upright, and whether it is mirrored (left and right)
     before.
@@ -62,13 +71,14 @@ def shown_size(frame: av.VideoFrame, pixel_aspect: float) -> Size:
 def upright(frame: av.VideoFrame, size: Size | None = None) -> npt.NDArray[np.uint8]:
     """A decoded frame as it is to be seen: (H, W, 3) uint8 BGR, scaled to ``size`` where it has another."""
     # OpenCV converts the usual format three times as fast as the library; others are rare and left to the
-    # latter.
-    plain = is_plain(frame)
-    image: npt.NDArray[np.uint8] = (
-        cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)
-        if plain
-        else frame.to_ndarray(format="bgr24")
-    )
+    # latter, on one thread: starting more for each frame takes longer than the frame.
+    image: npt.NDArray[np.uint8]
+    if is_plain(frame):
+        image = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)
+    elif _is_half_planar(frame):
+        image = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_NV12)
+    else:
+        image = frame.to_ndarray(format="bgr24", threads=1)
     turns, mirrored = orientation(frame)
     if turns or mirrored:
         image = np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, turns))

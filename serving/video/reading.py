@@ -11,7 +11,7 @@ import numpy as np
 from reid.errors import ReidError
 from serving.video.ahead import Pulse
 from serving.video.index import Index
-from serving.video.opening import Opened, opened
+from serving.video.opening import SOFTWARE, Opened, opened
 from serving.video.packets import decoded, flushed, packets
 
 __all__ = ["read_range"]
@@ -32,20 +32,33 @@ class _AstrayError(Exception):
 
 
 def read_range(
-    source: str, index: Index, first: int, last: int, pulse: Pulse
+    source: str, index: Index, first: int, last: int, pulse: Pulse, decoder: str = SOFTWARE
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode frames ``first`` to ``last`` of a file, both included, from 0 in order of display; those that do
-    not decode are left out.
+    not decode are left out. From the first that the hardware ``decoder`` leaves out, software decodes.
 
     Raises:
         ReidError: the file has gone, or is not the one that was indexed.
     """
+    if decoder != SOFTWARE:
+        for number, frame in _range(source, index, first, last, pulse, decoder):
+            if number != first:
+                break
+            yield number, frame
+            first += 1
+    if first <= last:
+        yield from _range(source, index, first, last, pulse, SOFTWARE)
+
+
+def _range(
+    source: str, index: Index, first: int, last: int, pulse: Pulse, decoder: str
+) -> Iterator[tuple[int, av.VideoFrame]]:
     frame_of = np.full(int(index.place.max()) + 1, -1, np.int64)
     frame_of[index.place] = np.arange(len(index.place))
     nearest = max(0, int(np.searchsorted(index.keys.frame, first, side="right")) - 1)
     for back in _EARLIER:
         key = max(0, nearest - back)
-        found = _frames(source, index, key, frame_of, first, last, pulse)
+        found = _frames(source, index, key, frame_of, first, last, pulse, decoder)
         begin = next(found, None)
         if begin is not None and (begin[0] == first or key == 0 or back == _EARLIER[-1]):
             yield begin
@@ -57,13 +70,14 @@ def read_range(
 
 
 def _frames(
-    source: str, index: Index, key: int, frame_of: Any, first: int, last: int, pulse: Pulse
+    source: str, index: Index, key: int, frame_of: Any, first: int, last: int, pulse: Pulse, decoder: str
 ) -> "Generator[tuple[int, av.VideoFrame], None, None]":
     seen = first - 1
     ways = ("front",) if index.keys.place[key] <= _NEAR else _WAYS[index.by_bytes]
     for way in ways:
         try:
-            with opened(source, version=index.version) as one:
+            with opened(source, version=index.version, decoder=decoder) as one:
+                pulse.decoder = one.decoder
                 for frame in _decoded_from(one, index, key, way, pulse):
                     number = (
                         int(frame_of[frame.pts])

@@ -32,11 +32,13 @@ _WHITE = 235  # luma; letters keep the colour of what they stand on
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A box xyxy in pixels of the footage and what is written on it; ``key`` decides the colour."""
+    """A box xyxy in pixels of the footage and what is written on it; ``key`` decides the colour,
+    and without one it is grey.
+    """
 
     box: tuple[float, float, float, float]
     text: str
-    key: str
+    key: str | None
 
 
 class WebmWriter:
@@ -171,9 +173,9 @@ def join_webm(path: Path, pieces: Sequence[tuple[Path, float]]) -> None:
 
 
 @lru_cache(maxsize=1024)
-def colour_of(key: str) -> tuple[int, int, int]:
-    """A dark colour (BGR) that is always the same for a name; grey for ``unknown``."""
-    if key == "unknown":
+def colour_of(key: str | None) -> tuple[int, int, int]:
+    """A dark colour (BGR) that is always the same for a name; grey for None."""
+    if key is None:
         return (96, 96, 96)
     hue = int.from_bytes(hashlib.sha256(key.encode()).digest()[:2], "big") % 180
     pixel = cv2.cvtColor(np.asarray([[[hue, 200, 170]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0]

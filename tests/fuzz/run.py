@@ -282,9 +282,8 @@ def run_many(
     """
     context = get_context("fork")
     waiting = [seeds[start : start + 50] for start in range(0, len(seeds), 50)][::-1]
-    running: dict[
-        Connection, list[Any]
-    ] = {}  # process, its seeds left, seed and time of the one under way, what it is
+    # Process, its seeds left, seed and time of the one under way, what it is.
+    running: dict[Connection, list[Any]] = {}
     while waiting or running:
         while waiting and len(running) < workers:
             ours, theirs = context.Pipe(duplex=False)

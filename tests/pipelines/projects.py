@@ -12,10 +12,11 @@ import yaml
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(*command: str, cwd: Path, code: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, with the project's code there or in ``code``."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(cwd),
+        "PYTHONPATH": str(code or cwd),
     }
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
 

@@ -156,9 +156,8 @@ def test_a_catalog_does_as_well(place: Path, tmp_path: Path, run) -> None:  # ty
 
 def test_a_catalog_of_one_camera_is_judged_within_it(place: Path, tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     rows = []
-    for number, path in enumerate(
-        sorted((place / "images").iterdir())
-    ):  # six images a person, now all of camera 1
+    # Six images a person, now all of camera 1.
+    for number, path in enumerate(sorted((place / "images").iterdir())):
         split = "query" if number % 6 == 0 else "gallery"
         row: dict[str, object] = {"path": str(path), "identity": path.name[:3], "camera": "1", "split": split}
         rows.append(row | {"width": WIDTH, "height": HEIGHT, "sha256": "0"})

@@ -1,7 +1,10 @@
 """Every objective of params.yaml and of recipes/objectives.yaml trains a small network on ten rendered
-people, by what a trial of the stage's command calls.
+people, by what a trial of the stage's command calls; with ``make long`` by the command itself, under Ray and
+MLflow.
 """
 
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import yaml
+from mlflow.tracking import MlflowClient
 
 from reid.config import Params, parse_params, with_values
 from reid.data.catalog import read_catalog, write_catalog
@@ -26,6 +30,7 @@ from reid.models.embedder import EmbeddingModel, load_model
 from reid.models.inference import embed_images, extract_features
 from reid.training.checks import check_catalog, check_objective
 from reid.training.trial import run_training
+from tests.pipelines.projects import run
 
 ROOT = Path(__file__).parents[2]
 RECIPES: dict[str, Any] = yaml.safe_load((ROOT / "recipes/objectives.yaml").read_text())
@@ -144,3 +149,29 @@ def test_what_does_not_learn_is_seen(ten: Ten, name: str, tmp_path: Path) -> Non
     run_training(with_values(ten.params, {"train.learning_rate": 1e-9}), name, ten.catalog, tmp_path)
     with pytest.raises(AssertionError):
         assert_learnt(ten, name, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def folder_of_ten(ten: Ten, mlflow_schema: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder with the catalog of the ten people and their parameters, four steps a training."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ten.catalog.parent, folder / "data")
+    shutil.copy(mlflow_schema, folder / "mlflow.db")
+    params = with_values(ten.params, {"train.steps": 4, "train.epoch_steps": 2})
+    (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [*OWN, *RECIPES])
+def test_the_command_trains_it(folder_of_ten: Path, name: str) -> None:
+    done = run(sys.executable, "-m", "pipelines.train", name, cwd=folder_of_ten, code=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts = read_json(folder_of_ten / "models" / name / "training.json")
+    assert facts["model_sha256"] == sha256_of(folder_of_ten / "models" / name / "model.safetensors")
+    tracked = MlflowClient(f"sqlite:///{folder_of_ten / 'mlflow.db'}").get_run(facts["mlflow_run_id"])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.tags["objective"] == name
+    assert any(key.startswith(f"objectives.{name}.terms") for key in tracked.data.params)
+    curves = (folder_of_ten / "reports/train" / f"{name}.csv").read_text().splitlines()
+    assert len(curves) == 1 + 2, "a row an epoch"

@@ -2,6 +2,7 @@
 killed.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,12 @@ WALKS = [
     Walk("anna", (332, 120), (-3, 0), 140, 255),
 ]
 SEGMENT_S = 5.0  # of 26 s: six segments a camera
+
+
+def match_command(place: Path, out: Path, *options: str) -> list[str]:
+    """The command that does the job of a place in a process of its own."""
+    words = [sys.executable, "-m", "pipelines.cli", "match", str(place / "job.yaml"), "--out", str(out)]
+    return [*words, "--quiet", "--segment-s", str(SEGMENT_S), *options]
 
 
 def make_place(folder: Path, cameras: int = 2) -> Path:

@@ -80,7 +80,7 @@ def encode(
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=pixels)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=pixels, threads=1)
             frame.pts = None
             if times_ms is not None:
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)

@@ -80,9 +80,8 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # of "[[", whose meaning may change: in Python's words
+            # Of "[[", whose meaning may change: in Python's words.
+            warnings.simplefilter("ignore", FutureWarning)
             compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error

@@ -42,8 +42,7 @@ def scan_folder(root: Path, pattern: str, split: str = "train") -> FolderScan:
     Args:
         root: the folder, searched recursively.
         pattern: a regular expression with the groups ``identity`` and, where the set has them, ``camera``;
-            searched in the
-            path relative to ``root`` with forward slashes.
+            searched in the path relative to ``root`` with forward slashes.
         split: the split of every record; people are split later.
 
     Raises:

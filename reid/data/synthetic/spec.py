@@ -43,11 +43,10 @@ class TownSpec:
     Shares from 0 to 1 make the town harder; 0, the default, leaves every byte as it is without them:
 
     - ``clothes_change``: of the people, who wear another outfit (body, skin and hair stay) in the second half
-      of their images of each
-      camera, and in the footage of the second half of the cameras, or of all where views overlap;
+      of their images of each camera, and in the footage of the second half of the cameras, or of all where
+      views overlap;
     - ``daylight``: how far brightness and colour move through the day, at 1 from noon to dusk; each crop has
-      an hour, and each video the
-      hour its camera started at;
+      an hour, and each video the hour its camera started at;
     - ``crowd``: of the crops, which show two or three others; in the footage two passers-by (identities from
       10000 on) for each person;
     - ``occluders``: how much stands between the cameras and the people: trunks and hedges, four in a view at

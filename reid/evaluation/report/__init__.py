@@ -3,7 +3,7 @@
 from reid.evaluation.report.extra import ExtraMetrics, Rescored, judge_corrupted, judge_extra, rescored_by
 from reid.evaluation.report.judgement import (
     EmbeddedSet,
-    Judgement,
+    RetrievalResult,
     judge,
     labels_of,
     nothing_to_find,
@@ -22,8 +22,8 @@ from reid.evaluation.report.page import (
 __all__ = [
     "EmbeddedSet",
     "ExtraMetrics",
-    "Judgement",
     "Rescored",
+    "RetrievalResult",
     "draw_curves",
     "draw_images",
     "judge",

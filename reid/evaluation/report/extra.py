@@ -35,7 +35,7 @@ from reid.evaluation import (
 )
 from reid.evaluation.checks import is_junk
 from reid.evaluation.pair_metric import PairScorer
-from reid.evaluation.report.judgement import EmbeddedSet, Judgement, labels_of, rank
+from reid.evaluation.report.judgement import EmbeddedSet, RetrievalResult, labels_of, rank
 
 __all__ = ["ExtraMetrics", "Rescored", "judge_corrupted", "judge_extra", "rescored_by"]
 
@@ -76,7 +76,7 @@ class ExtraMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Rescored:
-    """The learned metric g at its two uses, beside the distance of the embeddings."""
+    """The learned metric g in its two uses, beside the distance of the embeddings."""
 
     plain: RankingReport
     rescored: RankingReport
@@ -95,7 +95,9 @@ class Rescored:
         }
 
 
-def judge_extra(query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement, *, seed: int) -> ExtraMetrics:
+def judge_extra(
+    query: EmbeddedSet, gallery: EmbeddedSet, judged: RetrievalResult, *, seed: int
+) -> ExtraMetrics:
     """Re-ranking, query expansion, identification with 'unknown', clusters and accuracy over folds."""
     labels = labels_of(query, gallery)
     rankings = {}
@@ -117,7 +119,9 @@ def judge_extra(query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement, *, 
     )
 
 
-def rescored_by(scorer: PairScorer, query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement) -> Rescored:
+def rescored_by(
+    scorer: PairScorer, query: EmbeddedSet, gallery: EmbeddedSet, judged: RetrievalResult
+) -> Rescored:
     """The short list ordered anew by the learned metric g, and pairs verified by g (Chen 2017)."""
     first, second = query.embeddings, gallery.embeddings
     near = distances_between(first, second)

@@ -29,7 +29,7 @@ from reid.evaluation.within_camera import gallery_apart
 
 __all__ = [
     "EmbeddedSet",
-    "Judgement",
+    "RetrievalResult",
     "judge",
     "labels_of",
     "nothing_to_find",
@@ -103,7 +103,7 @@ def one_camera_apart(query: EmbeddedSet, gallery: EmbeddedSet) -> tuple[Embedded
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class RetrievalResult:
     """What came of judging one model."""
 
     report: RankingReport
@@ -141,7 +141,7 @@ def rank_across(query: EmbeddedSet, gallery: EmbeddedSet) -> RankingReport:
 
 def judge(
     query: EmbeddedSet, gallery: EmbeddedSet, *, bootstrap: int, seed: int, reranked: Distances | None = None
-) -> Judgement:
+) -> RetrievalResult:
     """Compute every figure.
 
     Args:
@@ -175,7 +175,9 @@ def judge(
             else ()
         )
     }
-    return Judgement(report, across, by_cameras, verify(distances, same), pairs, distances, same, intervals)
+    return RetrievalResult(
+        report, across, by_cameras, verify(distances, same), pairs, distances, same, intervals
+    )
 
 
 def labels_of(

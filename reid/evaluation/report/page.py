@@ -19,7 +19,7 @@ from reid.evaluation.plots import (
     plot_roc,
 )
 from reid.evaluation.report.extra import ExtraMetrics, Rescored
-from reid.evaluation.report.judgement import EmbeddedSet, Judgement, labels_of
+from reid.evaluation.report.judgement import EmbeddedSet, RetrievalResult, labels_of
 
 __all__ = ["draw_curves", "draw_images", "rescored_section", "shift_section", "write_evaluation"]
 
@@ -29,7 +29,7 @@ Pictures = dict[str, tuple[Path, str]]
 _MAPPED_PEOPLE, _MAPPED_IMAGES = 12, 600
 
 
-def draw_curves(name: str, judged: Judgement, extra: ExtraMetrics, folder: Path) -> Pictures:
+def draw_curves(name: str, judged: RetrievalResult, extra: ExtraMetrics, folder: Path) -> Pictures:
     """CMC, ROC, DET, the distances with the threshold of the best accuracy, and the open-set curves, into
     ``folder``.
     """
@@ -50,7 +50,13 @@ def draw_curves(name: str, judged: Judgement, extra: ExtraMetrics, folder: Path)
 
 
 def draw_images(
-    query: EmbeddedSet, gallery: EmbeddedSet, judged: Judgement, folder: Path, *, queries: int, seed: int
+    query: EmbeddedSet,
+    gallery: EmbeddedSet,
+    judged: RetrievalResult,
+    folder: Path,
+    *,
+    queries: int,
+    seed: int,
 ) -> Pictures:
     """Ranked lists of ``queries`` queries spread over all, the hardest pairs, and a map of some people, into
     ``folder``.
@@ -85,7 +91,7 @@ def write_evaluation(
     path: Path,
     title: str,
     summary: str,
-    judged: Judgement,
+    judged: RetrievalResult,
     extra: ExtraMetrics,
     pictures: Mapping[str, tuple[Path, str]],
     more: Sequence[Section] = (),
@@ -170,7 +176,7 @@ _VERIFICATION = (
 )
 
 
-def _figures(judged: Judgement) -> dict[str, Figure]:
+def _figures(judged: RetrievalResult) -> dict[str, Figure]:
     report, verification = judged.report, judged.verification
 
     def share(value: float, figure: str = "") -> Figure:
@@ -194,7 +200,7 @@ def _figures(judged: Judgement) -> dict[str, Figure]:
     }
 
 
-def _camera_table(judged: Judgement) -> Table:
+def _camera_table(judged: RetrievalResult) -> Table:
     rows = [
         (
             f"{ours} to {theirs}",
@@ -208,7 +214,7 @@ def _camera_table(judged: Judgement) -> Table:
     return Table(("cameras", "rank-1", "mAP", "queries", "images"), rows)
 
 
-def _tar_table(judged: Judgement) -> Table:
+def _tar_table(judged: RetrievalResult) -> Table:
     """TAR at FAR, with a word where too few impostors stand behind it."""
     verification = judged.verification
     rows = []
@@ -235,7 +241,7 @@ def _verification_text(extra: ExtraMetrics) -> str:
     )
 
 
-def _ways_table(judged: Judgement, extra: ExtraMetrics) -> Table:
+def _ways_table(judged: RetrievalResult, extra: ExtraMetrics) -> Table:
     return _ranking_table("way", {judged.report.metric: judged.report, **extra.rankings})
 
 
@@ -273,7 +279,7 @@ def shift_section(falls: Mapping[str, Mapping[str, Fall]], severity: int) -> Sec
 
 
 def rescored_section(name: str, found: Rescored) -> Section:
-    """The learned metric of the objective ``name`` at its two uses."""
+    """The learned metric of the objective ``name`` in its two uses."""
     text = (
         f"The metric g of {name} orders the hundred nearest images anew and verifies pairs. It "
         "cannot be searched, so the distance "

@@ -3,14 +3,15 @@
 Two steps, both in closed form on the inputs that the convolution will see, rounded by everything before it:
 
 1. *Correction.* Of all float weights, those whose outputs of the rounded inputs are closest to the outputs of
-    the true inputs: a ridge
-   regression around the trained weights (the layer-wise reconstruction of Hubara et al. 2020, "Improving post
-       training neural
-   quantization", without its iterations). It takes back what rounding and clipping did to the inputs.
+   the true inputs: a ridge regression around the trained weights (the layer-wise reconstruction of Hubara et
+   al. 2020, "Improving post training neural quantization", without its iterations). It takes back what
+   rounding and clipping did to the inputs.
 2. *Rounding with feedback.* Weights are rounded one input after another, and the error each leaves is spread
-    over the inputs still to come,
-   by the inverse of the inputs' second moments (Frantar et al. 2022, "GPTQ", algorithm 1, in its Cholesky
-       form).
+   over the inputs still to come, by the inverse of the inputs' second moments (Frantar et al. 2022, "GPTQ",
+   algorithm 1, in its Cholesky form).
+
+Where the inputs are many and seen at few positions (few or small images), both are done in the space of the
+positions: the same numbers, without matrices of inputs by inputs.
 """
 
 from typing import Any
@@ -24,13 +25,22 @@ from scipy import linalg
 from reid.export.int8.grid import WEIGHT_LIMIT, rounded, weight_scales
 from reid.export.int8.walk import attributes
 
-__all__ = ["corrected", "grouped", "patches", "round_weights", "rounded_with_feedback"]
+__all__ = [
+    "corrected",
+    "corrected_by_few",
+    "grouped",
+    "patches",
+    "round_weights",
+    "rounded_by_few",
+    "rounded_with_feedback",
+]
 
 Floats = npt.NDArray[np.floating]
 _POSITIONS = 8192  # of a layer's inputs: more of them change the third digit of nothing
 _RIDGE = 0.2  # of the inputs' mean energy
 _DAMPING = 0.01  # likewise, so that inputs that are always zero leave something to invert
 _BLOCK = 128
+_FEW = 8  # times as many inputs as positions: then the way by positions is several times as fast
 
 
 def round_weights(
@@ -51,7 +61,12 @@ def round_weights(
         Whole numbers in -64..64 of the weights' shape, and their scales ``(out,)``.
     """
     before, after = patches(true, node, weights.shape[2:]), patches(seen, node, weights.shape[2:])
-    positions = after.shape[1]
+    positions, inputs = after.shape[1:]
+    if inputs >= _FEW * positions:
+        target = corrected_by_few(grouped(weights, len(after)), before, after)
+        scales = weight_scales(target, np.square(after).mean(1))
+        levels = rounded_by_few(target, after, scales)
+        return levels.reshape(weights.shape).astype(np.int8), scales.reshape(-1).astype(np.float32)
     # In float32: the work grows with the cube of the inputs, of which a 3x3 convolution of 512 channels has
     # 4608.
     moments = after.transpose(0, 2, 1) @ after / positions
@@ -95,6 +110,48 @@ def rounded_with_feedback(weights: Floats, moments: Floats, scales: Floats) -> F
         # Inputs behind the block get its errors in one product, not one by one.
         left[:, :, stop:] -= errors @ shares[:, start:stop, stop:]
     return levels[:, :, np.argsort(order)]
+
+
+def corrected_by_few(weights: Floats, true: Floats, seen: Floats) -> Floats:
+    """:func:`corrected` by inputs and not by their moments: ``W + W (X - Z)' (Z Z' + n ridge)^-1 Z``.
+
+    Args:
+        weights: ``(groups, channels, inputs)``.
+        true: X, ``(groups, positions, inputs)``.
+        seen: Z, likewise.
+    """
+    drift = (true - seen) @ weights.transpose(0, 2, 1)
+    return weights + np.linalg.solve(_gram(seen, _RIDGE), drift).transpose(0, 2, 1) @ seen
+
+
+def rounded_by_few(weights: Floats, seen: Floats, scales: Floats) -> Floats:
+    """:func:`rounded_with_feedback` by inputs ``(groups, positions, inputs)`` and not by their moments.
+
+    GPTQ spreads the error e of input k over each input j still to come as ``-e H^-1[k, j] / H^-1[k, k]``, H
+    the moments of what is left. With ``H = Z'Z / n + d`` and P the inverse of ``Z Z' + n d``, that is
+    ``e g'z_j`` for ``g = P z_k / (1 - z_k' P z_k)`` (Woodbury), so that the errors so far are one row of
+    positions for each channel; and without input k, P is ``P + g (P z_k)'`` (Sherman and Morrison).
+    """
+    order = np.argsort(-np.square(seen).mean((0, 1)), kind="stable")
+    left = np.linalg.inv(_gram(seen, _DAMPING))
+    levels, errors = np.empty_like(weights), np.zeros((*weights.shape[:2], seen.shape[1]))
+    for k in order:
+        column = seen[:, :, k, None].astype(np.float64)
+        wanted = weights[:, :, k] + (errors @ column)[:, :, 0]
+        levels[:, :, k] = rounded(wanted, scales[:, :, 0], WEIGHT_LIMIT)
+        along = left @ column
+        gain = along / (1 - column.transpose(0, 2, 1) @ along)
+        errors += (wanted - levels[:, :, k] * scales[:, :, 0])[:, :, None] * gain.transpose(0, 2, 1)
+        left += gain * along.transpose(0, 2, 1)
+    return levels
+
+
+def _gram(seen: Floats, share: float) -> Floats:
+    """``Z Z' + n d`` in float64, d so large a share of the inputs' mean energy (see :func:`_damped`)."""
+    exact = seen.astype(np.float64)
+    energy = np.maximum(share * np.square(exact).mean((1, 2)), 1e-9)
+    positions = seen.shape[1]
+    return exact @ exact.transpose(0, 2, 1) + positions * energy[:, None, None] * np.eye(positions)
 
 
 def _shares(moments: Floats) -> Floats:

@@ -12,7 +12,7 @@ from reid.card import Certainty, load_card
 from reid.embeddings import pool
 from reid.errors import ReidError, UsageError
 from reid.evaluation.certainty import prior_of
-from serving.job.layout import JobFolder, name_of, open_job
+from serving.job.layout import JobFolder, is_called, key_of, name_of, open_job
 from serving.job.record import FoundRecord
 from serving.job.sighting_embeddings import read_embeddings
 
@@ -76,7 +76,7 @@ def open_seen(folder: Path) -> Seen:
     job = open_job(folder, FoundRecord)
     files = JobFolder(folder)
     sightings, embeddings, fingerprint = read_embeddings(files.embeddings)
-    of = {(row["camera"], row["tracklet"]): row for row in files.read_sightings().to_pylist()}
+    of = {key_of(row): row for row in files.read_sightings().to_pylist()}
     if not of.keys() >= set(sightings):  # there may be fewer: some are erased when their time is over
         raise ReidError(f"{files.embeddings} is not of the sightings beside it: run the job again")
     rows = [of[key] for key in sightings]
@@ -163,7 +163,7 @@ def of_sighting(jobs: Sequence[Seen], name: str) -> tuple[npt.NDArray[np.float32
         for job in jobs
         if not folder or job.folder.resolve() == Path(folder).resolve()
         for index, row in enumerate(job.rows)
-        if Path(row["crop"]).stem == crop or f"{row['camera']}-{row['tracklet']}" == crop
+        if is_called(row, crop)
     ]
     if len(places) != 1:
         what = "no job has such a sighting" if not places else f"{len(places)} jobs have one"

@@ -21,10 +21,19 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, write_json
 from reid.parquet import PARQUET_ERRORS
-from serving.job.corrections.plan import Key, Plan, key_of, names_of
+from serving.job.corrections.plan import Plan, names_of
 from serving.job.corrections.tables import correct_rows, counts_of, sightings_table, write_detections
 from serving.job.kept import link, link_rest
-from serving.job.layout import JobFolder, JobOutput, SegmentFolder, crop_name, open_job
+from serving.job.layout import (
+    JobFolder,
+    JobOutput,
+    Key,
+    SegmentFolder,
+    crop_name,
+    is_called,
+    key_of,
+    open_job,
+)
 from serving.job.record import ForgottenRecord
 from serving.job.sealed import read_sealed, write_sealed
 from serving.job.sighting_embeddings import keep_embeddings
@@ -145,9 +154,8 @@ def _has_embeddings(files: JobFolder) -> bool:
 
 def _named(rows: Sequence[dict[str, Any]], text: str, folder: Path) -> Key:
     for row in rows:
-        camera, number = key_of(row)
-        if text in (f"{camera}:{number}", f"{camera}-{number}", Path(crop_name(camera, number)).stem):
-            return camera, number
+        if is_called(row, text):
+            return key_of(row)
     raise UsageError(f"{folder} has no sighting {text!r}: name it as its crop is called")
 
 
@@ -192,18 +200,15 @@ def _erase_kept(old: JobFolder, files: JobFolder, camera: str, gone: Sequence[di
     """Take the tracklets of sightings out of what is kept of a camera."""
     numbers = {row["tracklet"] for row in gone}
     spans = [(row["start_frame"], row["end_frame"]) for row in gone]
+    columns = ["frame", "tracklet", "x", "y", "w", "h"]
+    shown = pq.read_table(old.detections, columns=columns, filters=[("camera", "==", camera)])
+    shown = shown.sort_by("frame")  # so that a segment's boxes are one slice
+    frames = shown["frame"].to_numpy()
     for segment in files.kept.segments_of(camera):
         boxes = pq.read_table(segment.boxes)
-        shown = pq.read_table(
-            old.detections,
-            columns=["frame", "tracklet", "x", "y", "w", "h"],
-            filters=[
-                ("camera", "==", camera),
-                ("frame", ">=", min(boxes["frame"].to_pylist(), default=0)),
-                ("frame", "<=", max(boxes["frame"].to_pylist(), default=0)),
-            ],
-        )
-        if raws := _theirs(boxes, shown, numbers, spans):
+        ends = [min(boxes["frame"].to_pylist(), default=0), max(boxes["frame"].to_pylist(), default=-1) + 1]
+        first, behind = np.searchsorted(frames, ends).tolist()
+        if raws := _theirs(boxes, shown.slice(first, behind - first), numbers, spans):
             _without(segment, boxes, raws)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from reid.errors import ReidError
 from serving.gallery import UNKNOWN, Gallery, check_name, describe
-from serving.job.layout import open_job
+from serving.job.layout import key_of, open_job, sighting_name
 from serving.job.record import DecidedRecord
 from serving.job.stranger_file import StrangerFile
 
@@ -41,7 +41,7 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     rows = [
         index
         for index, row in enumerate(strangers.rows)
-        if who in (f"{UNKNOWN}-{row['number']}", _sighting(row))
+        if who in (f"{UNKNOWN}-{row['number']}", sighting_name(*key_of(row)))
     ]
     if not rows:
         raise ReidError(
@@ -72,8 +72,4 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     warnings = describe(
         [one for one in conflicts if one.kind == "contradiction"], [identity] * len(rows), known
     )
-    return Promotion(identity, tuple(_sighting(row) for row in facts), tuple(warnings), version)
-
-
-def _sighting(row: dict[str, object]) -> str:
-    return f"{row['camera']}:{row['tracklet']}"
+    return Promotion(identity, tuple(sighting_name(*key_of(row)) for row in facts), tuple(warnings), version)

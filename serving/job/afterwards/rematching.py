@@ -18,10 +18,11 @@ from reid.card import load_card
 from reid.errors import ReidError
 from reid.system_errors import shown
 from serving.gallery import Gallery
-from serving.job.corrections.plan import Key, names_of
+from serving.job.corrections.plan import names_of
 from serving.job.kept import finished_with, inputs_of, stored_runs
-from serving.job.layout import NAMED, JobFolder, WorkFolder, open_job
-from serving.job.outputs import Identification, write_outputs
+from serving.job.layout import NAMED, JobFolder, Key, WorkFolder, open_job
+from serving.job.outputs import write_outputs
+from serving.job.people import Identification
 from serving.job.preparation import check_output, decision_of, decision_threshold, facts_of, open_gallery
 from serving.job.record import JobFacts, SeenRecord
 from serving.job.segments.camera import CameraState

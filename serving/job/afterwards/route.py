@@ -2,26 +2,20 @@
 nearest first.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from reid.data.catalog import readable
-from reid.files import atomic_path
 from reid.images import Image
-from reid.pages import render
+from reid.pages import write_html
 from serving.job.afterwards.finding import Found, Seen
+from serving.job.report.pictures import LARGE, SMALL, crop_url, picture_url
 
 __all__ = ["Stop", "route_of", "write_route"]
 
-_LARGE, _SMALL = (132, 264), (96, 192)  # width and height in pixels: sharp where a screen is dense
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 80]
 _MARKS = 4
 
 
@@ -86,22 +80,21 @@ def write_route(
     stops = route_of(found)
     rank = {id(one): number for number, one in enumerate(found, 1)}
     length = max((stop.at[1] for stop in stops if stop.at), default=0.0)
-    page = render(
+    write_html(
+        path,
         "serving.job",
         "route.html",
         title=title,
         jobs=[readable(job.folder) for job in jobs],
         looked=sum(len(job.rows) for job in jobs),
         within=len(stops),
-        asked=[_picture(image, _LARGE) for image in pictures[:8]],
+        asked=[picture_url(image[:, :, ::-1], LARGE) for image in pictures[:8]],
         stops=[_stop(number, stop, rank[id(stop.found)]) for number, stop in enumerate(stops, 1)],
         lanes=_lanes(stops, length, rank),
         marks=_axis(stops, length),
         cards=[_card(number, one, len(jobs) > 1) for number, one in enumerate(found, 1)],
         calibrated=any(one.certainty is not None for one in found),
     )
-    with atomic_path(path, mode=0o600) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
 def _stop(number: int, stop: Stop, rank: int) -> dict[str, Any]:
@@ -112,7 +105,7 @@ def _stop(number: int, stop: Stop, rank: int) -> dict[str, Any]:
         "when": _when(row),
         "after": stop.after,
         "overlaps": stop.overlaps,
-        "picture": _crop(stop.found, _SMALL),
+        "picture": _crop(stop.found, SMALL),
         "rank": rank,
     }
 
@@ -149,7 +142,7 @@ def _card(number: int, one: Found, several: bool) -> dict[str, Any]:
         "distance": f"{one.distance:.3f}",
         "within": one.within,
         "certainty": None if one.certainty is None else f"{one.certainty:.2f}",
-        "picture": _crop(one, _LARGE),
+        "picture": _crop(one, LARGE),
     }
 
 
@@ -162,16 +155,4 @@ def _when(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _crop(one: Found, most: tuple[int, int]) -> str | None:
-    path = one.folder / one.row["crop"]
-    if not path.resolve().is_relative_to(one.folder.resolve()) or not path.is_file():
-        return None  # of a job folder from outside, or gone
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    return None if image is None else _picture(np.asarray(image[:, :, ::-1], np.uint8), most)
-
-
-def _picture(image: Image, most: tuple[int, int]) -> str:
-    scale = min(1.0, most[0] / image.shape[1], most[1] / image.shape[0])
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    small = cv2.resize(image[:, :, ::-1], size, interpolation=cv2.INTER_AREA)
-    code = cv2.imencode(".jpg", small, _JPEG)[1].tobytes()
-    return f"data:image/jpeg;base64,{base64.b64encode(code).decode()}"
+    return crop_url(one.folder.resolve(), one.row["crop"], most)

@@ -15,7 +15,7 @@ from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, write_json
 from serving.gallery import Gallery, NewReferences, describe, key_from_environment
 from serving.job.corrections.document import Corrections, read, sightings_digest
-from serving.job.corrections.plan import Key, Plan, is_stranger, key_of, plan_corrections
+from serving.job.corrections.plan import Plan, is_stranger, plan_corrections
 from serving.job.corrections.tables import (
     correct_rows,
     correct_strangers,
@@ -24,7 +24,7 @@ from serving.job.corrections.tables import (
     write_detections,
 )
 from serving.job.kept import link_rest
-from serving.job.layout import JobFolder, JobOutput, crop_name, open_job
+from serving.job.layout import JobFolder, JobOutput, Key, crop_name, key_of, open_job, sighting_name
 from serving.job.record import CorrectedRecord
 from serving.job.report import write_report
 from serving.job.sighting_embeddings import keep_embeddings
@@ -73,7 +73,7 @@ def correct_job(folder: Path, source: Path, gallery: Path | None = None) -> Corr
         _write(job, files, rows, strangers, plan, wanted)
         write_report(temporary, files.report, folder)
         warnings = _tell_gallery(job, gallery, strangers.fingerprint, plan, new, wanted.digest)
-    lost = [f"{camera}:{number}" for camera, number in _without_reference(plan)]
+    lost = [sighting_name(*key) for key in _without_reference(plan)]
     if lost:
         warnings.append(
             f"{', '.join(lost)}: corrected in the tables alone, the gallery learns nothing from "
@@ -124,7 +124,7 @@ def _write(
     write_strangers(files.strangers, left, strangers.fingerprint, strangers.series)
     record = job.record.as_dict()
     before = job.record.corrections
-    by_hand = {f"{camera}:{number}" for camera, number in plan.moved}
+    by_hand = {sighting_name(*key) for key in plan.moved}
     record["counts"] = counts_of(record["counts"], after, boxes)
     record["gallery"]["identities"] = sorted(plan.enrolled | plan.promoted.keys())
     record["corrections"] = {

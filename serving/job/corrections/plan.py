@@ -9,22 +9,16 @@ from typing import Any
 from reid.errors import ReidError
 from serving.gallery import UNKNOWN, check_name, merge_in, rename_in
 from serving.job.corrections.document import Merge, Name, NotAPerson, Split
-from serving.job.layout import name_of
+from serving.job.layout import Key, key_of, name_of
 
-__all__ = ["Key", "Plan", "is_stranger", "key_of", "names_of", "plan_corrections"]
+__all__ = ["Plan", "is_stranger", "names_of", "plan_corrections"]
 
-Key = tuple[str, int]  # camera and tracklet
 _STRANGER = re.compile(rf"{UNKNOWN}-([1-9]\d*)", re.ASCII)
 
 
 def is_stranger(person: str) -> bool:
     """Whether this is a provisional name."""
     return _STRANGER.fullmatch(person) is not None
-
-
-def key_of(row: dict[str, Any]) -> Key:
-    """What tells a sighting from others of its job."""
-    return row["camera"], row["tracklet"]
 
 
 def names_of(rows: Iterable[dict[str, Any]]) -> dict[Key, str]:

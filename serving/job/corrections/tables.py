@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError
 from reid.parquet import PARQUET_ERRORS
 from serving.gallery import UNKNOWN
-from serving.job.corrections.plan import Plan, is_stranger, key_of
-from serving.job.layout import DETECTIONS, SIGHTINGS
+from serving.job.corrections.plan import Plan, is_stranger
+from serving.job.layout import DETECTIONS, SIGHTINGS, key_of
+from serving.job.people import tally
 
 __all__ = ["correct_rows", "correct_strangers", "counts_of", "sightings_table", "write_detections"]
 
@@ -77,9 +78,7 @@ def counts_of(before: dict[str, Any], rows: Sequence[dict[str, Any]], boxes: Cou
     """The record's counts: sightings, named, unknown and detections are counted again."""
 
     def of(camera: str | None) -> dict[str, int]:
-        chosen = [row for row in rows if camera in (None, row["camera"])]
-        unknown = sum(row["identity"] == UNKNOWN for row in chosen)
-        return {"sightings": len(chosen), "named": len(chosen) - unknown, "unknown": unknown}
+        return tally([row for row in rows if camera in (None, row["camera"])])
 
     cameras = {name: one | of(name) for name, one in before.get("cameras", {}).items()}
     return before | of(None) | {"detections": boxes.total(), "cameras": cameras}

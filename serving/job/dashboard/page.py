@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.data.catalog import readable
-from reid.files import atomic_path
-from reid.pages import render
+from reid.pages import write_html
 from serving.job.dashboard.gathering import Site, columns_of, gather
 
 __all__ = ["write_dashboard"]
@@ -36,7 +35,8 @@ def write_dashboard(folders: Sequence[Path], path: Path, zone: str = "UTC") -> t
         ReidError: a file is damaged, or nobody was seen.
     """
     site = gather(folders, zone)
-    page = render(
+    write_html(
+        path,
         "serving.job",
         "dashboard.html",
         title=_title(site),
@@ -62,8 +62,6 @@ def write_dashboard(folders: Sequence[Path], path: Path, zone: str = "UTC") -> t
         },
         blocks=[columns_of(site, slice(first, first + _BLOCK)) for first in range(0, len(site.job), _BLOCK)],
     )
-    with atomic_path(path, mode=0o600) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="surrogateescape")
     return site.notes
 
 

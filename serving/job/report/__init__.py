@@ -2,6 +2,6 @@
 outside escaped.
 """
 
-from serving.job.report.page import render_report, write_report
+from serving.job.report.page import write_report
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["write_report"]

@@ -28,7 +28,8 @@ class Axis:
         """A moment in words."""
         if self.origin is None:
             return _duration(seconds)
-        return datetime.fromtimestamp(self.origin.timestamp() + seconds, UTC).strftime("%H:%M:%S")
+        moment = datetime.fromtimestamp(self.origin.timestamp() + seconds, UTC)
+        return moment.time().isoformat("seconds")
 
     @property
     def day_start(self) -> float | None:

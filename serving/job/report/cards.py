@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.gallery import UNKNOWN
-from serving.job.layout import JobFolder
+from serving.job.layout import JobFolder, key_of, sighting_name
 from serving.job.record import ShownRecord
 from serving.job.report.axis import Row
 from serving.job.report.pictures import Picture, picture
@@ -37,9 +37,10 @@ def cards(
     """
     videos = {camera: folder.video(camera) for camera in {one.row["camera"] for one in sightings}}
     videos = {camera: video for camera, video in videos.items() if video.is_file()}
+    corrected = set(record.corrections.sightings)
     for one in sightings:
         row = one.row
-        by_hand = f"{row['camera']}:{row['tracklet']}" in record.corrections.sightings
+        by_hand = sighting_name(*key_of(row)) in corrected
         yield Card(
             one,
             picture(one, root),

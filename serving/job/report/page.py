@@ -1,23 +1,21 @@
 """The page as a whole: template, style and scripts are files in ``serving/job/templates``."""
 
 import shlex
-from collections.abc import Sequence
 from datetime import UTC, timedelta
 from pathlib import Path
 
 from reid.data.catalog import readable
-from reid.files import atomic_path
-from reid.pages import render
+from reid.pages import write_html
 from serving.job.corrections.document import sightings_digest
-from serving.job.layout import JobFolder, open_job
+from serving.job.layout import key_of, open_job
 from serving.job.record import ShownRecord
-from serving.job.report.axis import Axis, Row, axis_of
+from serving.job.report.axis import Axis, axis_of
 from serving.job.report.blocks import blocks
 from serving.job.report.cards import cards
 from serving.job.report.sighting import describe, people
 from serving.job.report.timeline import lanes, marks
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["write_report"]
 
 
 def write_report(folder: Path | str, path: Path | str, final: Path | None = None) -> None:
@@ -28,22 +26,13 @@ def write_report(folder: Path | str, path: Path | str, final: Path | None = None
         UsageError: the folder is not that of a finished job.
     """
     job = open_job(folder, ShownRecord)
-    page = render_report(
-        job.record, job.files.read_sightings().to_pylist(), job.files, (final or job.files.path).absolute()
-    )
-    with atomic_path(path, mode=0o600) as temporary:  # it has pictures of people inside
-        temporary.write_text(page, encoding="utf-8")
-
-
-def render_report(record: ShownRecord, rows: Sequence[Row], folder: JobFolder, final: Path) -> str:
-    """The page for a job record and its sightings; crops and videos are looked for in ``folder``, which will
-    lie at ``final``.
-    """
-    rows = sorted(rows, key=lambda row: (row["certainty"], row["camera"], row["tracklet"]))
+    record, final = job.record, (final or job.files.path).absolute()
+    rows = sorted(job.files.read_sightings().to_pylist(), key=lambda row: (row["certainty"], *key_of(row)))
     axis = axis_of(rows)
     sightings = [describe(row, axis) for row in rows]
-    root = folder.path.resolve()
-    return render(
+    root = job.files.path.resolve()
+    write_html(
+        path,
         "serving.job",
         "page.html",
         title=", ".join(filter(None, [f"Camera report {readable(final.name)}", _date(record, axis)])),
@@ -57,7 +46,7 @@ def render_report(record: ShownRecord, rows: Sequence[Row], folder: JobFolder, f
         axis=axis,
         marks=marks(axis),
         lanes=lanes(sightings),
-        cards=cards(sightings, record, folder, root),
+        cards=cards(sightings, record, job.files, root),
         footer=_footer(record),
         job=sightings_digest(rows),
         command=shlex.join(["reid", "report", readable(final), "--corrections", "corrections.json"]),

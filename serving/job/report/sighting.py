@@ -21,21 +21,9 @@ class Sighting:
     end: float
     start_text: str
     end_text: str
-
-    @property
-    def key(self) -> str:
-        """The id of its card, after ``s-``."""
-        return f"{self.row['camera']}-{self.row['tracklet']}"
-
-    @property
-    def start_css(self) -> str:
-        """The start as the page's numbers are written."""
-        return f"{self.start:.2f}"
-
-    @property
-    def end_css(self) -> str:
-        """The end likewise."""
-        return f"{self.end:.2f}"
+    start_css: str  # as the page's numbers are written
+    end_css: str
+    key: str  # the id of its card, after ``s-``
 
 
 def describe(row: Row, axis: Axis) -> Sighting:
@@ -49,6 +37,9 @@ def describe(row: Row, axis: Axis) -> Sighting:
         end,
         axis.text(start),
         axis.text(end),
+        f"{start:.2f}",
+        f"{end:.2f}",
+        f"{row['camera']}-{row['tracklet']}",
     )
 
 

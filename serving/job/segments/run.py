@@ -11,11 +11,11 @@ from serving.job.progress import Progress
 from serving.job.segments.camera import CameraState
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
 from serving.job.segments.live import LiveCameras, StopRequested
-from serving.job.segments.segment import OTHERS, frames_of, needed
+from serving.job.segments.segment import DECODED, OTHERS, frames_of, needed
 from serving.job.segments.watching import LOOKS
 from serving.runtime import Embedder
 from serving.spec import DetectorSpec, Job
-from serving.video import unseen
+from serving.video import SOFTWARE, unseen
 
 __all__ = ["Execution", "run_segments"]
 
@@ -106,7 +106,7 @@ def run_segments(
             for segment in run.segments
         }
         run.problems += _undecoded(run)
-        run.notes += _moving(run)
+        run.notes += _moving(run) + _not_in_hardware(run)
     _tell_other_classes(runs, job.detector)
     return bool(tasks or live)
 
@@ -139,6 +139,16 @@ def _moving(run: CameraState) -> list[str]:
         f"most of the picture changed at once in {whole} frames, as with a camera that moves: the detector "
         "looks at every frame then, and no time is saved"
     ]
+
+
+def _not_in_hardware(run: CameraState) -> list[str]:
+    """That some frames were decoded in software, though hardware was there when the job began."""
+    decoded = Counter[str]()
+    for counts in run.counts.values():
+        decoded.update(counts.get(DECODED, {}))
+    if len(decoded) < 2:
+        return []
+    return [f"{decoded[SOFTWARE]} of {decoded.total()} frames were decoded in software, by hardware not"]
 
 
 def _undecoded(run: CameraState) -> list[str]:

@@ -6,9 +6,10 @@ again by their boxes.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from reid.files import atomic_directory, write_json
 from serving.detection import Detector, NetworkDetector, detect_in_order
 from serving.job.layout import SegmentFolder, segment_name
 from serving.job.sealed import write_sealed
+from serving.job.segments.pacing import Blocks, Paced
 from serving.job.segments.tables import NO_ROWS, PEOPLE, person_row, rows_of
 from serving.job.segments.watching import LOOKS, Looks, Seen, Watch
 from serving.runtime import Embedder
-from serving.spec import Camera, IdleSpec
+from serving.spec import AdaptiveSpec, Camera, IdleSpec
 from serving.tracking import SPARSE_S, Tracklet, TrackletBuilder
 from serving.video import STALL_S, Footage, frames_ahead, queue_length
 
 __all__ = [
+    "DECODED",
     "EMBED_BATCH",
     "OTHERS",
     "OVERLAP_S",
@@ -44,6 +47,7 @@ __all__ = [
 
 OVERLAP_S = 2.0
 OTHERS = "others"  # in a segment's counts: see Detector.others
+DECODED = "decoded"  # likewise: frames by what decoded them, with those that the segment does not own
 EMBED_BATCH = 32
 
 
@@ -128,9 +132,11 @@ def process_segment(
     on_frame: Callable[[], None] = lambda: None,
     stall_s: float = STALL_S,
     idle: IdleSpec | None = None,
+    adaptive: AdaptiveSpec | None = None,
 ) -> SegmentResult:
     """Detect, track and embed one segment. Decoding and detection run in threads ahead of tracking and
-    embedding. With ``idle`` the detector does not look at every frame while nothing moves.
+    embedding. With ``idle`` the detector does not look at every frame while nothing moves, with ``adaptive``
+    neither where people move as foretold.
 
     Raises:
         ReidError: the footage cannot be read, or gives nothing for ``stall_s`` seconds.
@@ -141,15 +147,11 @@ def process_segment(
         else None
     )
     work = Work(segment, embedder, builder.activation, owned)
-    frames = _seen(segment, camera, footage, detector, builder, stall_s, idle, work.seconds)
+    frames = _seen(segment, camera, footage, detector, builder, stall_s, idle, adaptive, work.seconds)
     for seen in frames:
         if seen.number >= segment.begin:
             with work.timed("tracking"):
-                work.take(
-                    builder.repeat(seen.number, seen.time_s)
-                    if seen.frame is None
-                    else builder.update(seen.frame, seen.detections)
-                )
+                work.take(_followed(builder, seen))
         if seen.number >= segment.first:
             work.count(seen.number)
             work.looks.count(seen)
@@ -160,7 +162,15 @@ def process_segment(
     work.take(builder.finish())
     with work.timed("embedding"):
         work.embed(1)
-    return work.result(detector.others)
+    return work.result(detector.others, footage.decoded)
+
+
+def _followed(builder: TrackletBuilder, seen: Seen) -> list[Tracklet]:
+    if seen.between:
+        return builder.pass_over()
+    if seen.frame is None:
+        return builder.repeat(seen.number, seen.time_s)
+    return builder.update(seen.frame, seen.detections)
 
 
 def _seen(
@@ -171,15 +181,23 @@ def _seen(
     builder: TrackletBuilder,
     stall_s: float,
     idle: IdleSpec | None,
+    adaptive: AdaptiveSpec | None,
     seconds: dict[str, float],
 ) -> Iterator[Seen]:
     """The segment's frames with their detections, worked out by threads ahead."""
     first = _first_read(segment, camera, detector.warm_up)
     # Only a network costs so much that a cheaper look before it pays; and it has no memory.
     dense = camera.step / footage.fps <= SPARSE_S
-    if idle is not None and idle.enabled and dense and isinstance(detector, NetworkDetector):
+    idle = idle or IdleSpec(enabled=False)
+    paced = adaptive is not None and adaptive.enabled
+    if (idle.enabled or paced) and dense and isinstance(detector, NetworkDetector):
+        through = None
+        if adaptive is not None and paced:
+            blocks = Blocks.of(adaptive, footage.fps, camera.step, segment.first)
+            through = partial(Paced, blocks, partial(builder.foretold, adaptive.min_iou))
         watch = Watch(
-            footage, detector, camera.region, idle, builder.activation, lambda: builder.tracked, seconds
+            *(footage, detector, camera.region, idle),
+            *(builder.activation, lambda: builder.tracked, seconds, through),
         )
         yield from watch.frames(first, segment.last, camera.step, stall_s)
         return
@@ -248,8 +266,10 @@ class Work:
                 self._people.append(person_row(one, vectors, self.segment.first, self._activation))
             self._crops += sum(len(one.crops) for one in group)
 
-    def result(self, others: dict[str, int] | None) -> SegmentResult:
-        """Everything as tables; ``others`` is the detector's."""
+    def result(
+        self, others: dict[str, int] | None, decoded: Mapping[str, int] | None = None
+    ) -> SegmentResult:
+        """Everything as tables; ``others`` is the detector's, ``decoded`` the footage's."""
         boxes = pa.concat_tables([NO_ROWS, *self._boxes])
         people = pa.Table.from_pylist(self._people, schema=PEOPLE)
         counts = {
@@ -260,6 +280,7 @@ class Work:
             "seconds": self.seconds,
             OTHERS: others,
             LOOKS: self.looks.as_dict(),
+            DECODED: dict(decoded or {}),
         }
         return SegmentResult(boxes, people, counts)
 

@@ -14,6 +14,7 @@ from serving.tracking import Tracklet
 __all__ = ["NO_ROWS", "PEOPLE", "crop_weights", "person_row", "rows_of"]
 
 _AROUND = 15  # frames
+_END = 8  # frames, from whose first and last the speed at a tracklet's end is taken
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 NO_ROWS = pa.table(
@@ -66,16 +67,17 @@ def person_row(
     """
     weights = crop_weights(one, vectors)
     best = one.crops[int(weights.argmax())]
+    head, tail = _of_end(one.stands_for[1:]), _of_end(one.stands_for[:0:-1])
     return {
         "raw": one.id,
         "first_frame": int(one.frames[0]),
         "last_frame": int(one.frames[-1]),
         "first_s": float(one.times_s[0]),
         "last_s": float(one.times_s[-1]),
-        "frames": int((one.frames >= first).sum()),
-        "sure": int(((one.frames >= first) & (one.confidence >= activation)).sum()),
-        "head": _end(one.boxes[:8], one.times_s[:8], 0),
-        "tail": _end(one.boxes[-8:], one.times_s[-8:], -1),
+        "frames": int(one.stands_for[one.frames >= first].sum()),
+        "sure": int(one.stands_for[(one.frames >= first) & (one.confidence >= activation)].sum()),
+        "head": _end(one.boxes[:head], one.times_s[:head], 0),
+        "tail": _end(one.boxes[-tail:], one.times_s[-tail:], -1),
         "embedding": pool(vectors, weights),
         "weight": float(weights.sum()),
         "best_frame": best.frame,
@@ -100,6 +102,13 @@ def crop_weights(one: Tracklet, vectors: npt.NDArray[np.float32]) -> npt.NDArray
     alike = np.exp((others - others.max()) / 0.1) if len(vectors) > 2 else np.ones(len(vectors))
     weights: npt.NDArray[np.float64] = quality * np.exp(-((odd / 0.25) ** 2)) * alike
     return weights + 1e-6
+
+
+def _of_end(stands_for: npt.NDArray[np.int64]) -> int:
+    """How many boxes tell the speed at a tracklet's end, of which each stands for so many frames after the
+    one before it.
+    """
+    return 2 + int(np.searchsorted(np.cumsum(stands_for), _END - 1))
 
 
 def _end(boxes: npt.NDArray[np.float32], times_s: npt.NDArray[np.float64], which: int) -> list[float]:

@@ -57,6 +57,7 @@ def work_through(task: SegmentTask, embedder: Embedder, on_frame: Callable[[], N
         on_frame,
         task.job.stall_s,
         task.job.idle,
+        task.job.adaptive,
     )
     give_back_memory()  # or what each segment's threads leave behind adds up over a long job
     return result

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,10 +43,11 @@ from serving.video import (
     upright,
 )
 
-__all__ = ["LOOKS", "Looks", "Seen", "Watch"]
+__all__ = ["IN_FLIGHT", "LOOKS", "Looks", "Seen", "Through", "Watch"]
 
 LOOKS = "looks"  # in a segment's counts: see Looks
 _GROUP = 4  # frames of one call of the detector, so that handing them over costs little
+IN_FLIGHT = 2 * _GROUP  # frames for each thread of the detector, which has not lost its work when it is asked
 _SAME = 0.5  # IoU of one person's boxes in two frames in which nothing has moved
 _DOUBTFUL = 0.5  # of the confidence that starts a tracklet: a box that wakes the watch when it is new
 
@@ -55,13 +57,14 @@ Boxes = npt.NDArray[np.float32]
 @dataclass
 class Looks:
     """Of the frames that a segment owns: those that the detector looked at (``looked_at``), those of them
-    that were forced, those that it did not look at, and those in which most of the picture had changed at
-    once.
+    that were forced, those that it did not look at (``skipped``), those of them that lie ``between`` two
+    looks at people who move, and those in which most of the picture had changed at once.
     """
 
     looked_at: int = 0
     forced: int = 0
     skipped: int = 0
+    between: int = 0
     whole: int = 0
 
     def count(self, seen: "Seen") -> None:
@@ -69,6 +72,7 @@ class Looks:
         self.looked_at += seen.frame is not None
         self.forced += seen.forced
         self.skipped += seen.frame is None
+        self.between += seen.between
         self.whole += seen.whole
 
     def as_dict(self) -> dict[str, int]:
@@ -78,7 +82,9 @@ class Looks:
 
 @dataclass(frozen=True)
 class Seen:
-    """A frame and its detections; of one that was not looked at, ``frame`` is None and there are none."""
+    """A frame and its detections; of one that was not looked at, ``frame`` is None and there are none.
+    ``between``: people moved in it, as the looks before and after it tell.
+    """
 
     number: int
     time_s: float
@@ -86,6 +92,20 @@ class Seen:
     detections: sv.Detections
     forced: bool = False
     whole: bool = False
+    between: bool = False
+
+
+class Through(Protocol):
+    """Pictures on their way through the detector."""
+
+    def give(self, picture: Picture, whole: bool = False) -> Iterator[Seen]:
+        """Take one more; what is then back of those before. ``whole``: see :class:`Looks`."""
+
+    def rest(self) -> Iterator[Seen]:
+        """Wait for all of them."""
+
+    def cancel(self) -> None:
+        """Let go of what is not begun."""
 
 
 class Watch:
@@ -99,6 +119,9 @@ class Watch:
         activation: the confidence that starts a tracklet.
         tracked: the boxes (N, 4) that the tracker follows after the last frame that :meth:`frames` gave.
         seconds: charged with ``detection`` and ``waiting_for_frames``.
+        through: makes what pictures go through the detector in, of a pool of threads, how many those are, how
+            many pictures may be in memory, a function that looks at some, and ``seconds``; None: all of them
+            are looked at.
     """
 
     def __init__(
@@ -110,8 +133,10 @@ class Watch:
         activation: float,
         tracked: Callable[[], Boxes],
         seconds: dict[str, float],
+        through: "Callable[..., Through] | None" = None,
     ) -> None:
         self._footage, self._detector, self._region, self._idle = footage, detector, region, idle
+        self._made_through = through or _Work
         self._activation, self._tracked, self._seconds = activation, tracked, seconds
         self._grid = grid_of(footage.size, detector.min_size)
         self._background = Background(self._grid, footage.size, region)
@@ -131,7 +156,7 @@ class Watch:
         lead = min(self._most, max(1, round(self._idle.around_s * self._footage.fps / step)))
         at_once = max(1, min(self._detector.at_once, self._most // 2))
         with ThreadPoolExecutor(at_once) as pool:
-            work = _Work(pool, at_once, self._most, self._look, self._seconds)
+            work = self._made_through(pool, at_once, self._most, self._look, self._seconds)
             try:
                 for picture, cells in self._timed(pictures):
                     for seen in self._step(picture, cells, work, lead):
@@ -142,11 +167,11 @@ class Watch:
             finally:
                 work.cancel()
 
-    def _step(self, picture: Picture, cells: Cells, work: "_Work", lead: int) -> Iterator[Seen]:
+    def _step(self, picture: Picture, cells: Cells, work: Through, lead: int) -> Iterator[Seen]:
         now = picture.time_s
         people = cell_mask(self._tracked(), self._grid, self._footage.size)
         change = self._background.look(cells, now, people)
-        if change.changed:
+        if change.changed or not self._idle.enabled:
             self._awake_until = now + self._idle.around_s
         if now <= self._awake_until:
             yield from self._woken(work)
@@ -168,7 +193,7 @@ class Watch:
             yield from work.rest()
         yield seen
 
-    def _woken(self, work: "_Work") -> Iterator[Seen]:
+    def _woken(self, work: Through) -> Iterator[Seen]:
         """Look at the frames just before: who comes in was there before the picture told."""
         while self._asleep:
             yield from work.give(self._asleep.popleft())

@@ -63,9 +63,8 @@ def test_the_mirror_image_is_averaged_inside_the_graph(
             embed_openvino(tmp_path / "flip.onnx", crops, batch=batch), want, atol=1e-4
         )
     assert np.abs(want - plain).max() > 1e-3
-    assert (
-        tmp_path / "flip.onnx"
-    ).stat().st_size < 1.1 * exported.onnx.stat().st_size  # the backbone is in it once
+    # The backbone is in it once.
+    assert (tmp_path / "flip.onnx").stat().st_size < 1.1 * exported.onnx.stat().st_size
 
 
 def test_the_contract_of_the_graph(exported: Exported) -> None:

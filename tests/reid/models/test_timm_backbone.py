@@ -139,6 +139,5 @@ def test_the_recipe_loads_and_its_network_has_the_published_shape() -> None:
     assert params.model.backbone == "timm:vit_base_patch16_224"
     positions = backbone.get_parameter("net.pos_embed")
     assert isinstance(backbone.net.norm, nn.LayerNorm)
-    assert (
-        positions.shape[1] == 1 + 21 * 10
-    )  # of 256x128 with a patch every 12 pixels: TransReID, section 3.2
+    # Of 256x128 with a patch every 12 pixels: TransReID, section 3.2.
+    assert positions.shape[1] == 1 + 21 * 10

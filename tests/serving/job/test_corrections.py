@@ -17,7 +17,8 @@ from pipelines.cli import app
 from reid.errors import ReidError
 from serving.gallery import Gallery
 from serving.job.corrections.document import sightings_digest
-from serving.job.corrections.plan import Key, plan_corrections
+from serving.job.corrections.plan import plan_corrections
+from serving.job.layout import Key
 from serving.job.report import write_report
 from serving.job.run import Execution, run_job
 from serving.job.stranger_file import read_strangers

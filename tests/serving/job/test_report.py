@@ -48,9 +48,8 @@ def test_the_page_needs_nothing_but_itself(report: Path) -> None:
     text = report.read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text.split("<body>")[0])
     page = Page(text)
-    assert [image["src"][:23] for image in page.of("img")] == [
-        "data:image/jpeg;base64,"
-    ] * 8  # by person, and by sighting
+    # By person, and by sighting.
+    assert [image["src"][:23] for image in page.of("img")] == ["data:image/jpeg;base64,"] * 8
     assert not page.of("link")
     assert all("src" not in script for script in page.of("script"))
 

@@ -131,7 +131,9 @@ def written(folder: Path, container: str, codec: str) -> Path | None:
     try:
         encode(path, pictures(width, height), codec, container, fps, pixels, **options)
         with av.open(str(path)) as file:
-            numbers = [number_of(frame.to_ndarray(format="bgr24")) for frame in file.decode(video=0)]
+            numbers = [
+                number_of(frame.to_ndarray(format="bgr24", threads=1)) for frame in file.decode(video=0)
+            ]
     except (av.FFmpegError, OSError, ValueError, IndexError, AttributeError):
         return None
     return path if numbers == list(range(1, FRAMES + 1)) else None

@@ -48,9 +48,8 @@ def test_what_the_decoder_still_needs_is_not_drawn_on(footage: Path) -> None:
     clean = [bgr(picture.frame) for picture in pictures(footage)]
     seen = []
     with av.open(str(footage)) as container:
-        container.streams.video[
-            0
-        ].codec_context.thread_count = 1  # threads would have decoded what comes next already
+        # Threads would have decoded what comes next already.
+        container.streams.video[0].codec_context.thread_count = 1
         for frame in container.decode(video=0):
             seen.append(bgr(frame))
             annotate(canvas(frame, 320, 240), [Label((20, 20, 300, 220), "x" * 20, "x")])

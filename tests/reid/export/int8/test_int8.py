@@ -17,7 +17,13 @@ from reid.errors import ReidError
 from reid.export.int8 import WEIGHT_LIMIT, Int8File, signed
 from reid.export.int8.equalise import equalise
 from reid.export.int8.grid import Grid, activation_grid, rounded, weight_scales
-from reid.export.int8.rounding import corrected, patches, rounded_with_feedback
+from reid.export.int8.rounding import (
+    corrected,
+    corrected_by_few,
+    patches,
+    rounded_by_few,
+    rounded_with_feedback,
+)
 from reid.export.int8.walk import constants, run_node, walk
 from reid.export.onnx import convolutions, export_onnx, read_onnx, write_onnx
 from reid.export.runners import embed_onnxruntime
@@ -304,6 +310,22 @@ def test_rounding_with_feedback_costs_outputs_less_than_rounding_to_the_nearest(
         return float(np.einsum("gci,gij,gcj->", off, moments, off))
 
     assert cost(levels) < cost(rounded(weights, scales, WEIGHT_LIMIT))
+
+
+@pytest.mark.parametrize(("groups", "positions", "inputs"), [(1, 8, 300), (2, 5, 64)])
+def test_by_few_positions_the_same_numbers_come_out(groups: int, positions: int, inputs: int) -> None:
+    rng = np.random.default_rng(4)
+    true = np.abs(rng.normal(size=(groups, positions, inputs)))
+    true[:, :, 7] = 0  # an input that is never lit
+    seen = true + 0.05 * rng.normal(size=true.shape)
+    weights = rng.normal(size=(groups, 6, inputs))
+    moments, drift = (part.transpose(0, 2, 1) @ seen / positions for part in (seen, true - seen))
+    wanted = corrected(weights, moments, drift)
+    np.testing.assert_allclose(corrected_by_few(weights, true, seen), wanted, rtol=1e-9)
+    scales = weight_scales(wanted, np.diagonal(moments, axis1=1, axis2=2)).astype(np.float64)
+    levels = rounded_with_feedback(wanted, moments, scales)
+    np.testing.assert_array_equal(rounded_by_few(wanted, seen, scales), levels)
+    assert not np.array_equal(levels, rounded(wanted, scales, WEIGHT_LIMIT))
 
 
 def test_feedback_finds_nothing_to_do_for_inputs_that_know_nothing_of_each_other() -> None:

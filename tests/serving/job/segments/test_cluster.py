@@ -19,7 +19,7 @@ import pytest
 
 from serving.job.run import Execution, run_job
 from serving.spec import load_job
-from tests.serving.execution_job import SEGMENT_S, make_place, same_rows
+from tests.serving.execution_job import SEGMENT_S, make_place, match_command, same_rows
 
 pytestmark = pytest.mark.slow
 
@@ -131,17 +131,7 @@ def test_a_killed_nodes_segments_are_taken_over(
     address, (_, second) = cluster
     place = make_place(tmp_path, cameras=1)
     straight = run_job(load_job(place / "job.yaml"), place / "straight", execution=Execution(SEGMENT_S)).out
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "match",
-        str(place / "job.yaml"),
-        "--out",
-        str(place / "out"),
-        "--quiet",
-    ]
-    command += ["--segment-s", str(SEGMENT_S), "--ray", address]
+    command = match_command(place, place / "out", "--ray", address)
     job = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import yaml
 from serving.job.progress import Progress
 from serving.job.run import Execution, run_job
 from serving.spec import load_job
-from tests.serving.execution_job import FRAMES, SEGMENT_S, make_place, same_rows
+from tests.serving.execution_job import FRAMES, SEGMENT_S, make_place, match_command, same_rows
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +63,8 @@ def test_a_ray_cluster_gives_the_same_rows(place: Path, straight: Path) -> None:
 
 
 def start(place: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "match",
-        str(place / "job.yaml"),
-        "--out",
-        str(out),
-        "--segment-s",
-        str(SEGMENT_S),
-    ]
     return subprocess.Popen(
-        [*command, "--quiet", *options],
+        match_command(place, out, *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

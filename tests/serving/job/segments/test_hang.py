@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.serving.execution_job import FRAMES, SEGMENT_S, make_place
+from tests.serving.execution_job import FRAMES, make_place, match_command
 
 # A decoder that hangs cannot be had. This stands in for it in every process of a job: from the 40th packet of
 # two.avi on, reading waits for ever, with Python's lock free or holding it, once the job has its index and
@@ -76,18 +75,8 @@ def test_a_camera_that_stands_still_is_a_problem_line_and_the_job_ends(
         "LEDGER": str(place / f".{out.name}.work" / "ledger.json"),
         "HOW": how,
     }
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "match",
-        str(place / "job.yaml"),
-        "--out",
-        str(out),
-        "--quiet",
-    ]
     ended = subprocess.run(
-        [*command, "--segment-s", str(SEGMENT_S), *options],
+        match_command(place, out, *options),
         capture_output=True,
         text=True,
         timeout=150,
