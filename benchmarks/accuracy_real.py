@@ -1,9 +1,17 @@
 """Accuracy on real people never trained on: each objective for the same minutes, beside torchreid's own
 triplet engine.
 
-``--train`` and ``--test`` are folders of images; the same folder twice keeps ``--test-people`` of its people
-for the test, drawn by seed. Every figure is the mean of both camera directions: one camera's images ask, all
-images of the other camera answer.
+``--train`` and ``--test`` are folders of images, or ``cuhk03`` and ``pku`` for those of the shared data; the
+same folder twice keeps ``--test-people`` of its people for the test, drawn by seed, and two folders are the
+test across sets: trained here, judged there.
+
+By the protocol ``both_directions`` of a set of two cameras every figure is the mean of both: one camera's
+images ask, all images of the other answer. By ``market``, Market-1501's, every image asks all others, without
+those of its own person and camera.
+
+``--ladder yes`` and ``--augmentations yes``, or those of their changes that are named, separated by commas,
+train the objective ``batch_hard`` with one part of the recipe changed at a time, for the same minutes; the
+last column is what that brings. ``--minutes 0`` trains for the steps of the parameters instead.
 """
 
 import statistics
@@ -17,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
-from _measure import arguments, report
+from _measure import SHARED, abilities, arguments, report
 
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.catalog import Record
@@ -35,7 +43,8 @@ FIGURES = ("rank1", "rank5", "mean_ap", "mean_inp")
 
 # What is left out of the recipe or added to it, one at a time: how far the figures change is what the part is
 # worth.
-LADDER: dict[str, dict[str, object]] = {
+Changes = dict[str, dict[str, object]]
+LADDER: Changes = {
     "without random erasing": {"train.erasing": 0.0},
     "without colour jitter": {"train.colour_jitter": 0.0},
     "without shifts": {"train.pad_crop": 0},
@@ -52,7 +61,33 @@ LADDER: dict[str, dict[str, object]] = {
     "one cycle": {"train.schedule": "one_cycle"},
     "backbone frozen for the first 50 steps": {"train.freeze_steps": 50},
     "mirror images averaged": {"model.flip": True},
+    "images of 192 x 96": {"model.height": 192, "model.width": 96},
+    "images of 256 x 128": {"model.height": 256, "model.width": 128},
+    "batches twice as large": {"train.identities": 16, "train.images": 4},
+    "random batches": {"objectives.batch_hard.sampler": {"name": "shuffled"}},
+    "twice the learning rate": {"train.learning_rate": 1.4e-3},
+    "half the learning rate": {"train.learning_rate": 3.5e-4},
+    "ten times the weight decay": {"train.weight_decay": 5e-3},
+    "a tenth grey": {"train.grey": 0.1},
+    "a third blurred": {"train.blur": 0.33},
+    "cut-outs": {"train.min_crop": 0.6},
+    "softmax of four times the weight": {"objectives.batch_hard.terms.softmax.weight": 4.0},
 }
+
+# What is said to help on pictures of other cameras.
+AUGMENTATIONS: Changes = {
+    "colour jitter 0.5": {"train.colour_jitter": 0.5},
+    "half grey": {"train.grey": 0.5},
+    "half blurred": {"train.blur": 0.5},
+    "half grey and half blurred and colour jitter 0.5": {
+        "train.grey": 0.5,
+        "train.blur": 0.5,
+        "train.colour_jitter": 0.5,
+    },
+    "without random erasing": {"train.erasing": 0.0},
+}
+BASE = "batch_hard"
+SETS = {"cuhk03": SHARED / "data/cuhk03_np/bounding_box_train", "pku": SHARED / "data/pku_reid/dev"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +98,9 @@ class Task:
     images: npt.NDArray[np.uint8]
     identities: npt.NDArray[np.str_]
     cameras: npt.NDArray[np.str_]
+
+
+Candidate = Callable[[Task, int], npt.NDArray[np.float32]]
 
 
 @dataclass
@@ -102,11 +140,6 @@ def read_task(
             f"note: {len(shared)} identities have the same name in both folders; they are taken for "
             "different people"
         )
-    cameras = {record.camera for record in testing}
-    if len(cameras) != 2:
-        raise UsageError(
-            f"{test_root} has {len(cameras)} cameras by this pattern: two are needed, each to ask the other"
-        )
     names = sorted({record.identity for record in training})
     labels = np.array([names.index(record.identity) for record in training], np.int64)
     paths = [record.path for record in training]
@@ -122,15 +155,30 @@ def _column(records: list[Record], name: str) -> npt.NDArray[np.str_]:
     return np.array([getattr(record, name) for record in records])
 
 
-def score(embeddings: npt.NDArray[np.float32], task: Task) -> dict[str, float]:
+def score(embeddings: npt.NDArray[np.float32], task: Task, protocol: str) -> dict[str, float]:
+    """The figures by name.
+
+    Raises:
+        UsageError: the protocol wants two cameras, and there are others.
+    """
+    cameras = np.unique(task.cameras)
+    everyone = np.full(len(task.cameras), True)
+    if protocol == "market":
+        ways = [(everyone, everyone)]
+    elif len(cameras) == 2:
+        ways = [(task.cameras == camera, task.cameras != camera) for camera in cameras]
+    else:
+        raise UsageError(
+            f"the test has {len(cameras)} cameras by this pattern: two are needed, each to ask the other, or "
+            "--protocol market"
+        )
     sums = dict.fromkeys(FIGURES, 0.0)
-    for camera in np.unique(task.cameras):
-        asks = task.cameras == camera
-        parts = [(embeddings[rows], task.identities[rows], task.cameras[rows]) for rows in (asks, ~asks)]
+    for way in ways:
+        parts = [(embeddings[rows], task.identities[rows], task.cameras[rows]) for rows in way]
         ranking = rank_gallery(*parts[0], *parts[1])
         figures = (ranking.cmc[0], ranking.cmc[4], ranking.mean_ap, ranking.mean_inp)
         for name, value in zip(FIGURES, figures, strict=True):
-            sums[name] += float(value) / 2
+            sums[name] += float(value) / len(ways)
     return sums
 
 
@@ -138,7 +186,7 @@ def train_ours(
     params: Params, name: str, task: Task, seconds: float, seed: int, start: EmbeddingModel | None = None
 ) -> EmbeddingModel:
     """One objective for so many seconds of training."""
-    settings = settings_of(params, name).model_copy(update={"max_seconds": seconds})
+    settings = settings_of(params, name).model_copy(update={"max_seconds": seconds or None})
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
     model = start or build_model(model_spec(params))
@@ -155,18 +203,58 @@ def objective_run(params: Params, name: str, task: Task, seconds: float, seed: i
     return train_ours(params, name, task, seconds / 3, seed, first)
 
 
+def wanted(words: str, changes: Changes) -> Changes:
+    """All, none or the named ones of some changes. Raises UsageError where one is unknown."""
+    if words in ("yes", "no"):
+        return changes if words == "yes" else {}
+    if unknown := [name for name in words.split(",") if name not in changes]:
+        raise UsageError(f"change {unknown[0]!r} is unknown: take of {', '.join(changes)}")
+    return {name: changes[name] for name in words.split(",")}
+
+
+def gain(row: Row, base: Row | None) -> str:
+    """How much mAP a row has more than the recipe as it is, of the same seeds, and the spread over these."""
+    if base is None or row is base or len(row.runs) != len(base.runs):
+        return ""
+    gaps = [one["mean_ap"] - other["mean_ap"] for one, other in zip(row.runs, base.runs, strict=True)]
+    spread = f" ± {statistics.stdev(gaps):.3f}" if len(gaps) > 1 else ""
+    return f"{statistics.mean(gaps):+.3f}{spread}"
+
+
+def candidates_of(
+    params: Params, names: list[str], changes: Changes, seconds: float
+) -> dict[str, tuple[Params, Candidate]]:
+    """By name, the parameters in force, and what embeds the test images after a training."""
+
+    def ours(own: Params, name: str) -> Candidate:
+        return lambda task, seed: embed_images(objective_run(own, name, task, seconds, seed), task.images)
+
+    def theirs(task: Task, seed: int) -> npt.NDArray[np.float32]:
+        return _torchreid.train_and_embed(
+            model_spec(params), task.data, task.images, seconds, seed, params.train
+        )
+
+    found = {name: (params, theirs if name == "torchreid_triplet" else ours(params, name)) for name in names}
+    for step, change in changes.items():
+        changed = with_values(params, change)
+        found[step] = changed, ours(changed, BASE)
+    return found
+
+
 def main() -> None:
     options = arguments(
         __doc__ or "",
         train="",
         test="",
-        pattern=r"^(?P<identity>\d+)_c(?P<camera>\d)_",
+        pattern=r"^(?P<identity>\d+)_c(?P<camera>\d)",
+        protocol="both_directions",
         minutes=10.0,
         seeds=3,
         test_people=15,
         params="params.yaml",
         objectives="",
         ladder="no",
+        augmentations="no",
         override="",
     )
     if not options.train or not options.test:
@@ -174,41 +262,30 @@ def main() -> None:
             "--train and --test are missing: name the folders of images, the same one twice to split "
             "its people"
         )
+    if options.protocol not in ("both_directions", "market"):
+        raise UsageError(f"--protocol is {options.protocol!r}: take both_directions or market")
     params = with_values(load_params(options.params), yaml.safe_load(options.override) or {})
-    seconds = 60 * options.minutes
-    candidates: dict[str, Callable[[Task, int], npt.NDArray[np.float32]]] = {}
-    for name in (options.objectives or ",".join((*params.objectives, "torchreid_triplet"))).split(","):
-        if name == "torchreid_triplet":
-            candidates[name] = lambda task, seed: _torchreid.train_and_embed(
-                model_spec(params), task.data, task.images, seconds, seed, params.train
-            )
-        else:
-            candidates[name] = lambda task, seed, name=name: embed_images(
-                objective_run(params, name, task, seconds, seed), task.images
-            )
-    if options.ladder == "yes":
-        for step, change in LADDER.items():
-            changed = with_values(params, change)
-            candidates[step] = lambda task, seed, p=changed: embed_images(
-                objective_run(p, "batch_hard", task, seconds, seed), task.images
-            )
+    changes = wanted(options.ladder, LADDER) | wanted(options.augmentations, AUGMENTATIONS)
+    names = (options.objectives or ",".join((*params.objectives, "torchreid_triplet"))).split(",")
+    candidates = candidates_of(params, names, changes, 60 * options.minutes)
+    folders = [SETS.get(folder, Path(folder)) for folder in (options.train, options.test)]
     rows = {name: Row() for name in ("untrained", *candidates)}
     for seed in range(options.seeds):
-        task = read_task(
-            Path(options.train),
-            Path(options.test),
-            options.pattern,
-            options.test_people,
-            seed,
-            params.model.height,
-            params.model.width,
-        )
-        rows["untrained"].runs.append(
-            score(embed_images(build_model(model_spec(params)).eval(), task.images), task)
-        )
-        for name, run in candidates.items():
+        tasks: dict[tuple[int, int], Task] = {}  # by the images' size
+
+        def task_of(own: Params, seed: int = seed, tasks: dict[tuple[int, int], Task] = tasks) -> Task:
+            size = own.model.height, own.model.width
+            if size not in tasks:
+                tasks[size] = read_task(*folders, options.pattern, options.test_people, seed, *size)
+            return tasks[size]
+
+        untrained = embed_images(build_model(model_spec(params)).eval(), task_of(params).images)
+        rows["untrained"].runs.append(score(untrained, task_of(params), options.protocol))
+        for name, (own, run) in candidates.items():
+            task = task_of(own)
             started = time.perf_counter()
-            rows[name].runs.append(score(run(task, seed), task) | {"seconds": time.perf_counter() - started})
+            figures = score(run(task, seed), task, options.protocol)
+            rows[name].runs.append(figures | {"seconds": time.perf_counter() - started})
             last = rows[name].runs[-1]
             print(
                 (
@@ -217,16 +294,20 @@ def main() -> None:
                 ),
                 flush=True,
             )
+    base = rows.get(BASE)
+    length = f"{options.minutes:g} minutes" if options.minutes else f"{params.train.steps} steps"
     report(
-        f"People never trained on, {options.minutes:g} minutes each, {options.seeds} seeds",
-        ("objective", "rank-1", "rank-5", "mAP", "mINP"),
-        [(name, *(row.shown(f) for f in FIGURES)) for name, row in rows.items()],
+        f"People never trained on, {length} each, {options.seeds} seeds ({abilities()})",
+        ("objective", "rank-1", "rank-5", "mAP", "mINP", f"mAP to {BASE}'s"),
+        [(name, *(row.shown(f) for f in FIGURES), gain(row, base)) for name, row in rows.items()],
         {
             "objectives": {name: {f: row.mean(f) for f in FIGURES} for name, row in rows.items()},
             "spread": {name: {f: row.spread(f) for f in FIGURES} for name, row in rows.items()},
             "runs": {name: row.runs for name, row in rows.items()},
             "minutes": options.minutes,
             "seeds": options.seeds,
+            "protocol": options.protocol,
+            "processor": abilities(),
         },
         options.json,
     )
