@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid.card import Certainty
 from reid.errors import ReidError
 from reid.evaluation.pair_metric import PairScorer
 from reid.files import atomic_directory, write_json
-from serving.gallery import UNKNOWN, Gallery
+from serving.gallery import UNKNOWN, CompactIndex, Gallery
 from serving.job.kept import keep, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, WorkFolder, crop_name
 from serving.job.record import SCHEMA, JobFacts, JobRecord
@@ -27,6 +28,7 @@ from serving.job.segments.camera import CameraState, note_lines, problem_lines
 from serving.job.segments.watching import LOOKS
 from serving.job.sighting_embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
+from serving.job.sightings.over_cameras import OverCameras, gather, span_of
 from serving.job.sightings.presence import resolve_simultaneous
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
@@ -38,6 +40,7 @@ from serving.spec import Camera, Job
 
 __all__ = ["Identification", "write_outputs"]
 
+T = TypeVar("T")
 FILL_GAP_S = 2.0  # shorter gaps of a sighting are filled with boxes on a straight line
 
 
@@ -50,13 +53,25 @@ class Identification:
     scorer: PairScorer | None  # the learned metric, where the job wants it
     earlier: SeenStrangers | None  # of earlier jobs
     series: str | None  # that their numbers belong to
+    # how much the odds of one person rise as two embeddings come nearer; None where nobody has measured it
+    certainty: Certainty | None = None
+    index: CompactIndex | None = None  # that the gallery is searched by; None: all references
+    notes: Sequence[str] = ()  # what is to be said of that
+
+    def slope(self, same_distance: float) -> float:
+        """Of the logarithm of the odds for each unit of distance nearer: the model card's, else ten over the
+        distance at which looks speak for neither side, as tracklets are linked.
+        """
+        return 10.0 / max(same_distance, 1e-3) if self.certainty is None else self.certainty.slope
 
     def matches(self, job: Job, embeddings: npt.NDArray[np.float32]) -> list[Match]:
         """Who each embedding (N, D) is."""
         how = job.policy, job.top_k
         if self.scorer is not None:
             return identify_rescored(embeddings, self.gallery, self.threshold, self.scorer, *how)
-        return drop_near_ties(identify(embeddings, self.gallery, self.threshold, *how), job.ratio_test)
+        return drop_near_ties(
+            identify(embeddings, self.gallery, self.threshold, *how, self.index), job.ratio_test
+        )
 
 
 def write_outputs(
@@ -80,15 +95,21 @@ def write_outputs(
     embeddings = (
         np.stack([pooled(one.members) for one in everyone]) if everyone else np.zeros((0, 1), np.float32)
     )
-    matches = resolve_simultaneous(everyone, by.matches(job, embeddings) if everyone else [])
+    same_distance = job.link.same_distance or by.threshold
+    over = gather(job, runs, work, everyone, embeddings, same_distance, by.slope(same_distance))
+    found = resolve_simultaneous(
+        everyone,
+        by.matches(job, over.embeddings) if everyone else [],
+        over.people,
+        over.evidence.elsewhere,
+    )
+    strange = _strangers(over, found, embeddings, same_distance, by)
+    matches, numbers = _of_sightings(over, found), _of_sightings(over, strange)
     before = (
         JobFolder(out)
         if job.outputs.segments and JobFolder(out).kept.read_ledger() == work.read_ledger()
         else None
     )
-    travel = {frozenset(one.between): one.at_least_s for one in job.travel}
-    same_distance = job.link.same_distance or by.threshold
-    numbers = _strangers(everyone, matches, embeddings, cameras, same_distance, travel, by.earlier)
     series = by.series
     if before is not None and not job.earlier:
         numbers, series = numbers_before(before.path, numbers, embeddings)
@@ -132,7 +153,8 @@ def write_outputs(
             "written": written,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": problem_lines(runs),
-            "notes": note_lines(runs),
+            "notes": [*by.notes, *note_lines(runs)],
+            "over_cameras": over.facts,
             "counts": _counts(runs, rows, boxes, video_start_s),
             "seconds": {step: round(value, 3) for step, value in seconds.items()},
         }
@@ -145,41 +167,36 @@ def write_outputs(
 
 
 def _strangers(
-    sightings: Sequence[Sighting],
+    over: OverCameras,
     matches: Sequence[Match],
     embeddings: npt.NDArray[np.float32],
-    cameras: dict[str, Camera],
     same_distance: float,
-    travel_s: dict[frozenset[str], float],
-    earlier: SeenStrangers | None,
+    by: Identification,
 ) -> list[int | None]:
-    """A provisional number for each sighting that is unknown; strangers are numbered in the order in which
-    they came.
+    """A provisional number for each person who is unknown; strangers are numbered in the order in which they
+    came.
     """
-    spans = np.asarray([_span(one, cameras[one.camera]) for one in sightings], np.float64).reshape(-1, 2)
-    unknown = np.asarray(
-        [index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN],
-        np.int64,
-    )
-    places = [sightings[index].camera for index in unknown]
-    numbers = group_strangers(embeddings[unknown], places, spans[unknown], same_distance, travel_s, earlier)
-    found: list[int | None] = [None] * len(sightings)
-    for index, number in zip(unknown, numbers, strict=True):
-        found[index] = number
+    unknown = [at for at, match in enumerate(matches) if match.identity == UNKNOWN]
+    people = [over.people[at] for at in unknown]
+    slope = by.slope(same_distance)
+    numbers = group_strangers(embeddings, over.evidence, same_distance, slope, people, by.earlier)
+    found: list[int | None] = [None] * len(matches)
+    for at, number in zip(unknown, numbers, strict=True):
+        found[at] = number
     return found
 
 
-def _span(one: Sighting, camera: Camera) -> tuple[float, float]:
-    """Start and end in seconds: since 1970 where the camera has a clock, else since its first frame."""
-    start = camera.start_time.astimezone().timestamp() if camera.start_time else 0.0
-    return start + one.start_s, start + one.end_s
+def _of_sightings(over: OverCameras, of_people: Sequence[T]) -> list[T]:
+    """What each person has, for each of their sightings."""
+    at = {sighting: person for person, sightings in enumerate(over.people) for sighting in sightings}
+    return [of_people[at[sighting]] for sighting in range(len(at))]
 
 
 def _stranger_row(
     one: Sighting, embedding: npt.NDArray[np.float32], number: int | None, cameras: dict[str, Camera]
 ) -> dict[str, object]:
     camera = cameras[one.camera]
-    start, end = _span(one, camera) if camera.start_time else (None, None)
+    start, end = span_of(one, camera) if camera.start_time else (None, None)
     quality = float(one.best.row["best_quality"])
     row = {
         "camera": one.camera,
