@@ -3,9 +3,10 @@
 Rendered towns with views that overlap around one square, and along a street on which nobody is in two views;
 nobody is enrolled, so that every name over cameras is the job's own joining. A join is a pair of sightings of
 different cameras with one name: wrong where the footage's truth has two people, missed where one person has
-two names. Each job looks at its footage once and names its people several times: by *looks* alone, as jobs
-without places and times do; with travel times learned from the footage (*travel*); with the cameras' floors
-(*floor*); and with both. Every figure is a sum over the towns.
+two names. Each job looks at its footage once and names its people several times: *before*, as jobs did when
+everybody joined the stranger whose mean embedding was nearest; by *looks* alone, as jobs without places and
+times do; with travel times learned from the footage (*travel*); with the cameras' floors (*floor*); and with
+both. Every figure is a sum over the towns. ``--stretch 1,1.2`` does so at that many times the threshold.
 
 OSNet x0.25 from MSMT17 is read from REID_SHARED, its threshold and certainty are calibrated on pictures of
 people of another town; ``--model`` names a copy of another model directory.
@@ -22,9 +23,12 @@ from _measure import arguments, report
 from camera_job import YOLOX, prepare
 from find_recall import calibrated
 
+from reid.card import load_card
 from reid.data.synthetic import TownSpec, generate_town
 from reid.processors import processors
+from serving.job.afterwards.finding import open_seen
 from serving.job.layout import JobFolder, name_of, xyxy_of
+from serving.job.preparation import decision_threshold
 from serving.job.run import run_job
 from serving.mot import MotTable, read_mot
 from serving.scoring import true_identities
@@ -33,7 +37,9 @@ from serving.spec import Camera, DetectorSpec, Job, JoinSpec, Outputs
 WAYS = {"looks": (False, False), "travel": (False, True), "floor": (True, False), "both": (True, True)}
 
 
-def job_of(town: Path, model: Path, detector: str, floors: bool, travel: bool) -> Job:
+def job_of(
+    town: Path, model: Path, detector: str, floors: bool, travel: bool, threshold: float | None = None
+) -> Job:
     facts = json.loads((town / "town.json").read_text())
     cameras = []
     for number, start in facts["camera_start"].items():
@@ -52,12 +58,37 @@ def job_of(town: Path, model: Path, detector: str, floors: bool, travel: bool) -
         model=str(model),
         detector=DetectorSpec(name=detector, model=str(YOLOX) if detector == "yolox" else None),
         join=JoinSpec(learn_travel=travel),
+        threshold=threshold,
         outputs=Outputs(video=False, crops=False, report=False),
     )
 
 
-def joins(out: Path, town: Path) -> Counter[str]:
-    """Right, wrong and missed joins over cameras, and sightings of true people."""
+def before(out: Path, limit: float) -> dict[tuple[str, int], str]:
+    """The names that strangers had by the nearest mean embedding."""
+    seen = open_seen(out)
+    groups: list[list[int]] = []
+    order = sorted(range(len(seen.rows)), key=lambda one: seen.rows[one]["start_time"])
+    for at in order:
+        row, possible = seen.rows[at], []
+        for group in groups:
+            here = [seen.rows[one] for one in group if seen.rows[one]["camera"] == row["camera"]]
+            if any(one["end_s"] >= row["start_s"] and one["start_s"] <= row["end_s"] for one in here):
+                continue
+            mean = seen.embeddings[group].mean(axis=0)
+            possible.append((float(np.linalg.norm(mean / np.linalg.norm(mean) - seen.embeddings[at])), group))
+        near = min(possible, key=lambda one: one[0], default=(np.inf, []))
+        if near[0] <= limit:
+            near[1].append(at)
+        else:
+            groups.append([at])
+    rows = [(number, seen.rows[at]) for number, group in enumerate(groups) for at in group]
+    return {(row["camera"], row["tracklet"]): str(number) for number, row in rows}
+
+
+def joins(out: Path, town: Path, names: dict[tuple[str, int], str] | None = None) -> Counter[str]:
+    """Right, wrong and missed joins over cameras, and sightings of true people; by the job's own names where
+    there are no others.
+    """
     files = JobFolder(out)
     boxes, rows = files.read_detections(), files.read_sightings().to_pylist()
     camera, xyxy = np.asarray(boxes["camera"].to_pylist()), xyxy_of(boxes, np.float32)
@@ -68,7 +99,9 @@ def joins(out: Path, town: Path) -> Counter[str]:
         found = MotTable(frame[mine], tracklet[mine], xyxy[mine], np.ones(int(mine.sum()), np.float32))
         truth = read_mot(town / "footage" / f"{name}.txt")
         who |= {(name, one): person for one, person in true_identities(truth, found, {}).items()}
-    seen = [(row["camera"], name_of(row), who.get((row["camera"], row["tracklet"]))) for row in rows]
+    keys = [(row["camera"], row["tracklet"]) for row in rows]
+    called = {key: name_of(row) for key, row in zip(keys, rows, strict=True)} if names is None else names
+    seen = [(key[0], called[key], who.get(key)) for key in keys]
     counts = Counter({"sightings": sum(person is not None for *_, person in seen)})
     for (here, name, one), (there, other_name, other) in combinations(seen, 2):
         if here != there and None not in (one, other):
@@ -76,6 +109,19 @@ def joins(out: Path, town: Path) -> Counter[str]:
             counts["right" if same else "wrong"] += joined
             counts["missed"] += same and not joined
     return counts
+
+
+def counted(town: Path, model: Path, detector: str, stretch: float) -> dict[str, Counter[str]]:
+    """The joins of a town by every way, at so many times the model's threshold."""
+    out, card = town / "job", load_card(model)
+    limit = stretch * decision_threshold(job_of(town, model, detector, False, False), card)[0]
+    found = {}
+    for way, known in WAYS.items():
+        run_job(job_of(town, model, detector, *known, limit), out)
+        if way == "looks":
+            found["before"] = joins(out, town, before(out, limit))
+        found[way] = joins(out, town)
+    return found
 
 
 def main() -> None:
@@ -91,6 +137,7 @@ def main() -> None:
         look_alikes=0.5,
         calibration_people=40,
         detector="mot",
+        stretch="1,1.2",
         views="overlapping,passage",
         folder="",
     )
@@ -116,11 +163,11 @@ def main() -> None:
                     views=views,
                 )
                 generate_town(spec, town, range(1, options.people + 1), processes=processors())
-                for way, known in WAYS.items():
-                    run_job(job_of(town, model, options.detector, *known), town / "job")
-                    counts = joins(town / "job", town)
-                    totals.setdefault(f"{views}, {way}", Counter()).update(counts)
-                    print(seed, views, way, dict(counts), flush=True)
+                for stretch in map(float, options.stretch.split(",")):
+                    kind = f"{views} x {stretch:g}"
+                    for way, counts in counted(town, model, options.detector, stretch).items():
+                        totals.setdefault(f"{kind}, {way}", Counter()).update(counts)
+                        print(seed, kind, way, dict(counts), flush=True)
     result = {name: dict(counts) | _shares(counts, totals, name) for name, counts in totals.items()}
     columns = ("joined by", *next(iter(result.values())))
     rows = [(name, *values.values()) for name, values in result.items()]
@@ -128,11 +175,11 @@ def main() -> None:
 
 
 def _shares(counts: Counter[str], totals: dict[str, Counter[str]], name: str) -> dict[str, float]:
-    looks = totals[f"{name.split(',', maxsplit=1)[0]}, looks"]
+    today = totals[f"{name.split(',', maxsplit=1)[0]}, before"]
     return {
         "precision": counts["right"] / max(counts["right"] + counts["wrong"], 1),
         "recall": counts["right"] / max(counts["right"] + counts["missed"], 1),
-        "wrong_vs_looks": counts["wrong"] / max(looks["wrong"], 1),
+        "wrong_vs_before": counts["wrong"] / max(today["wrong"], 1),
     }
 
 
