@@ -26,7 +26,7 @@ import numpy.typing as npt
 from _measure import alternate, arguments, ratio, report
 
 from serving.gallery import Gallery
-from serving.gallery.index.compact import KINDS
+from serving.gallery.index.building import KINDS
 
 Rows = npt.NDArray[np.float32]
 BETWEEN, WITHIN, COMMON = 0.19, 0.34, 0.47  # shares of a row's squared length
@@ -60,15 +60,17 @@ class Crowd:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def fill(path: Path, crowd: Crowd, people: Rows, each: int, batch_people: int) -> float:
-    """Enroll everybody, many references a transaction as an import does; returns seconds spent in the
-    gallery.
+def fill(
+    path: Path, crowd: Crowd, people: Rows, each: int, batch_people: int, first_number: int = 0
+) -> float:
+    """Enroll everybody, many references a transaction as an import does, named by numbers from the first one
+    on; returns seconds spent in the gallery.
     """
     spent = 0.0
     with Gallery.open(path, "benchmark", dim=people.shape[1], create=True) as gallery:
         for start in range(0, len(people), batch_people):
             rows = crowd.images(people[start : start + batch_people], each)
-            names = [f"person {start + row // each}" for row in range(len(rows))]
+            names = [f"person {first_number + start + row // each}" for row in range(len(rows))]
             began = time.perf_counter()
             gallery.enroll(names, rows, source="benchmark")
             spent += time.perf_counter() - began

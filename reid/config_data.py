@@ -107,4 +107,4 @@ class SyntheticParams(Section):
     occluders: float = Field(ge=0, le=1)
     compression: float = Field(ge=0, le=1)
     look_alikes: float = Field(ge=0, le=1)
-    views: Literal["disjoint", "overlapping"]
+    views: Literal["disjoint", "overlapping", "passage"]

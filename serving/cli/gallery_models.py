@@ -148,8 +148,12 @@ def forget(gallery: GalleryPath, fingerprint: Fingerprint, as_json: AsJson = Fal
 def index(
     gallery: GalleryPath,
     kind: Annotated[
-        str, typer.Argument(help="ivf (fast), fp16 or pq (small), or none to drop it.", metavar="KIND")
-    ],
+        str,
+        typer.Argument(
+            help="auto (ivf, or else what finds enough), ivf (fast), fp16 or pq (small), or none to drop it.",
+            metavar="KIND",
+        ),
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Build a compact search index, and say how much it misses."""

@@ -53,6 +53,8 @@ cameras:
     # decode: software             # of files: software, auto, cuda, vaapi
     # reconnect_s: 120             # a stream that stays away longer has ended
     # detections: entrance.txt     # boxes in MOTChallenge form, for the detector mot
+    # floor: null                  # from pixels to metres on the ground that cameras share: [[column, row],
+    #                              # [x, y]] for four or more points, or a homography's three rows
   # - {id: hall, source: hall.mp4}
 
 model: model                       # a model directory: of `reid models import` or `dvc repro export`
@@ -79,9 +81,11 @@ model: model                       # a model directory: of `reid models import` 
 # link: {enabled: true, max_gap_s: 4.0, same_distance: null}   # joins what is one person in one camera
 # travel:                          # nobody is in another camera sooner than this; wants start_time
 #   - {between: [entrance, hall], at_least_s: 20}
+# join: {max_speed: 3.0, learn_travel: true}   # over cameras: metres a second; times learned from the footage
 # earlier: []                      # output folders of earlier jobs, whose unknown people keep their names
 # policy: min                      # over a person's references: min, mean, top_k
 # top_k: 3
+# index_above: 200000              # references from which on the gallery's index is searched
 # ratio_test: 0.95                 # a name must be nearer than this share of the runner-up's distance
 # rescore: false                   # let the model's learned metric decide between the near
 # outputs: {video: true, video_height: null, crops: true, report: true, segments: true, embeddings: true}

@@ -9,6 +9,7 @@ from serving.gallery.conflicts import Conflict, describe
 from serving.gallery.database.connect import check_private
 from serving.gallery.database.writing import NewReferences
 from serving.gallery.gallery import Gallery, Removal
+from serving.gallery.index.compact import CompactIndex
 from serving.gallery.key import KEY_FILE, key_from_environment, write_key
 from serving.gallery.opening import user_name
 from serving.gallery.people import merge_in, rename_in
@@ -16,6 +17,7 @@ from serving.gallery.people import merge_in, rename_in
 __all__ = [
     "KEY_FILE",
     "UNKNOWN",
+    "CompactIndex",
     "Conflict",
     "Gallery",
     "NewReferences",

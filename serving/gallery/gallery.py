@@ -28,7 +28,8 @@ from serving.gallery.index.exact import ReferenceIndex
 from serving.gallery.opening import GalleryFile
 
 if TYPE_CHECKING:
-    from serving.gallery.index.compact import BuiltIndex, CompactIndex
+    from serving.gallery.index.building import BuiltIndex
+    from serving.gallery.index.compact import CompactIndex
     from serving.gallery.models import GalleryModel, Reembedding
     from serving.runtime import Embedder
 
@@ -330,32 +331,42 @@ class Gallery(GalleryFile):
 
         return forget_model(self, fingerprint)
 
-    def build_index(self, kind: str) -> "BuiltIndex":
+    def build_index(self, kind: str = "auto") -> "BuiltIndex":
         """Build a compact search index and store it in the file: see
-        :func:`serving.gallery.index.compact.build_index`.
+        :func:`serving.gallery.index.building.build_index`.
         """
-        # compact needs this module's class at its calls only
-        from serving.gallery.index.compact import (
-            build_index,
-        )
+        # building needs this module's class at its calls only
+        from serving.gallery.index.building import build_index
 
         return build_index(self, kind)
 
     def remove_index(self) -> bool:
         """Drop the stored index; returns whether there was one."""
-        from serving.gallery.index.compact import remove_index
+        from serving.gallery.index.building import remove_index
 
         return remove_index(self)
 
-    def compact_index(self) -> "CompactIndex":
-        """Search through the stored index instead of all references.
+    def counted(self) -> tuple[int, int | None]:
+        """How many references are searched, and how many of them came after the stored index was built; None
+        where there is no index.
+        """
+        from serving.gallery.index.parts import index_facts
+
+        with self.store.reading() as db:
+            facts = index_facts(db)
+            newer = None if facts is None else reading.count_references(db, facts.last_id)
+            return reading.count_references(db), newer
+
+    def compact_index(self, rows_in_memory: bool | None = None) -> "CompactIndex":
+        """Search through the stored index instead of all references; ``rows_in_memory`` as in
+        :class:`serving.gallery.index.compact.CompactIndex`.
 
         Raises:
             ReidError: the gallery has none, or it was opened with another model.
         """
         from serving.gallery.index.compact import CompactIndex
 
-        return CompactIndex(self)
+        return CompactIndex(self, rows_in_memory)
 
     def verify(self) -> VerifyReport:
         """Check the file's structure and every row's length, norm and hash."""

@@ -20,7 +20,7 @@ from reid.files import atomic_directory, write_json
 from serving.gallery import UNKNOWN
 from serving.job.kept import keep, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, Key, WorkFolder, crop_name
-from serving.job.people import Identification, People, identified, span_of, tally
+from serving.job.people import Identification, People, identified, tally
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
@@ -28,6 +28,7 @@ from serving.job.segments.segment import DECODED
 from serving.job.segments.watching import LOOKS
 from serving.job.sightings.embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
+from serving.job.sightings.over_cameras import span_of
 from serving.job.sightings.sightings import Sighting
 from serving.job.stranger_file import write_strangers
 from serving.job.video import write_video
@@ -89,7 +90,8 @@ def write_outputs(
             "written": written,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": problem_lines(runs),
-            "notes": note_lines(runs),
+            "notes": [*by.notes, *note_lines(runs)],
+            "over_cameras": people.over_cameras,
             "counts": _counts(runs, rows, boxes, video_start_s),
             "seconds": {step: round(value, 3) for step, value in seconds.items()},
         }

@@ -4,15 +4,17 @@ unknown.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from reid.card import Certainty
 from reid.evaluation.pair_metric import PairScorer
-from serving.gallery import UNKNOWN, Gallery
+from serving.gallery import UNKNOWN, CompactIndex, Gallery
 from serving.job.layout import JobFolder, WorkFolder
 from serving.job.segments.camera import CameraState
+from serving.job.sightings.over_cameras import OverCameras, gather
 from serving.job.sightings.presence import resolve_simultaneous
 from serving.job.sightings.sightings import Sighting, collect, pooled
 from serving.job.sightings.strangers import SeenStrangers, group_strangers
@@ -20,7 +22,9 @@ from serving.job.stranger_file import numbers_before
 from serving.matching import Match, drop_near_ties, identify, identify_rescored
 from serving.spec import Camera, Job
 
-__all__ = ["Identification", "People", "identified", "span_of", "tally"]
+__all__ = ["Identification", "People", "identified", "tally"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,25 @@ class Identification:
     scorer: PairScorer | None  # the learned metric, where the job wants it
     earlier: SeenStrangers | None  # of earlier jobs
     series: str | None  # that their numbers belong to
+    # how much the odds of one person rise as two embeddings come nearer; None where nobody has measured it
+    certainty: Certainty | None = None
+    index: CompactIndex | None = None  # that the gallery is searched by; None: all references
+    notes: Sequence[str] = ()  # what is to be said of that
+
+    def slope(self, same_distance: float) -> float:
+        """Of the logarithm of the odds for each unit of distance nearer: the model card's, else ten over the
+        distance at which looks speak for neither side, as tracklets are linked.
+        """
+        return 10.0 / max(same_distance, 1e-3) if self.certainty is None else self.certainty.slope
 
     def matches(self, job: Job, embeddings: npt.NDArray[np.float32]) -> list[Match]:
         """Who each embedding (N, D) is."""
         how = job.policy, job.top_k
         if self.scorer is not None:
             return identify_rescored(embeddings, self.gallery, self.threshold, self.scorer, *how)
-        return drop_near_ties(identify(embeddings, self.gallery, self.threshold, *how), job.ratio_test)
+        return drop_near_ties(
+            identify(embeddings, self.gallery, self.threshold, *how, self.index), job.ratio_test
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +63,7 @@ class People:
 
     ``of``: the sightings of each of the ``cameras``. ``sightings`` are those of all, N, and in their order
     are the embeddings (N, D), who each is, and the number of each who is unknown. ``series``: what the
-    numbers belong to.
+    numbers belong to. ``over_cameras``: what the record says of how cameras were joined.
     """
 
     cameras: dict[str, Camera]
@@ -57,6 +73,7 @@ class People:
     matches: list[Match]
     numbers: list[int | None]
     series: str | None
+    over_cameras: dict[str, Any]
 
 
 def identified(
@@ -71,46 +88,46 @@ def identified(
     embeddings = (
         np.stack([pooled(one.members) for one in sightings]) if sightings else np.zeros((0, 1), np.float32)
     )
-    matches = resolve_simultaneous(sightings, by.matches(job, embeddings) if sightings else [])
-    travel = {frozenset(one.between): one.at_least_s for one in job.travel}
     same_distance = job.link.same_distance or by.threshold
-    cameras = {run.camera.id: run.camera for run in runs}
-    numbers = _strangers(sightings, matches, embeddings, cameras, same_distance, travel, by.earlier)
-    series = by.series
+    over = gather(job, runs, work, sightings, embeddings, same_distance, by.slope(same_distance))
+    found = resolve_simultaneous(
+        sightings,
+        by.matches(job, over.embeddings) if sightings else [],
+        over.people,
+        over.evidence.elsewhere,
+    )
+    strange = _strangers(over, found, embeddings, same_distance, by)
+    matches, numbers, series = _of_sightings(over, found), _of_sightings(over, strange), by.series
     if before is not None and not job.earlier:
         numbers, series = numbers_before(before.path, numbers, embeddings)
-    return People(cameras, of, sightings, embeddings, matches, numbers, series)
+    cameras = {run.camera.id: run.camera for run in runs}
+    return People(cameras, of, sightings, embeddings, matches, numbers, series, over.facts)
 
 
 def _strangers(
-    sightings: Sequence[Sighting],
+    over: OverCameras,
     matches: Sequence[Match],
     embeddings: npt.NDArray[np.float32],
-    cameras: dict[str, Camera],
     same_distance: float,
-    travel_s: dict[frozenset[str], float],
-    earlier: SeenStrangers | None,
+    by: Identification,
 ) -> list[int | None]:
-    """A provisional number for each sighting that is unknown; strangers are numbered in the order in which
-    they came.
+    """A provisional number for each person who is unknown; strangers are numbered in the order in which they
+    came.
     """
-    spans = np.asarray([span_of(one, cameras[one.camera]) for one in sightings], np.float64).reshape(-1, 2)
-    unknown = np.asarray(
-        [index for index in np.argsort(spans[:, 0], kind="stable") if matches[index].identity == UNKNOWN],
-        np.int64,
-    )
-    places = [sightings[index].camera for index in unknown]
-    numbers = group_strangers(embeddings[unknown], places, spans[unknown], same_distance, travel_s, earlier)
-    found: list[int | None] = [None] * len(sightings)
-    for index, number in zip(unknown, numbers, strict=True):
-        found[index] = number
+    unknown = [at for at, match in enumerate(matches) if match.identity == UNKNOWN]
+    people = [over.people[at] for at in unknown]
+    slope = by.slope(same_distance)
+    numbers = group_strangers(embeddings, over.evidence, same_distance, slope, people, by.earlier)
+    found: list[int | None] = [None] * len(matches)
+    for at, number in zip(unknown, numbers, strict=True):
+        found[at] = number
     return found
 
 
-def span_of(one: Sighting, camera: Camera) -> tuple[float, float]:
-    """Start and end in seconds: since 1970 where the camera has a clock, else since its first frame."""
-    start = camera.start_time.astimezone().timestamp() if camera.start_time else 0.0
-    return start + one.start_s, start + one.end_s
+def _of_sightings(over: OverCameras, of_people: Sequence[T]) -> list[T]:
+    """What each person has, for each of their sightings."""
+    at = {sighting: person for person, sightings in enumerate(over.people) for sighting in sightings}
+    return [of_people[at[sighting]] for sighting in range(len(at))]
 
 
 def tally(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

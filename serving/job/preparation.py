@@ -14,7 +14,7 @@ from reid.addresses import redacted
 from reid.card import ModelCard, load_card
 from reid.errors import ReidError, UsageError
 from reid.files import is_there, write_json
-from serving.gallery import Gallery, key_from_environment
+from serving.gallery import CompactIndex, Gallery, key_from_environment
 from serving.job.kept import take_up
 from serving.job.layout import JobFolder, WorkFolder, open_job
 from serving.job.record import FinishedRecord, JobFacts
@@ -33,9 +33,12 @@ __all__ = [
     "open_gallery",
     "prepare_camera",
     "remove_if_empty",
+    "search_index",
     "stored_backend",
     "work_folder",
 ]
+
+_MOST_NEWER = 0.2  # of the references: what an index finds was measured without those that came later
 
 
 def check_output(job: Job, out: Path) -> None:
@@ -93,9 +96,16 @@ def decision_of(job: Job, threshold: float, origin: str) -> dict[str, Any]:
 
 
 def facts_of(
-    job: Job, model: dict[str, Any], gallery: Gallery, decision: dict[str, Any], inputs: str | None
+    job: Job,
+    model: dict[str, Any],
+    gallery: Gallery,
+    decision: dict[str, Any],
+    inputs: str | None,
+    index: CompactIndex | None = None,
 ) -> JobFacts:
-    """What is known of a job before it is done; ``model`` as in the record."""
+    """What is known of a job before it is done; ``model`` as in the record, ``index`` where the gallery is
+    searched by it.
+    """
     people = sorted(person.identity for person in gallery.people())
     return JobFacts.model_validate(
         {
@@ -104,7 +114,12 @@ def facts_of(
             "seen_key": job.seen_key(),
             "inputs": inputs,
             "model": model,
-            "gallery": {"version": gallery.version, "identities": people},
+            "gallery": {
+                "version": gallery.version,
+                "identities": people,
+                "references": gallery.counted()[0],
+                "index": None if index is None else {"kind": index.facts.kind, "recall": index.facts.recall},
+            },
             "decision": decision,
         }
     )
@@ -123,6 +138,28 @@ def open_gallery(job: Job, fingerprint: str, opened: ExitStack) -> Gallery:
         known = Gallery.open(Path(folder) / "nobody.db", fingerprint, create=True)
     opened.enter_context(known)
     return known
+
+
+def search_index(job: Job, gallery: Gallery) -> tuple[CompactIndex | None, list[str]]:
+    """The gallery's index, where it is large enough to be searched by it, and what is to be said of that. All
+    references are read now where it is not: what is wrong in them is said before the work, not after it.
+    """
+    references, newer = gallery.counted()
+    notes: list[str] = []
+    if references > job.index_above:
+        why_not = ""
+        if job.rescore or job.policy != "min":
+            why_not = "rescore" if job.rescore else f"the policy {job.policy}"
+            why_not = f"{why_not} looks at all of somebody's references, not at the nearest alone"
+        elif newer is None:
+            why_not = "it has none, `reid gallery index` builds it"
+        elif newer > _MOST_NEWER * references:
+            why_not = f"{newer} came after it was built, `reid gallery index` builds it anew"
+        if not why_not:
+            return gallery.compact_index(rows_in_memory=False), notes
+        notes.append(f"gallery: all its {references} references are read, its index is not used: {why_not}")
+    gallery.index()
+    return None, notes
 
 
 def stored_backend(job: Job, out: Path) -> str:

@@ -22,12 +22,15 @@ __all__ = [
     "FoundRecord",
     "JobFacts",
     "JobRecord",
+    "LearnedWay",
     "NamingRecord",
+    "OverCameras",
     "RecordPart",
     "ScoredRecord",
     "SeenRecord",
     "ShownRecord",
     "TracksRecord",
+    "UsedIndex",
 ]
 
 SCHEMA = 1  # of job.json; a record that says none is of the first
@@ -269,8 +272,20 @@ class UsedModel(_Model):
     precision: str = "fp32"  # of records before there was a choice
 
 
+class UsedIndex(RecordPart):
+    """The index that a gallery was searched by: which, and the share of the ten nearest people that it was
+    measured to find.
+    """
+
+    kind: str
+    recall: float
+
+
 class SearchedGallery(_Gallery, _Enrolled):
-    """The gallery as it was searched."""
+    """The gallery as it was searched: by its index, or all references where that is None."""
+
+    references: int | None = None  # of records before they were counted
+    index: UsedIndex | None = None
 
 
 class DecisionRule(_Decision):
@@ -314,6 +329,27 @@ class Counts(_Counts):
     cameras: dict[str, CameraCounts]  # type: ignore[assignment]  # a dict is invariant, and this one is only read
 
 
+class LearnedWay(RecordPart):
+    """Between two cameras: how many sure joins told how long it takes, and whether that was used."""
+
+    between: tuple[str, str]
+    joins: int
+    used: bool
+    median_s: float
+    spread_s: float
+    share: float
+
+
+class OverCameras(RecordPart):
+    """What places and times said over cameras: the cameras whose floors were used, how many sightings were
+    joined because several cameras saw one person at once, and the travel times that were learned.
+    """
+
+    positions: list[str]
+    seen_together: int
+    ways: list[LearnedWay]
+
+
 class JobFacts(RecordPart):
     """What is known of a job before it is done.
 
@@ -350,5 +386,6 @@ class JobRecord(JobFacts):
     finished: str
     problems: list[str]
     notes: list[str]
+    over_cameras: OverCameras | None = None  # of records before there were any
     counts: Counts
     seconds: _Seconds

@@ -29,6 +29,7 @@ from serving.job.preparation import (
     open_gallery,
     prepare_camera,
     remove_if_empty,
+    search_index,
     stored_backend,
     work_folder,
 )
@@ -80,7 +81,7 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     embedder = load(job.model, stored_backend(job, out), job.threads, precision=job.precision)
     threshold, origin = decision_threshold(job, embedder.card)
     gallery = open_gallery(job, embedder.fingerprint, opened)
-    gallery.index()  # all of it is read now: what is wrong in it is said before the work, not after it
+    index, notes = search_index(job, gallery)
     scorer = open_pair_scorer(job.model) if job.rescore else None
     earlier = read_earlier(job.earlier, embedder.fingerprint)
     decision = decision_of(job, threshold, origin)
@@ -104,8 +105,8 @@ def _run_job(job: Job, out: Path, progress: Progress, execution: Execution, open
     opened.callback(remove_if_empty, work)
     settled = _settled(job, embedder, detectors)
     seen_before = not run_segments(runs, settled, embedder, work, progress, execution)
-    facts = facts_of(job, _model(embedder), gallery, decision, inputs)
-    by = Identification(gallery, threshold, scorer, *earlier)
+    facts = facts_of(job, _model(embedder), gallery, decision, inputs, index)
+    by = Identification(gallery, threshold, scorer, *earlier, embedder.card.certainty, index, notes)
     corrected = made_by_hand(out)
     summary = write_outputs(job, runs, work, out, facts, by, began)
     work.path.rename(finished)  # at one stroke: what is left of it is of a job that is done

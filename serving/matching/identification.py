@@ -13,7 +13,7 @@ from reid.card import ModelCard
 from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from reid.evaluation.policies import POLICIES, person_distances
-from serving.gallery import UNKNOWN, Gallery
+from serving.gallery import UNKNOWN, CompactIndex, Gallery
 
 __all__ = [
     "UNKNOWN",
@@ -76,7 +76,12 @@ def calibrated_threshold(card: ModelCard, policy: str, unit: str, top_k: int = 3
 
 
 def identify(
-    embeddings: npt.ArrayLike, gallery: Gallery, threshold: float, policy: str = "min", top_k: int = 3
+    embeddings: npt.ArrayLike,
+    gallery: Gallery,
+    threshold: float,
+    policy: str = "min",
+    top_k: int = 3,
+    index: CompactIndex | None = None,
 ) -> list[Match]:
     """Name each probe, or call it unknown.
 
@@ -86,6 +91,7 @@ def identify(
         threshold: largest distance that is accepted, from :func:`calibrated_threshold` for the same policy.
         policy: how a person's references are combined: ``min``, ``mean`` or ``top_k``.
         top_k: how many for ``top_k``.
+        index: the gallery's, for the policy ``min``: it may miss somebody near, a distance stays what it is.
 
     Raises:
         UsageError: the policy is unknown, or ``top_k`` or ``threshold`` is out of range.
@@ -95,12 +101,14 @@ def identify(
         raise UsageError(f"policy {policy!r} is unknown: want one of {', '.join(POLICIES)}")
     if not 0 <= threshold < inf:
         raise UsageError(f"threshold is {threshold}: want a distance, 0 to 2")
-    index = gallery.index()
-    probes = check_embeddings(embeddings, index.embeddings.shape[1] or None)
+    if policy == "min" and index is not None:
+        return [decide(people, threshold) for people in index.search(embeddings, 2)]
+    exact = gallery.index()
+    probes = check_embeddings(embeddings, exact.embeddings.shape[1] or None)
     if policy == "min":
-        nearest = index.search(probes, 2)
-    elif len(probes) and len(index.embeddings):
-        nearest = _two_nearest(*person_distances(probes, index.embeddings, index.identities, policy, top_k))
+        nearest = exact.search(probes, 2)
+    elif len(probes) and len(exact.embeddings):
+        nearest = _two_nearest(*person_distances(probes, exact.embeddings, exact.identities, policy, top_k))
     else:
         nearest = [[] for _ in probes]
     return [decide(people, threshold) for people in nearest]

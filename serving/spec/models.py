@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from reid.addresses import is_url, redacted
 from serving.protocols import scheme_problem
+from serving.spec.floor import Matrix, floor_matrix
 
 __all__ = [
     "RECOGNISED",
@@ -22,6 +23,7 @@ __all__ = [
     "DetectorSpec",
     "IdleSpec",
     "Job",
+    "JoinSpec",
     "LinkSpec",
     "Outputs",
     "TrackerSpec",
@@ -61,6 +63,9 @@ class Camera(_Section):
     # a stream that stays away longer has ended
     reconnect_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)
     detections: str | None = None  # MOTChallenge detection file of this camera, for the detector "mot"
+    # the homography from pixels to metres on the ground that cameras share, three rows of three numbers; or
+    # four or more pairs [[column, row], [x, y]] of a point in pixels and in metres
+    floor: Annotated[Matrix, BeforeValidator(floor_matrix)] | None = None
 
     @field_validator("source")
     @classmethod
@@ -219,6 +224,17 @@ class TravelSpec(_Section):
     at_least_s: float = Field(gt=0, le=_MANY)  # seconds from the one to the other
 
 
+class JoinSpec(_Section):
+    """Joining sightings of several cameras, beside how alike people look: by positions, where cameras have a
+    ``floor``, and by travel times.
+    """
+
+    # metres a second: nobody gets faster from one camera's floor to another's
+    max_speed: float = Field(default=3.0, gt=0, le=50)
+    # where there is no `travel`: how long people take from camera to camera, from the footage itself
+    learn_travel: bool = True
+
+
 class Outputs(_Section):
     """What ``reid match`` writes beside ``sightings.parquet``, ``detections.parquet`` and ``job.json``."""
 
@@ -244,6 +260,8 @@ class Job(_Section):
     threads: int | None = Field(default=None, ge=1, le=4096)  # None: all processors
     policy: Literal["min", "mean", "top_k"] = "min"  # how a person's references are combined
     top_k: int = Field(default=3, ge=1, le=_MANY)  # how many references the policy top_k takes
+    # of a gallery with more references, its index is searched (`reid gallery index`), and not all are read
+    index_above: int = Field(default=200_000, ge=0, le=_MANY)
     threshold: float | None = Field(default=None, ge=0, le=2)  # None: the model card's calibrated one
     # a name needs to be nearer than this share of the runner-up's distance; 1: off
     ratio_test: float = Field(default=0.95, gt=0, le=1)
@@ -255,6 +273,7 @@ class Job(_Section):
     crops: CropSpec = CropSpec()
     link: LinkSpec = LinkSpec()
     travel: tuple[TravelSpec, ...] = ()
+    join: JoinSpec = JoinSpec()
     earlier: tuple[str, ...] = ()  # output folders of jobs whose unknown people keep their provisional names
     outputs: Outputs = Outputs()
     until: datetime | None = None  # clock time at which streams end; without a zone it is this machine's
@@ -297,7 +316,7 @@ class Job(_Section):
             include={"cameras", "detector", "idle", "adaptive", "tracker", "crops", "precision"},
         )
         for camera in seen["cameras"]:
-            del camera["start_time"], camera["reconnect_s"]
+            del camera["start_time"], camera["reconnect_s"], camera["floor"]
         del seen["tracker"]["min_frames"]  # what is shorter is dropped when everything is stored
         return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from reid.data.synthetic.cameras import Camera, build_camera, respond
 from reid.data.synthetic.crops import place
 from reid.data.synthetic.hours import camera_starts, hour_of_day, in_daylight
+from reid.data.synthetic.passage import longest_passage_s, plan_passage
 from reid.data.synthetic.people import PASSERS_BY, Appearance, dressed, sample_person
 from reid.data.synthetic.scene import Placed, build_scene, compose
 from reid.data.synthetic.seeds import generator
@@ -60,18 +61,24 @@ def plan_visits(spec: TownSpec, camera: Camera, identities: Sequence[int]) -> li
     """Everybody once, at times spread so that few are in view at once, and passers-by where there is a crowd.
 
     Disjoint views have an order and walks of their own in each camera; overlapping ones share both, each seen
-    from its side.
+    from its side; in a passage people come to each camera from the one beside it.
     """
-    overlapping = spec.views == "overlapping"
-    plan = 0 if overlapping else camera.number
+    shared = spec.views != "disjoint"
+    plan = 0 if shared else camera.number
     turned = bearings(camera, spec.cameras)
-    another_day = overlapping or 2 * camera.number > spec.cameras
+    another_day = shared or 2 * camera.number > spec.cameras
     longest = min(_IN_VIEW_S[1], spec.footage_seconds - _EMPTY_S - 0.2)
-    last = max(spec.footage_seconds - 0.1 - longest, _EMPTY_S)
+    there_s = longest if spec.views != "passage" else longest_passage_s(spec.cameras, longest)
+    last = max(spec.footage_seconds - 0.1 - there_s, _EMPTY_S)
 
     def visit(identity: int, person: Appearance, rng: np.random.Generator) -> Visit:
         stay = (_IN_VIEW_S[0], longest)
-        if not overlapping:
+        if spec.views == "passage":
+            way = list(plan_passage(camera, spec.cameras, person.stature, rng, stay))
+            return next(
+                Visit(identity, person, at, walk) for number, at, walk in way if number == camera.number
+            )
+        if spec.views == "disjoint":
             return Visit(identity, person, 0.0, plan_walk(camera, person.stature, rng, stay))
         walk = plan_shared_walk(camera, turned, person.stature, rng, stay)
         return Visit(identity, person, 0.0, seen_by(walk, camera, turned[camera.number - 1]))
@@ -84,12 +91,12 @@ def plan_visits(spec: TownSpec, camera: Camera, identities: Sequence[int]) -> li
         identity = identities[index]
         one = visit(identity, dressed(spec.seed, identity, spec.clothes_change, another_day), rng)
         late = rng.uniform(-0.3, 0.3) * gap if 0 < place_in_line < len(identities) - 1 else 0.0
-        visits.append(replace(one, start=float(starts[place_in_line] + late)))
+        visits.append(replace(one, start=one.start + float(starts[place_in_line] + late)))
     rng = generator(spec.seed, "passers-by", plan)
     count = round(_PASSERS_BY_EACH * spec.crowd * len(identities))
     for number in rng.permutation(max(_PASSERS_BY_TO_CHOOSE, count))[:count]:
         one = visit(PASSERS_BY + int(number), sample_person(spec.seed, PASSERS_BY + int(number)), rng)
-        visits.append(replace(one, start=float(rng.uniform(_EMPTY_S, last))))
+        visits.append(replace(one, start=one.start + float(rng.uniform(_EMPTY_S, last))))
     return visits
 
 

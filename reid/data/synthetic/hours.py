@@ -18,14 +18,14 @@ _NEXT_CAMERA_S = (60, 600)
 
 
 def camera_starts(spec: TownSpec) -> list[datetime]:
-    """When each camera's footage begins: one moment for overlapping views; for disjoint ones each after the
-    one before it has ended.
+    """When each camera's footage begins: one moment for overlapping views and a passage; for disjoint ones
+    each after the one before it has ended.
 
     A town with daylight is filmed from dawn to dusk, another within the morning.
     """
     rng = generator(spec.seed, "clocks")
     first = _DAWN if spec.daylight > 0 else _MORNING
-    if spec.views == "overlapping":
+    if spec.views != "disjoint":
         return [
             first + timedelta(seconds=int(rng.uniform(0, _DAY_S)) if spec.daylight > 0 else 0)
         ] * spec.cameras

@@ -7,7 +7,7 @@ from reid.errors import UsageError
 
 __all__ = ["TownSpec", "Views"]
 
-Views = Literal["disjoint", "overlapping"]
+Views = Literal["disjoint", "overlapping", "passage"]
 
 _LEAST: dict[str, float] = {
     "people": 2,
@@ -37,8 +37,9 @@ class TownSpec:
     """What to render. Sizes are pixels; a person in the footage is 0.25 to 0.47 of ``footage_height`` tall.
 
     ``views`` says how the cameras of the footage stand: ``disjoint``, each at a place of its own and at
-    another time, so that nobody is in two of them at once, or ``overlapping``, around one place, so that all
-    see the same people at the same moment. Crops are alike in both.
+    another time, so that nobody is in two of them at once, ``overlapping``, around one place, so that all
+    see the same people at the same moment, or ``passage``, along one street that everybody walks from one end
+    to the other, on one clock and with ways between that nobody sees. Crops are alike in all.
 
     Shares from 0 to 1 make the town harder; 0, the default, leaves every byte as it is without them:
 
@@ -80,7 +81,9 @@ class TownSpec:
 
     def __post_init__(self) -> None:
         if self.views not in get_args(Views):
-            raise UsageError(f"synthetic town: views is {self.views!r}, want {' or '.join(get_args(Views))}")
+            raise UsageError(
+                f"synthetic town: views is {self.views!r}, want one of {', '.join(get_args(Views))}"
+            )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             number = (int, float) if isinstance(least, float) else (int,)

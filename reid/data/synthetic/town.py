@@ -20,6 +20,7 @@ from reid.data.synthetic.hours import camera_starts
 from reid.data.synthetic.people import attribute_names, look_alike_of, sample_person
 from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.spec import TownSpec
+from reid.data.synthetic.views import floor_of
 from reid.data.synthetic.work import Task, work_off
 from reid.errors import UsageError
 from reid.files import atomic_directory, write_json
@@ -41,7 +42,8 @@ def generate_town(
 
     Writes ``crops/{identity:04d}_c{camera}_{n:03d}.jpg``, ``footage/camera{c}.webm`` with its truth
     ``footage/camera{c}.txt`` in MOTChallenge 2015 format (ids are identities), and ``town.json`` with the
-    spec, everybody's attributes, who is in the footage and when each camera's clock started.
+    spec, everybody's attributes, who is in the footage, when each camera's clock started, and, where cameras
+    share a ground, the homography of each from its picture to metres there.
 
     Args:
         spec: how much to render.
@@ -161,6 +163,12 @@ def _describe(spec: TownSpec, actors: Sequence[int]) -> dict[str, object]:
     for identity in range(1, spec.people + 1):
         vector = [round(float(value), 4) for value in sample_person(spec.seed, identity).as_vector()]
         people[f"{identity:04d}"] = {"vector": vector, "look_alike_of": look_alike_of(identity)}
+    floors = {}
+    for number in range(1, spec.cameras + 1):
+        camera = build_camera(spec.seed, number, spec.footage_width, spec.footage_height)
+        floor = floor_of(camera, spec.views, spec.cameras)
+        if floor is not None:
+            floors[str(number)] = floor.tolist()
     return {
         "spec": asdict(spec),
         "attributes": list(attribute_names()),
@@ -169,4 +177,5 @@ def _describe(spec: TownSpec, actors: Sequence[int]) -> dict[str, object]:
         "camera_start": {
             str(number): start.isoformat() for number, start in enumerate(camera_starts(spec), 1)
         },
+        "floor": floors,
     }

@@ -9,11 +9,14 @@ from dataclasses import replace
 from math import asin, cos, pi, sin
 
 import numpy as np
+import numpy.typing as npt
 
 from reid.data.synthetic.cameras import Camera
+from reid.data.synthetic.passage import SPACING_M
+from reid.data.synthetic.spec import Views
 from reid.data.synthetic.walks import Walk, paced
 
-__all__ = ["bearings", "plan_shared_walk", "seen_by"]
+__all__ = ["bearings", "floor_of", "plan_shared_walk", "seen_by"]
 
 _LANE = 0.3  # how far from the line people walk, as a share of half the depth of a view
 _OUTSIDE_M = 0.45
@@ -56,6 +59,28 @@ def seen_by(walk: Walk, camera: Camera, bearing: float) -> Walk:
 
     start, control, end = walk.points
     return replace(walk, points=(turn(start), turn(control), turn(end)))
+
+
+def floor_of(camera: Camera, views: Views, cameras: int) -> npt.NDArray[np.float64] | None:
+    """The homography (3, 3) from the camera's picture to the ground in metres, in the axes that all cameras
+    of the town share; None where each is at a place of its own.
+    """
+    if views == "disjoint":
+        return None
+    # Of :meth:`Camera.foot`: z = focal mount / (y - horizon), x = (column - width / 2) z / focal.
+    own = np.array(
+        [
+            [camera.mount, 0.0, -camera.mount * camera.width / 2],
+            [0.0, 0.0, camera.focal * camera.mount],
+            [0.0, 1.0, -camera.horizon],
+        ]
+    )
+    if views == "passage":
+        return np.array([[1.0, 0.0, SPACING_M * (camera.number - 1)], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) @ own
+    bearing, middle = bearings(camera, cameras)[camera.number - 1], _middle(camera)
+    along, across = cos(bearing), sin(bearing)
+    turn = [[along, -across, across * middle], [across, along, -along * middle], [0.0, 0.0, 1.0]]
+    return np.asarray(np.array(turn) @ own)
 
 
 def _middle(camera: Camera) -> float:

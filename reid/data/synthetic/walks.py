@@ -8,7 +8,7 @@ import numpy as np
 from reid.data.synthetic.cameras import Camera
 from reid.data.synthetic.skeleton import Pose
 
-__all__ = ["Step", "Walk", "paced", "plan_walk"]
+__all__ = ["Step", "Walk", "half_view", "paced", "plan_walk"]
 
 Curve = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 _MARGIN_M = 0.55
@@ -80,8 +80,8 @@ def plan_walk(camera: Camera, stature: float, rng: np.random.Generator, seconds:
     start_z = float(np.clip(middle + drift + sign * reach, near, far))
     end_z = float(np.clip(middle + drift - sign * reach, near, far))
     side = float(rng.choice((-1.0, 1.0)))
-    start_x = side * (_half_view(camera, start_z) + _MARGIN_M)
-    end_x = -side * (_half_view(camera, end_z) + _MARGIN_M)
+    start_x = side * (half_view(camera, start_z) + _MARGIN_M)
+    end_x = -side * (half_view(camera, end_z) + _MARGIN_M)
     bend = (rng.uniform(-0.25, 0.25) * (start_x - end_x), rng.uniform(-0.5, 0.5) * (far - near) * abs(toward))
     control = (
         (start_x + end_x) / 2 + float(bend[0]),
@@ -97,5 +97,6 @@ def paced(points: Curve, stature: float, rng: np.random.Generator, seconds: tupl
     return replace(walk, duration=min(max(walk.length / pace, seconds[0]), seconds[1]))
 
 
-def _half_view(camera: Camera, z: float) -> float:
+def half_view(camera: Camera, z: float) -> float:
+    """Metres from a camera's axis to the edge of its picture, ``z`` metres away."""
     return camera.width / 2 * z / camera.focal

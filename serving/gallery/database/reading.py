@@ -4,7 +4,7 @@ be.
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
 
 _LARGEST_ID = 2**30  # far beyond what was ever enrolled; arrays are as long as the largest
 _LATEST = 253_402_300_800  # seconds since 1970: the year 10000
+_PART = 16_384  # rows that are worked on at a time: as many as a product of matrices is fast with
 _CHUNK = 128  # rows read at a time: few enough to stay in the processor's cache on their way into the array
 
 
@@ -123,6 +124,9 @@ def audit_log(db: sqlite3.Connection) -> list[AuditEntry]:
     ]
 
 
+_ACTIVE = "FROM refs WHERE model_id = (SELECT id FROM models WHERE active = 1)"
+
+
 def read_index(
     db: sqlite3.Connection, version: int, dim: int | None, before: ReferenceIndex | None
 ) -> ReferenceIndex:
@@ -158,6 +162,29 @@ def read_index(
     for array in (embeddings, keys, owners):
         array.flags.writeable = False
     return ReferenceIndex(version, keys, embeddings, owners, names, norm_error)
+
+
+def active_references(db: sqlite3.Connection) -> npt.NDArray[np.int64]:
+    """The ids (N,) of the references that are searched, rising."""
+    return np.fromiter((row[0] for row in db.execute(f"SELECT id {_ACTIVE} ORDER BY id")), np.int64)
+
+
+def count_references(db: sqlite3.Connection, after: int = 0) -> int:
+    """How many references are searched, of those with an id above ``after``."""
+    return int(db.execute(f"SELECT count(*) {_ACTIVE} AND id > ?", (after,)).fetchone()[0])
+
+
+def read_rows(
+    db: sqlite3.Connection,
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """The references that are searched, some thousands at a time in order of their ids: ids (n,), whose they
+    are (n,), embeddings (n, D).
+    """
+    dim = db.execute("SELECT dim FROM models WHERE active = 1").fetchone()[0]
+    cursor = db.execute(f"SELECT id, person_id, embedding {_ACTIVE} ORDER BY id")
+    while rows := cursor.fetchmany(_PART):
+        ids, people, blobs = zip(*rows, strict=True)
+        yield np.asarray(ids, np.int64), np.asarray(people, np.int64), rows_of(ids, blobs, dim or 0)
 
 
 def rows_of(ids: Sequence[int], blobs: Sequence[bytes], dim: int) -> npt.NDArray[np.float32]:

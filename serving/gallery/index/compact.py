@@ -6,8 +6,6 @@ measured when an index is built, and stored with it.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,179 +14,21 @@ import numpy.typing as npt
 from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from serving.gallery.database.reading import rows_of
+from serving.gallery.index.building import KINDS
 from serving.gallery.index.exact import ReferenceIndex, nearest_people
-from serving.gallery.index.parts import (
-    IndexFacts,
-    drop_index,
-    index_facts,
-    read_index_parts,
-    write_index_parts,
-)
+from serving.gallery.index.parts import IndexFacts, index_facts, read_index_parts
 
 if TYPE_CHECKING:
     from serving.gallery.gallery import Gallery
 
-__all__ = ["KINDS", "RECALL", "BuiltIndex", "CompactIndex", "build_index", "remove_index"]
+__all__ = ["CompactIndex"]
 
 Rows = npt.NDArray[np.float32]
-RECALL = 0.99  # what the approximate index must reach
-_PEOPLE = 10  # that recall counts
-_MEASURED = 256  # references that recall is measured with
-_TRAINED = 80_000  # references that lists and codes are learned from
-_ROWS_A_LIST = 500
-_MAX_LISTS = 2000  # more cost more to learn than they save
-_WIDTH = 256  # numbers a row is turned into: in embeddings, the rest is nearly nothing
 _HEAD = 16  # best proposals looked at first for each person wanted
 # ``qbs`` of FAISS's fast scan: a hexadecimal digit for each group of queries that it takes through a list at
 # once. Four groups of two queries; in larger groups the sums no longer fit the processor's registers.
 _QUERY_GROUPS = 0x2222
-_LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltIndex:
-    """What building an index came to."""
-
-    kind: str
-    references: int
-    recall: float  # share of the 10 truly nearest people that the index finds
-    bytes: int  # in memory and in the gallery's file
-    version: int
-
-
-def _fp16(rows: Rows, _: float) -> Any:
-    import faiss
-
-    index = faiss.IndexScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2)
-    index.train(rows[:1])
-    return faiss.IndexIDMap2(index)
-
-
-def _pq(rows: Rows, _: float) -> Any:
-    import faiss
-
-    index = faiss.IndexPQ(rows.shape[1], _divisor(rows.shape[1], 8), 8, faiss.METRIC_L2)
-    # a small gallery's loss is measured too, so there is nothing to warn of
-    index.pq.cp.min_points_per_centroid = 1
-    index.train(rows)
-    return faiss.IndexIDMap2(index)
-
-
-def _ivf(rows: Rows, references: float) -> Any:
-    import faiss
-
-    width = min(_WIDTH, rows.shape[1])
-    lists = int(max(4, min(_MAX_LISTS, references / _ROWS_A_LIST, len(rows) / 39)))
-    turn = f"PCAR{width}," if width < rows.shape[1] else ""
-    index = faiss.index_factory(
-        rows.shape[1], f"{turn}IVF{lists},PQ{_divisor(width, 2)}x4fs", faiss.METRIC_L2
-    )
-    index.train(rows)
-    return index
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    learn: Callable[[Rows, float], Any]
-    proposed: int  # references for each person wanted
-    keeps_rows: bool  # distances from all references in memory, as in exact search, and not from the database
-
-
-KINDS = {"ivf": _Kind(_ivf, 60, True), "fp16": _Kind(_fp16, 10, False), "pq": _Kind(_pq, 40, False)}
-
-
-def _divisor(dim: int, numbers: int) -> int:
-    """How many parts a row is coded in, about ``numbers`` numbers each; parts must be of one length."""
-    return next(parts for parts in range(max(1, dim // numbers), 0, -1) if dim % parts == 0)
-
-
-def build_index(gallery: "Gallery", kind: str) -> BuiltIndex:
-    """Build, measure and store a gallery's compact index.
-
-    ``ivf`` looks at a part of the references, as large a part as it takes to find 99 % of the nearest people;
-    it is fast. ``fp16`` and ``pq`` look at all of them, in a half and about a thirtieth of the memory.
-
-    Raises:
-        UsageError: the kind is unknown.
-        ReidError: the gallery holds too few references, or ``ivf`` does not reach that recall.
-    """
-    if kind not in KINDS:
-        raise UsageError(f"index {kind!r} is unknown: want one of {', '.join(KINDS)}")
-    exact = gallery.index()
-    rows = exact.embeddings
-    if len(rows) < _LEAST:
-        raise ReidError(
-            f"gallery {gallery.path} holds {len(rows)} references, an index wants {_LEAST} or more: "
-            "search it without"
-        )
-    rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(len(rows), min(len(rows), _TRAINED), replace=False))
-    index = KINDS[kind].learn(rows[chosen], float(len(rows)))
-    index.add_with_ids(rows, exact.ids)
-    probes = rows[np.sort(rng.choice(len(rows), min(len(rows), _MEASURED), replace=False))]
-    truth = [{name for name, _ in one} for one in exact.search(probes, _PEOPLE)]
-    recall = (
-        _tuned(index, exact, probes, truth)
-        if kind == "ivf"
-        else _recall(index, exact, probes, truth, KINDS[kind].proposed)
-    )
-    if kind == "ivf" and recall < RECALL:
-        raise ReidError(
-            f"the index finds {recall:.3f} of the nearest people, {RECALL} are wanted: build fp16 instead"
-        )
-    with gallery.store.writing() as change:
-        if change.version - 1 != exact.version:
-            raise ReidError(f"gallery {gallery.path} was changed while its index was built: build it again")
-        size = write_index_parts(change.db, kind, index, exact.last_id, recall)
-        change.rewrites = True
-        change.log("index", "", f"{kind}, {len(rows)} references, recall {recall:.4f}")
-    return BuiltIndex(kind, len(rows), recall, size, change.version)
-
-
-def remove_index(gallery: "Gallery") -> bool:
-    """Drop the stored index; returns whether there was one."""
-    with gallery.store.writing() as change:
-        if not drop_index(change.db):
-            return False
-        change.rewrites = change.leaves_bytes = True
-        change.log("index", "", "dropped")
-    gallery.store.purge()
-    return True
-
-
-def _tuned(index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[str]]) -> float:
-    """Search more lists until the recall is reached; returns it."""
-    import faiss
-
-    lists = faiss.extract_index_ivf(index)
-    recalls: dict[int, float] = {}
-
-    def enough(probed: int) -> bool:
-        lists.nprobe = probed
-        recalls[probed] = _recall(index, exact, probes, truth, KINDS["ivf"].proposed)
-        # A little more than wanted: it is measured on a sample.
-        return recalls[probed] >= RECALL + (1 - RECALL) / 4
-
-    few, many = 0, 1
-    while many < lists.nlist and not enough(many):
-        few, many = many, min(lists.nlist, 2 * many)
-    # Time goes with the lists: between too few and enough it is worth looking for the least.
-    while many - few > max(1, many // 32):
-        middle = (few + many) // 2
-        few, many = (few, middle) if enough(middle) else (middle, many)
-    if many not in recalls:
-        enough(many)
-    lists.nprobe = many
-    return recalls[many]
-
-
-def _recall(
-    index: Any, exact: ReferenceIndex, probes: Rows, truth: Sequence[set[str]], proposed: int
-) -> float:
-    """Share of the truly nearest people that are found."""
-    _, ids = index.search(probes, min(len(exact.ids), proposed * _PEOPLE))
-    found = ({name for name, _ in one} for one in _ranked(exact, probes, ids, _PEOPLE))
-    return float(np.mean([len(one & true) / len(true) for one, true in zip(found, truth, strict=True)]))
+_AT_ONCE = 64  # queries whose references are read from the database at a time
 
 
 def _ranked(
@@ -221,13 +61,19 @@ class CompactIndex:
     removed is not.
     """
 
-    def __init__(self, gallery: "Gallery") -> None:
+    def __init__(self, gallery: "Gallery", rows_in_memory: bool | None = None) -> None:
         """Load the index.
+
+        Args:
+            gallery: that has one.
+            rows_in_memory: whether all references are read, to rank what the index proposes: many probes are
+                ranked faster then, and a few start sooner without. As the index's kind has it where None.
 
         Raises:
             ReidError: the gallery has none, or it was opened with another model.
         """
         self._gallery = gallery
+        self._rows_in_memory = rows_in_memory
         self._version = -1
         with gallery.store.reading() as db:
             self._follow(db)
@@ -251,7 +97,8 @@ class CompactIndex:
             found: list[list[tuple[str, float]]] = [[] for _ in queries]
             k = min(k, len(self._names))
             kind = KINDS[self._facts.kind]
-            exact = self._gallery.index_in(db) if kind.keeps_rows else None
+            in_memory = kind.keeps_rows if self._rows_in_memory is None else self._rows_in_memory
+            exact = self._gallery.index_in(db) if in_memory else None
             pending = list(range(len(queries)))
             wanted = min(self._index.ntotal, kind.proposed * k)
             while pending:
@@ -276,13 +123,15 @@ class CompactIndex:
     def _from_database(
         self, db: sqlite3.Connection, queries: Rows, proposed: npt.NDArray[np.int64], k: int
     ) -> list[list[tuple[str, float]]]:
-        ids, people, rows = _rows_of(db, np.unique(proposed[proposed >= 0]), self._index.d)
         result = []
-        for query, near in zip(queries, proposed, strict=True):
-            at = np.searchsorted(ids, near[near >= 0])
-            result.append(
-                nearest_people(people[at], np.linalg.norm(rows[at] - query, axis=1), self._names, k)
-            )
+        for start in range(0, len(queries), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            ids, people, rows = _rows_of(db, np.unique(proposed[some][proposed[some] >= 0]), self._index.d)
+            for query, near in zip(queries[some], proposed[some], strict=True):
+                at = np.searchsorted(ids, near[near >= 0])
+                result.append(
+                    nearest_people(people[at], np.linalg.norm(rows[at] - query, axis=1), self._names, k)
+                )
         return result
 
     def _follow(self, db: sqlite3.Connection) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reid.card import load_card
+from reid.card import ModelCard, load_card
 from reid.errors import ReidError
 from reid.system_errors import shown
 from serving.gallery import Gallery
@@ -23,7 +23,14 @@ from serving.job.kept import finished_with, inputs_of, stored_runs
 from serving.job.layout import NAMED, JobFolder, Key, WorkFolder, open_job
 from serving.job.outputs import write_outputs
 from serving.job.people import Identification
-from serving.job.preparation import check_output, decision_of, decision_threshold, facts_of, open_gallery
+from serving.job.preparation import (
+    check_output,
+    decision_of,
+    decision_threshold,
+    facts_of,
+    open_gallery,
+    search_index,
+)
 from serving.job.record import JobFacts, SeenRecord
 from serving.job.segments.camera import CameraState
 from serving.job.stranger_file import read_earlier
@@ -91,16 +98,26 @@ def _prepared(
     fingerprint = record.model.fingerprint
     if (job.gallery, fingerprint) not in galleries:
         galleries[job.gallery, fingerprint] = open_gallery(job, fingerprint, opened)
-        galleries[job.gallery, fingerprint].index()  # what is wrong in it is said before the work
     known = galleries[job.gallery, fingerprint]
+    index, notes = search_index(job, known)  # what is wrong in it is said before the work
     decision = decision_of(job, *_threshold(job, record))
     inputs = inputs_of(job, files.kept.read_ledger(), decision, known)
     if finished_with(folder, inputs) is not None:
         return Rematched(folder, len(rows), 0, unchanged=True)
     runs = stored_runs(job, record, files, _clocks(job, rows))
     scorer = open_pair_scorer(job.model) if job.rescore else None
-    by = Identification(known, decision["threshold"], scorer, *read_earlier(job.earlier, fingerprint))
-    facts = facts_of(job, record.model.as_dict(), known, decision, inputs)
+    card = _card_of(job, record)
+    earlier = read_earlier(job.earlier, fingerprint)
+    by = Identification(
+        known,
+        decision["threshold"],
+        scorer,
+        *earlier,
+        None if card is None else card.certainty,
+        index,
+        notes,
+    )
+    facts = facts_of(job, record.model.as_dict(), known, decision, inputs, index)
     return _Prepared(files, job, runs, facts, by, names_of(rows), len(record.corrections.sightings))
 
 
@@ -128,13 +145,19 @@ def _job_of(record: SeenRecord, files: JobFolder) -> Job:
 
 def _threshold(job: Job, record: SeenRecord) -> tuple[float, str]:
     """As :func:`decision_threshold`; the one that the job had where its model is no longer there."""
+    card = _card_of(job, record)
+    if card is None:
+        return record.decision.threshold, record.decision.origin
+    return decision_threshold(job, card)
+
+
+def _card_of(job: Job, record: SeenRecord) -> ModelCard | None:
+    """The card of the model that embedded; None where it is no longer there."""
     try:
         card = load_card(job.model)
     except ReidError:
-        card = None
-    if card is None or card.fingerprint != record.model.fingerprint:
-        return record.decision.threshold, record.decision.origin
-    return decision_threshold(job, card)
+        return None
+    return card if card.fingerprint == record.model.fingerprint else None
 
 
 def _clocks(job: Job, rows: Sequence[dict[str, Any]]) -> dict[str, datetime]:

@@ -1,6 +1,6 @@
-"""Nobody is twice in one picture: of simultaneous sightings in one camera, one at most has a given name."""
+"""Nobody is at two places at once: not twice in one picture, nor where two cameras show two places."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from serving.gallery import UNKNOWN
@@ -13,24 +13,46 @@ __all__ = ["resolve_simultaneous", "together_s"]
 _HANDOVER_S = 0.5
 
 
-def resolve_simultaneous(sightings: Sequence[Sighting], matches: Sequence[Match]) -> list[Match]:
-    """Take a name back where a nearer sighting of the same camera has it at the same time.
+def resolve_simultaneous(
+    sightings: Sequence[Sighting],
+    matches: Sequence[Match],
+    people: Sequence[Sequence[int]] | None = None,
+    elsewhere: Callable[[int, int], bool] | None = None,
+) -> list[Match]:
+    """Take a name back where a nearer one has it at the same time in the same camera, or at another place.
 
-    The sighting that loses is unknown and not its runner-up: that somebody looks most like a person who
-    stands elsewhere says little about the second best. Its distances stay as they were.
+    Who loses is unknown and not the runner-up: that somebody looks most like a person who stands elsewhere
+    says little about the second best. The distances stay as they were.
+
+    Args:
+        sightings: of all cameras.
+        matches: of each person.
+        people: the indices of the sightings of each; one sighting each where None.
+        elsewhere: whether two sightings of different cameras, by their indices, cannot be one person; nobody
+            knows where None.
     """
+    of = [[at] for at in range(len(matches))] if people is None else people
     decided = list(matches)
-    holders: dict[tuple[str, str], list[Sighting]] = {}
+    holders: dict[str, list[int]] = {}
     for index in sorted(range(len(decided)), key=lambda one: (decided[one].distance, one)):
-        name, one = decided[index].identity, sightings[index]
+        name = decided[index].identity
         if name == UNKNOWN:
             continue
-        held = holders.setdefault((one.camera, name), [])
-        if any(together_s(one, other) > _HANDOVER_S for other in held):
+        held = holders.setdefault(name, [])
+        if any(_apart(at, one, sightings, elsewhere) for at in of[index] for one in held):
             decided[index] = replace(decided[index], identity=UNKNOWN)
         else:
-            held.append(one)
+            held += of[index]
     return decided
+
+
+def _apart(
+    i: int, j: int, sightings: Sequence[Sighting], elsewhere: Callable[[int, int], bool] | None
+) -> bool:
+    one, other = sightings[i], sightings[j]
+    if one.camera == other.camera:
+        return together_s(one, other) > _HANDOVER_S
+    return elsewhere is not None and elsewhere(i, j)
 
 
 def together_s(one: Sighting, other: Sighting) -> float:

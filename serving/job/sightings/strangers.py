@@ -2,11 +2,16 @@
 cameras of a job, and over earlier jobs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from serving.job.sightings.evidence import IMPOSSIBLE, Evidence
+
+_LAST = 5  # sightings of a group that may tell where it was
+Floats = npt.NDArray[np.float64]
 
 __all__ = ["SeenStrangers", "group_strangers"]
 
@@ -18,88 +23,112 @@ class SeenStrangers:
     embeddings: npt.NDArray[np.float32]  # (N, D) of norm 1
     cameras: tuple[str, ...]
     # (N, 2) start and end, seconds since 1970; NaN where the camera had no clock
-    spans: npt.NDArray[np.float64]
+    spans: Floats
     numbers: tuple[int, ...]  # the stranger each was taken for, from 1
+
+
+@dataclass
+class _Group:
+    """The sightings of one stranger, by their indices, and the sum of their embeddings."""
+
+    sightings: list[int]
+    total: Floats
 
 
 def group_strangers(
     embeddings: npt.NDArray[np.float32],
-    cameras: Sequence[str],
-    spans: npt.NDArray[np.float64],
+    evidence: Evidence,
     same_distance: float,
-    travel_s: Mapping[frozenset[str], float] | None = None,
+    slope: float = 1.0,
+    people: Sequence[Sequence[int]] | None = None,
     earlier: SeenStrangers | None = None,
 ) -> list[int]:
-    """Group N sightings of unknown people, in their order: a number from 1 for each.
+    """Group unknown people, in their order: a number from 1 for each.
 
-    Every sighting joins the group whose mean embedding is nearest, if that is within ``same_distance`` and
-    the person could have been there: nobody is twice in one camera at one time, or in another camera sooner
-    than the way takes. Otherwise it begins a new group.
+    Everybody joins the group for which most speaks: how much nearer than ``same_distance`` their sightings
+    are, times ``slope``, and what places and times say (:class:`Evidence`), if that comes to more than
+    nothing and one person can have been in all of them. Otherwise it is a new group. How near two groups are
+    is the root of the mean squared distance between their sightings (average linkage): a mean embedding would
+    be nearer to everybody's the more it is the mean of.
 
     Args:
-        embeddings: (N, D) of norm 1.
-        cameras: the camera of each.
-        spans: (N, 2) start and end in seconds on one clock; NaN where it is not known, which rules out
-            nothing.
+        embeddings: (N, D) of norm 1, a sighting each.
+        evidence: of the same sightings.
         same_distance: Euclidean, between embeddings of norm 1.
-        travel_s: the least seconds between leaving one of two cameras and coming to the other.
+        slope: how much the logarithm of the odds rises with each unit of distance nearer.
+        people: the indices of the sightings of each, joined already; one sighting each where None.
         earlier: sightings that have their number already; new groups are numbered on from theirs.
     """
-    old = 0 if earlier is None else len(earlier.numbers)
-    vectors = embeddings.astype(np.float64)
-    places = list(cameras)
-    times = spans.reshape(-1, 2)
-    if earlier is not None and old:
-        width = vectors.shape[1] if len(vectors) else earlier.embeddings.shape[1]
-        vectors = np.concatenate([earlier.embeddings.astype(np.float64), vectors.reshape(-1, width)])
-        places = [*earlier.cameras, *places]
-        times = np.concatenate([earlier.spans, times])
-    groups: dict[int, list[int]] = {}
-    sums: dict[int, npt.NDArray[np.float64]] = {}
-    numbers: list[int] = []
-    for index, vector in enumerate(vectors):
-        if earlier is not None and index < old:
-            number = earlier.numbers[index]
-        else:
-            allowed = [
-                one for one, group in groups.items() if _possible(index, group, places, times, travel_s or {})
-            ]
-            near = _nearest(vector, [sums[one] for one in allowed], same_distance)
-            number = max(groups, default=0) + 1 if near is None else allowed[near]
-            numbers.append(number)
-        groups.setdefault(number, []).append(index)
-        sums[number] = sums.get(number, np.zeros_like(vector)) + vector
+    of = [[at] for at in range(len(embeddings))] if people is None else people
+    groups: dict[int, _Group] = {}
+    if earlier is not None and earlier.numbers:
+        past = len(evidence.cameras)
+        evidence = replace(
+            evidence,
+            cameras=[*evidence.cameras, *earlier.cameras],
+            spans=np.concatenate([evidence.spans.reshape(-1, 2), earlier.spans]),
+        )
+        for at, (number, row) in enumerate(zip(earlier.numbers, earlier.embeddings, strict=True)):
+            _put(groups, number, [past + at], row.astype(np.float64))
+    numbers = []
+    for sightings in of:
+        total = embeddings[list(sightings)].astype(np.float64).sum(axis=0)
+        best = _best(total, sightings, groups, evidence, same_distance, slope)
+        number = max(groups, default=0) + 1 if best is None else best
+        _put(groups, number, sightings, total)
+        numbers.append(number)
     return numbers
 
 
-def _nearest(
-    embedding: npt.NDArray[np.float64], sums: list[npt.NDArray[np.float64]], same_distance: float
+def _put(groups: dict[int, _Group], number: int, sightings: Sequence[int], total: Floats) -> None:
+    group = groups.setdefault(number, _Group([], np.zeros_like(total)))
+    group.sightings.extend(sightings)
+    group.total += total
+
+
+def _best(
+    total: Floats,
+    sightings: Sequence[int],
+    groups: dict[int, _Group],
+    evidence: Evidence,
+    same_distance: float,
+    slope: float,
 ) -> int | None:
-    if not sums:
+    if not groups:
         return None
-    means = np.asarray(sums)
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    distance = np.linalg.norm(means - embedding, axis=1)
-    best = int(distance.argmin())
-    return best if distance[best] <= same_distance else None
+    keys = list(groups)
+    means = np.asarray([group.total / len(group.sightings) for group in groups.values()])
+    # The mean over all pairs of 2 - 2 a b is 2 - 2 times the product of the means.
+    squared = 2 - 2 * means @ (total / len(sightings))
+    looks = slope * (same_distance - np.sqrt(np.maximum(squared, 0)))
+    best, most = None, 0.0
+    for at in np.argsort(-looks, kind="stable"):
+        if looks[at] + evidence.most < most:
+            break  # nothing that places and times can say makes up for it
+        said = _said(sightings, groups[keys[at]].sightings, evidence)
+        score = float(looks[at]) + said
+        if said != IMPOSSIBLE and (score > most or (best is None and score == most)):
+            best, most = keys[at], score
+    return best
 
 
-def _possible(
-    index: int,
-    group: Sequence[int],
-    cameras: Sequence[str],
-    spans: npt.NDArray[np.float64],
-    travel_s: Mapping[frozenset[str], float],
-) -> bool:
-    """Whether one person can be in sighting ``index`` and in all of a group. Comparing with NaN is False: no
-    clock forbids nothing.
+def _said(sightings: Sequence[int], group: Sequence[int], evidence: Evidence) -> float:
+    """What places and times say of the way to the first of the sightings from where the group was last, or of
+    the last place from which they say anything; and whether anything rules out that they are one person.
     """
-    start, end = spans[index]
-    for one in group:
-        apart_s = max(start - spans[one, 1], spans[one, 0] - end)
-        if cameras[one] == cameras[index]:
-            if apart_s <= 0:
-                return False
-        elif apart_s < travel_s.get(frozenset((cameras[one], cameras[index])), -np.inf):
-            return False
-    return True
+    if any(evidence.between(i, j) == IMPOSSIBLE for i in sightings for j in group):
+        return IMPOSSIBLE
+    if not evidence.most:
+        return 0.0
+    first = min(sightings, key=lambda one: (_start(one, evidence), one))
+    before = [one for one in group if _start(one, evidence) <= _start(first, evidence)] or group
+    by_end = sorted(before, key=lambda one: _end(one, evidence), reverse=True)
+    return next((said for one in by_end[:_LAST] if (said := evidence.between(first, one))), 0.0)
+
+
+def _start(one: int, evidence: Evidence) -> float:
+    return float(np.nan_to_num(evidence.spans[one, 0], nan=-np.inf))
+
+
+def _end(one: int, evidence: Evidence) -> float:
+    return float(np.nan_to_num(evidence.spans[one, 1], nan=-np.inf))

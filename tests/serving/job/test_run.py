@@ -164,7 +164,8 @@ def test_boxes_carry_the_names_of_their_sightings(done: Path) -> None:
 def test_the_record_says_what_was_done_with_what(place: Path, done: Path) -> None:
     record = json.loads((done / "job.json").read_text())
     assert record["model"]["fingerprint"] == "tiny-1"
-    assert record["gallery"] == {"identities": ["0001", "0002"], "version": 2}
+    known = {"identities": ["0001", "0002"], "version": 2, "references": 2, "index": None}
+    assert record["gallery"] == known
     assert record["decision"] == {
         "policy": "min",
         "top_k": 3,

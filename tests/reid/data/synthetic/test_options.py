@@ -15,7 +15,10 @@ from reid.data.synthetic.cameras import build_camera
 from reid.data.synthetic.crops import render_crop
 from reid.data.synthetic.footage import plan_visits, render_footage
 from reid.data.synthetic.hours import camera_starts, hour_of_day, in_daylight
+from reid.data.synthetic.passage import SPACING_M
 from reid.data.synthetic.scene import build_scene
+from reid.data.synthetic.spec import Views
+from reid.data.synthetic.views import floor_of
 from reid.errors import UsageError
 
 SPEC = TownSpec()
@@ -288,5 +291,32 @@ def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_views_are_named() -> None:
-    with pytest.raises(UsageError, match="views is 'both', want disjoint or overlapping"):
+    with pytest.raises(UsageError, match="views is 'both', want one of disjoint, overlapping, passage"):
         TownSpec(views="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("views", ["overlapping", "passage"])
+def test_all_cameras_of_a_ground_put_somebody_at_one_place(views: Views) -> None:
+    spec = replace(TINY, views=views, footage_seconds=60.0)
+    places: dict[int, list[tuple[float, float, float]]] = {}
+    for number in range(1, spec.cameras + 1):
+        camera = build_camera(spec.seed, number, spec.footage_width, spec.footage_height)
+        floor = floor_of(camera, views, spec.cameras)
+        assert floor is not None
+        for visit in plan_visits(spec, camera, ACTORS):
+            for share in (0.2, 0.5, 0.8):
+                seconds = share * visit.walk.duration
+                step = visit.walk.at(seconds)
+                u, v, w = floor @ [*camera.foot(step.x, step.z)[:2], 1.0]
+                assert w > 0
+                places.setdefault(visit.identity, []).append((visit.start + seconds, u / w, v / w))
+    for identity in ACTORS:
+        times, us, vs = np.array(sorted(places[identity])).T
+        if views == "overlapping":
+            assert np.ptp(us.reshape(3, -1), axis=1).max() < 1e-6
+            assert np.ptp(vs.reshape(3, -1), axis=1).max() < 1e-6
+        else:  # from one end of the street to the other, no faster than people walk
+            assert abs(us[-1] - us[0]) > SPACING_M * (spec.cameras - 1)
+            assert (np.diff(us) > 0).all() or (np.diff(us) < 0).all()
+            assert np.abs(np.diff(us) / np.diff(times)).max() < 3
+    assert floor_of(camera, "disjoint", spec.cameras) is None

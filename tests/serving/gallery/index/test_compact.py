@@ -9,7 +9,8 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
-from serving.gallery.index.compact import KINDS, RECALL, CompactIndex, build_index, remove_index
+from serving.gallery.index.building import KINDS, RECALL, build_index, remove_index
+from serving.gallery.index.compact import CompactIndex
 from serving.gallery.models import add_embeddings, pending, stage_model, switch_model
 from tests.serving.rows import unit_rows
 
@@ -135,7 +136,7 @@ def test_an_index_is_dropped_when_asked_and_with_its_model(gallery: Gallery) -> 
 
 
 def test_wrong_calls_are_refused(tmp_path: Path, gallery: Gallery) -> None:
-    with pytest.raises(UsageError, match="index 'tree' is unknown: want one of ivf, fp16, pq"):
+    with pytest.raises(UsageError, match="index 'tree' is unknown: want one of auto, ivf, fp16, pq"):
         build_index(gallery, "tree")
     with pytest.raises(ReidError, match="has no index"):
         CompactIndex(gallery)
@@ -154,3 +155,39 @@ def test_wrong_calls_are_refused(tmp_path: Path, gallery: Gallery) -> None:
     ):
         with pytest.raises(ReidError, match=message):
             index.search(bad, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_references_are_ranked_from_the_database_as_from_memory(gallery: Gallery, kind: str) -> None:
+    build_index(gallery, kind)
+    probes = ROWS[::37]
+    with Gallery.open(gallery.path, "m") as one, Gallery.open(gallery.path, "m") as other:
+        from_database = CompactIndex(one, rows_in_memory=False).search(probes, 2)
+        from_memory = CompactIndex(other, rows_in_memory=True).search(probes, 2)
+        assert one._index is None
+    assert other._index is not None
+    for a, b in zip(from_database, from_memory, strict=True):
+        assert [name for name, _ in a] == [name for name, _ in b]
+        np.testing.assert_allclose([d for _, d in a], [d for _, d in b], atol=1e-6)
+
+
+def test_the_kind_is_chosen_by_what_was_measured(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build_index(gallery).kind == "ivf"
+    measured = {"ivf": 0.98, "pq": 0.985, "fp16": 1.0}
+    monkeypatch.setattr("serving.gallery.index.building._tuned", lambda *_: measured["ivf"])
+    monkeypatch.setattr(
+        "serving.gallery.index.building._Truth.recall",
+        lambda self, index, proposed: measured["pq" if proposed == KINDS["pq"].proposed else "fp16"],
+    )
+    assert build_index(gallery).kind == "fp16"
+    measured["pq"] = 0.991
+    assert build_index(gallery).kind == "pq"
+
+
+def test_references_and_those_after_the_index_are_counted(gallery: Gallery) -> None:
+    assert gallery.counted() == (len(ROWS), None)
+    build_index(gallery, "fp16")
+    gallery.enroll("new", unit_rows(3, DIM, seed=7))
+    assert gallery.counted() == (len(ROWS) + 3, 3)
+    gallery.remove("p003")
+    assert gallery.counted() == (len(ROWS) + 3 - EACH, 3)
