@@ -9,20 +9,15 @@ hold, and without the centre. Several draws of people; figures are means and sta
 import argparse
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from _measure import SHARED, abilities, arguments, report
+from _measure import abilities, arguments, report
+from _people import CUHK03, OSNET, World, ready, real
 
-from pipelines.pictures import pictures_below
-from pipelines.ready_model import import_ready
 from reid.evaluation import rank_gallery
 from reid.linear_metric import FittedMetric, fit_metric
-from serving.embedding import embed_files
-from serving.runtime import Said, load
 
-PATTERN = r"^(?P<identity>\d+)_c(?P<camera>\d)"
 METHODS: dict[str, dict[str, Any]] = {
     "KISSME": {"method": "kissme"},
     "XQDA": {"method": "xqda"},
@@ -30,16 +25,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "XQDA, kernel": {"method": "xqda", "landmarks": 512},
     "LMNN": {"method": "lmnn"},
 }
-
-
-def embedded(model: Path, images: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    paths, identities, cameras = pictures_below(images, PATTERN)
-    with TemporaryDirectory() as folder:
-        if model.is_file():
-            import_ready(model, Path(folder) / "model", Said(height=256, width=128))
-            model = Path(folder) / "model"
-        found = embed_files(load(model, "auto", 2), paths, threads=2)
-    return found.embeddings, identities[found.index], cameras[found.index]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -58,20 +43,12 @@ Figures = dict[tuple[str, int], list[dict[str, float]]]
 """By metric and number of people fitted to, of each draw: rank-1, mAP by form, numbers, seconds."""
 
 
-def one_draw(
-    rows: np.ndarray,
-    identities: np.ndarray,
-    cameras: np.ndarray,
-    draw: int,
-    options: argparse.Namespace,
-    figures: Figures,
-) -> None:
+def one_draw(world: World, draw: int, options: argparse.Namespace, figures: Figures) -> None:
     """Fit to some people and judge on others; adds to ``figures``."""
-    names = np.random.default_rng(draw).permutation(np.unique(identities))
-    test = np.isin(identities, names[: options.test_people])
+    rows, test = world.features, world.test_rows(draw)
 
     def judged(embeddings: np.ndarray) -> tuple[float, float]:
-        sides = embeddings, identities[test], cameras[test]
+        sides = embeddings, world.identities[test], world.cameras[test]
         ranked = rank_gallery(*sides, *sides)
         return float(ranked.cmc[0]), float(ranked.mean_ap)
 
@@ -79,19 +56,19 @@ def one_draw(
     plain = {"rank1": rank1, "exported": mean_ap, "dim": rows.shape[1]}
     figures.setdefault(("Euclidean", 0), []).append(plain)
     for count in map(int, options.fit_people.split(",")):
-        chosen = names[options.test_people :][:count]
-        kept = np.isin(identities, chosen)
+        kept = world.training_rows(draw, count)
+        labelled = rows[kept], world.identities[kept], world.cameras[kept]
+        people = len(np.unique(labelled[1]))
         for name, how in METHODS.items():
             if how["method"] == "lmnn" and draw >= options.lmnn_draws:
                 continue
             began = time.perf_counter()
-            labelled = rows[kept], identities[kept], cameras[kept]
             metric = fit_metric(*labelled, shrinkage=options.shrinkage, **how).metric
             found = {"seconds": time.perf_counter() - began, "dim": float(metric.dim)}
             for form, embeddings in forms(metric, rows[test]).items():
                 rank1, found[form] = judged(embeddings)
                 found.setdefault("rank1", rank1)
-            figures.setdefault((name, len(chosen)), []).append(found)
+            figures.setdefault((name, people), []).append(found)
 
 
 def cell(found: list[dict[str, float]], key: str) -> str:
@@ -105,18 +82,18 @@ def cell(found: list[dict[str, float]], key: str) -> str:
 def main() -> None:
     options = arguments(
         __doc__ or "",
-        model=str(SHARED / "models/osnet_x0_25_msmt17/osnet_x0_25_msmt17.onnx"),
-        images=str(SHARED / "data/cuhk03_np/bounding_box_train"),
+        model=str(OSNET),
+        images=str(CUHK03),
         test_people=100,
         fit_people="100,667",
         draws=3,
         lmnn_draws=1,
         shrinkage=0.1,
     )
-    data = embedded(Path(options.model), Path(options.images))
+    world = real(ready(Path(options.model)), Path(options.images), options.test_people)
     figures: Figures = {}
     for draw in range(options.draws):
-        one_draw(*data, draw, options, figures)
+        one_draw(world, draw, options, figures)
     table = [
         (
             name,

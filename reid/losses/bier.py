@@ -13,7 +13,7 @@ __all__ = ["BierLoss", "boosting_rates", "learner_sizes", "learner_weights"]
 
 
 def boosting_rates(learners: int) -> tuple[float, ...]:
-    """``2 / (m + 1)`` for m = 1..M: how far the ensemble moves to learner m (Opitz 2017, algorithm 1)."""
+    """``2 / (m + 1)`` for m = 1..M: how far the ensemble moves to learner m (Opitz 2017)."""
     return tuple(2 / (m + 2) for m in range(learners))
 
 
@@ -43,7 +43,7 @@ def learner_sizes(dim: int, learners: int) -> tuple[int, ...]:
 
 
 class BierLoss(nn.Module):
-    """Boosting independent embeddings robustly (Opitz, Waltner, Possegger and Bischof 2017, algorithm 1).
+    """Boosting independent embeddings robustly (Opitz, Waltner, Possegger and Bischof 2017).
 
     The embedding is cut into slices, a learner each; s_m is the cosine of a pair within slice m. Learner m
     minimises the binomial deviance ``w log(1 + exp(-a(s_m)))``, ``a(s) = steepness c (s - threshold)`` with

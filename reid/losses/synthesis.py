@@ -19,7 +19,7 @@ __all__ = ["SYNTHESES", "SymmetricalSynthesis", "build_synthesis", "reflected"]
 
 def reflected(points: Tensor, axes: Tensor) -> Tensor:
     """Rows of ``points`` (N, D) mirrored at the lines through the origin and the rows of ``axes`` (N, D):
-    ``2 (x . u) u - x`` with u the unit vector of the axis (Gu and Ko 2020, section 3.2, alpha 1 and beta 2).
+    ``2 (x . u) u - x`` with u the unit vector of the axis (Gu and Ko 2020, alpha 2 and beta 1).
 
     Norms are kept, and so is the angle to the axis.
     """

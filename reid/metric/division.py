@@ -1,4 +1,4 @@
-"""People in groups, for learners of their own (Sanakoyeu et al. 2019, section 3.1)."""
+"""People in groups, for learners of their own (Sanakoyeu et al. 2019)."""
 
 import numpy as np
 import numpy.typing as npt

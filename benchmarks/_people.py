@@ -1,0 +1,117 @@
+"""Rendered and real people for the claims: their pictures, and what a frozen network says of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+from _measure import SHARED
+
+from pipelines.ready_model import import_ready
+from reid.data.datasets.folder import read_folder
+from reid.data.store import load_images
+from reid.data.synthetic import TownSpec, crop_poses
+from reid.data.synthetic.crops import render_crop
+from reid.evaluation import rank_gallery
+from reid.models.embedder import ModelSpec, build_model
+from reid.models.inference import extract_features
+from serving.runtime import Said, load
+
+__all__ = ["CUHK03", "OSNET", "Features", "World", "imagenet", "mean_ap", "ready", "real", "rendered"]
+
+HEIGHT, WIDTH = 128, 64
+# Of torchreid, trained on MSMT17: it has seen other people in other cameras.
+OSNET = SHARED / "models/osnet_x0_25_msmt17/osnet_x0_25_msmt17.onnx"
+CUHK03 = SHARED / "data/cuhk03_np/bounding_box_train"
+PATTERN = r"^(?P<identity>\d+)_c(?P<camera>\d)"
+Features = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+"""Unit features (N, C) of images (N, H, W, 3) uint8 RGB."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """People of one kind. A seed draws those who are held out for the test, ``held_out`` of them."""
+
+    name: str
+    network: Features
+    images: npt.NDArray[np.uint8]  # (N, HEIGHT, WIDTH, 3)
+    features: npt.NDArray[np.float32]  # (N, C), of norm 1
+    identities: npt.NDArray[np.str_]
+    cameras: npt.NDArray[np.str_]
+    held_out: int
+    poses: npt.NDArray[np.float64] | None = None  # (N, V)
+    elsewhere: "World | None" = None  # other people in other cameras, seen by the same network
+    steps: int = 300  # of a training
+
+    def test_rows(self, seed: int) -> npt.NDArray[np.int64]:
+        """Pictures of the people held out."""
+        return np.flatnonzero(np.isin(self.identities, self._people(seed)[: self.held_out]))
+
+    def training_rows(self, seed: int, people: int | None = None) -> npt.NDArray[np.int64]:
+        """Pictures of all others, or of so many of them."""
+        end = None if people is None else self.held_out + people
+        return np.flatnonzero(np.isin(self.identities, self._people(seed)[self.held_out : end]))
+
+    def _people(self, seed: int) -> npt.NDArray[np.str_]:
+        people = np.unique(self.identities)
+        return np.random.default_rng(seed).permutation(people)
+
+
+def rendered(network: Features, people: int, held_out: int, town: int = 7) -> World:
+    """People of a synthetic town, four pictures in each of three cameras; another ``town`` has others of
+    both.
+    """
+    spec = TownSpec(people=people, seed=town, image_height=HEIGHT, image_width=WIDTH)
+    poses = crop_poses(spec)
+    names = [name.removesuffix(".jpg").split("_") for name in poses]
+    keys = [(int(who), int(camera[1:]), int(n)) for who, camera, n in names]
+    images = np.stack([render_crop(spec, *key) for key in keys])
+    who, seen_by = (np.asarray([name[place] for name in names]) for place in (0, 1))
+    labels = np.asarray(list(poses.values()))
+    return World("rendered", network, images, network(images), who, seen_by, held_out, labels)
+
+
+def real(network: Features, folder: Path, held_out: int) -> World:
+    """The people of a folder of crops."""
+    records = read_folder(folder, PATTERN)
+    images = load_images([record.path for record in records], HEIGHT, WIDTH)
+    who, seen_by = (np.asarray([getattr(one, key) for one in records]) for key in ("identity", "camera"))
+    return World("real", network, images, network(images), who, seen_by, held_out)
+
+
+def imagenet() -> Features:
+    """MobileNetV2 with ImageNet's weights, which has seen no person to tell from others."""
+    model = build_model(ModelSpec(height=HEIGHT, width=WIDTH)).eval()
+
+    def features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        rows = extract_features(model, images)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    return features
+
+
+def ready(model: Path) -> Features:
+    """A model directory, or an ONNX file that torchreid exported."""
+    with TemporaryDirectory() as folder:
+        if model.is_file():
+            import_ready(model, Path(folder) / "model", Said(height=256, width=128))
+            model = Path(folder) / "model"
+        embedder = load(model, "auto", 2)
+    return lambda images: np.concatenate(
+        [embedder(images[start : start + 64]) for start in range(0, len(images), 64)]
+    )
+
+
+def mean_ap(
+    embeddings: npt.NDArray[np.float32],
+    identities: npt.NDArray[np.str_],
+    cameras: npt.NDArray[np.str_],
+    asking: npt.NDArray[np.float32] | None = None,
+) -> float:
+    """mAP of every picture against those of other cameras; of other embeddings of the same pictures where
+    ``asking`` gives some.
+    """
+    asks = embeddings if asking is None else asking
+    return float(rank_gallery(asks, identities, cameras, embeddings, identities, cameras).mean_ap)

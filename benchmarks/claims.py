@@ -1,0 +1,112 @@
+"""What lectures and papers claim about objectives, shown small: one line a claim and a kind of people, with
+the 95 % interval of the difference over seeds.
+
+    python benchmarks/claims.py                      # the table of docs/claims.md
+    python benchmarks/claims.py --only batch_hard,kernel --seeds 3
+    python benchmarks/claims.py --quick              # a few rendered people, and the claims that they show
+
+Real people are those of the folder that REID_SHARED names (../shared); where it is missing, rendered people
+stand alone. Both sides of a claim have the same people, first weights and steps.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import torch
+from _claims import BOTH, Claim, Finding, found
+from _claims_frozen import CLAIMS as FROZEN
+from _claims_images import CLAIMS as IMAGES
+from _claims_training import CLAIMS as TRAINING
+from _measure import SHARED, abilities
+from _people import CUHK03, OSNET, World, imagenet, ready, real, rendered
+
+from reid.errors import UsageError
+
+CLAIMS: dict[str, Claim] = {**TRAINING, **IMAGES, **FROZEN}
+COLUMNS = ("claim", "of", "people", "trained", "figure", "so", "other", "difference", "95 %", "verdict")
+
+
+def worlds(quick: bool, wanted: set[str]) -> Iterator[World]:
+    """The kinds of people, one after the other, since each holds its pictures."""
+    if "rendered" in wanted:
+        network = imagenet()
+        if quick:
+            yield replace(rendered(network, 40, 16), steps=100)
+        else:
+            yield replace(rendered(network, 240, 80), elsewhere=rendered(network, 120, 40, town=8))
+    if "real" in wanted and not quick and SHARED.is_dir():
+        network = ready(OSNET)
+        there = real(network, SHARED / "data/pku_reid/dev", 15)
+        yield replace(real(network, CUHK03, 100), elsewhere=there)
+
+
+def chosen(only: str, quick: bool) -> dict[str, Claim]:
+    """The claims asked for by name, or all; with ``quick`` the robust ones."""
+    names = [name for name in only.split(",") if name] or [
+        name for name, claim in CLAIMS.items() if claim.quick or not quick
+    ]
+    if unknown := [name for name in names if name not in CLAIMS]:
+        raise UsageError(f"--only: {unknown[0]} is no claim: take of {', '.join(CLAIMS)}")
+    return {name: CLAIMS[name] for name in names}
+
+
+def row(claim: Claim, people: str, finding: Finding) -> str:
+    """A line of the table."""
+    low, high = finding.interval
+    cells = (
+        claim.says,
+        claim.source,
+        people,
+        claim.trained,
+        claim.figure,
+        f"{finding.ours:.3f}",
+        f"{finding.other:.3f}",
+        f"{finding.ours - finding.other:+.3f}",
+        f"{low:+.3f} to {high:+.3f} ({finding.seeds})",
+        finding.verdict if finding.verdict == "holds" else f"**{finding.verdict}**",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="names of claims, separated by commas")
+    parser.add_argument("--people", choices=BOTH, help="of this kind alone")
+    parser.add_argument("--seeds", type=int, default=5, help="of a claim; at least 2, default 5")
+    parser.add_argument("--quick", action="store_true", help="the robust claims, on few rendered people")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    options = parser.parse_args()
+    if options.seeds < 2:
+        raise UsageError(f"--seeds is {options.seeds}: an interval takes at least 2")
+    torch.set_num_threads(1)
+    began, results, tried = time.perf_counter(), {}, {}
+    claims = chosen(options.only, options.quick)
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    kinds = {name for claim in claims.values() for name in claim.worlds}
+    for world in worlds(options.quick, kinds & {options.people or name for name in kinds}):
+        for name, claim in claims.items():
+            if world.name not in claim.worlds:
+                continue
+            seeds = range(min(options.seeds, claim.most_seeds))
+            finding = found(claim, [claim.measure(world, seed) for seed in seeds])
+            results[f"{name}_{world.name}"] = asdict(finding) | {"holds": finding.verdict == "holds"}
+            print(row(claim, world.name, finding), flush=True)
+            if finding.verdict != "holds" and claim.tried:
+                tried[claim.says] = claim.tried
+    print("\n" + "\n".join(f"- {says}: {what}." for says, what in tried.items()))
+    print(
+        f"\n{datetime.now(UTC):%Y-%m-%d}, {abilities()}, one thread, {time.perf_counter() - began:.0f} s; "
+        f"so and other are means over the seeds, whose number stands behind the interval."
+    )
+    if options.json:
+        print(json.dumps({"claims": results}))
+
+
+if __name__ == "__main__":
+    main()
