@@ -70,6 +70,8 @@ class TreeParams(Section):
 
     levels: int = Field(default=16, ge=1)  # L of Ge 2018
     every: int = Field(default=1, ge=1)  # epochs from one tree to the next
+    # of each person that are embedded for it, evenly over all in the catalog's order; null: all
+    images: int | None = Field(default=None, ge=2)
 
 
 class DivideParams(Section):

@@ -57,9 +57,11 @@ def _positive(**values: int) -> None:
 
 
 class _EpochSampler(Sampler[list[int]]):
-    """What both samplers share: images by label, seed, epoch."""
+    """What both samplers share: images by label, cameras, seed, epoch."""
 
-    def __init__(self, labels: Any, seed: int) -> None:
+    def __init__(
+        self, labels: Any, seed: int, cameras: Sequence[Any] | npt.NDArray[Any] | None = None
+    ) -> None:
         self.labels = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
         if self.labels.ndim != 1 or not len(self.labels):
             raise ReidError(
@@ -68,6 +70,12 @@ class _EpochSampler(Sampler[list[int]]):
         self.identities, index = np.unique(self.labels, return_inverse=True)
         order = np.argsort(index, kind="stable")
         self.images: list[Indices] = np.split(order, np.cumsum(np.bincount(index))[:-1])
+        self.cameras = None if cameras is None else np.asarray(cameras)
+        if self.cameras is not None and self.cameras.shape != self.labels.shape:
+            raise ReidError(
+                f"cameras {self.cameras.shape} and labels {self.labels.shape} of the sampler differ: "
+                "want one of each an image"
+            )
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -79,6 +87,10 @@ class _EpochSampler(Sampler[list[int]]):
 
     def _image_rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.epoch, 0, 1])
+
+    def _draw(self, identity: int, count: int, rng: np.random.Generator) -> Indices:
+        images = self.images[identity]
+        return draw_images(images, count, rng, None if self.cameras is None else self.cameras[images])
 
 
 class PKSampler(_EpochSampler):
@@ -112,17 +124,11 @@ class PKSampler(_EpochSampler):
         seed: int = 0,
         cameras: Sequence[Any] | npt.NDArray[Any] | None = None,
     ) -> None:
-        super().__init__(labels, seed)
+        super().__init__(labels, seed, cameras)
         _positive(p=p)
         if k < 2:
             raise UsageError(f"k of the sampler is {k}: an anchor needs a positive, take at least 2")
         self.p, self.k = p, k
-        self.cameras = None if cameras is None else np.asarray(cameras)
-        if self.cameras is not None and self.cameras.shape != self.labels.shape:
-            raise ReidError(
-                f"cameras {self.cameras.shape} and labels {self.labels.shape} of the sampler differ: "
-                "want one of each an image"
-            )
 
     def __len__(self) -> int:
         return math.ceil(len(self.identities) / self.p)
@@ -133,7 +139,7 @@ class PKSampler(_EpochSampler):
         for step in range(len(self)):
             start = step * self.p
             chosen = order[start : start + self.p]
-            yield [int(image) for identity in chosen for image in self._draw(int(identity), rng)]
+            yield [int(image) for identity in chosen for image in self._draw(int(identity), self.k, rng)]
 
     def _filled(self, rng: np.random.Generator) -> Indices:
         """Every identity once in random order, then others until the last batch is full."""
@@ -142,10 +148,6 @@ class PKSampler(_EpochSampler):
         last = order[(len(self) - 1) * self.p :]
         others = rng.permutation(np.setdiff1d(order, last))  # none where there are fewer than P
         return np.concatenate([order, others[:missing]])
-
-    def _draw(self, identity: int, rng: np.random.Generator) -> Indices:
-        images = self.images[identity]
-        return draw_images(images, self.k, rng, None if self.cameras is None else self.cameras[images])
 
 
 class HierarchicalSampler(_EpochSampler):
@@ -163,10 +165,12 @@ class HierarchicalSampler(_EpochSampler):
         images: of each class, t, at least 2.
         seed: of all draws.
         batches: in an epoch; by default as many as make every class an anchor once.
+        cameras: (N,) camera of each image; given, the images of a class spread over as many cameras as it
+            has.
 
     Raises:
         UsageError: a count below 1, or fewer than 2 images.
-        ReidError: labels of a wrong shape, or the tree is of other classes than the labels.
+        ReidError: labels or cameras of a wrong shape, or the tree is of other classes than the labels.
     """
 
     def __init__(
@@ -178,8 +182,9 @@ class HierarchicalSampler(_EpochSampler):
         images: int,
         seed: int = 0,
         batches: int | None = None,
+        cameras: Sequence[Any] | npt.NDArray[Any] | None = None,
     ) -> None:
-        super().__init__(labels, seed)
+        super().__init__(labels, seed, cameras)
         _positive(classes=classes, neighbours=neighbours, batches=1 if batches is None else batches)
         if images < 2:
             raise UsageError(
@@ -208,11 +213,7 @@ class HierarchicalSampler(_EpochSampler):
         rng = self._image_rng()
         for anchors in self._anchors(self._class_rng()):
             chosen = self._neighbourhoods(anchors)
-            yield [
-                int(image)
-                for class_ in chosen
-                for image in draw_images(self.images[class_], self.per_class, rng)
-            ]
+            yield [int(image) for class_ in chosen for image in self._draw(class_, self.per_class, rng)]
 
     def _anchors(self, rng: np.random.Generator) -> Iterator[Indices]:
         """Anchor classes of each batch; every class comes once before any comes again, but for a batch's own

@@ -42,10 +42,12 @@ def embed_blocks(
 
 
 def extract_features(
-    model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64
+    model: EmbeddingModel, images: npt.NDArray[np.uint8], batch: int = 64, *, necked: bool = False
 ) -> npt.NDArray[np.float32]:
-    """Features before the BN-neck (N, D) float32, not normalised: what the metric losses see."""
-    return _run(model, model, images, batch)
+    """Features before the BN-neck (N, D) float32, not normalised: what the metric losses see; ``necked``:
+    those after it.
+    """
+    return _run(model, (lambda pixels: model.neck(model(pixels))) if necked else model, images, batch)
 
 
 def activation_maps(

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class _Run:
     seed: int
     ranks: Ranks
     on_step: Callable[[int, int], None] | None
+    clock: Callable[[], float]
 
 
 def train(
@@ -80,6 +82,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     ranks: Ranks = ALONE,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[EmbeddingModel, ClassTree | None]:
     """Train ``model`` and ``objective`` in place.
 
@@ -100,6 +103,8 @@ def train(
         on_step: called after each step with (step, steps).
         ranks: the place among several workers that train together; all call this with equal arguments, and
             the first writes the checkpoint, which the others must be able to read.
+        clock: the seconds that ``settings.max_seconds`` and the images per second are measured in;
+            ``time.process_time`` leaves out what else the machine does.
 
     Returns:
         The model with averaged weights, in evaluation mode, and the last class tree where there is one.
@@ -117,7 +122,8 @@ def train(
     state = TrainingState.start(model, objective, settings)
     keyed = any(getattr(term, "momentum_keys", False) for term in objective.terms.values())
     keys = key_pass(state.averaged.module, half) if keyed else None
-    run = _Run(forward, keys, data, settings, seed, ranks, on_step)
+    run = _Run(forward, keys, data, settings, seed, ranks, on_step, clock)
+    embed = partial(_embedded, model, objective, data, half)
     if checkpoint is not None and checkpoint.exists():
         figures = load_checkpoint(checkpoint, state)
         # A run killed after it wrote the checkpoint has not reported that epoch.
@@ -127,19 +133,13 @@ def train(
         plan, data.labels, seed, None if checkpoint is None else checkpoint.parent, ranks.is_first
     )
     while state.progress(settings) < 1:
-        started = time.perf_counter()
-        renewal.begin(state.epoch, lambda: extract_features(model, data.images))
+        started = clock()
+        renewal.begin(state.epoch, embed)
         for term in objective.terms.values():
             if hasattr(term, "set_tree"):
                 term.set_tree(renewal.tree)  # type: ignore[operator]
         if isinstance(objective, DivideAndConquer):
-            objective.begin(
-                state.epoch,
-                state.progress(settings),
-                data.labels,
-                seed,
-                lambda: extract_features(model, data.images),
-            )
+            objective.begin(state.epoch, state.progress(settings), data.labels, seed, lambda: embed(None))
         source = Source(
             data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets
         )
@@ -147,7 +147,7 @@ def train(
         with memory_advice(settings.identities, settings.images), old_objects_frozen():
             figures = _run_epoch(state, run, sampler)
         # Clocks differ, and every worker must end with the same step.
-        seconds = ranks.broadcast(time.perf_counter() - started)
+        seconds = ranks.broadcast(clock() - started)
         state.epoch += 1
         state.elapsed += seconds
         figures["images_per_second"] = figures.pop("images") / seconds
@@ -164,8 +164,28 @@ def train(
     renewal.forget()
     if plan.tree is None:
         return result, None
-    features = extract_features(result, data.images)
+    features = _embedded(result, objective, data, half, None)
     return result, ClassTree.from_embeddings(features, data.labels, levels=plan.tree.levels)
+
+
+def _embedded(
+    model: EmbeddingModel,
+    objective: CombinedLoss,
+    data: TrainingData,
+    half: bool,
+    rows: npt.NDArray[np.int64] | None,
+) -> npt.NDArray[np.float32]:
+    """Features (N, D) of these training images, all for None, for what is renewed between epochs: of the side
+    of the neck whose distances the class tree's thresholds, or the triplets drawn by it, are held against.
+    """
+    renewed = (
+        name
+        for name, term in objective.terms.items()
+        if hasattr(term, "set_tree") or getattr(term, "miner", None) == "drawn"
+    )
+    necked = any(name in objective.after for name in renewed)
+    with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=half):
+        return extract_features(model, data.images if rows is None else data.images[rows], necked=necked)
 
 
 @contextmanager
@@ -193,11 +213,11 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
     state.objective.train()
     device = next(state.model.parameters()).device
     of_part = state.model.backbone_parameters()
-    started = time.perf_counter()
+    started = run.clock()
     means, finite = _Means(), FiniteCheck(data.paths)
     for batch in islice(batches_of(sampler, state.epoch), settings.epoch_steps):
         rows = np.asarray(batch)
-        progress = state.progress(settings, ranks.broadcast(time.perf_counter() - started))
+        progress = state.progress(settings, ranks.broadcast(run.clock() - started))
         if progress >= 1:
             break
         state.set_rates(settings, progress)

@@ -17,10 +17,10 @@ from reid.files import atomic_path
 from reid.metric.class_tree import ClassTree
 from reid.training.samplers import PK, Mined, SamplerPlan
 
-__all__ = ["PK_BATCHES", "BatchPlan", "Renewal"]
+__all__ = ["PK_BATCHES", "BatchPlan", "Renewal", "some_of_each"]
 
 Rows = npt.NDArray[np.int64]
-Embed = Callable[[], npt.NDArray[np.float32]]
+Embed = Callable[[Rows | None], npt.NDArray[np.float32]]
 _Thing = TypeVar("_Thing", ClassTree, Rows)
 
 
@@ -57,23 +57,31 @@ class Renewal:
         self.plan, self.labels, self.seed, self.folder, self.writes = plan, labels, seed, folder, writes
         self.tree: ClassTree | None = None
         self.triplets: Rows | None = None
+        few = None if plan.tree is None else plan.tree.images
+        self._rows_of_tree = None if few is None else some_of_each(labels, few)
 
     def begin(self, epoch: int, embed: Embed) -> None:
-        """Renew what is due in this epoch; ``embed`` gives the present embeddings (N, D) of all images."""
-        embed = cache(embed)  # one pass over the images serves both
+        """Renew what is due in this epoch; ``embed`` gives the present embeddings (N, D) of these rows, for
+        None of all images.
+        """
+        everything = cache(lambda: embed(None))  # one pass over the images serves both
+        mines = isinstance(self.plan.sampler, Mined)
         if (tree := self.plan.tree) is not None:
-            self.tree = self._at(
-                epoch,
-                "tree",
-                tree.every,
-                self.tree,
-                lambda: ClassTree.from_embeddings(embed(), self.labels, levels=tree.levels),
-            )
+            rows = None if mines else self._rows_of_tree
+
+            def grown() -> ClassTree:
+                features = everything() if rows is None else embed(rows)
+                labels = self.labels if rows is None else self.labels[rows]
+                return ClassTree.from_embeddings(features, labels, levels=tree.levels)
+
+            self.tree = self._at(epoch, "tree", tree.every, self.tree, grown)
         if isinstance(mined := self.plan.sampler, Mined):
             seed = (self.seed << 20) + epoch
-            self.triplets = self._at(
-                epoch, "mined", mined.every, self.triplets, lambda: mined.mine(embed(), self.labels, seed)
-            )
+
+            def drawn() -> Rows:
+                return mined.mine(everything(), self.labels, seed)
+
+            self.triplets = self._at(epoch, "mined", mined.every, self.triplets, drawn)
 
     def forget(self) -> None:
         """Remove the files of a training that has ended."""
@@ -104,6 +112,16 @@ class Renewal:
     def _remove(self, kind: str) -> None:
         for path in self.folder.glob(f"{kind}-*.npz") if self.folder is not None and self.writes else ():
             path.unlink(missing_ok=True)
+
+
+def some_of_each(labels: Rows, count: int) -> Rows:
+    """Rows of at most ``count`` images of each label of ``labels`` (N,), spread evenly over its images: those
+    of one camera stand together in most sets.
+    """
+    order = np.argsort(labels, kind="stable")
+    own = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    places = (np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64) for rows in own)
+    return np.sort(np.concatenate([rows[place] for rows, place in zip(own, places, strict=True)]))
 
 
 def _save(thing: ClassTree | Rows, path: Path) -> None:

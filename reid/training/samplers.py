@@ -67,10 +67,12 @@ class PK:
 @dataclass(frozen=True)
 class Neighbourhoods:
     """A class and its ``neighbours - 1`` nearest in the class tree (Ge 2018, section 4.2), P classes with K
-    images in all.
+    images in all; ``camera_aware`` spreads the images of a class over as many cameras as it has, as
+    ``train.camera_aware`` has the sampler pk do.
     """
 
     neighbours: int = 4
+    camera_aware: bool = False
 
     def draw(self, source: Source) -> Batches:
         """See :class:`HierarchicalSampler`."""
@@ -84,6 +86,7 @@ class Neighbourhoods:
             neighbours=neighbours,
             images=settings.images,
             seed=source.seed,
+            cameras=source.cameras if self.camera_aware else None,
         )
 
 

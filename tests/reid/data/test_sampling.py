@@ -138,6 +138,22 @@ def test_hierarchical_batches(anchors, neighbours, images, epoch):
     assert visited == set(range(12))
 
 
+def test_the_images_of_a_neighbourhood_spread_over_the_cameras_where_wanted():
+    tree, labels = tree_on_a_circle()
+    cameras = np.tile([1, 1, 2], 12)
+    drawn = {
+        aware: np.concatenate(
+            [
+                np.sort(cameras[batch].reshape(4, 2))
+                for batch in HierarchicalSampler(tree, labels, 2, 2, 2, cameras=cameras if aware else None)
+            ]
+        ).tolist()
+        for aware in (True, False)
+    }
+    assert drawn[True] == [[1, 2]] * 24
+    assert [1, 1] in drawn[False]
+
+
 def test_a_new_tree_changes_the_neighbourhoods():
     tree, labels = tree_on_a_circle()
     sampler = HierarchicalSampler(tree, labels, 1, 2, 2, batches=5)

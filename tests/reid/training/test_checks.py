@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from reid.config import Params, objective_of, parse_params, with_values
+from reid.config import Params, load_params, objective_of, parse_params, with_values
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import ReidError, UsageError
 from reid.losses import LOSSES
@@ -21,6 +21,13 @@ RECIPES: dict[str, Any] = yaml.safe_load((ROOT / "recipes/objectives.yaml").read
 PRETRAIN: dict[str, Any] = yaml.safe_load((ROOT / "recipes/pretrain.yaml").read_text())
 OWN: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())["objectives"]
 POSE = {"log_ratio": {"options": {"anchors": "first"}}}
+
+
+@pytest.mark.parametrize("name", ["cuhk03", "transreid_baseline", "clip_vit_base"])
+def test_the_recipes_that_are_whole_files_can_be_trained(name: str) -> None:
+    params = load_params(ROOT / f"recipes/{name}.yaml")
+    for objective in params.objectives:
+        check_objective(params, objective)
 
 
 def changed(params: Params, **values: Any) -> Params:

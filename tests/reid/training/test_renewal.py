@@ -8,7 +8,8 @@ import pytest
 
 from reid.config import Params, TreeParams, parse_params
 from reid.errors import ReidError
-from reid.training.renewal import BatchPlan, Renewal
+from reid.metric.class_tree import ClassTree
+from reid.training.renewal import BatchPlan, Renewal, some_of_each
 from reid.training.samplers import PK, Mined
 from tests.reid.training.interrupted import assert_same_weights_after_a_kill
 
@@ -27,9 +28,10 @@ class Moving:
     def __init__(self) -> None:
         self.asked = 0
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self, rows: np.ndarray | None = None) -> np.ndarray:
         self.asked += 1
-        return np.random.default_rng(self.asked).normal(size=(12, 5)).astype(np.float32)
+        number = 12 if rows is None else len(rows)
+        return np.random.default_rng(self.asked).normal(size=(number, 5)).astype(np.float32)
 
 
 def test_both_are_renewed_when_due_by_one_pass_over_the_images(tmp_path: Path) -> None:
@@ -54,6 +56,27 @@ def test_both_are_renewed_when_due_by_one_pass_over_the_images(tmp_path: Path) -
     assert np.array_equal(again.tree.merge_levels, trees[5].merge_levels)
     again.forget()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tree_of_some_images_embeds_those_alone_spread_over_each_person() -> None:
+    labels = np.array([2, 2, 2, 2, 2, 0, 2, 0, 1])
+    assert some_of_each(labels, 3).tolist() == [0, 2, 5, 6, 7, 8]
+    asked: list[np.ndarray | None] = []
+    embeddings = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+
+    def embed(rows: np.ndarray | None) -> np.ndarray:
+        asked.append(rows)
+        return embeddings if rows is None else embeddings[rows]
+
+    for sampler, wanted in ((PK(), [0, 2, 5, 6, 7, 8]), (Mined("hard"), None)):
+        renewal = Renewal(BatchPlan(sampler, TreeParams(images=3)), labels, 0)
+        renewal.begin(0, embed)
+        assert renewal.tree is not None
+        rows = asked.pop()
+        assert (rows if rows is None else rows.tolist()) == wanted and not asked, "one pass serves both"
+        chosen = slice(None) if rows is None else rows
+        expected = ClassTree.from_embeddings(embeddings[chosen], labels[chosen])
+        assert np.array_equal(renewal.tree.means, expected.means)
 
 
 def test_what_is_renewed_every_epoch_needs_no_file(tmp_path: Path) -> None:
