@@ -252,6 +252,13 @@ COMMANDS = (
         fails=True,
     ),
     Command(
+        ("runs", "sweep", "--out", "sweep.html"),
+        ("params.yaml", "mlflow.db"),
+        ("mlflow.db", "mlruns", "sweep.html"),
+        private=False,
+        fails=True,
+    ),
+    Command(
         ("runs", "show", "--model", "exported"),
         ("params.yaml", "mlflow.db", "exported/model.json"),
         ("mlflow.db",),
