@@ -299,7 +299,8 @@ class DecisionRule(_Decision):
 class CameraCounts(_OfCamera):
     """What one camera came to. Of its frames the detector looked at some, forced to it or because something
     moved; the others were skipped, of these some between two looks at people who move, and some without being
-    decoded. ``decoded``: frames by what decoded them, those at borders of segments more than once.
+    decoded. ``decoded``: where hardware was to decode, frames by what did, those at borders of segments and
+    those read ahead in vain among them.
     """
 
     frames: int

@@ -28,7 +28,7 @@ from serving.job.segments.watching import LOOKS, Looks, Seen, Watch
 from serving.runtime import Embedder
 from serving.spec import AdaptiveSpec, Camera, IdleSpec
 from serving.tracking import SPARSE_S, Tracklet, TrackletBuilder
-from serving.video import STALL_S, Footage, frames_ahead, queue_length
+from serving.video import SOFTWARE, STALL_S, Footage, frames_ahead, queue_length
 
 __all__ = [
     "DECODED",
@@ -47,7 +47,7 @@ __all__ = [
 
 OVERLAP_S = 2.0
 OTHERS = "others"  # in a segment's counts: see Detector.others
-DECODED = "decoded"  # likewise: frames by what decoded them, with those that the segment does not own
+DECODED = "decoded"  # likewise: frames by what decoded them, where hardware was to
 EMBED_BATCH = 32
 
 
@@ -162,7 +162,9 @@ def process_segment(
     work.take(builder.finish())
     with work.timed("embedding"):
         work.embed(1)
-    return work.result(detector.others, footage.decoded)
+    # In software alone there is nothing to count, and how far reading was ahead when it ended is chance.
+    hardware = any(clip.decoder != SOFTWARE for clip in footage.clips)
+    return work.result(detector.others, footage.decoded if hardware else None)
 
 
 def _followed(builder: TrackletBuilder, seen: Seen) -> list[Tracklet]:
