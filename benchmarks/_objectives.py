@@ -26,8 +26,8 @@ def _mined(miner: str, **more: Any) -> dict[str, Any]:
     return {"terms": {"triplet": {"miner": miner, "options": _MARGIN}}, **more}
 
 
-def _offline(rule: str) -> dict[str, Any]:
-    return _mined("drawn", sampler={"name": "mined", "options": {"rule": rule, "normalise": True}})
+def _offline() -> dict[str, Any]:
+    return _mined("drawn", sampler={"name": "mined", "options": {"rule": "semi_hard", "normalise": True}})
 
 
 def _quadruplet(**options: Any) -> dict[str, Any]:
@@ -43,8 +43,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "batch_hard": _mined("batch_hard"),
     "semi_hard": _mined("random_semi_hard"),
     "distance_weighted": _mined("distance_weighted"),
-    "offline": _offline("semi_hard"),
-    "offline_hard": _offline("hard"),
+    "offline": _offline(),
     "quadruplet": _quadruplet(),
     "fixed_margins": _quadruplet(adaptive=False),
     "learned_triplet": _quadruplet(adaptive=False, quadruplet_weight=0.0),

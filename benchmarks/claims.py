@@ -24,7 +24,7 @@ from _claims_training import CLAIMS as TRAINING
 from _measure import SHARED, abilities
 from _people import CUHK03, OSNET, World, imagenet, ready, real, rendered
 
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 
 CLAIMS: dict[str, Claim] = {**TRAINING, **IMAGES, **FROZEN}
 COLUMNS = ("claim", "of", "people", "trained", "figure", "so", "other", "difference", "95 %", "verdict")
@@ -84,6 +84,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.seeds < 2:
         raise UsageError(f"--seeds is {options.seeds}: an interval takes at least 2")
+    if options.people == "real" and (options.quick or not SHARED.is_dir()):
+        raise UsageError(f"--people real: no real people at {SHARED} (set REID_SHARED), or --quick has none")
     torch.set_num_threads(1)
     began, results, tried = time.perf_counter(), {}, {}
     claims = chosen(options.only, options.quick)
@@ -97,9 +99,10 @@ def main() -> None:
             finding = found(claim, [claim.measure(world, seed) for seed in seeds])
             results[f"{name}_{world.name}"] = asdict(finding) | {"holds": finding.verdict == "holds"}
             print(row(claim, world.name, finding), flush=True)
-            if finding.verdict != "holds" and claim.tried:
-                tried[claim.says] = claim.tried
-    print("\n" + "\n".join(f"- {says}: {what}." for says, what in tried.items()))
+            if finding.verdict != "holds":
+                tried[claim.says] = claim.tried or "nothing else"
+    if tried:
+        print("\n" + "\n".join(f"- {says}: {what}." for says, what in tried.items()))
     print(
         f"\n{datetime.now(UTC):%Y-%m-%d}, {abilities()}, one thread, {time.perf_counter() - began:.0f} s; "
         f"so and other are means over the seeds, whose number stands behind the interval."
@@ -109,4 +112,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ReidError as error:
+        raise SystemExit(f"claims.py: {error}") from None

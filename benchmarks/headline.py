@@ -27,6 +27,7 @@ from scipy.stats import t as student
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
+from reid.errors import ReidError, UsageError
 from reid.files import read_json, write_json
 from reid.memory import keep_freed_memory
 from reid.models.embedder import EmbeddingModel, build_model, load_model, save_model
@@ -170,6 +171,10 @@ def main() -> None:
     params = with_values(
         load_params(options.params), {key: yaml.safe_load(value) for key, value in changes.items()}
     )
+    for name in options.objectives.split(","):
+        if name not in params.objectives:
+            known = ", ".join(params.objectives)
+            raise UsageError(f"--objectives: {name!r} is not in {options.params}: take of {known}")
     variant = options.name or " ".join(options.set)
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -192,4 +197,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ReidError as error:
+        raise SystemExit(f"headline.py: {error}") from None

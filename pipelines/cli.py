@@ -66,10 +66,11 @@ def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pa
 
     checked = load_params(path)
     if find_spec("torch") is not None:  # without it nothing here trains, and its losses cannot be asked
-        from reid.training.checks import check_objective
+        from reid.training.checks import check_objective, check_space
 
         for name in (*checked.pretrain, *checked.objectives):
             check_objective(checked, name)
+            check_space(checked, name)
     typer.echo(f"{path} is valid")
 
 

@@ -62,7 +62,7 @@ def fit_and_judge(
         say(line)
     figures = _mean_aps(held_out, fit.metric)
     if figures is not None:
-        verdict = "" if figures[1] >= figures[0] else ": worse than without, set metric.method to null"
+        verdict = "" if figures[1] >= figures[0] else ": worse than without, do not use it"
         say(f"held-out people: mAP {figures[0]:.3f} without the metric, {figures[1]:.3f} with it{verdict}")
     record = MetricRecord(
         method=wanted.method,

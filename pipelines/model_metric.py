@@ -47,6 +47,11 @@ def choose_groups(
     people = labelled_people(root, pattern, catalog, "train", "val")
     held_out = people.split == "val"
     names = np.unique(people.identities[~held_out])
+    if len(names) < 4:
+        raise ReidError(
+            f"{root or catalog} has {len(names)} people with pictures to fit to: a metric wants some hundred "
+            "people, and four at least: name more"
+        )
     if not held_out.any():
         count = max(2, round(share * len(names)))
         drawn = np.random.default_rng(seed).permutation(names)[:count]
@@ -55,7 +60,8 @@ def choose_groups(
     left = len(np.unique(people.identities[~held_out]))
     if left < 2:
         raise ReidError(
-            f"{left} person would be left to fit to: a metric wants some hundred people, and four at least"
+            f"too few people are left to fit to ({left}): lower --held-out, or name more; a metric wants "
+            "some hundred people, and four at least"
         )
     return Groups(people.where(~held_out), people.where(held_out))
 

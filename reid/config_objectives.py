@@ -201,7 +201,9 @@ def checked_pretrainings(pretrainings: dict[str, PretrainParams]) -> dict[str, P
 
 def _fits(word: str, what: str) -> None:
     if not _NAME.fullmatch(word):
-        raise ValueError(f"{word!r} cannot name a {what}: take letters, digits, - and _")
+        raise ValueError(
+            f"{word!r} cannot name {'an' if what[0] in 'aeiou' else 'a'} {what}: take letters, digits, - and _"
+        )
 
 
 def _named(name: str, what: str) -> None:

@@ -44,7 +44,9 @@ def unlabelled_rows(
     if images.is_dir():
         return _of_folder(images, folder, policies, progress)
     if not images.exists():
-        raise UsageError(f"images {images} do not exist: name a folder of images, or a catalog")
+        raise UsageError(
+            f"pretrain images: {str(images)!r} does not exist: name a folder of images, or a catalog"
+        )
     return _of_catalog(images, folder), []
 
 

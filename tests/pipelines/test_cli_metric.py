@@ -219,7 +219,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(images: Path, tmp_path: P
     few.mkdir()
     for file in images.glob("p0[123]_*.png"):
         shutil.copy(file, few)
-    refused(1, "1 person would be left to fit to", root=few)
+    refused(1, "people with pictures to fit to: a metric wants some hundred", root=few)
     record = MetricRecord(
         method="lmnn",
         shrinkage=0.1,

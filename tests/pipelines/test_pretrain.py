@@ -109,7 +109,7 @@ def test_the_crops_of_a_job_are_listed_and_trained_on(
     ("section", "tune", "message"),
     [
         ({"images": "empty"}, {}, "no image below empty: name a folder of crops"),
-        ({"images": "gone"}, {}, "images gone do not exist: name a folder"),
+        ({"images": "gone"}, {}, "pretrain images: 'gone' does not exist: name a folder"),
         (
             {"batch": 32},
             {},

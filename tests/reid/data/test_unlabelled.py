@@ -66,7 +66,7 @@ def test_a_catalog_gives_its_training_images_and_keeps_its_validation_people(tmp
 
 
 def test_what_holds_no_image_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"images \S+missing do not exist: name a folder of images"):
+    with pytest.raises(UsageError, match=r"images: \S+missing' does not exist: name a folder"):
         unlabelled_rows(tmp_path / "missing", tmp_path, POLICIES)
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ReidError, match=r"no image below \S+ \(1 \.txt\): name a folder of crops"):
