@@ -201,9 +201,8 @@ def checked_pretrainings(pretrainings: dict[str, PretrainParams]) -> dict[str, P
 
 def _fits(word: str, what: str) -> None:
     if not _NAME.fullmatch(word):
-        raise ValueError(
-            f"{word!r} cannot name {'an' if what[0] in 'aeiou' else 'a'} {what}: take letters, digits, - and _"
-        )
+        article = "an" if what[0] in "aeiou" else "a"
+        raise ValueError(f"{word!r} cannot name {article} {what}: take letters, digits, - and _")
 
 
 def _named(name: str, what: str) -> None:
