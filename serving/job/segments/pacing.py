@@ -12,22 +12,16 @@ Blocks end at fixed numbers of frames and before the first frame that a segment 
 look at the same frames. What is looked at follows from the frames alone, never from which thread was faster.
 """
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import supervision as sv
 
-from serving.detection import UNCHANGED, Change
-from serving.job.segments.watching import IN_FLIGHT, Seen
+from serving.job.segments.through import IN_FLIGHT, Given, Look, Seen, Through
 from serving.spec import AdaptiveSpec
-from serving.video import Picture
 
 __all__ = ["Blocks", "Paced"]
-
-Given = tuple[Picture, Change]
 
 
 @dataclass(frozen=True)
@@ -50,9 +44,8 @@ class Blocks:
         return number // self.step % self.length == 0 or number < self.first <= number + self.step
 
 
-class Paced:
-    """Pictures on their way through the detector, few of them looked at; see
-    :class:`serving.job.segments.watching.Through`.
+class Paced(Through):
+    """Few pictures are looked at: the last of a block, and more where people are not where expected.
 
     Args:
         blocks: where they end.
@@ -71,68 +64,34 @@ class Paced:
         pool: ThreadPoolExecutor,
         at_once: int,
         most: int,
-        look: Callable[[Sequence[Given]], list[Seen]],
+        look: Look,
         seconds: dict[str, float],
     ) -> None:
-        self._blocks, self._foretold, self._pool, self._at_once = blocks, foretold, pool, at_once
-        self._look_at, self._seconds = look, seconds
+        self._blocks, self._foretold = blocks, foretold
         self._longest = max(1, min(blocks.length, most // 2))
-        self._depth = max(1, min(most, IN_FLIGHT * at_once) // self._longest)
-        self._block: list[Given] = []
-        self._waiting: deque[tuple[list[Given], Future[tuple[Seen, float]]]] = deque()
+        depth = max(1, min(most, IN_FLIGHT * at_once) // self._longest)
+        super().__init__(pool, at_once, depth, look, seconds)
 
-    def give(self, picture: Picture, change: Change = UNCHANGED) -> Iterator[Seen]:
-        """Take one more; what is then back of those before."""
-        self._block.append((picture, change))
-        if len(self._block) >= self._longest or self._blocks.end_at(picture.number):
-            self._submit()
-        while len(self._waiting) > self._depth:
-            yield from self._oldest()
+    def _complete(self, group: Sequence[Given]) -> bool:
+        return len(group) >= self._longest or self._blocks.end_at(group[-1][0].number)
 
-    def rest(self) -> Iterator[Seen]:
-        """Wait for all of them."""
-        if self._block:
-            self._submit()
-        while self._waiting:
-            yield from self._oldest()
+    def _ahead(self, group: Sequence[Given]) -> Sequence[Given]:
+        return group[-1:]
 
-    def cancel(self) -> None:
-        """Let go of what is not begun."""
-        for _, look in self._waiting:
-            look.cancel()
-
-    def _submit(self) -> None:
-        self._waiting.append((self._block, self._pool.submit(self._timed, self._block[-1])))
-        self._block = []
-
-    def _timed(self, given: Given) -> tuple[Seen, float]:
-        begin = time.perf_counter()
-        (seen,) = self._look_at([given])
-        return seen, time.perf_counter() - begin
-
-    def _charged(self, look: tuple[Seen, float]) -> Seen:
-        self._seconds["detection"] = self._seconds.get("detection", 0.0) + look[1] / self._at_once
-        return look[0]
-
-    def _oldest(self) -> Iterator[Seen]:
-        block, look = self._waiting.popleft()
-        yield from self._settled(block, self._charged(look.result()))
-
-    def _settled(self, block: list[Given], last: Seen) -> Iterator[Seen]:
-        """The frames of a block, at whose begin the tracker is; ``last`` is of its last frame."""
-        if len(block) > 1 and not self._foretold(last.time_s, last.detections):
-            half = len(block) // 2
+    def _settled(self, group: Sequence[Given], seen: list[Seen]) -> Iterator[Seen]:
+        (last,) = seen  # the tracker is at the begin of the block
+        if len(group) > 1 and not self._foretold(last.time_s, last.detections):
+            half = len(group) // 2
             # In this thread: those of the pool have looks of later blocks before them.
-            yield from self._settled(block[:half], self._charged(self._timed(block[half - 1])))
-            yield from self._settled(block[half:], last)
+            yield from self._settled(group[:half], self._charged(self._timed(group[half - 1 : half])))
+            yield from self._settled(group[half:], seen)
             return
-        for picture, change in block[:-1]:
-            empty = sv.Detections.empty()
+        for picture, change in group[:-1]:
             yield Seen(
                 picture.number,
                 picture.time_s,
                 None,
-                empty,
+                sv.Detections.empty(),
                 whole=change.whole,
                 between=True,
                 moved=change.moved,

@@ -24,7 +24,8 @@ from serving.job.layout import SegmentFolder, segment_name
 from serving.job.sealed import write_sealed
 from serving.job.segments.pacing import Blocks, Paced
 from serving.job.segments.tables import NO_ROWS, PEOPLE, person_row, rows_of
-from serving.job.segments.watching import LOOKS, Looks, Seen, Watch
+from serving.job.segments.through import Seen
+from serving.job.segments.watching import LOOKS, Looks, Watch
 from serving.runtime import Embedder
 from serving.spec import AdaptiveSpec, Camera, IdleSpec
 from serving.tracking import SPARSE_S, Tracklet, TrackletBuilder

@@ -17,10 +17,9 @@ answer is asked for only where all that was given to the detector before has com
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,6 @@ from serving.detection import (
     UNCHANGED,
     Background,
     Cells,
-    Change,
     NetworkDetector,
     PacketSizes,
     cell_mask,
@@ -38,6 +36,7 @@ from serving.detection import (
     grid_of,
     inside,
 )
+from serving.job.segments.through import Given, Groups, Seen, Through
 from serving.overlap import box_iou
 from serving.spec import IdleSpec
 from serving.video import (
@@ -55,11 +54,9 @@ from serving.video import (
     upright,
 )
 
-__all__ = ["IN_FLIGHT", "LOOKS", "Looks", "Seen", "Through", "Watch"]
+__all__ = ["LOOKS", "Looks", "Watch"]
 
 LOOKS = "looks"  # in a segment's counts: see Looks
-_GROUP = 4  # frames of one call of the detector, so that handing them over costs little
-IN_FLIGHT = 2 * _GROUP  # frames for each thread of the detector, which has not lost its work when it is asked
 _SAME = 0.5  # IoU of one person's boxes in two frames in which nothing has moved
 _BLIND = 0.5  # of the time between forced looks: key frames further apart are not relied on
 _LEAST_PASSED = 4  # frames between key frames; fewer are not worth it
@@ -86,7 +83,7 @@ class Looks:
     whole: int = 0
     moved_at: int = 0
 
-    def count(self, seen: "Seen") -> None:
+    def count(self, seen: Seen) -> None:
         """One more frame."""
         self.looked_at += seen.frame is not None
         self.forced += seen.forced
@@ -100,36 +97,6 @@ class Looks:
     def as_dict(self) -> dict[str, int]:
         """For the segment's counts."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A frame and its detections; of one that was not looked at, ``frame`` is None and there are none.
-    ``between``: people moved in it, as the looks before and after it tell.
-    """
-
-    number: int
-    time_s: float
-    frame: Frame | None
-    detections: sv.Detections
-    forced: bool = False
-    whole: bool = False
-    between: bool = False
-    moved: bool = False
-    decoded: bool = True
-
-
-class Through(Protocol):
-    """Pictures on their way through the detector."""
-
-    def give(self, picture: Picture, change: Change = UNCHANGED) -> Iterator[Seen]:
-        """Take one more; what is then back of those before."""
-
-    def rest(self) -> Iterator[Seen]:
-        """Wait for all of them."""
-
-    def cancel(self) -> None:
-        """Let go of what is not begun."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +139,7 @@ class Watch:
         through: "Callable[..., Through] | None" = None,
     ) -> None:
         self._footage, self._detector, self._region, self._idle = footage, detector, region, idle
-        self._made_through = through or _Work
+        self._made_through = through or Groups
         self._activation, self._tracked, self._seconds = activation, tracked, seconds
         self._grid = grid_of(footage.size, detector.min_size)
         self._background = Background(self._grid, footage.size, region)
@@ -279,7 +246,7 @@ class Watch:
             self._before = seen.detections
         return seen
 
-    def _look(self, pictures: Sequence[tuple[Picture, Change]], forced: bool = False) -> list[Seen]:
+    def _look(self, pictures: Sequence[Given], forced: bool = False) -> list[Seen]:
         size = self._footage.size
         frames = [Frame(one.number, one.time_s, upright(one.frame, size)) for one, _ in pictures]
         found = [inside(one, self._region) for one in self._detector.detect(frames)]
@@ -374,61 +341,6 @@ class Watch:
             self._seconds["waiting_for_frames"] = self._seconds.get("waiting_for_frames", 0.0) + passed
             yield one
             begin = time.perf_counter()
-
-
-class _Work:
-    """Pictures on their way through the detector, in groups, as many groups at once as it takes.
-
-    Results come back after a fixed number of groups and not when they are ready, so that who decides by them
-    decides the same each time.
-    """
-
-    def __init__(
-        self,
-        pool: ThreadPoolExecutor,
-        at_once: int,
-        most: int,
-        look: Callable[[Sequence[tuple[Picture, Change]]], list[Seen]],
-        seconds: dict[str, float],
-    ) -> None:
-        self._pool, self._at_once, self._look_at, self._seconds = pool, at_once, look, seconds
-        self._depth = 2 * at_once
-        self._size = min(_GROUP, max(1, most // (self._depth + 1)))
-        self._group: list[tuple[Picture, Change]] = []
-        self._waiting: deque[Future[tuple[list[Seen], float]]] = deque()
-
-    def give(self, picture: Picture, change: Change = UNCHANGED) -> Iterator[Seen]:
-        """Take one more; what is then back of those before."""
-        self._group.append((picture, change))
-        if len(self._group) >= self._size:
-            self._submit()
-        while len(self._waiting) > self._depth:
-            yield from self._oldest()
-
-    def rest(self) -> Iterator[Seen]:
-        """Wait for all of them."""
-        if self._group:
-            self._submit()
-        while self._waiting:
-            yield from self._oldest()
-
-    def cancel(self) -> None:
-        """Let go of what is not begun."""
-        for one in self._waiting:
-            one.cancel()
-
-    def _submit(self) -> None:
-        self._waiting.append(self._pool.submit(self._timed, self._group))
-        self._group = []
-
-    def _timed(self, group: list[tuple[Picture, Change]]) -> tuple[list[Seen], float]:
-        begin = time.perf_counter()
-        return self._look_at(group), time.perf_counter() - begin
-
-    def _oldest(self) -> list[Seen]:
-        seen, taken = self._waiting.popleft().result()
-        self._seconds["detection"] = self._seconds.get("detection", 0.0) + taken / self._at_once
-        return seen
 
 
 def _overlaps(boxes: Boxes, others: Boxes) -> npt.NDArray[np.bool_]:
