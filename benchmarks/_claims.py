@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from _people import World
 from scipy.stats import t as student
 
-__all__ = ["BOTH", "Claim", "Finding", "Verdict", "found"]
+__all__ = ["BOTH", "Claim", "Finding", "Verdict", "found", "reach"]
 
 Verdict = Literal["holds", "does not", "undecided"]
 BOTH = ("rendered", "real")
@@ -57,14 +58,22 @@ class Finding:
     seeds: int
 
 
+def reach(differences: npt.NDArray[np.float64]) -> float:
+    """Half the 95 % interval of the mean of at least two paired differences: Student's t with one degree of
+    freedom less than there are.
+    """
+    degrees = len(differences) - 1
+    return float(student.ppf(0.975, degrees) * differences.std(ddof=1) / len(differences) ** 0.5)
+
+
 def found(claim: Claim, pairs: Sequence[tuple[float, float]]) -> Finding:
     """What the figures of at least two seeds say: both ways have the same people, weights and batches, so
-    the differences are paired, and Student's t with one degree of freedom less than seeds gives the interval.
+    the differences are paired.
     """
     ours, other = np.asarray(pairs, np.float64).T
     difference = ours - other
-    reach = student.ppf(0.975, len(pairs) - 1) * difference.std(ddof=1) / len(pairs) ** 0.5
-    low, high = float(difference.mean() - reach), float(difference.mean() + reach)
+    half = reach(difference)
+    low, high = float(difference.mean()) - half, float(difference.mean()) + half
     least, most = (-high, -low) if claim.smaller else (low, high)
     verdict: Verdict = "holds" if least > -claim.limit else "does not" if most < -claim.limit else "undecided"
     return Finding(float(ours.mean()), float(other.mean()), (low, high), verdict, len(pairs))

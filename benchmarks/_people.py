@@ -19,7 +19,18 @@ from reid.models.embedder import ModelSpec, build_model
 from reid.models.inference import extract_features
 from serving.runtime import Said, load
 
-__all__ = ["CUHK03", "OSNET", "Features", "World", "imagenet", "mean_ap", "ready", "real", "rendered"]
+__all__ = [
+    "CUHK03",
+    "OSNET",
+    "PATTERN",
+    "Features",
+    "World",
+    "imagenet",
+    "mean_ap",
+    "ready",
+    "real",
+    "rendered",
+]
 
 HEIGHT, WIDTH = 128, 64
 # Of torchreid, trained on MSMT17: it has seen other people in other cameras.

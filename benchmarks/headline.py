@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from _measure import SHARED, abilities, report
-from scipy.stats import t as student
+from _claims import reach
+from _measure import abilities, report
+from _people import CUHK03, PATTERN
 
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.datasets.folder import read_folder
@@ -35,7 +36,6 @@ from reid.training.batches import TrainingData
 from reid.training.loop import Epoch, train
 from reid.training.trial import loss_and_batches, model_spec
 
-PATTERN = r"^(?P<identity>\d+)_c(?P<camera>\d)"
 REFERENCE = "batch_hard"
 Row = dict[str, Any]
 
@@ -131,8 +131,7 @@ def difference(rows: list[Row], reference: dict[int, Row]) -> str:
         return ""
     if len(gaps) == 1:
         return f"{gaps[0]:+.3f}"
-    half = student.ppf(0.975, len(gaps) - 1) * statistics.stdev(gaps) / len(gaps) ** 0.5
-    return f"{statistics.mean(gaps):+.3f} ± {half:.3f}"
+    return f"{statistics.mean(gaps):+.3f} ± {reach(np.asarray(gaps)):.3f}"
 
 
 def table(rows: list[Row], minutes: float) -> None:
@@ -155,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, default=SHARED / "data/cuhk03_np/bounding_box_train")
+    parser.add_argument("--images", type=Path, default=CUHK03)
     parser.add_argument("--params", default="recipes/cuhk03.yaml")
     parser.add_argument("--objectives", default="batch_hard,quadruplet,hierarchical")
     parser.add_argument("--minutes", type=float, default=2.5, help="of a run; 0: its steps")
