@@ -159,22 +159,23 @@ def read_pictures(
     pulse = pulse or Pulse()
     for clip in footage.clips:
         pulse.name = clip.name
-        pictures = (
-            _of_stream(clip, first, last, pulse, footage.fps)
-            if clip.index is None
-            else _of_file(clip, clip.index, first, last, pulse, footage.decoded)
-        )
-        yield from (picture for picture in pictures if (picture.number - first) % step == 0)
+        if clip.index is None:
+            pictures = _of_stream(clip, first, last, pulse, footage.fps)
+            yield from (picture for picture in pictures if (picture.number - first) % step == 0)
+            continue
+        # The camera's numbers, every step-th, that lie in this file.
+        low = first + -(-max(clip.first_number - first, 0) // step) * step
+        end = clip.first_number + clip.frames
+        own = range(low, end if last is None else min(last + 1, end), step)
+        if own:
+            yield from _of_file(clip, clip.index, own, pulse, footage.decoded)
 
 
 def _of_file(
-    clip: Clip, index: Index, first: int, last: int | None, pulse: Pulse, decoded: Counter[str]
+    clip: Clip, index: Index, numbers: range, pulse: Pulse, decoded: Counter[str]
 ) -> Iterator[Picture]:
-    low = max(first - clip.first_number, 0)
-    high = clip.frames - 1 if last is None else min(last - clip.first_number, clip.frames - 1)
-    if low > high:
-        return
-    for number, frame in read_range(clip.source, index, low, high, pulse, clip.decoder):
+    wanted = range(numbers.start - clip.first_number, numbers.stop - clip.first_number, numbers.step)
+    for number, frame in read_range(clip.source, index, wanted, pulse, clip.decoder):
         decoded[pulse.decoder] += 1
         yield Picture(clip.first_number + number, clip.start_s + float(index.times_s[number]), frame)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+import numpy.typing as npt
 
 from reid.errors import ReidError
 from serving.video.ahead import Pulse
@@ -15,8 +16,13 @@ from serving.video.opening import SOFTWARE, Opened, decoded, flushed, opened, pa
 
 __all__ = ["read_range", "read_singles"]
 
+Numbers = npt.NDArray[np.int64]  # of frames
+
 _NEAR = 64  # packets: so near to the front, or to each other, reading on is faster than a seek
 _LOOK = 2000  # packets, until a seek counts as gone astray
+# Decoders that can be told, packet by packet, to pass over a frame that no other refers to. That of AV1 is told
+# once, when it is opened.
+_SKIP = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 _EARLIER = (0, 1, 4)  # key frames further back, where the first frame does not come from the nearest
 
 
@@ -31,33 +37,36 @@ class _AstrayError(Exception):
 
 
 def read_range(
-    source: str, index: Index, first: int, last: int, pulse: Pulse, decoder: str = SOFTWARE
+    source: str, index: Index, wanted: range, pulse: Pulse, decoder: str = SOFTWARE
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode frames ``first`` to ``last`` of a file, both included, from 0 in order of display; those that do
-    not decode are left out. From the first that the hardware ``decoder`` leaves out, software decodes.
+    """Decode the ``wanted`` frames of a file, from 0 in order of display and ascending; those that do not
+    decode are left out. Of the frames between them the decoder passes over those that no other needs. From
+    the first that the hardware ``decoder`` leaves out, software decodes.
 
     Raises:
         ReidError: the file has gone, or is not the one that was indexed.
     """
     if decoder != SOFTWARE:
-        for number, frame in _range(source, index, first, last, pulse, decoder):
-            if number != first:
+        for number, frame in _range(source, index, wanted, pulse, decoder):
+            if number != wanted[0]:
                 break
             yield number, frame
-            first += 1
-    if first <= last:
-        yield from _range(source, index, first, last, pulse, SOFTWARE)
+            wanted = wanted[1:]
+            if not wanted:
+                return
+    yield from _range(source, index, wanted, pulse, SOFTWARE)
 
 
 def _range(
-    source: str, index: Index, first: int, last: int, pulse: Pulse, decoder: str
+    source: str, index: Index, wanted: range, pulse: Pulse, decoder: str
 ) -> Iterator[tuple[int, av.VideoFrame]]:
+    first = wanted[0]
     frame_of = np.full(int(index.place.max()) + 1, -1, np.int64)
     frame_of[index.place] = np.arange(len(index.place))
     nearest = max(0, int(np.searchsorted(index.keys.frame, first, side="right")) - 1)
     for back in _EARLIER:
         key = max(0, nearest - back)
-        found = _frames(source, index, key, frame_of, first, last, pulse, decoder)
+        found = _frames(source, index, key, frame_of, wanted, pulse, decoder)
         begin = next(found, None)
         if begin is not None and (begin[0] == first or key == 0 or back == _EARLIER[-1]):
             yield begin
@@ -112,14 +121,14 @@ def _changed(pulse: Pulse) -> ReidError:
 
 
 def _frames(
-    source: str, index: Index, key: int, frame_of: Any, first: int, last: int, pulse: Pulse, decoder: str
+    source: str, index: Index, key: int, frame_of: Numbers, wanted: range, pulse: Pulse, decoder: str
 ) -> "Generator[tuple[int, av.VideoFrame], None, None]":
-    seen = first - 1
+    seen, last = wanted[0] - 1, wanted[-1]
     for way in _ways(index, key):
         try:
             with opened(source, version=index.version, decoder=decoder) as one:
                 pulse.decoder = one.decoder
-                for frame in _decoded_from(one, index, key, way, pulse):
+                for frame in _decoded_from(one, index, key, way, frame_of, wanted, pulse):
                     number = (
                         int(frame_of[frame.pts])
                         if frame.pts is not None and 0 <= frame.pts < len(frame_of)
@@ -129,7 +138,8 @@ def _frames(
                         return
                     if number > seen:  # and not before, of hidden packets, or one that the decoder repeats
                         seen = number
-                        yield number, frame
+                        if number in wanted:
+                            yield number, frame
                         if number == last:
                             return
             return
@@ -138,8 +148,14 @@ def _frames(
     raise _changed(pulse)
 
 
-def _decoded_from(one: Opened, index: Index, key: int, way: str, pulse: Pulse) -> Iterator[av.VideoFrame]:
+def _decoded_from(
+    one: Opened, index: Index, key: int, way: str, frame_of: Numbers, wanted: range, pulse: Pulse
+) -> Iterator[av.VideoFrame]:
+    skips = one.stream.codec_context.name in _SKIP
     for place, packet in _packets_from(one, index, key, way, pulse):
+        if skips:
+            needed = place >= len(frame_of) or int(frame_of[place]) in wanted
+            one.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
         yield from decoded(one, packet, place, pulse)
     yield from flushed(one, pulse)
 

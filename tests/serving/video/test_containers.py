@@ -7,6 +7,7 @@ muxers write files that it cannot read again.
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -183,6 +184,29 @@ def test_the_numbers_in_the_pictures_are_those_of_the_frames(
             "h263",
         ):  # which do not say it
             assert footage.fps == pytest.approx(CODECS[codec][3], rel=0.02), codec
+
+
+@pytest.mark.parametrize(("codec", "most"), [("libx264", 0.9), ("mpeg4", 0.5), ("mpeg2video", 0.5)])
+def test_of_frames_between_the_steps_those_that_no_other_needs_are_not_decoded(
+    codec: str, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "matroska", codec)
+    assert path is not None
+    every = {frame.number: frame.image for frame in read_frames(open_footage([str(path)]))}
+    given: list[av.VideoFrame] = []
+    original = serving.video.reading.decoded
+
+    def counted(*args: Any) -> list[av.VideoFrame]:
+        frames = original(*args)
+        given.extend(frames)
+        return frames
+
+    monkeypatch.setattr(serving.video.reading, "decoded", counted)
+    found = list(read_frames(open_footage([str(path)]), step=9))
+    assert [frame.number for frame in found] == list(range(1, FRAMES + 1, 9))
+    for frame in found:
+        np.testing.assert_array_equal(frame.image, every[frame.number])
+    assert len(found) <= len(given) < most * FRAMES
 
 
 def test_no_pair_was_passed_over_that_was_read_before() -> None:

@@ -69,6 +69,16 @@ def test_numbers_and_times_go_on_over_the_files_of_a_camera(clip: Path, all_fram
     assert [frame.number for frame in read_frames(footage, 55, 66)] == list(range(55, 67))
 
 
+@pytest.mark.parametrize(("first", "last", "step"), [(1, None, 7), (50, 70, 9), (59, None, 3), (61, 90, 4)])
+def test_steps_go_on_over_the_files_of_a_camera(
+    clip: Path, all_frames: list, first: int, last: int | None, step: int
+) -> None:
+    found = list(read_frames(open_footage([str(clip), str(clip)]), first, last, step))
+    assert [frame.number for frame in found] == list(range(first, (last or 120) + 1, step))
+    for frame in found:
+        np.testing.assert_array_equal(frame.image, all_frames[(frame.number - 1) % 60].image)
+
+
 def test_a_file_of_another_size_is_left_out_and_said(clip: Path, tmp_path: Path) -> None:
     other = write_video(tmp_path / "small.avi", [background(160, 120)] * 3)
     footage = open_footage([str(clip), str(other), str(clip)])
