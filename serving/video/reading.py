@@ -20,8 +20,8 @@ Numbers = npt.NDArray[np.int64]  # of frames
 
 _NEAR = 64  # packets: so near to the front, or to each other, reading on is faster than a seek
 _LOOK = 2000  # packets, until a seek counts as gone astray
-# Decoders that can be told, packet by packet, to pass over a frame that no other refers to. That of AV1 is told
-# once, when it is opened.
+# Decoders that can be told, packet by packet, to pass over a frame that no other refers to. That of AV1 is
+# told once, when it is opened.
 _SKIP = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 _EARLIER = (0, 1, 4)  # key frames further back, where the first frame does not come from the nearest
 
