@@ -4,14 +4,28 @@ from functools import lru_cache
 
 import numpy as np
 
+from reid.data.synthetic.surface import floats
 from reid.data.synthetic.wardrobe.fabric import COLUMNS, Floats, clouds, paint, stamp
 from reid.data.synthetic.wardrobe.outfits import Colour, Outfit
 
 __all__ = ["ROWS", "build_atlas"]
 
-_LENGTHS = dict(
-    head=32, torso=72, arm=56, leg=96, skirt=64, coat=56, bag=40, skin=4, hair=4, shoes=6, hat=4, hand_bag=4, hood=4
+_NAMES = (
+    "head",
+    "torso",
+    "arm",
+    "leg",
+    "skirt",
+    "coat",
+    "bag",
+    "skin",
+    "hair",
+    "shoes",
+    "hat",
+    "hand_bag",
+    "hood",
 )
+_LENGTHS = dict(zip(_NAMES, (32, 72, 56, 96, 64, 56, 40, 4, 4, 6, 4, 4, 4), strict=True))
 
 
 @lru_cache(maxsize=1)
@@ -37,7 +51,7 @@ def build_atlas(outfit: Outfit) -> Floats:
         "skirt": _skirt(outfit),
         "coat": paint(outfit.upper, _LENGTHS["coat"], 0.28, 0.7),
         "bag": _bag(outfit, rng),
-        "shoes": np.broadcast_to(np.float32(outfit.shoes), (6, COLUMNS, 3)).copy(),
+        "shoes": np.broadcast_to(floats(outfit.shoes), (6, COLUMNS, 3)).copy(),
     }
     pieces["shoes"][4:] = outfit.soles
     flat: dict[str, Colour] = {
@@ -49,7 +63,7 @@ def build_atlas(outfit: Outfit) -> Floats:
     }
     out = np.empty((max(end for _, end in ROWS.values()) + 1, COLUMNS, 3), np.float32)
     for name, (start, end) in ROWS.items():
-        out[start:end] = pieces[name] if name in pieces else np.float32(flat[name])
+        out[start:end] = pieces[name] if name in pieces else floats(flat[name])
         out[start - 1], out[end] = out[start], out[end - 1]
     # Uneven wear and weave, everywhere.
     out *= 1 + 0.05 * clouds(rng, *out.shape[:2], 5.0)[..., None]
@@ -59,21 +73,25 @@ def build_atlas(outfit: Outfit) -> Floats:
 def _head(outfit: Outfit) -> Floats:
     """Rows run from the crown to the chin."""
     rows = _LENGTHS["head"]
-    out = np.broadcast_to(np.float32(outfit.skin), (rows, COLUMNS, 3)).copy()
-    u = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / rows
+    out = np.broadcast_to(floats(outfit.skin), (rows, COLUMNS, 3)).copy()
+    u = floats((np.arange(rows)[:, None] + 0.5) / rows)
     beta = np.abs(_BETA)[None]
     if outfit.hair_kind != "bald":
         fringe = 0.2 + 0.14 * outfit.hair_length
         back = 0.72 if outfit.hair_kind == "short" else 1.1
-        line = np.where(beta < 0.95, fringe, np.where(beta < 1.5, 0.34 + 0.3 * (outfit.hair_kind != "short"), back))
+        line = np.where(
+            beta < 0.95, fringe, np.where(beta < 1.5, 0.34 + 0.3 * (outfit.hair_kind != "short"), back)
+        )
         out[u < line] = outfit.hair
     face = (beta < 0.75) & (u > 0.4)
-    out[face & (np.abs(u - 0.5) < 0.03) & (np.abs(beta - 0.38) < 0.2)] = np.float32(outfit.hair) * 0.8
+    out[face & (np.abs(u - 0.5) < 0.03) & (np.abs(beta - 0.38) < 0.2)] = floats(outfit.hair) * 0.8
     if outfit.glasses:
         out[face & (np.abs(u - 0.52) < 0.045) & (np.abs(beta - 0.36) < 0.26)] = (0.08, 0.08, 0.09)
-    out[face & (np.abs(u - 0.8) < 0.025) & (beta < 0.2)] *= np.float32((0.75, 0.5, 0.5))
+    out[face & (np.abs(u - 0.8) < 0.025) & (beta < 0.2)] *= floats((0.75, 0.5, 0.5))
     if outfit.hat != "none":
-        out[np.broadcast_to(u < (0.42 if outfit.hat == "beanie" else 0.36), out.shape[:2])] = outfit.hat_colour
+        out[np.broadcast_to(u < (0.42 if outfit.hat == "beanie" else 0.36), out.shape[:2])] = (
+            outfit.hat_colour
+        )
     return out
 
 
@@ -81,7 +99,7 @@ def _torso(outfit: Outfit, rng: np.random.Generator) -> Floats:
     """Rows run from the neck to the crotch."""
     rows = _LENGTHS["torso"]
     out = paint(outfit.upper, rows, 0.36, 0.58)
-    u = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / rows
+    u = floats((np.arange(rows)[:, None] + 0.5) / rows)
     beta = np.abs(_BETA)[None]
     half = (max(3, round(15 * outfit.print_size)), max(3, round(15 * outfit.print_size)))
     for kind, column in ((outfit.front_print, _FRONT), (outfit.back_print, 0)):
@@ -124,7 +142,7 @@ def _torso(outfit: Outfit, rng: np.random.Generator) -> Floats:
 
 def _straps(out: Floats, outfit: Outfit, u: Floats) -> None:
     """Of bags, over the shoulder."""
-    colour = np.float32(outfit.bag_fabric.colour) * 0.85
+    colour = floats(outfit.bag_fabric.colour) * 0.85
     broad = 0.11 + 0.05 * outfit.bag_size
     if outfit.bag in ("backpack", "one_strap"):
         left = _BETA[None] > 0
@@ -169,7 +187,7 @@ def _leg(outfit: Outfit, rng: np.random.Generator) -> Floats:
         if outfit.side_stripe is not None:
             out[:, np.abs(np.abs(_BETA) - np.pi / 2) < 0.35] = outfit.side_stripe
     if 0 < outfit.hem < 0.2:
-        out[u < outfit.hem] = np.float32(outfit.upper.colour) * 0.93
+        out[u < outfit.hem] = floats(outfit.upper.colour) * 0.93
     if outfit.boot:
         out[u > 1 - 0.5 * outfit.boot] = outfit.shoes
     return out
@@ -184,10 +202,10 @@ def _skirt(outfit: Outfit) -> Floats:
 def _bag(outfit: Outfit, rng: np.random.Generator) -> Floats:
     rows = _LENGTHS["bag"]
     out = paint(outfit.bag_fabric, rows, 0.25, 0.5)
-    u = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / rows
+    u = floats((np.arange(rows)[:, None] + 0.5) / rows)
     # A backpack's outer side is at the back: a pocket, a flap, a label there.
     back = np.pi - np.abs(_BETA)[None]
-    tone = np.float32(outfit.print_colours[0]) if rng.random() < 0.35 else np.float32(outfit.bag_fabric.colour) * 0.7
+    tone = floats(outfit.print_colours[0]) if rng.random() < 0.35 else floats(outfit.bag_fabric.colour) * 0.7
     out[(u > 0.52) & (u < 0.9) & (back < 0.6)] = tone
     out[np.broadcast_to(np.abs(u - 0.3) < 0.025, out.shape[:2])] *= 0.6
     if rng.random() < 0.4:

@@ -1,4 +1,4 @@
-"""Cameras that differ as real ones do: where they hang, the light on their place, and what they make of it."""
+"""Cameras that differ as real ones do: where they hang, the light on their place, what they make of it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,7 +76,7 @@ def build_place(spec: WardrobeSpec, number: int) -> Place:
     rng = generator(spec.seed, "wardrobe camera", number)
     above = float(rng.choice((rng.uniform(-0.1, 0.5), rng.uniform(0.5, 2.5))))
     distance = float(rng.uniform(3.0, 11.0))
-    keeps = 1 - spec.optics * float(rng.uniform(0.0, 0.62))
+    keeps = 1 - spec.optics * float(rng.uniform(0.0, 0.75) * rng.random() ** 0.5)
     quality = 96 - spec.optics * float(rng.uniform(4, 66))
     return Place(
         distance=distance,
@@ -116,7 +116,7 @@ def _mixing(rng: np.random.Generator, share: float) -> npt.NDArray[np.float64]:
     saturation = 1 + share * (float(rng.uniform(0.35, 1.45)) - 1)
     colour = saturation * np.eye(3) + (1 - saturation) * _LUMA[None]
     haze = share * max(0.0, float(rng.uniform(-0.15, 0.28)))
-    gain = np.exp(share * rng.normal(0.05, 0.25))
+    gain = np.exp(share * rng.normal(-0.04, 0.2))
     matrix = gain * (1 - haze) * np.diag(balance) @ colour
     veil = 255 * haze * balance * float(rng.uniform(0.4, 0.9))
     return np.hstack([matrix, veil[:, None]])
@@ -124,7 +124,7 @@ def _mixing(rng: np.random.Generator, share: float) -> npt.NDArray[np.float64]:
 
 def _curve(rng: np.random.Generator, share: float) -> Image:
     x = np.linspace(0, 1, 256) ** np.exp(share * rng.normal(0, 0.22))
-    contrast = share * float(rng.uniform(-0.2, 0.8))
+    contrast = share * float(rng.uniform(-0.2, 0.6))
     x = (1 - contrast) * x + contrast * (x * x * (3 - 2 * x))
     return np.asarray(np.clip(255 * x, 0, 255).round(), np.uint8)
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import pi
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
+from reid.data.synthetic.surface import floats
 from reid.data.synthetic.wardrobe.atlas import build_atlas
 from reid.data.synthetic.wardrobe.cameras import Light, Place, build_place, respond
 from reid.data.synthetic.wardrobe.fabric import COLUMNS, Floats, clouds
@@ -28,7 +28,7 @@ _PLACE_TALL, _PLACE_BASE, _PLACE_WIDE = 2.9, 1.1, 4.0  # in crops' heights
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """A picture (image_height, image_width, 3) uint8 RGB of a person in a camera, their number ``n`` in it."""
+    """A picture (image_height, image_width, 3) uint8 RGB of a person in a camera, the ``n``-th there."""
 
     image: Image
     person: int
@@ -74,7 +74,7 @@ def _place(spec: WardrobeSpec, camera: int) -> tuple[Place, Image]:
         rng, round(_PLACE_TALL * unit), round(_PLACE_WIDE * unit), base, 0.9 * unit, spec.scenery
     )
     if spec.scenery:
-        passers_by = _passers_by(spec)
+        passers_by = _passers_by(spec.seed, spec.image_height)
         for _ in range(int(rng.poisson(2.5 * spec.scenery))):
             sprite = passers_by[int(rng.integers(len(passers_by)))]
             scale = float(rng.uniform(0.45, 1.1))
@@ -84,11 +84,11 @@ def _place(spec: WardrobeSpec, camera: int) -> tuple[Place, Image]:
 
 
 @lru_cache(maxsize=4)
-def _passers_by(spec: WardrobeSpec) -> list[Floats]:
+def _passers_by(seed: int, height: int) -> list[Floats]:
     """People who are in the way or behind: (h, w, 4) float32, RGB in [0, 255] times alpha, and alpha."""
-    found = []
+    spec, found = WardrobeSpec(seed=seed, image_height=height), []
     for number in range(_PASSERS_BY):
-        rng = generator(spec.seed, "wardrobe passer-by", number)
+        rng = generator(seed, "wardrobe passer-by", number)
         outfit = draw_outfit(spec, _FIRST_PASSER_BY + number)
         place = build_place(spec, number % spec.cameras)
         layer, _ = _figure(spec, outfit, build_atlas(outfit), place, draw_stance(rng, outfit, 1.0), rng)
@@ -96,7 +96,7 @@ def _passers_by(spec: WardrobeSpec) -> list[Floats]:
     return found
 
 
-def _lay(image: Image, sprite: Floats, scale: float, x: int, foot: int) -> None:
+def _lay(image: Image | Floats, sprite: Floats, scale: float, x: int, foot: int) -> None:
     """A sprite over an image, in place, its feet at row ``foot``, its middle at column ``x``."""
     small = cv2.resize(sprite, None, fx=scale / _FINER, fy=scale / _FINER, interpolation=cv2.INTER_AREA)
     top, left = foot - small.shape[0], x - small.shape[1] // 2
@@ -138,7 +138,9 @@ def _figure(
 def _folds() -> Floats:
     """Noise that repeats: creases run across limbs and down skirts alike."""
     rng = np.random.default_rng(20)
-    return np.asarray(0.6 * clouds(rng, 256, 256, 16.0) + 0.6 * clouds(rng, 256, 256, 6.0), np.float32)
+    broad = cv2.resize(clouds(rng, 256, 128, 10.0), (256, 256))
+    fine = cv2.resize(clouds(rng, 256, 96, 4.0), (256, 256))
+    return np.asarray(0.55 * broad + 0.55 * fine, np.float32)
 
 
 def _shade(
@@ -152,17 +154,20 @@ def _shade(
 ) -> Floats:
     right, down = buffers.right[box], buffers.down[box]
     dx, dy = (int(v) for v in rng.integers(0, 256, 2))
-    place = (buffers.column[box] * 1.5 + dx).astype(np.int32) & 255, (buffers.row[box] * 1.2 + dy).astype(np.int32) & 255
+    place = (
+        (buffers.column[box] * 1.5 + dx).astype(np.int32) & 255,
+        (buffers.row[box] * 1.2 + dy).astype(np.int32) & 255,
+    )
     fold = _folds()[place[1], place[0]]
     toward = np.sqrt(np.maximum(1 - right * right - down * down, 0))
     facing = light.toward[0] * right + light.toward[1] * down + light.toward[2] * toward
-    facing = np.maximum(facing + 0.16 * share * fold, 0)
+    facing = np.maximum(facing + 0.12 * share * fold, 0)
     # What lies behind its surroundings gets less of the sky.
     depth = np.where(seen, buffers.depth[box], buffers.depth[box][seen].mean() - 0.1 * scale)
     hidden = np.clip((cv2.blur(depth, (9, 9)) - depth) / (0.05 * scale), 0, 1)
-    sky = (0.86 - 0.16 * down + 0.10 * toward) * (1 - 0.42 * hidden) + 0.05 * share * fold
+    sky = (0.86 - 0.16 * down + 0.10 * toward) * (1 - 0.42 * hidden) + 0.04 * share * fold
     return np.asarray(
-        facing[..., None] * np.float32(light.key) + sky[..., None] * np.float32(light.ambient), np.float32
+        facing[..., None] * floats(light.key) + sky[..., None] * floats(light.ambient), np.float32
     )
 
 
@@ -180,8 +185,9 @@ def _crop(
     canvas = _behind(backdrop, place, height, width, wide / tall * 1.0, rng)
     alpha = np.zeros((height, width), np.float32)
     over = np.zeros((height, width, 3), np.float32)
-    rows = slice(max(0, y), min(height, foot))
-    columns = slice(max(0, x), min(width, x + small.shape[1]))
+    # A box that misses them altogether by chance shows nobody.
+    rows = slice(min(max(0, y), height), max(0, min(height, foot)))
+    columns = slice(min(max(0, x), width), max(0, min(width, x + small.shape[1])))
     part = small[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
     alpha[rows, columns], over[rows, columns] = part[..., 3], part[..., :3]
     _cast_shadow(canvas, alpha, foot, place.light, spec.light)
@@ -191,7 +197,7 @@ def _crop(
         spots = np.clip(clouds(rng, height, width, float(rng.uniform(8, 22))), -0.5, 1) * place.dapples
         canvas *= (1 - spots)[..., None]
     if rng.random() < 0.3 * spec.occlusion:
-        _occlude(canvas, _passers_by(spec), rng)
+        _occlude(canvas, _passers_by(spec.seed, spec.image_height), rng)
     return respond(canvas, place, spec, rng)
 
 
@@ -218,7 +224,7 @@ def _behind(
     top = int(np.clip(base - (place.base + rng.normal(0, 0.06)) * tall, 0, backdrop.shape[0] - tall))
     left = int(rng.integers(backdrop.shape[1] - wide + 1))
     part = backdrop[top : top + tall, left : left + wide].astype(np.float32)
-    lit = np.float32(place.light.ambient) + 0.6 * np.float32(place.light.key)
+    lit = floats(place.light.ambient) + 0.6 * floats(place.light.key)
     return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR) * lit, np.float32)
 
 
@@ -244,14 +250,16 @@ def _occlude(canvas: Floats, passers_by: list[Floats], rng: np.random.Generator)
         sprite = passers_by[int(rng.integers(len(passers_by)))]
         side = 1 if rng.random() < 0.5 else -1
         x = width // 2 + side * round(float(rng.uniform(0.35, 0.7)) * width)
-        _lay(canvas, sprite, float(rng.uniform(0.75, 1.25)), x, round(height * float(rng.uniform(0.95, 1.25))))
+        _lay(
+            canvas, sprite, float(rng.uniform(0.75, 1.25)), x, round(height * float(rng.uniform(0.95, 1.25)))
+        )
     elif kind < 0.7:
         top = round(height * float(rng.uniform(0.62, 0.92)))
         colour = rng.uniform(0.1, 0.9) * (1 + 0.2 * rng.normal(0, 1, 3))
         canvas[top:] = (255 * np.clip(colour, 0, 1)).astype(np.float32)
         canvas[top:] *= 1 + 0.06 * clouds(rng, height - top, width, 3.0)[..., None]
     else:
-        layer = canvas / 255
+        layer = floats(canvas / 255)
         for _ in range(2):
             paint_thing(rng, layer, round(height * float(rng.uniform(0.6, 1.0))), float(height))
         # Only its lower part, or a side.
@@ -262,6 +270,3 @@ def _occlude(canvas: Floats, passers_by: list[Floats], rng: np.random.Generator)
             keep = round(width * 0.3)
             columns = slice(0, keep) if rng.random() < 0.5 else slice(width - keep, width)
             canvas[:, columns] = 255 * layer[:, columns]
-
-
-TURN = 2 * pi

@@ -79,7 +79,11 @@ def stamp(
     """A print on a texture, in place: around row and column ``centre``, so many rows and columns each way."""
     row, column = centre
     if kind == "logo":
-        half, column, row = (max(2, half[0] // 4), max(2, half[1] // 3)), column + half[1] // 2, row - half[0] // 2
+        half, column, row = (
+            (max(2, half[0] // 4), max(2, half[1] // 3)),
+            column + half[1] // 2,
+            row - half[0] // 2,
+        )
     top, left = max(row - half[0], 0), max(column - half[1], 0)
     place = texture[top : row + half[0], left : column + half[1]]
     rows, columns = place.shape[:2]

@@ -117,8 +117,15 @@ def _legs(outfit: Outfit, legs: list[_Chain]) -> Iterator[Solid]:
     for hip, knee, foot in legs:
         wide = 0.016 * outfit.lower_width if outfit.lower_kind == "shorts" else loose
         thigh = 0.062 * stout + 0.004 * outfit.hips
-        yield Solid(hip, knee, (thigh + 0.3 * wide, 0.055 * stout + 0.7 * wide, 0.043 * stout + wide), (first, middle))
-        shin = (0.042 * stout + loose, 0.043 * stout + loose, 0.030 * stout + loose, 0.025 * stout + 1.2 * loose)
+        yield Solid(
+            hip, knee, (thigh + 0.3 * wide, 0.055 * stout + 0.7 * wide, 0.043 * stout + wide), (first, middle)
+        )
+        shin = (
+            0.042 * stout + loose,
+            0.043 * stout + loose,
+            0.030 * stout + loose,
+            0.025 * stout + 1.2 * loose,
+        )
         yield Solid(knee, (foot[0], foot[1] + 0.012 * covered, foot[2]), shin, (middle, last), round=0.4)
         s0, s1 = ROWS["shoes"]
         swing = max(-0.8, min(0.0, (foot[1] - _ANKLE) * -6))
@@ -127,7 +134,10 @@ def _legs(outfit: Outfit, legs: list[_Chain]) -> Iterator[Solid]:
         yield Solid(heel, toe, (0.027, 0.028, 0.021), (s0, s0 + 3), flat=0.9)
         sole = 0.012
         yield Solid(
-            (heel[0], heel[1] - sole, heel[2]), (toe[0], toe[1] - sole, toe[2]), (0.025, 0.025, 0.019), (s1 - 1, s1 - 1)
+            (heel[0], heel[1] - sole, heel[2]),
+            (toe[0], toe[1] - sole, toe[2]),
+            (0.025, 0.025, 0.019),
+            (s1 - 1, s1 - 1),
         )
 
 
@@ -153,7 +163,9 @@ def _trunk(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) -> Iterat
     if outfit.hem > 0.02:
         flare = 0.008 + 0.03 * min(1.0, 2 * outfit.hem) + 0.08 * swing
         end = (0.0, pelvis[1] - 0.01 - 0.46 * outfit.hem, 0.0)
-        opened = (outfit.opening, 1.5 * outfit.opening + 0.1) if outfit.opening and outfit.hem > 0.15 else None
+        opened = (
+            (outfit.opening, 1.5 * outfit.opening + 0.1) if outfit.opening and outfit.hem > 0.15 else None
+        )
         yield Solid(
             (0.0, pelvis[1] + 0.02, 0.0),
             end,
@@ -189,7 +201,7 @@ def _joints_of_arms(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) 
             forward, bend, spread, inward = 0.15, 1.45, 0.1, 0.55
         elif doing == "strap":
             forward, bend, spread, inward = 0.1, 2.3, 0.3, 0.15
-        shoulder = _at(pelvis, lean, side * reach, 0.305, -0.006)
+        shoulder = _at(pelvis, lean, side * reach, 0.283, -0.006)
         elbow = (
             shoulder[0] + side * 0.165 * sin(spread),
             shoulder[1] - 0.165 * cos(spread) * cos(forward),
@@ -212,8 +224,15 @@ def _arms(outfit: Outfit, arms: list[_Chain]) -> Iterator[Solid]:
     upper = loose if outfit.sleeve > 0.1 else 0.0
     fore = loose if outfit.sleeve > 0.6 else 0.0
     for shoulder, elbow, hand in arms:
-        yield Solid(shoulder, elbow, (0.034 * stout + upper, 0.031 * stout + upper, 0.027 * stout + fore), (first, middle))
-        yield Solid(elbow, hand, (0.026 * stout + fore, 0.025 * stout + fore, 0.019 * stout + fore), (middle, last))
+        yield Solid(
+            shoulder,
+            elbow,
+            (0.034 * stout + upper, 0.031 * stout + upper, 0.027 * stout + fore),
+            (first, middle),
+        )
+        yield Solid(
+            elbow, hand, (0.026 * stout + fore, 0.025 * stout + fore, 0.019 * stout + fore), (middle, last)
+        )
         beyond: Point = tuple(h + 0.28 * (h - e) for h, e in zip(hand, elbow, strict=True))  # type: ignore[assignment]
         yield Solid(hand, beyond, (0.017, 0.022, 0.015), ROWS["skin"])
 
@@ -233,14 +252,26 @@ def _head(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) -> Iterato
     yield Solid(base, at(0.06, 0.004), (0.034, 0.030), ROWS["skin"], round=0.3)
     big = 1.0 + 0.05 * (outfit.hair_kind in ("bob", "long")) + 0.05 * (outfit.hat == "beanie")
     skull = [w * big for w in (0.022, 0.040, 0.049, 0.053, 0.053, 0.050, 0.046, 0.039, 0.024)]
-    yield Solid(at(0.16, 0.006), at(0.034, 0.012), skull, ROWS["head"], flat=1.15, round=0.25, turn=stance.head_turn)
+    yield Solid(
+        at(0.16, 0.006), at(0.034, 0.012), skull, ROWS["head"], flat=1.15, round=0.25, turn=stance.head_turn
+    )
     hair, length = ROWS["hair"], outfit.hair_length
     if outfit.hair_kind == "bob":
         knots = (0.052, 0.06, 0.062, 0.052)
-        yield Solid(at(0.11, -0.012), at(0.015 - 0.02 * length, -0.018), knots, hair, flat=0.85, turn=stance.head_turn, round=0.3)
+        yield Solid(
+            at(0.11, -0.012),
+            at(0.015 - 0.02 * length, -0.018),
+            knots,
+            hair,
+            flat=0.85,
+            turn=stance.head_turn,
+            round=0.3,
+        )
     elif outfit.hair_kind == "long":
         end = _at(pelvis, lean, 0, 0.25 - 0.17 * length, -0.062)
-        yield Solid(at(0.11, -0.012), at(0.03, -0.022), (0.05, 0.057, 0.058), hair, flat=0.85, turn=stance.head_turn)
+        yield Solid(
+            at(0.11, -0.012), at(0.03, -0.022), (0.05, 0.057, 0.058), hair, flat=0.85, turn=stance.head_turn
+        )
         yield Solid(at(0.03, -0.03), end, (0.056, 0.06, 0.058, 0.04), hair, flat=0.45)
     elif outfit.hair_kind == "tied":
         end = at(0.02 - 0.12 * length, -0.085)

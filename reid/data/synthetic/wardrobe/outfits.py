@@ -1,6 +1,7 @@
 """Who wears what: bodies, hair, garments, bags and their colours, in proportions like those of a street."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -49,22 +50,25 @@ COLOURS = {
 }
 """Names of clothes' colours."""
 
-_UPPER = dict(
-    black=20, charcoal=7, grey=11, white=16, navy=9, blue=6, sky=5, denim=2, red=5, wine=3, orange=2, yellow=2,
-    green=3, olive=2, teal=2, purple=2, pink=4, beige=4, khaki=2, brown=3,
-)  # fmt: skip
-_LOWER = dict(
-    black=27, charcoal=8, grey=8, white=3, navy=9, blue=2, denim=22, pale_denim=7, olive=2, beige=4, khaki=6,
-    brown=3, wine=1, red=1, green=1, pink=1,
-)  # fmt: skip
-_SHOES = dict(black=34, white=22, grey=10, brown=14, navy=5, red=4, beige=5, blue=2, pink=1, green=1, yellow=1)
-_BAG = dict(black=38, charcoal=9, navy=8, grey=7, brown=9, red=7, blue=6, khaki=4, beige=4, green=3, pink=3, purple=2)
+_UPPER = (
+    "black 20, charcoal 7, grey 11, white 16, navy 9, blue 6, sky 5, denim 2, red 5, wine 3, "
+    "orange 2, yellow 2, green 3, olive 2, teal 2, purple 2, pink 4, beige 4, khaki 2, brown 3"
+)
+_LOWER = (
+    "black 27, charcoal 8, grey 8, white 3, navy 9, blue 2, denim 22, pale_denim 7, olive 2, beige 4, "
+    "khaki 6, brown 3, wine 1, red 1, green 1, pink 1"
+)
+_SHOES = "black 34, white 22, grey 10, brown 14, navy 5, red 4, beige 5, blue 2, pink 1, green 1, yellow 1"
+_BAG = (
+    "black 38, charcoal 9, navy 8, grey 7, brown 9, red 7, blue 6, khaki 4, beige 4, green 3, pink 3, "
+    "purple 2"
+)
 _SKINS = ((0.93, 0.77, 0.66), (0.86, 0.67, 0.53), (0.78, 0.57, 0.42), (0.58, 0.40, 0.28), (0.36, 0.24, 0.17))
 _HAIRS = ((0.07, 0.06, 0.06), (0.16, 0.11, 0.08), (0.30, 0.19, 0.12), (0.62, 0.48, 0.28), (0.62, 0.61, 0.60))
-_PATTERNS = dict(
-    plain=50, melange=10, rings=9, pinstripes=3, checks=6, plaid=6, dots=2, floral=4, camouflage=2, fade=2,
-    halves=3, band=3,
-)  # fmt: skip
+_PATTERNS = (
+    "plain 50, melange 10, rings 9, pinstripes 3, checks 6, plaid 6, dots 2, floral 4, camouflage 2, "
+    "fade 2, halves 3, band 3"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +146,20 @@ class Outfit:
     seed: int
 
 
-def _pick(rng: _Rng, weights: dict[str, int]) -> str:
-    shares = np.cumsum(np.array(list(weights.values()), float))
-    return list(weights)[int(np.searchsorted(shares, rng.random() * shares[-1]))]
+@lru_cache(maxsize=64)
+def _shares(weights: str) -> tuple[list[str], npt.NDArray[np.float64]]:
+    words = [part.split() for part in weights.split(", ")]
+    summed = np.cumsum([float(weight) for _, weight in words])
+    return [name for name, _ in words], summed / summed[-1]
 
 
-def _colour(rng: _Rng, weights: dict[str, int]) -> Colour:
+def _pick(rng: _Rng, weights: str) -> str:
+    """One of the names in "NAME WEIGHT, NAME WEIGHT"."""
+    names, shares = _shares(weights)
+    return names[int(np.searchsorted(shares, rng.random()))]
+
+
+def _colour(rng: _Rng, weights: str) -> Colour:
     return _of_range(rng, COLOURS[_pick(rng, weights)])
 
 
@@ -165,7 +177,7 @@ def _near(rng: _Rng, colours: tuple[Colour, ...], weights: tuple[float, ...], sp
     return red, green, blue
 
 
-def _fabric(rng: _Rng, weights: dict[str, int], patterned: float, size: tuple[float, float]) -> Fabric:
+def _fabric(rng: _Rng, weights: str, patterned: float, size: tuple[float, float]) -> Fabric:
     colour, second, third = (_colour(rng, weights) for _ in range(3))
     if rng.random() < 0.4:
         second = _of_range(rng, COLOURS[("white", "black", "grey", "navy")[int(rng.integers(4))]])
@@ -181,28 +193,30 @@ def draw_outfit(spec: WardrobeSpec, person: int) -> Outfit:
     female = bool(rng.random() < 0.47)
     cuts = bool(rng.random() < spec.cuts)
     upper = _fabric(rng, _UPPER, spec.patterns, (0.018, 0.07))
-    style = _pick(rng, dict(tee=34, polo=7, sweater=14, shirt=11, jacket=20, coat=8, vest=4, tank=3))
+    style = _pick(rng, "tee 34, polo 7, sweater 14, shirt 11, jacket 20, coat 8, vest 4, tank 3")
     style = style if cuts else "tee"
     lower = _fabric(rng, _LOWER, 0.12 * spec.patterns, (0.02, 0.05))
     inner = _fabric(rng, _UPPER, 0.5 * spec.patterns, (0.018, 0.05))
     kinds = (
-        dict(slim=30, trousers=18, wide=5, shorts=11, skirt=11, dress=12, leggings=13)
+        "slim 30, trousers 18, wide 5, shorts 11, skirt 11, dress 12, leggings 13"
         if female
-        else dict(trousers=48, slim=24, wide=8, shorts=20)
+        else "trousers 48, slim 24, wide 8, shorts 20"
     )
     lower_kind = _pick(rng, kinds)
     lower_kind = lower_kind if cuts else "trousers"
     open_, closure = 0.0, "none"
     if style in ("jacket", "coat", "vest", "shirt"):
-        closure = _pick(rng, dict(zip=4, buttons=4, lapels=3))
+        closure = _pick(rng, "zip 4, buttons 4, lapels 3")
         if rng.random() < 0.55:
             open_ = float(rng.uniform(0.12, 0.75))
     sleeve = {"tee": rng.uniform(0.2, 0.42), "polo": rng.uniform(0.2, 0.4), "tank": 0.0, "vest": 0.0}.get(
         style, 0.92 if rng.random() < 0.8 else float(rng.uniform(0.45, 0.8))
     )
-    hem = {"coat": rng.uniform(0.25, 0.62), "jacket": rng.uniform(0.0, 0.14), "tee": rng.uniform(0.0, 0.12)}.get(
-        style, float(rng.uniform(-0.03, 0.14))
-    )
+    hem = {
+        "coat": rng.uniform(0.25, 0.62),
+        "jacket": rng.uniform(0.0, 0.14),
+        "tee": rng.uniform(0.0, 0.12),
+    }.get(style, float(rng.uniform(-0.03, 0.14)))
     hem = 0.14 if female and style == "sweater" and rng.random() < 0.3 else hem
     sleeves = upper
     if rng.random() < (0.12 if style in ("tee", "sweater", "jacket") else 0.0) * spec.patterns:
@@ -211,14 +225,14 @@ def draw_outfit(spec: WardrobeSpec, person: int) -> Outfit:
         sleeves = inner
         sleeve = 0.92 if rng.random() < 0.6 else 0.3
     prints = {"tee": 0.5, "sweater": 0.35, "jacket": 0.18, "tank": 0.4}.get(style, 0.08) * spec.patterns
-    front = _pick(rng, dict(text=4, disc=2, picture=4, logo=4, panel=2)) if rng.random() < prints else "none"
-    back = _pick(rng, dict(text=4, disc=2, picture=2, panel=1)) if rng.random() < 0.3 * prints else "none"
+    front = _pick(rng, "text 4, disc 2, picture 4, logo 4, panel 2") if rng.random() < prints else "none"
+    back = _pick(rng, "text 4, disc 2, picture 2, panel 1") if rng.random() < 0.3 * prints else "none"
     hair_kind = _pick(
         rng,
-        dict(short=6, bob=18, long=38, tied=28, bun=10) if female else dict(short=86, bald=5, bob=6, tied=3),
+        "short 6, bob 18, long 38, tied 28, bun 10" if female else "short 86, bald 5, bob 6, tied 3",
     )
-    hat = _pick(rng, dict(none=88, cap=7, beanie=3, brim=2)) if cuts else "none"
-    bag = _pick(rng, dict(backpack=42, one_strap=6, cross=18, shoulder=15, hand=13, sack=6))
+    hat = _pick(rng, "none 88, cap 7, beanie 3, brim 2") if cuts else "none"
+    bag = _pick(rng, "backpack 42, one_strap 6, cross 18, shoulder 15, hand 13, sack 6")
     bag = bag if rng.random() < 0.58 * spec.bags else "none"
     age = float(rng.uniform(0, 1))
     hair_weights = (70, 22, 10, 4, 6) if age < 0.85 else (20, 5, 2, 1, 30)
@@ -270,5 +284,5 @@ def draw_outfit(spec: WardrobeSpec, person: int) -> Outfit:
 def _legwear(rng: _Rng, lower_kind: str) -> Colour:
     """What covers bare legs; a negative red stands for nothing."""
     if lower_kind in ("skirt", "dress") and rng.random() < 0.5:
-        return _colour(rng, dict(black=8, charcoal=2, navy=1, beige=1, grey=1))
+        return _colour(rng, "black 8, charcoal 2, navy 1, beige 1, grey 1")
     return (-1.0, 0.0, 0.0)

@@ -12,7 +12,7 @@ __all__ = ["Image", "paint_place", "paint_thing"]
 
 Image = npt.NDArray[np.uint8]
 _Rng = np.random.Generator
-_GROUNDS = ("asphalt", "tiles", "grass", "bricks", "leaves", "stripes", "floor")
+_GROUNDS = ("asphalt", "asphalt", "tiles", "tiles", "grass", "bricks", "leaves", "stripes", "floor", "floor")
 _WALLS = ("plaster", "bricks", "hedge", "windows", "fence", "dark", "shutters", "ground")
 
 
@@ -43,7 +43,9 @@ def paint_place(rng: _Rng, height: int, width: int, base: int, unit: float, shar
     if share > 0:
         if rng.random() < 0.4:  # light and shade lie on the ground
             shade = clouds(rng, height, width, float(rng.uniform(0.15, 0.9)) * unit)
-            out[cv2.GaussianBlur((shade > 0.3).astype(np.float32), (0, 0), 2) > 0.5] *= float(rng.uniform(0.45, 0.8))
+            out[cv2.GaussianBlur((shade > 0.3).astype(np.float32), (0, 0), 2) > 0.5] *= float(
+                rng.uniform(0.45, 0.8)
+            )
         for _ in range(int(rng.poisson(5 * share))):
             paint_thing(rng, out, base, unit)
     return np.clip(255 * out, 0, 255).astype(np.uint8)
@@ -53,7 +55,7 @@ def _ground(rng: _Rng, rows: int, columns: int, unit: float, share: float) -> Fl
     kind = _GROUNDS[int(rng.integers(len(_GROUNDS)))]
     tone = _muted(rng, (0.3, 0.85), 0.18)
     if kind in ("grass", "leaves"):
-        tone = np.array((0.30, 0.38, 0.16), np.float32) * float(rng.uniform(0.7, 1.8))
+        tone = np.array((0.34, 0.38, 0.22), np.float32) * float(rng.uniform(0.6, 1.4))
     out = np.broadcast_to(tone, (rows, columns, 3)) * _grain(rng, rows, columns, 6.0, 0.06 * share)
     if not share:
         return out
@@ -72,7 +74,7 @@ def _ground(rng: _Rng, rows: int, columns: int, unit: float, share: float) -> Fl
             out[line] *= float(rng.choice((0.6, 0.75, 1.3)))
             out *= 1 + 0.1 * np.sin(np.floor(across) * 12.9 + np.floor(down) * 78.2)[..., None]
     elif kind in ("grass", "leaves"):
-        out *= _grain(rng, rows, columns, 3.0, 0.22)
+        out *= _grain(rng, rows, columns, 3.0, 0.12)
         if kind == "leaves":
             spots = clouds(rng, rows, columns, 2.5)
             out[spots > 1.0] = _muted(rng, (0.4, 0.8), 0.9)
@@ -127,7 +129,7 @@ def _wall(rng: _Rng, rows: int, columns: int, unit: float, share: float) -> Floa
 
 def paint_thing(rng: _Rng, out: Floats, base: int, unit: float) -> None:
     """Something that stands about, in place: posts, boxes, signs, bushes, rails, cars."""
-    height, width = out.shape[:2]
+    width = out.shape[1]
     x, foot = int(rng.integers(width)), base + round(float(rng.uniform(-0.1, 0.9)) * unit)
     colour = _muted(rng, (0.05, 0.95), 0.9)
     kind = int(rng.integers(6))
@@ -141,11 +143,14 @@ def paint_thing(rng: _Rng, out: Floats, base: int, unit: float) -> None:
         cv2.rectangle(out, (x, foot - h - lift), (x + w, foot - lift), colour.tolist(), -1)
         cv2.rectangle(out, (x, foot - h - lift), (x + w, foot - lift), (0.7 * colour).tolist(), 2)
         for _ in range(3 * (kind == 2)):
-            y = foot - lift - int(rng.integers(1, h + 2))
-            cv2.line(out, (x + 2, y), (x + max(3, w - 2), y), _muted(rng, (0.1, 0.95), 0.6).tolist(), 2)
+            line = foot - lift - int(rng.integers(1, h + 2))
+            cv2.line(out, (x + 2, line), (x + max(3, w - 2), line), _muted(rng, (0.1, 0.95), 0.6).tolist(), 2)
     elif kind == 3:  # bush
         for _ in range(14):
-            at = (x + round(float(rng.normal(0, 0.15)) * unit), foot - round(abs(float(rng.normal(0, 0.15))) * unit))
+            at = (
+                x + round(float(rng.normal(0, 0.15)) * unit),
+                foot - round(abs(float(rng.normal(0, 0.15))) * unit),
+            )
             leaf = np.array((0.2, 0.32, 0.12)) * float(rng.uniform(0.4, 1.8))
             cv2.circle(out, at, max(1, round(float(rng.uniform(0.03, 0.09)) * unit)), leaf.tolist(), -1)
     elif kind == 4:  # rail
@@ -158,6 +163,8 @@ def paint_thing(rng: _Rng, out: Floats, base: int, unit: float) -> None:
     else:  # car
         w, h = round(1.6 * unit), round(0.4 * unit)
         cv2.rectangle(out, (x, foot - h), (x + w, foot - h // 4), colour.tolist(), -1)
-        cv2.rectangle(out, (x + w // 5, foot - 2 * h + h // 4), (x + 4 * w // 5, foot - h), (0.25, 0.28, 0.3), -1)
+        cv2.rectangle(
+            out, (x + w // 5, foot - 2 * h + h // 4), (x + 4 * w // 5, foot - h), (0.25, 0.28, 0.3), -1
+        )
         for wheel in (w // 5, 4 * w // 5):
             cv2.circle(out, (x + wheel, foot - h // 5), max(1, h // 4), (0.06, 0.06, 0.06), -1)

@@ -126,9 +126,7 @@ def draw(buffers: Buffers, solid: Solid, camera: Camera3D) -> None:
     outward = (body_x * cosine + body_z * sine) * norm
     np.copyto(buffers.depth[window], depth, where=seen)
     np.copyto(buffers.column[window], beta * (COLUMNS / (2 * pi)) + COLUMNS / 2, where=seen)
-    np.copyto(
-        buffers.row[window], solid.rows[0] + (solid.rows[1] - solid.rows[0]) * share, where=seen
-    )
+    np.copyto(buffers.row[window], solid.rows[0] + (solid.rows[1] - solid.rows[0]) * share, where=seen)
     # Round ends face along the axis.
     over = np.clip(np.minimum(along, 0) + np.maximum(along - length, 0), -most, most) * (solid.round / most)
     np.copyto(buffers.right[window], outward * ey + over * ex, where=seen)

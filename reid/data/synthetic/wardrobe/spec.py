@@ -83,9 +83,7 @@ class WardrobeSpec:
                 continue
             least = _LEAST[name]
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**32:
-                raise UsageError(
-                    f"rendered people: {name} is {value!r}, want a whole number from {least} on"
-                )
+                raise UsageError(f"rendered people: {name} is {value!r}, want a whole number from {least} on")
         if self.cameras_per_person > self.cameras:
             raise UsageError(
                 f"rendered people: cameras_per_person is {self.cameras_per_person}, more than the "
