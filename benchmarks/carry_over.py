@@ -47,6 +47,21 @@ Images = npt.NDArray[np.uint8]
 Row = dict[str, Any]
 
 
+def stored(
+    spec: WardrobeSpec, processes: int, store: Path | None
+) -> tuple[Images, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All crops of a spec, from ``store`` where they are in there already."""
+    if store is None:
+        return rendered(spec, processes)
+    digest = hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode()).hexdigest()[:12]
+    file = store / f"{digest}.npz"
+    if not file.exists():
+        store.mkdir(parents=True, exist_ok=True)
+        np.savez(file, *rendered(spec, processes))
+    with np.load(file) as found:
+        return found["arr_0"], found["arr_1"], found["arr_2"]
+
+
 def rendered(
     spec: WardrobeSpec, processes: int
 ) -> tuple[Images, npt.NDArray[np.int64], npt.NDArray[np.int64]]:

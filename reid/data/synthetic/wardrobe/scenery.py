@@ -155,8 +155,8 @@ def paint_thing(rng: _Rng, out: Floats, base: int, unit: float) -> None:
             cv2.circle(out, at, max(1, round(float(rng.uniform(0.03, 0.09)) * unit)), leaf.tolist(), -1)
     elif kind == 4:  # rail
         thick = max(1, round(0.03 * unit))
-        for lift in (0.25, 0.5):
-            y = foot - round(lift * unit)
+        for bar in (0.25, 0.5):
+            y = foot - round(bar * unit)
             cv2.line(out, (x, y), (x + 2 * round(unit), y), colour.tolist(), thick)
         for post in range(0, 2 * round(unit), max(2, round(0.45 * unit))):
             cv2.line(out, (x + post, foot), (x + post, foot - round(0.52 * unit)), colour.tolist(), thick)
