@@ -76,7 +76,7 @@ def build_place(spec: WardrobeSpec, number: int) -> Place:
     rng = generator(spec.seed, "wardrobe camera", number)
     above = float(rng.choice((rng.uniform(-0.1, 0.5), rng.uniform(0.5, 2.5))))
     distance = float(rng.uniform(3.0, 11.0))
-    keeps = 1 - spec.optics * float(rng.uniform(0.0, 0.75) * rng.random() ** 0.5)
+    keeps = 1 - spec.optics * max(0.0, float(rng.uniform(-0.3, 0.55)))
     quality = 96 - spec.optics * float(rng.uniform(4, 66))
     return Place(
         distance=distance,
@@ -89,9 +89,9 @@ def build_place(spec: WardrobeSpec, number: int) -> Place:
         mixing=_mixing(rng, spec.response),
         curve=_curve(rng, spec.response),
         keeps=(max(0.2, keeps - 0.12 * spec.optics), min(1.0, keeps + 0.12)),
-        sharpening=spec.optics * float(max(0.0, rng.uniform(-0.6, 1.3))),
-        motion=spec.optics * float(max(0.0, rng.uniform(-2.5, 3.0))),
-        noise=spec.optics * float(rng.uniform(0.5, 7.0)) * float(rng.random()),
+        sharpening=spec.optics * float(max(0.0, rng.uniform(-0.4, 2.2))),
+        motion=spec.optics * float(max(0.0, rng.uniform(-4.0, 2.6))),
+        noise=spec.optics * float(rng.uniform(0.5, 8.0)),
         quality=(int(quality - 8 * spec.optics), int(quality + 3)),
         dapples=spec.light * float(max(0.0, rng.uniform(-0.9, 0.55))),
         loose=float(rng.uniform(0.0, 0.07)),
@@ -111,11 +111,11 @@ def _light(rng: np.random.Generator, share: float) -> Light:
 
 
 def _mixing(rng: np.random.Generator, share: float) -> npt.NDArray[np.float64]:
-    warm, tint = share * rng.normal(0, 0.13), share * rng.normal(0, 0.06)
+    warm, tint = share * rng.normal(0, 0.07), share * rng.normal(0, 0.03)
     balance = np.exp([warm, -tint, -warm] + share * rng.normal(0, 0.03, 3))
     saturation = 1 + share * (float(rng.uniform(0.35, 1.45)) - 1)
     colour = saturation * np.eye(3) + (1 - saturation) * _LUMA[None]
-    haze = share * max(0.0, float(rng.uniform(-0.15, 0.28)))
+    haze = share * max(0.0, float(rng.uniform(-0.2, 0.18)))
     gain = np.exp(share * rng.normal(-0.04, 0.2))
     matrix = gain * (1 - haze) * np.diag(balance) @ colour
     veil = 255 * haze * balance * float(rng.uniform(0.4, 0.9))
@@ -124,7 +124,7 @@ def _mixing(rng: np.random.Generator, share: float) -> npt.NDArray[np.float64]:
 
 def _curve(rng: np.random.Generator, share: float) -> Image:
     x = np.linspace(0, 1, 256) ** np.exp(share * rng.normal(0, 0.22))
-    contrast = share * float(rng.uniform(-0.2, 0.6))
+    contrast = share * float(rng.uniform(-0.1, 0.9))
     x = (1 - contrast) * x + contrast * (x * x * (3 - 2 * x))
     return np.asarray(np.clip(255 * x, 0, 255).round(), np.uint8)
 

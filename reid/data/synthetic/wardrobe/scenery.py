@@ -53,9 +53,9 @@ def paint_place(rng: _Rng, height: int, width: int, base: int, unit: float, shar
 
 def _ground(rng: _Rng, rows: int, columns: int, unit: float, share: float) -> Floats:
     kind = _GROUNDS[int(rng.integers(len(_GROUNDS)))]
-    tone = _muted(rng, (0.3, 0.85), 0.18)
+    tone = _muted(rng, (0.45, 1.1), 0.1)
     if kind in ("grass", "leaves"):
-        tone = np.array((0.34, 0.38, 0.22), np.float32) * float(rng.uniform(0.6, 1.4))
+        tone = np.array((0.36, 0.38, 0.28), np.float32) * float(rng.uniform(0.6, 1.4))
     out = np.broadcast_to(tone, (rows, columns, 3)) * _grain(rng, rows, columns, 6.0, 0.06 * share)
     if not share:
         return out
@@ -96,11 +96,11 @@ def _line(out: Floats, ends: npt.NDArray[np.int64], colour: Floats, thick: int) 
 
 def _wall(rng: _Rng, rows: int, columns: int, unit: float, share: float) -> Floats:
     kind = _WALLS[int(rng.integers(len(_WALLS)))]
-    tone = _muted(rng, (0.2, 0.9), 0.4)
+    tone = _muted(rng, (0.2, 1.05), 0.22)
     if kind == "dark":
         tone = _muted(rng, (0.04, 0.2), 0.3)
     if kind == "hedge":
-        tone = np.array((0.20, 0.30, 0.12), np.float32) * float(rng.uniform(0.6, 1.7))
+        tone = np.array((0.22, 0.28, 0.17), np.float32) * float(rng.uniform(0.6, 1.7))
     out = np.broadcast_to(tone, (rows, columns, 3)) * _grain(rng, rows, columns, 10.0, 0.05 * share)
     if not share:
         return out
@@ -131,7 +131,7 @@ def paint_thing(rng: _Rng, out: Floats, base: int, unit: float) -> None:
     """Something that stands about, in place: posts, boxes, signs, bushes, rails, cars."""
     width = out.shape[1]
     x, foot = int(rng.integers(width)), base + round(float(rng.uniform(-0.1, 0.9)) * unit)
-    colour = _muted(rng, (0.05, 0.95), 0.9)
+    colour = _muted(rng, (0.05, 0.95), 0.7)
     kind = int(rng.integers(6))
     if kind == 0:  # post
         thick = max(1, round(float(rng.uniform(0.015, 0.09)) * unit))

@@ -5,6 +5,7 @@ A body is a generalised cylinder: at each place of its axis an ellipse, whose ha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import atan2, ceil, cos, floor, hypot, pi, sin, sqrt
 
 import numpy as np
@@ -102,14 +103,17 @@ def draw(buffers: Buffers, solid: Solid, camera: Camera3D) -> None:
     aside = px * ey - py * ex
     place = (along + (before + 0.5)).astype(np.int32)
     inside = (place >= 0) & (place < len(profile))
-    half = profile[np.minimum(np.maximum(place, 0), len(profile) - 1)]
+    half = profile.take(place, mode="clip")
     ratio = aside / half
     seen = inside & (np.abs(ratio) < 1)
     if not seen.any():
         return
-    np.clip(ratio, -1, 1, out=ratio)
+    np.minimum(ratio, 1, out=ratio)
+    np.maximum(ratio, -1, out=ratio)
     inward = np.sqrt(1 - ratio * ratio)
-    share = np.clip(along * (1 / length), 0, 1)
+    share = along * (1 / length)
+    np.minimum(share, 1, out=share)
+    np.maximum(share, 0, out=share)
     # Of the ellipse's near side: nearness, and the normal turned to the camera.
     depth = near0 + (near1 - near0) * share
     depth += half * (
@@ -128,7 +132,7 @@ def draw(buffers: Buffers, solid: Solid, camera: Camera3D) -> None:
     np.copyto(buffers.column[window], beta * (COLUMNS / (2 * pi)) + COLUMNS / 2, where=seen)
     np.copyto(buffers.row[window], solid.rows[0] + (solid.rows[1] - solid.rows[0]) * share, where=seen)
     # Round ends face along the axis.
-    over = np.clip(np.minimum(along, 0) + np.maximum(along - length, 0), -most, most) * (solid.round / most)
+    over = (along - length * share) * (solid.round / most)
     np.copyto(buffers.right[window], outward * ey + over * ex, where=seen)
     np.copyto(buffers.down[window], over * ey - outward * ex, where=seen)
 
@@ -140,11 +144,16 @@ def _profile(
     # What is seen of a cut-off end grows as the axis points to the camera.
     tilt = abs(rise) / sqrt(rise * rise + length * length)
     stretch = max(solid.round, tilt * solid.flat)
-    widths = np.asarray(solid.knots, np.float32) * breadth
-    widths = widths * np.linspace(scale0, scale1, len(widths), dtype=np.float32)
+    places = _even(len(solid.knots))
+    widths = np.asarray(solid.knots, np.float32) * (breadth * (scale0 + (scale1 - scale0) * places))
     first, last = max(float(widths[0]) * stretch, 0.5), max(float(widths[-1]) * stretch, 0.5)
-    at = np.arange(ceil(length + first + last) + 1, dtype=np.float32) - first
-    held = np.clip(at, 0, length)
-    half = np.interp(held, np.linspace(0, length, len(widths)), widths).astype(np.float32)
-    over = np.where(at < 0, at / first, (at - held) / last)
-    return half * np.sqrt(np.maximum(1 - over * over, 1e-4)).astype(np.float32), first
+    at = np.arange(ceil(length + first + last) + 1, dtype=np.float32) - np.float32(first)
+    held = np.minimum(np.maximum(at, 0), length)
+    half = np.interp(held * (1 / length), places, widths).astype(np.float32)
+    over = np.where(at < 0, at * (1 / first), (at - held) * (1 / last))
+    return half * np.sqrt(np.maximum(1 - over * over, 1e-4)), first
+
+
+@lru_cache(maxsize=32)
+def _even(count: int) -> Floats:
+    return np.linspace(0, 1, count, dtype=np.float32)
