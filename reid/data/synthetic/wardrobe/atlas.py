@@ -66,7 +66,7 @@ def build_atlas(outfit: Outfit) -> Floats:
         out[start:end] = pieces[name] if name in pieces else floats(flat[name])
         out[start - 1], out[end] = out[start], out[end - 1]
     # Uneven wear and weave, everywhere.
-    out *= 1 + 0.05 * clouds(rng, *out.shape[:2], 5.0)[..., None]
+    out *= 1 + 0.03 * clouds(rng, *out.shape[:2], 5.0)[..., None]
     return np.clip(out, 0.015, 1)
 
 

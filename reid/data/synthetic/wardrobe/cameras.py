@@ -101,10 +101,10 @@ def build_place(spec: WardrobeSpec, number: int) -> Place:
 
 def _light(rng: np.random.Generator, share: float) -> Light:
     azimuth, height = float(rng.uniform(-pi, pi)), float(rng.uniform(0.25, 1.3))
-    hard = share * float(rng.uniform(0.05, 0.85))
+    hard = share * float(rng.uniform(0.05, 0.75))
     warm = share * float(rng.normal(0, 0.07))
     key = hard * np.exp(np.array([warm, 0, -warm]))
-    ambient = (1 - 0.62 * hard) * np.exp(np.array([-0.7 * warm, 0, 0.7 * warm]))
+    ambient = (1 - 0.48 * hard) * np.exp(np.array([-0.7 * warm, 0, 0.7 * warm]))
     toward = (sin(azimuth) * cos(height), -sin(height), cos(azimuth) * cos(height))
     lit, dark = key.tolist(), ambient.tolist()
     return Light(toward, (lit[0], lit[1], lit[2]), (dark[0], dark[1], dark[2]), hard)
@@ -116,15 +116,15 @@ def _mixing(rng: np.random.Generator, share: float) -> npt.NDArray[np.float64]:
     saturation = 1 + share * (float(rng.uniform(0.35, 1.45)) - 1)
     colour = saturation * np.eye(3) + (1 - saturation) * _LUMA[None]
     haze = share * max(0.0, float(rng.uniform(-0.2, 0.18)))
-    gain = np.exp(share * rng.normal(-0.04, 0.2))
+    gain = np.exp(share * rng.normal(-0.02, 0.17))
     matrix = gain * (1 - haze) * np.diag(balance) @ colour
     veil = 255 * haze * balance * float(rng.uniform(0.4, 0.9))
     return np.hstack([matrix, veil[:, None]])
 
 
 def _curve(rng: np.random.Generator, share: float) -> Image:
-    x = np.linspace(0, 1, 256) ** np.exp(share * rng.normal(0, 0.22))
-    contrast = share * float(rng.uniform(-0.1, 0.9))
+    x = np.linspace(0, 1, 256) ** np.exp(share * rng.normal(-0.12, 0.2))
+    contrast = share * float(rng.uniform(-0.1, 0.7))
     x = (1 - contrast) * x + contrast * (x * x * (3 - 2 * x))
     return np.asarray(np.clip(255 * x, 0, 255).round(), np.uint8)
 
@@ -141,7 +141,7 @@ def _noise_field(seed: int) -> npt.NDArray[np.float32]:
 def respond(image: Floats, place: Place, spec: WardrobeSpec, rng: np.random.Generator) -> Image:
     """What the camera makes of a scene (H, W, 3) float32 RGB in [0, 255]: uint8 of the same shape."""
     height, width = image.shape[:2]
-    drift = np.exp(spec.response * (rng.normal(0, 0.12) + rng.normal(0, 0.025, (3, 1))))
+    drift = np.exp(spec.response * (rng.normal(0, 0.09) + rng.normal(0, 0.025, (3, 1))))
     seen = cv2.transform(image, place.mixing * drift)
     if place.motion > 0.6:
         length = 1 + 2 * int(rng.uniform(0, place.motion))

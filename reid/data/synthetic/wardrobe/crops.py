@@ -161,7 +161,7 @@ def _shade(
     fold = _folds()[place[1], place[0]]
     toward = np.sqrt(np.maximum(1 - right * right - down * down, 0))
     facing = light.toward[0] * right + light.toward[1] * down + light.toward[2] * toward
-    facing = np.maximum(facing + 0.12 * share * fold, 0)
+    facing = np.maximum(facing + 0.09 * share * fold, 0)
     # What lies behind its surroundings gets less of the sky.
     depth = np.where(seen, buffers.depth[box], buffers.depth[box][seen].mean() - 0.1 * scale)
     hidden = np.clip((cv2.blur(depth, (9, 9)) - depth) / (0.05 * scale), 0, 1)

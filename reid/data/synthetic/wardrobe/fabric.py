@@ -38,7 +38,7 @@ def paint(fabric: Fabric, rows: int, height: float, girth: float) -> Floats:
     out = np.broadcast_to(base, (rows, COLUMNS, 3)).copy()
     size, duty = fabric.size, 0.25 + 0.4 * float(rng.random())
     if fabric.pattern == "melange":
-        out *= 1 + 0.16 * clouds(rng, rows, COLUMNS, 1.6)[..., None]
+        out *= 1 + 0.1 * clouds(rng, rows, COLUMNS, 1.6)[..., None]
     elif fabric.pattern == "rings":
         out[((y / size) % 1 < duty)[:, 0]] = second
     elif fabric.pattern == "pinstripes":
