@@ -162,6 +162,14 @@ def trained(
     return model, epochs
 
 
+def contact_sheet(spec: WardrobeSpec, file: Path) -> None:
+    """Sixteen people, two a row, of each two crops in each of four cameras."""
+    spec = replace(spec, people=16, cameras_per_person=4, images_per_camera=2)
+    images, _, _ = render_people(spec)
+    rows = np.concatenate(list(images.reshape(8, 16, *images.shape[1:]).swapaxes(0, 1)), axis=2)
+    cv2.imwrite(str(file), np.concatenate(list(rows))[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 66))
+
+
 def data_of(spec: WardrobeSpec, watched: Thermometer, processes: int, store: Path | None) -> TrainingData:
     images, people, cameras = stored(spec, processes, store)
     paths = [Path(f"{who:05d}_c{camera}") for who, camera in zip(people, cameras, strict=True)]
@@ -191,6 +199,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="that render")
     parser.add_argument("--store", type=Path, help="keeps crops; empty it when the renderer changes")
     parser.add_argument("--save", type=Path, default=None, help="the model, a .safetensors file")
+    parser.add_argument("--sheet", type=Path, help="writes a picture of people and ends")
     parser.add_argument("--results", type=Path, default=Path("carry_over.json"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -203,6 +212,9 @@ def main() -> None:
     fields = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in options.render)}
     spec = WardrobeSpec(people=options.people, cameras=options.cameras, seed=options.seed, **size)
     spec = replace(spec, **fields)
+    if options.sheet:
+        contact_sheet(spec, options.sheet)
+        return
     left_out = [name for name in options.without.split(",") if name]
     left_out = list(INGREDIENTS) if left_out == ["each"] else left_out
     for name in left_out:
