@@ -144,7 +144,7 @@ def trained(
             block.requires_grad_(False)
     if options.mix_styles:
         mix_styles(model, options.mix_styles)
-    objective, plan = loss_and_batches(params, "batch_hard", int(data.labels.max()) + 1, model.dim)
+    objective, plan = loss_and_batches(params, options.objective, int(data.labels.max()) + 1, model.dim)
     epochs: list[Epoch] = []
 
     def said(epoch: Epoch) -> None:
@@ -187,6 +187,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5, help="of a training; 0: its steps")
     parser.add_argument("--seed", type=int, default=7, help="of people, cameras and training")
     parser.add_argument("--params", default="recipes/cuhk03.yaml")
+    parser.add_argument("--objective", default="hierarchical", help="of params")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of params")
     parser.add_argument(
         "--render", action="append", default=[], metavar="FIELD=VALUE", help="of WardrobeSpec"
@@ -241,7 +242,14 @@ def main() -> None:
             measured(name, features())
     for ingredient in left_out or [""]:
         own = replace(spec, **{ingredient: 0.0}) if ingredient else spec
-        parts = [asdict(own), params.model_dump(), options.minutes, options.frozen, options.mix_styles]
+        parts = [
+            asdict(own),
+            params.model_dump(),
+            options.minutes,
+            options.frozen,
+            options.mix_styles,
+            options.objective,
+        ]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         if any(row.get("digest") == digest for row in rows):
             continue
