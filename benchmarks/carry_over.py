@@ -186,14 +186,14 @@ def main() -> None:
     parser.add_argument("--cameras", type=int, default=96)
     parser.add_argument("--minutes", type=float, default=5, help="of a training; 0: its steps")
     parser.add_argument("--seed", type=int, default=7, help="of people, cameras and training")
-    parser.add_argument("--params", default="recipes/cuhk03.yaml")
-    parser.add_argument("--objective", default="hierarchical", help="of params")
+    parser.add_argument("--params", default="recipes/rendered.yaml")
+    parser.add_argument("--objective", default="multi_similarity", help="of params")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of params")
     parser.add_argument(
         "--render", action="append", default=[], metavar="FIELD=VALUE", help="of WardrobeSpec"
     )
     parser.add_argument("--without", default="", help="ingredients to leave out in turn, or each")
-    parser.add_argument("--frozen", type=int, default=0, help="first blocks that stay as they are")
+    parser.add_argument("--frozen", type=int, default=3, help="first blocks that stay as they are")
     parser.add_argument("--mix-styles", type=float, default=0.0, help="share of the steps")
     parser.add_argument("--name", default="", help="of the training in the table")
     parser.add_argument("--cuhk03-people", type=int, default=100)
