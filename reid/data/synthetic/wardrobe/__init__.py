@@ -6,6 +6,15 @@ of clothes, what is only seen from one side, and how much cameras disagree.
 """
 
 from reid.data.synthetic.wardrobe.crops import Crop, render_people, render_person
+from reid.data.synthetic.wardrobe.files import PATTERN, write_people
 from reid.data.synthetic.wardrobe.spec import INGREDIENTS, WardrobeSpec
 
-__all__ = ["INGREDIENTS", "Crop", "WardrobeSpec", "render_people", "render_person"]
+__all__ = [
+    "INGREDIENTS",
+    "PATTERN",
+    "Crop",
+    "WardrobeSpec",
+    "render_people",
+    "render_person",
+    "write_people",
+]
