@@ -9,6 +9,7 @@ from reid.config_objectives import Named
 from reid.errors import UsageError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
+NAMES = "choice, uniform, loguniform, randint, quniform"
 
 
 def raw() -> dict[str, Any]:
@@ -36,11 +37,11 @@ def test_missing_key_is_named() -> None:
 @pytest.mark.parametrize(
     ("distribution", "message"),
     [
-        ({"choise": [1.0e-4]}, "want exactly one of choice, uniform, loguniform, randint, quniform, not choise"),
-        ({}, "want exactly one of choice, uniform, loguniform, randint, quniform, not nothing"),
+        ({"choise": [1.0e-4]}, f"want exactly one of {NAMES}, not choise"),
+        ({}, f"want exactly one of {NAMES}, not nothing"),
         (
             {"choice": [1.0e-4], "uniform": [1.0e-4, 1.0e-3]},
-            "want exactly one of choice, uniform, loguniform, randint, quniform, not choice, uniform",
+            f"want exactly one of {NAMES}, not choice, uniform",
         ),
         ({"uniform": [1]}, "uniform: want 2 values, not 1"),
         ({"quniform": [1, 2]}, "quniform: want 3 values, not 2"),

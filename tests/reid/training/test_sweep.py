@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reid.config import Params, with_values
-from reid.errors import ReidError, UsageError
+from reid.errors import ReidError
 from reid.files import read_json
 from reid.training.listening import Listener
 from reid.training.sweep import best_trial, forget, search_space
