@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, say
-from pipelines.fitting import Labelled, fit_and_judge
+from pipelines.fitting import Labelled, check_wanted, fit_and_judge
 from pipelines.folded import Held, write_folded
 from pipelines.model_calibration import People, calibrate_model, labelled_people
 from reid.card import ModelCard, load_card, refuse_foreign
@@ -104,11 +104,13 @@ def fit_to_model(
         The new card, and the pictures that could not be read.
 
     Raises:
-        UsageError: the backend is missing.
+        UsageError: the backend is missing, or the dimension is none that this embedding can have.
         ReidError: the model fails, the people are too few, or a file strays.
     """
     from serving.runtime import load
 
+    people = groups.training
+    check_wanted(wanted, card.dim, people.identities, people.cameras)  # embedding them can take an hour
     embedder = load(model_dir, backend, threads)
     if embedder.chosen:
         say(embedder.chosen)

@@ -15,6 +15,7 @@ import torch
 from reid.errors import ReidError, UsageError
 from reid.export.onnx import export_onnx, read_onnx
 from reid.export.runners import RUNNERS, embed_onnxruntime, embed_openvino, installed_runners
+from reid.losses.bier import learner_sizes
 from reid.models.inference import embed_images
 from tests.reid.export.conftest import Exported
 
@@ -65,6 +66,29 @@ def test_the_mirror_image_is_averaged_inside_the_graph(
     assert np.abs(want - plain).max() > 1e-3
     # The backbone is in it once.
     assert (tmp_path / "flip.onnx").stat().st_size < 1.1 * exported.onnx.stat().st_size
+
+
+def test_the_slices_of_a_boosted_ensemble_are_one_embedding_inside_the_graph(
+    exported: Exported, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    plain, slices = embed_images(exported.model, crops), learner_sizes(exported.model.dim, 3)
+    exported.model.slices = slices
+    try:
+        export_onnx(exported.model, exported.spec, tmp_path / "boosted.onnx", {})
+    finally:
+        exported.model.slices = None
+    # of the embedding of one piece, whose slices have only to be stretched to their lengths
+    parts = np.split(plain.astype(np.float64), np.cumsum(slices)[:-1], axis=1)
+    lengths = [
+        (size / sum(slices)) ** 0.5 / np.linalg.norm(part, axis=1)
+        for size, part in zip(slices, parts, strict=True)
+    ]
+    want = np.concatenate([part * length[:, None] for part, length in zip(parts, lengths, strict=True)], 1)
+    for batch in (1, 5):
+        for embed in (embed_onnxruntime, embed_openvino):
+            got = embed(tmp_path / "boosted.onnx", crops, batch=batch)
+            np.testing.assert_allclose(got, want, atol=1e-4)
+    assert np.abs(want - plain).max() > 1e-2
 
 
 def test_the_contract_of_the_graph(exported: Exported) -> None:
