@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli import AsJson, Backend, Threads
+from serving.cli import AsJson, Backend, Model, Threads
 
 if TYPE_CHECKING:
     from pipelines.evaluation_run import Evaluation
@@ -29,7 +29,7 @@ Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")]
 
 
 def evaluate(
-    model: Annotated[Path, typer.Option("--model", help="Model directory, with model.json inside.")],
+    model: Model,
     root: Annotated[Path | None, typer.Option(help="Folder of images, searched recursively.")] = None,
     pattern: Pattern = None,
     catalog: Annotated[

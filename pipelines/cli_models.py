@@ -3,12 +3,15 @@
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reid.errors import UsageError
+from reid.files import atomic_directory
+from reid.shipped import model_folder, shipped_models
 
 if TYPE_CHECKING:
     from reid.public import PublicModel
@@ -41,6 +44,11 @@ def fetch(
 
     if name in public_models():
         _fetch_public(name, out / name, mirror, source)
+        return
+    if name in shipped_models():
+        with atomic_directory(out / name) as folder:
+            shutil.copytree(shipped_models()[name], folder, dirs_exist_ok=True)
+        typer.echo(str(out / name))
         return
     if mirror is not None or source is not None:
         raise UsageError(
@@ -103,14 +111,27 @@ def _fetch_imagenet(name: str, out: Path) -> None:
 
 
 def list_models(as_json: AsJson = False) -> None:
-    """The public models and detectors that ``fetch`` knows by name."""
+    """The model that comes with the package, and public models and detectors that ``fetch`` knows by name."""
+    from reid.card import load_card
     from reid.public import public_models
 
+    shipped = {
+        name: (load_card(path), sum(file.stat().st_size for file in path.iterdir()))
+        for name, path in shipped_models().items()
+    }
     if as_json:
-        models = {name: model.model_dump(mode="json") for name, model in public_models().items()}
+        models = {
+            name: {"kind": "embedder", "about": card.about, "licence": card.licence, "bytes": size}
+            for name, (card, size) in shipped.items()
+        }
+        models |= {name: model.model_dump(mode="json") for name, model in public_models().items()}
         typer.echo(json.dumps({"models": models}, ensure_ascii=False))
         return
     rows = [
+        (name, "shipped", f"{size / 1e6:.1f} MB", "yes", card.licence)
+        for name, (card, size) in shipped.items()
+    ]
+    rows += [
         (name, model.kind, _megabytes(model), _hash(model), model.licence.partition(" (")[0])
         for name, model in public_models().items()
     ]
@@ -127,7 +148,7 @@ def show_model(
     from reid.card import CARD_NAME, load_card
     from reid.public import public_model, public_models
 
-    if model not in public_models() and (Path(model) / CARD_NAME).is_file():
+    if model not in public_models() and (model_folder(model) / CARD_NAME).is_file():
         card = load_card(model).model_dump(mode="json")
         typer.echo(json.dumps(card, ensure_ascii=False) if as_json else "\n".join(_lines(card)))
         return

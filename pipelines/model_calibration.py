@@ -16,6 +16,7 @@ from reid.data.catalog import DISTRACTOR, JUNK, natural_order, read_catalog
 from reid.errors import ReidError, UsageError
 from reid.evaluation import OpenSetCurve, detection_identification_rate, open_set_scores
 from reid.evaluation.within_camera import WITHIN_CAMERA, views
+from reid.shipped import refuse_shipped
 
 __all__ = [
     "Calibration",
@@ -146,6 +147,7 @@ def calibrate_model(
     from serving.embedding import embed_files
     from serving.runtime import load
 
+    refuse_shipped(model_dir)
     card = load_card(model_dir)
     with progress_bar("embedding") as progress:
         found = embed_files(

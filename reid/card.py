@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of, write_json
+from reid.shipped import model_folder, shipped_models
 
 __all__ = [
     "CARD_NAME",
@@ -170,6 +171,7 @@ class ModelCard(_Frozen):
     git_commit: str = ""
     mlflow_run_id: str = ""
     licence: str = ""
+    about: str = ""  # what it is for, what it was measured on, where it fails
 
     def threshold(self, policy: str, unit: str, top_k: int = 3) -> Threshold | None:
         """The calibrated threshold for a policy and unit, or None when the model has none; ``top_k`` counts
@@ -214,10 +216,11 @@ def load_card(model_dir: Path | str) -> ModelCard:
         UsageError: the directory or the card is missing.
         ReidError: the card is not valid, or names a file that is not there.
     """
-    model_dir = Path(model_dir)
+    model_dir = model_folder(model_dir)
     if not model_dir.is_dir():
+        also = "".join(f", or {name}, which comes with this package" for name in shipped_models())
         raise UsageError(
-            f"model directory {model_dir} does not exist: name a directory that holds {CARD_NAME}"
+            f"model directory {model_dir} does not exist: name a directory that holds {CARD_NAME}{also}"
         )
     path = model_dir / CARD_NAME
     try:

@@ -10,8 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from reid.errors import ReidError
 from reid.export.onnx import backbone_nodes, read_onnx, write_onnx
 
-__all__ = ["convert_fp16"]
+__all__ = ["convert_fp16", "store_half"]
 
+_WORTH_HALVING = 256  # numbers of a tensor
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -41,6 +42,40 @@ def convert_fp16(source: Path | str, path: Path | str, kept: Collection[str] = (
     del proto.graph.node[:], proto.graph.initializer[:], proto.graph.value_info[:]
     proto.graph.node.extend(nodes)
     proto.graph.initializer.extend(initializers)
+    write_onnx(proto, path)
+
+
+def store_half(source: Path | str, path: Path | str) -> None:
+    """Write a float32 file whose weights are stored in float16: half the size, calculated in float32 on every
+    processor. Runtimes turn the weights back once, when they open the file.
+
+    Args:
+        source: the float32 file.
+        path: where to write, whole or not at all.
+
+    Raises:
+        UsageError: the source does not exist.
+        ReidError: the source is no ONNX file, or a weight is too large for float16.
+    """
+    proto = read_onnx(source)
+    graph = proto.graph
+    large = [
+        tensor
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= _WORTH_HALVING
+    ]
+    half = [_half(tensor, str(source)) for tensor in large]
+    rest = [tensor for tensor in graph.initializer if tensor not in large]
+    casts = [
+        helper.make_node(
+            "Cast", [small.name], [tensor.name], name=f"widened_{tensor.name}", to=TensorProto.FLOAT
+        )
+        for small, tensor in zip(half, large, strict=True)
+    ]
+    nodes = [*casts, *graph.node]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*rest, *half])
     write_onnx(proto, path)
 
 

@@ -7,9 +7,9 @@ from serving.cli.find import find
 from serving.cli.gallery import embed, gallery_app
 from serving.cli.job import crops, match, report, score, tracks
 from serving.cli.models import check
-from serving.cli.shared import AsJson, Backend, Threads
+from serving.cli.shared import AsJson, Backend, Model, Threads
 
-__all__ = ["AsJson", "Backend", "Threads", "add_commands", "check", "job_file"]
+__all__ = ["AsJson", "Backend", "Model", "Threads", "add_commands", "check", "job_file"]
 
 
 def add_commands(app: typer.Typer) -> None:

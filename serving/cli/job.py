@@ -33,7 +33,13 @@ def match(
             help="Output folder, here or in a store (s3://bucket/found); appears whole when the job is done.",
         ),
     ] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Of videos: the model directory.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            help="Of videos: the model directory; rendered, which comes with the package, if not given.",
+        ),
+    ] = None,
     gallery: Annotated[
         Path | None,
         typer.Option("--gallery", help="Of videos: known people; without it everybody is unknown."),
@@ -86,7 +92,7 @@ def match(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Find known and unknown people in camera footage."""
-    from serving.cli.job_file import asked_job, write_job_file, write_template
+    from serving.cli.job_file import are_footage, asked_job, write_job_file, write_template
 
     if init:
         typer.echo(
@@ -122,7 +128,7 @@ def match(
             if there is not None:
                 there.begin()
             result = run_job(checked, folder, CompositeProgress(displays), execution)
-            if model is not None:
+            if model is not None or are_footage(sources or []):
                 write_job_file(checked, folder)
             if there is not None:
                 there.publish()

@@ -12,9 +12,10 @@ import yaml
 from reid.addresses import is_url, redacted
 from reid.errors import UsageError
 from reid.files import atomic_path
+from reid.shipped import READY
 from serving.spec import Job, check_job, load_job
 
-__all__ = ["asked_job", "write_job_file", "write_template"]
+__all__ = ["are_footage", "asked_job", "write_job_file", "write_template"]
 
 _VIDEOS = frozenset(
     (
@@ -57,7 +58,7 @@ cameras:
     #                              # [x, y]] for four or more points, or a homography's three rows
   # - {id: hall, source: hall.mp4}
 
-model: model                       # a model directory: of `reid models import` or `dvc repro export`
+model: model                       # a directory of `reid models import` or `dvc repro export`, or rendered
 # gallery: people.db               # known people, of `reid gallery enroll`; left out, everybody is unknown
 # threshold: 0.9                   # largest distance of one person; left out, that of `reid calibrate`
 
@@ -109,8 +110,8 @@ def asked_job(
     """The job that a command line asks for.
 
     Args:
-        sources: one job file; or, where ``model`` is given, a video, a pattern or a URL for each camera.
-        model: model directory.
+        sources: one job file; or a video, a pattern or a URL for each camera.
+        model: model directory; None: of videos, the one that comes with the package.
         gallery: of videos; None where nobody is known.
         detector: of videos; a file, or the name of one that needs no file.
         threshold: of videos; None for the model's own.
@@ -120,13 +121,11 @@ def asked_job(
         UsageError: nothing is named, job file and options are mixed, or the job is wrong; see ``load_job``.
     """
     if not sources:
-        raise UsageError(
-            "name a job file, or videos with --model DIR; reid match --init writes a job file to begin with"
-        )
+        raise UsageError("name a job file, or videos; reid match --init writes a job file to begin with")
     files = [one for one in sources if not _is_footage(one)]
-    if model is None:
-        if len(sources) > 1 or not files:
-            raise UsageError("videos need a model: add --model DIR, or name one job file alone")
+    if model is None and files:
+        if len(sources) > 1:
+            raise UsageError("name one job file alone, or videos alone")
         given = {"--gallery": gallery, "--detector": detector, "--threshold": threshold}
         given["--person-class"] = person_class
         for option in (name for name, value in given.items() if value is not None):
@@ -137,7 +136,7 @@ def asked_job(
         raise UsageError(
             f"job file {job_files[0]} says its model itself: leave --model out, or name videos alone"
         )
-    raw: dict[str, Any] = {"cameras": _cameras(sources), "model": str(model)}
+    raw: dict[str, Any] = {"cameras": _cameras(sources), "model": str(model or READY)}
     if gallery is not None:
         raw["gallery"] = str(gallery)
     if detector is not None:
@@ -149,6 +148,11 @@ def asked_job(
     if threshold is not None:
         raw["threshold"] = threshold
     return check_job(raw, Path.cwd(), "reid match")
+
+
+def are_footage(sources: Sequence[str]) -> bool:
+    """Whether these are videos and not a job file."""
+    return bool(sources) and all(_is_footage(one) for one in sources)
 
 
 def _is_footage(source: str) -> bool:

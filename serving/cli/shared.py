@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reid.shipped import model_folder
+
 if TYPE_CHECKING:
     from serving.gallery import Gallery
 
@@ -42,7 +44,14 @@ _WIDE = 500  # columns
 
 GalleryPath = Annotated[Path, typer.Argument(help="The gallery's file.", metavar="GALLERY")]
 Name = Annotated[str, typer.Argument(help="A person's name.", metavar="IDENTITY")]
-Model = Annotated[Path, typer.Option("--model", help="Model directory, with model.json inside.")]
+Model = Annotated[
+    Path,
+    typer.Option(
+        "--model",
+        help="Model directory, with model.json inside; or rendered, which comes with the package.",
+        callback=model_folder,
+    ),
+]
 Backend = Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=4096, help="Processors to use; all where not given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

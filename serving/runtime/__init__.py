@@ -10,6 +10,7 @@ from reid.card import ModelCard, ModelFile, content_hash, load_card
 from reid.errors import UsageError
 from reid.processors import processors
 from reid.self_test import LEAST_COSINE
+from reid.shipped import model_folder
 from serving.runtime.backends import BACKENDS, PRECISIONS, Backend, present_backends
 from serving.runtime.choice import (
     Timed,
@@ -59,7 +60,8 @@ def load(
     """Open a model directory.
 
     Args:
-        model_dir: holds ``model.json`` and the files it names.
+        model_dir: holds ``model.json`` and the files it names; or the name of a model that comes with the
+            package.
         backend: ``auto`` or a key of ``BACKENDS``. ``auto`` measures the present ones once and remembers the
             fastest that agrees with the first; see ``serving.runtime.choice``.
         threads: inferences side by side, a thread each, which leaves no thread waiting for another; as many
@@ -74,7 +76,7 @@ def load(
             card says, or strays from the trained model's answers on this processor (the directory's
             self-test, run once for each machine, file and version).
     """
-    model_dir = Path(model_dir)
+    model_dir = model_folder(model_dir)
     card = load_card(model_dir)
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown: want one of {', '.join(PRECISIONS)}")

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from reid.addresses import is_url
 from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
+from reid.shipped import shipped_models
 from reid.system_errors import shown
 from serving.natural import natural_key
 from serving.protocols import is_stored
@@ -84,12 +85,15 @@ def _absolute(job: Job, folder: Path) -> Job:
         detector = detector.model_copy(
             update={"model": str(existing(absolute(detector.model), "detector model"))}
         )
-    existing(absolute(job.model), "model directory")
+    model = Path(absolute(job.model))
+    if not model.exists():
+        model = shipped_models().get(job.model, model)
+    existing(model, "model directory")
     gallery = None if job.gallery is None else str(existing(absolute(job.gallery), "gallery"))
     return job.model_copy(
         update={
             "cameras": tuple(camera(one) for one in job.cameras),
-            "model": absolute(job.model),
+            "model": str(model),
             "gallery": gallery,
             "earlier": tuple(str(existing(absolute(one), "earlier job")) for one in job.earlier),
             "detector": detector,

@@ -1,0 +1,95 @@
+"""``python -m pipelines.ship EXPORTED OUT``: the model that comes with the package, of an exported directory:
+its float32 file with weights stored in half precision, its card and its self-test. ``make ready-model`` calls
+it.
+"""
+
+import sys
+from pathlib import Path
+
+from pipelines.console import run_stage, say
+from reid.card import ModelFile, SelfTestRecord, load_card, save_card
+from reid.errors import ReidError, UsageError
+from reid.export.half import store_half
+from reid.files import atomic_directory, sha256_of
+from reid.self_test import LEAST_COSINE, SELF_TEST_NAME, SelfTest, write_self_test
+from reid.shipped import READY
+from serving.runtime import BACKENDS, Embedder
+from serving.runtime.self_test import load_self_test
+
+__all__ = ["MOST_BYTES", "ship"]
+
+MOST_BYTES = 6_000_000  # of the whole directory
+_LEFT_OUT = "the package carries one file: `make ready-model` exports the others"
+_LICENCE = "MIT; trained on rendered people alone, from ImageNet weights"
+_ABOUT = (
+    "Tells people apart whom a camera sees from the street or the hall, small or large, by day or in light. "
+    "Trained on rendered adults in everyday clothes, no real picture among them. Not measured and not to be "
+    "relied on: children, wheelchairs, uniforms, night, crowds. Figures on real people: docs/ready_model.md"
+)
+
+
+def ship(exported: Path, out: Path) -> int:
+    """Write the directory, whole or not at all.
+
+    Args:
+        exported: of the stage ``export``.
+        out: an earlier model there is replaced.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        UsageError: ``exported`` is missing.
+        ReidError: it has no float32 file or self-test, the halved weights stray, or the result is too large.
+    """
+    card = load_card(exported)
+    test = load_self_test(card, exported)
+    if "fp32" not in card.files or test is None:
+        raise ReidError(f"{exported} has no float32 file or no self-test: export the model again")
+    with atomic_directory(out) as folder:
+        model = folder / "model.onnx"
+        store_half(exported / card.files["fp32"].path, model)
+        session = BACKENDS["onnxruntime"].open(model, card, "fp32", 1)
+        embedder = Embedder(session, card, "onnxruntime", "fp32", str(model))
+        lowest = float(test.cosines(embedder(test.images)).min())
+        if lowest < LEAST_COSINE["fp32"]:
+            raise ReidError(
+                f"with weights in half precision an embedding has a cosine of {lowest:.5f} to its own: "
+                "train longer, or with more weight decay"
+            )
+        path = folder / SELF_TEST_NAME
+        write_self_test(SelfTest(test.images, test.embeddings), path)
+        save_card(
+            card.model_copy(
+                update={
+                    "name": READY,
+                    "files": {"fp32": ModelFile(path=model.name, sha256=sha256_of(model))},
+                    "left_out": dict.fromkeys(("fp16", "int8"), _LEFT_OUT),
+                    "self_test": SelfTestRecord(
+                        path=path.name, sha256=sha256_of(path), lowest={"fp32": lowest}
+                    ),
+                    "licence": _LICENCE,
+                    "about": _ABOUT,
+                    "mlflow_run_id": "",
+                }
+            ),
+            folder,
+        )
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        if size > MOST_BYTES:
+            raise ReidError(
+                f"the model has {size:,} bytes, more than {MOST_BYTES:,}: the package would be too large"
+            )
+    return size
+
+
+def main() -> None:
+    """Ship what the command line names."""
+    if len(sys.argv) != 3:
+        raise UsageError("say python -m pipelines.ship EXPORTED OUT")
+    out = Path(sys.argv[2])
+    say(f"{out}: {ship(Path(sys.argv[1]), out):,} bytes")
+
+
+if __name__ == "__main__":
+    run_stage(main)
