@@ -28,6 +28,7 @@ ROOMS = (
     *(
         "images",
         "linear_metric",
+        "mot",
         "pace",
         "pages",
         "parity",
@@ -42,7 +43,7 @@ ROOMS = (
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 # serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
 STOREYS: tuple[tuple[str, ...], ...] = (
-    ("concurrency", "mot", "natural", "overlap", "protocols", "watchdog"),
+    ("concurrency", "natural", "overlap", "protocols", "watchdog"),
     ("stores",),
     ("spec",),
     ("runtime", "video"),
