@@ -18,10 +18,10 @@ import numpy.typing as npt
 from _measure import arguments, report
 from camera_job import CLIP, PEOPLE, YOLOX, prepare
 
-from pipelines.calibrate import certainty
 from reid.card import load_card, save_card
 from reid.data.synthetic import TownSpec, generate_town
 from reid.embeddings import pool
+from reid.evaluation.calibration import certainty
 from reid.evaluation.open_set import calibrate_threshold
 from reid.mot import MotTable, read_mot
 from reid.processors import processors

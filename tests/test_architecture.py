@@ -18,6 +18,7 @@ ROOMS = (
         "config",
         "data.catalog",
         "data.datasets.files",
+        "data.labelled",
         "embeddings",
         "engine_stamp",
         "errors",
