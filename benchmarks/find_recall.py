@@ -26,7 +26,7 @@ from reid.evaluation.open_set import calibrate_threshold
 from reid.mot import MotTable, read_mot
 from reid.processors import processors
 from serving.embedding import embed_files
-from serving.job.afterwards.finding import Seen, certainty_of, find, open_seen
+from serving.job.afterwards.search import Seen, certainty_of, find, open_seen
 from serving.job.layout import JobFolder, xyxy_of
 from serving.job.run import run_job
 from serving.runtime import load

@@ -8,14 +8,14 @@ from typing import TypeVar
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
-from pipelines.fitted import read_fitted
-from pipelines.logged import log_outputs
+from pipelines.fitted_metric import read_fitted
+from pipelines.run_log import log_outputs
 from reid.card import Certainty, Threshold
 from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_rows
 from reid.files import write_json
-from reid.reading import read_object
+from reid.text_files import read_object
 
 FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
 OUT, REPORT = Path("exported"), Path("reports/export.json")

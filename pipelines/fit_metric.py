@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.console import run_stage, say, working
 from pipelines.decoded import embed
-from pipelines.fitted import OUT, RECORD
+from pipelines.fitted_metric import OUT, RECORD
 from reid.card import InputSpec, fingerprint_for
 from reid.config import load_params
 from reid.data.catalog import read_catalog

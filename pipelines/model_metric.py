@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, say, working
-from pipelines.folded import Held, write_folded
+from pipelines.folded_model import Held, write_folded
 from pipelines.model_calibration import calibrate_model
 from reid.card import ModelCard, load_card, refuse_foreign
 from reid.config import CalibrateParams, MetricParams

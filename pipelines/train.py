@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say, working
 from pipelines.decoded import decode
-from pipelines.logged import REGISTERED
+from pipelines.run_log import REGISTERED
 from reid.addresses import redacted
 from reid.config import UNTRAINED, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog

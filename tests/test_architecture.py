@@ -35,7 +35,7 @@ ROOMS = (
         "parity",
         "parquet",
         "processors",
-        "reading",
+        "text_files",
         "self_test",
         "sockets",
         "system_errors",
@@ -44,14 +44,14 @@ ROOMS = (
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
 # serving from the bottom up: who stands in a line may import what stands in lines above it, and no other.
 STOREYS: tuple[tuple[str, ...], ...] = (
-    ("concurrency", "natural", "overlap", "protocols", "watchdog"),
+    ("concurrency", "natural_order", "overlap", "protocols", "watchdog"),
     ("stores",),
     ("spec",),
     ("runtime", "video"),
     ("detection", "embedding", "tracking"),
     ("gallery",),
     ("matching",),
-    ("job.progress", "job.record", "job.sealed"),
+    ("job.progress", "job.record", "job.encryption"),
     ("job.layout",),
     ("job.segments",),
     ("job.sightings",),

@@ -99,7 +99,7 @@ def match(
     checked = asked_job(sources or [], model, gallery, detector, threshold, person_class)
     from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
     from serving.job.progress import Progress
-    from serving.job.published import published_output
+    from serving.job.publication import published_output
     from serving.job.run import Execution, StopRequested, run_job
     from serving.watchdog import ended_when_stuck
 
@@ -252,7 +252,7 @@ def report(
         typer.echo(f"report: {path}")
         return
     from serving.cli.shared import nothing_left
-    from serving.job.corrections.applying import correct_job
+    from serving.job.corrections.application import correct_job
 
     with nothing_left(gallery) if gallery is not None else nullcontext():
         done = correct_job(folder, corrections, gallery)

@@ -13,9 +13,9 @@ from reid.files import atomic_path
 from reid.parquet import read_parquet, refuse_other
 from reid.system_errors import shown
 from serving.gallery.checks import MOST_DAYS
-from serving.gallery.database import reading
+from serving.gallery.database import queries
 from serving.gallery.database.connect import PAGE_SIZE, connect, database_errors, driver
-from serving.gallery.database.writing import NewReferences
+from serving.gallery.database.references import NewReferences
 
 if TYPE_CHECKING:
     from serving.gallery.gallery import Gallery
@@ -65,7 +65,7 @@ def _references(gallery: "Gallery") -> pa.Table:
         }
         names = (*_EXPORT.names, "id")
         values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-        embeddings = reading.rows_of(values["id"], values["embedding"], dim or 0)
+        embeddings = queries.rows_of(values["id"], values["embedding"], dim or 0)
     columns = {
         field.name: pa.array(values[field.name], field.type) for field in _EXPORT if field.name != "embedding"
     }

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
-from serving.gallery.database.reading import rows_of
-from serving.gallery.index.building import KINDS
+from serving.gallery.database.queries import rows_of
+from serving.gallery.index.build import KINDS
 from serving.gallery.index.exact import ReferenceIndex, nearest_people
 from serving.gallery.index.parts import IndexFacts, index_facts, read_index_parts
 

@@ -11,9 +11,9 @@ from serving.job.layout import WorkFolder
 from serving.job.progress import Progress
 from serving.job.segments.camera import CameraState
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
+from serving.job.segments.frame_choice import LOOKS
 from serving.job.segments.live import LiveCameras, StopRequested
 from serving.job.segments.segment import DECODED, OTHERS, frames_of, needed
-from serving.job.segments.watching import LOOKS
 from serving.runtime import Embedder
 from serving.spec import DetectorSpec, Job
 from serving.video import SOFTWARE, unseen

@@ -36,7 +36,7 @@ from serving.detection import (
     grid_of,
     inside,
 )
-from serving.job.segments.through import Given, Groups, Seen, Through
+from serving.job.segments.detector_queue import Given, Groups, Seen, Through
 from serving.overlap import box_iou
 from serving.spec import IdleSpec
 from serving.video import (
