@@ -5,14 +5,19 @@ that ``--help`` is fast.
 import json
 import signal
 import sys
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reid.errors import ReidError, UsageError
 from serving.cli.shared import INCOMPLETE, finite
+
+if TYPE_CHECKING:
+    from serving.job.progress import Progress
+    from serving.job.run import JobResult
 
 __all__ = ["crops", "match", "report", "score", "tracks"]
 
@@ -97,8 +102,6 @@ def match(
     if out is None:
         raise UsageError("name the output folder with --out DIR")
     checked = asked_job(sources or [], model, gallery, detector, threshold, person_class)
-    from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
-    from serving.job.progress import Progress
     from serving.job.publication import published_output
     from serving.job.run import Execution, StopRequested, run_job
     from serving.watchdog import ended_when_stuck
@@ -111,17 +114,11 @@ def match(
         raise StopRequested
 
     signal.signal(signal.SIGTERM, stop)
-    displays: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
-    if json_lines:
-        displays.append(JsonLinesProgress(sys.stderr))
     try:
-        with ExitStack() as stack:
-            if not (quiet or json_lines):
-                displays.append(stack.enter_context(shown_progress()))
-            stack.enter_context(ended_when_stuck(checked.stall_s))
+        with _displays(metrics, json_lines, quiet) as progress, ended_when_stuck(checked.stall_s):
             if there is not None:
                 there.begin()
-            result = run_job(checked, folder, CompositeProgress(displays), execution)
+            result = run_job(checked, folder, progress, execution)
             if model is not None:
                 write_job_file(checked, folder)
             if there is not None:
@@ -130,6 +127,26 @@ def match(
         raise StoppedError(
             "stopped: what is finished is kept; the same command goes on from there"
         ) from error
+    _print_result(result, out)
+    if result.problems and not result.unchanged:
+        raise typer.Exit(INCOMPLETE)
+
+
+@contextmanager
+def _displays(metrics: Path | None, json_lines: bool, quiet: bool) -> Iterator["Progress"]:
+    """All that a job's progress goes to."""
+    from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
+
+    displays: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
+    if json_lines:
+        displays.append(JsonLinesProgress(sys.stderr))
+    with ExitStack() as stack:
+        if not (quiet or json_lines):
+            displays.append(stack.enter_context(shown_progress()))
+        yield CompositeProgress(displays)
+
+
+def _print_result(result: "JobResult", out: str) -> None:
     counts = result.summary["counts"]
     if result.unchanged:
         typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")
@@ -152,8 +169,6 @@ def match(
         typer.echo(note)
     for problem in result.problems:
         typer.echo(problem, err=True)
-    if result.problems:
-        raise typer.Exit(INCOMPLETE)
 
 
 class StoppedError(ReidError):
