@@ -120,7 +120,10 @@ def choose_images(
     else:
         assert catalog is not None
         table = read_catalog(catalog)
-        root, paths, identities, cameras = table.folder, table.paths, table.identities, table.cameras
+        root = table.folder
+        paths = table.paths
+        identities = table.identities
+        cameras = table.cameras
         split = table.column("split")
         sides = split == "query", split == "gallery"
     query = sides[0] & _among(cameras, query_cameras, "--query-cameras")

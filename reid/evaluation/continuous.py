@@ -61,7 +61,9 @@ def score_continuous(
     if not 1 <= k <= len(images):
         raise UsageError(f"k={k}: want 1 to {len(images)}, the size of the gallery")
     discount = 1 / np.log2(np.arange(2, k + 2))
-    found, best, ndcg = np.empty(len(probes)), np.empty(len(probes)), np.empty(len(probes))
+    found = np.empty(len(probes))
+    best = np.empty(len(probes))
+    ndcg = np.empty(len(probes))
     height = block_height(2 * len(images))
     for start in range(0, len(probes), height):
         part = slice(start, start + height)

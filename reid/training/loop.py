@@ -218,7 +218,9 @@ def old_objects_frozen() -> Iterator[None]:
 
 def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, float]:
     """One epoch in place; returns the means of what the terms report, and the number of ``images``."""
-    data, settings, ranks = run.data, run.settings, run.ranks
+    data = run.data
+    settings = run.settings
+    ranks = run.ranks
     # All chance of an epoch comes from its number and the seed, so that a continued run draws the same again.
     epoch_seed = (run.seed << 20) + state.epoch
     generator = torch.Generator().manual_seed(epoch_seed)

@@ -82,11 +82,9 @@ def read_export(path: Path) -> pa.Table:
         UsageError: the file does not exist.
         ReidError: it is no Parquet file, or not one that a gallery wrote.
     """
-    way_out, broken, filled = (
-        "write it with `reid gallery export`",
-        "cannot be read as Parquet",
-        (*_TEXTS, "embedding"),
-    )
+    way_out = "write it with `reid gallery export`"
+    broken = "cannot be read as Parquet"
+    filled = (*_TEXTS, "embedding")
     table = read_parquet(
         path, "export", way_out, broken=broken, schema=_EXPORT, filled=filled, finite=_NUMBERS
     )

@@ -233,7 +233,9 @@ class Work:
         self._owned, self._missing = owned, list[int]()  # the missing ones as first, last, first, last, ...
         self._next = segment.first
         self.seconds: dict[str, float] = {}
-        self.segment, self._embedder, self._activation = segment, embedder, activation
+        self.segment = segment
+        self._embedder = embedder
+        self._activation = activation
         self._boxes: list[pa.Table] = []
         self._people: list[dict[str, object]] = []
         self._waiting: list[Tracklet] = []
