@@ -150,9 +150,7 @@ def run_training(
         params, objective_name, int(data.labels.max()) + 1, model.dim, len(data.labels)
     )
     objective = objective.to(device)
-    slices = next((term.slices for term in objective.terms.values() if isinstance(term, BierLoss)), None)
-    if slices is not None:
-        model.slices, spec = slices, dataclasses.replace(spec, slices=slices)
+    spec = _sliced(model, spec, objective)
     checkpoint = out / "checkpoint.safetensors"
     if ranks.is_first:  # a run killed in its last writes leaves files that nothing below writes again
         for name in ("history.json", "tree.npz", "pair_metric.safetensors", "summary.json"):
@@ -181,11 +179,7 @@ def run_training(
     if not ranks.is_first:
         return last
     _write_trained(trained, spec, objective, tree, out)
-    metrics = (getattr(term, "pair_metric", None) for term in objective.terms.values())
-    metric = next((found for found in metrics if found is not None), None)
-    if metric is not None:
-        fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=params.seed)
-        metric.save(out / "pair_metric.safetensors")
+    _fit_and_write_pair_metric(trained, objective, data, params.seed, out)
     summary = {"objective": objective_name, "seconds": time.perf_counter() - started, "figures": last}
     write_json(out / "summary.json", summary)
     checkpoint.unlink(missing_ok=True)
@@ -212,6 +206,26 @@ class _History:
     def last(self) -> dict[str, float]:
         """The figures of the last epoch."""
         return {key: value for key, value in self._rows[-1].items() if key not in ("epoch", "step")}
+
+
+def _sliced(model: EmbeddingModel, spec: ModelSpec, objective: CombinedLoss) -> ModelSpec:
+    """Where a loss boosts slices of the embedding, the model's slices are those; what the model is then."""
+    slices = next((term.slices for term in objective.terms.values() if isinstance(term, BierLoss)), None)
+    if slices is None:
+        return spec
+    model.slices = slices
+    return dataclasses.replace(spec, slices=slices)
+
+
+def _fit_and_write_pair_metric(
+    trained: EmbeddingModel, objective: CombinedLoss, data: TrainingData, seed: int, out: Path
+) -> None:
+    """Where a loss has a learned metric, fit it once more, to the embeddings of the trained model."""
+    metrics = (getattr(term, "pair_metric", None) for term in objective.terms.values())
+    metric = next((found for found in metrics if found is not None), None)
+    if metric is not None:
+        fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=seed)
+        metric.save(out / "pair_metric.safetensors")
 
 
 def _write_trained(

@@ -34,8 +34,8 @@ _EXPORT = pa.schema(
 
 
 def export_references(gallery: "Gallery", path: Path) -> int:
-    """See :meth:`serving.gallery.Gallery.export`. The table's metadata carries model, version and
-    retention.
+    """Write every reference to a Parquet file, with model, version and retention in the table's metadata;
+    how many there are.
     """
     refuse_other(path, "output")
     table = _references(gallery)
