@@ -127,6 +127,7 @@ CLAIMS: dict[str, Claim] = {
         _TWO,
         "mAP",
         partial(continued, "hierarchical", "batch_hard"),
+        tried="whole networks from ImageNet's weights, PK batches, real people: ahead (docs/objectives.md)",
     ),
     "hierarchical_epoch": Claim(
         "Margins of a class tree bring more in the first epoch",

@@ -4,6 +4,7 @@ the 95 % interval of the difference over seeds.
     python benchmarks/claims.py                      # the table of docs/claims.md
     python benchmarks/claims.py --only batch_hard,kernel --seeds 3
     python benchmarks/claims.py --quick              # a few rendered people, and the claims that they show
+    python benchmarks/claims.py --notes docs/claims.md   # the list below the table that stands in this file
 
 Real people are those of the folder that REID_SHARED names (../shared); where it is missing, rendered people
 stand alone. Both sides of a claim have the same people, first weights and steps.
@@ -12,9 +13,10 @@ stand alone. Both sides of a claim have the same people, first weights and steps
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 from _claims import BOTH, Claim, Finding, found
@@ -72,6 +74,21 @@ def row(claim: Claim, people: str, finding: Finding) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def notes(claims: Iterable[Claim]) -> list[str]:
+    """A line for each claim that does not come out on some people: what else was tried."""
+    return [f"- {claim.says}: {claim.tried or 'nothing else'}." for claim in dict.fromkeys(claims)]
+
+
+def not_held(table: str) -> list[Claim]:
+    """The claims of a printed table that do not hold on some people, in its order."""
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    said = [cells[0].removeprefix("| ") for cells in rows if cells[-1].startswith("**")]
+    known = {claim.says: claim for claim in CLAIMS.values()}
+    if unknown := [words for words in said if words not in known]:
+        raise UsageError(f"--notes: no claim says {unknown[0]!r}: print the table anew")
+    return [known[words] for words in said]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -80,14 +97,18 @@ def main() -> None:
     parser.add_argument("--people", choices=BOTH, help="of this kind alone")
     parser.add_argument("--seeds", type=int, default=5, help="of a claim; at least 2, default 5")
     parser.add_argument("--quick", action="store_true", help="the robust claims, on few rendered people")
+    parser.add_argument("--notes", type=Path, metavar="FILE", help="print the list below FILE's table alone")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
+    if options.notes is not None:
+        print("\n".join(notes(not_held(options.notes.read_text()))))
+        return
     if options.seeds < 2:
         raise UsageError(f"--seeds is {options.seeds}: an interval takes at least 2")
     if options.people == "real" and (options.quick or not SHARED.is_dir()):
         raise UsageError(f"--people real: no real people at {SHARED} (set REID_SHARED), or --quick has none")
     torch.set_num_threads(1)
-    began, results, tried = time.perf_counter(), {}, {}
+    began, results, missed = time.perf_counter(), {}, []
     claims = chosen(options.only, options.quick)
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     kinds = {name for claim in claims.values() for name in claim.worlds}
@@ -100,9 +121,9 @@ def main() -> None:
             results[f"{name}_{world.name}"] = asdict(finding) | {"holds": finding.verdict == "holds"}
             print(row(claim, world.name, finding), flush=True)
             if finding.verdict != "holds":
-                tried[claim.says] = claim.tried or "nothing else"
-    if tried:
-        print("\n" + "\n".join(f"- {says}: {what}." for says, what in tried.items()))
+                missed.append(claim)
+    if missed:
+        print("\n" + "\n".join(notes(missed)))
     print(
         f"\n{datetime.now(UTC):%Y-%m-%d}, {abilities()}, one thread, {time.perf_counter() - began:.0f} s; "
         f"so and other are means over the seeds, whose number stands behind the interval."

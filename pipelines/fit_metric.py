@@ -26,12 +26,13 @@ def main() -> None:
         say("no metric is fitted to the embeddings: metric.method is null")
         return
     from reid.linear_metric import FITTED_METRIC_NAME
-    from reid.linear_metric.judgement import Labelled, fit_and_judge
+    from reid.linear_metric.judgement import Labelled, check_wanted, fit_and_judge
     from reid.models.embedder import load_model
 
     catalog = read_catalog("data/catalog.parquet").split("train", "val")
     model, spec = load_model(CHECKPOINT)
     parts = [catalog.split("train"), catalog.split("val")]  # the order of the catalog
+    check_wanted(params.metric, model.dim, parts[0].identities, parts[0].cameras)
     (rows,) = embed([model], parts, spec.height, spec.width)
     split, order = catalog.column("split"), catalog.order
 

@@ -18,7 +18,7 @@ from reid.data.catalog import hash_of
 from reid.data.labelled import People, labelled_people
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, sha256_of
-from reid.linear_metric.judgement import Labelled, fit_and_judge
+from reid.linear_metric.judgement import Labelled, check_wanted, fit_and_judge
 
 __all__ = ["Groups", "choose_groups", "fit_to_model", "unfitted_card"]
 
@@ -105,11 +105,13 @@ def fit_to_model(
         The new card, and the pictures that could not be read.
 
     Raises:
-        UsageError: the backend is missing.
+        UsageError: the backend is missing, or the dimension is none that this embedding can have.
         ReidError: the model fails, the people are too few, or a file strays.
     """
     from serving.runtime import load
 
+    people = groups.training
+    check_wanted(wanted, card.dim, people.identities, people.cameras)  # embedding them can take an hour
     embedder = load(model_dir, backend, threads)
     if embedder.chosen:
         say(embedder.chosen)

@@ -131,6 +131,33 @@ class TrainParams(Section):
     compile: bool = False
 
 
+_ARGUMENTS = {"choice": None, "uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}
+
+
+def _is_known(distribution: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    name = next(iter(distribution)) if len(distribution) == 1 else ""
+    if name not in _ARGUMENTS:
+        raise ValueError(
+            f"want exactly one of {', '.join(_ARGUMENTS)}, not {', '.join(distribution) or 'nothing'}"
+        )
+    values, count = distribution[name], _ARGUMENTS[name]
+    if count is None:
+        if not values:
+            raise ValueError(f"{name}: want at least one value")
+        return distribution
+    if len(values) != count:
+        raise ValueError(f"{name}: want {count} values, not {len(values)}")
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        raise ValueError(f"{name}: want numbers, not {values}")
+    if values[0] >= values[1]:
+        raise ValueError(f"{name}: want the lower end first, not {values[0]:g} and {values[1]:g}")
+    return distribution
+
+
+Distribution = Annotated[dict[str, list[Any]], AfterValidator(_is_known)]
+"""What a sweep draws a value from: the name of one of Ray Tune's distributions, and its arguments."""
+
+
 class TuneParams(Section):
     """The Ray Tune run around a training."""
 
@@ -141,7 +168,7 @@ class TuneParams(Section):
     grace_epochs: int = Field(ge=1)
     retries: int = Field(ge=0)
     storage: str
-    space: dict[str, dict[str, list[Any]]]
+    space: dict[str, Distribution]
 
 
 class TrackingParams(Section):

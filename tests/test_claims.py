@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from reid.errors import UsageError
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -38,6 +40,24 @@ def test_a_verdict_is_that_of_the_paired_interval(
     finding = claims.found(claim, [(10.0**n + gap, 10.0**n) for n, gap in enumerate(differences)])
     assert finding.interval == pytest.approx(interval, rel=5e-3)
     assert finding.verdict == verdict
+
+
+def test_the_page_says_of_every_claim_that_does_not_hold_what_was_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    claims = importlib.import_module("claims")
+    page = (BENCHMARKS.parent / "docs/claims.md").read_text()
+    table, below = page[: page.rindex("\n| ")], page[page.rindex("\n| ") :]
+    missed = claims.not_held(table + below)
+    assert len(missed) == page.count("| **undecided** |") + page.count("| **does not** |") > 0
+    assert [line for line in below.splitlines() if line.startswith("- ")] == claims.notes(missed)
+    # Every line of the table is one of the claims, on the people that it is made of.
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
+    wanted = {(claim.says, world) for claim in claims.CLAIMS.values() for world in claim.worlds}
+    assert {(cells[0].removeprefix("| "), cells[2]) for cells in rows} == wanted
+    with pytest.raises(UsageError, match="no claim says 'Nobody said this'"):
+        claims.not_held("| Nobody said this | of | real | **undecided** |")
 
 
 @pytest.mark.slow

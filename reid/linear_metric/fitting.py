@@ -13,7 +13,7 @@ from reid.linear_metric.likelihood import all_pairs, cross_camera_pairs, likelih
 from reid.linear_metric.lmnn import lmnn
 from reid.linear_metric.nystroem import nystroem_map
 
-__all__ = ["METHODS", "Fit", "Method", "fit_metric"]
+__all__ = ["METHODS", "Fit", "Method", "check_fit", "fit_metric"]
 
 Method = Literal["kissme", "xqda", "lmnn"]
 _LMNN_DIM = (
@@ -78,9 +78,7 @@ def fit_metric(
     mapped = None if landmarks is None else nystroem_map(rows, landmarks, gamma, seed)
     features = rows if mapped is None else mapped.features(rows)
     width = features.shape[1]
-    if dim is not None and not 1 <= dim <= width:
-        what = "numbers of the embedding" if mapped is None else "features of the kernel's map"
-        raise UsageError(f"dim is {dim}: want 1 to {width}, the {what}")
+    _check_dim(dim, width, mapped is not None)
     centre = features.mean(0)
     features -= centre
     if method == "lmnn":
@@ -106,6 +104,38 @@ def fit_metric(
         0.0 if mapped is None else float(np.float32(mapped.gamma)),
     )
     return Fit(metric, len(rows), int(people.max()) + 1, tuple(said))
+
+
+def check_fit(
+    identities: Labels, cameras: Labels, method: Method, *, dim: int | None, width: int, landmarks: int | None
+) -> None:
+    """What :func:`fit_metric` would refuse and can be seen before the first picture is embedded.
+
+    Args:
+        identities: (N,).
+        cameras: (N,).
+        method: as there.
+        dim: as there.
+        width: D, of the embeddings to come.
+        landmarks: as there; the kernel's map may turn out narrower than they are many.
+
+    Raises:
+        UsageError: the rank is more than there will be numbers.
+        ReidError: the method can learn nothing from these people.
+    """
+    names, seen_by = (
+        as_labels(values, what, len(identities))
+        for values, what in ((identities, "identities"), (cameras, "cameras"))
+    )
+    kept = ~is_junk(names)
+    _check_people(_codes(names[kept]), _codes(seen_by[kept]), method)
+    _check_dim(dim, width if landmarks is None else min(landmarks, int(kept.sum())), landmarks is not None)
+
+
+def _check_dim(dim: int | None, width: int, kernel: bool) -> None:
+    if dim is not None and not 1 <= dim <= width:
+        what = "features of the kernel's map" if kernel else "numbers of the embedding"
+        raise UsageError(f"dim is {dim}: want 1 to {width}, the {what}")
 
 
 def _codes(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

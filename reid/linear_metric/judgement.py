@@ -14,9 +14,9 @@ from reid.errors import UsageError
 from reid.evaluation import rank_gallery
 from reid.evaluation.within_camera import views
 from reid.linear_metric.fitted import FittedMetric
-from reid.linear_metric.fitting import fit_metric
+from reid.linear_metric.fitting import check_fit, fit_metric
 
-__all__ = ["Labelled", "fit_and_judge"]
+__all__ = ["Labelled", "check_wanted", "fit_and_judge"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,21 @@ class Labelled:
     identities: npt.NDArray[np.str_]
     cameras: npt.NDArray[np.str_]
     order: npt.NDArray[np.int64]
+
+
+def check_wanted(
+    wanted: MetricParams, width: int, identities: npt.NDArray[np.str_], cameras: npt.NDArray[np.str_]
+) -> None:
+    """Refuse, before any picture of these people is embedded to ``width`` numbers, what cannot be fitted.
+
+    Raises:
+        UsageError: no method is named, or the dimension is none that this embedding can have.
+        ReidError: the method can learn nothing from these people.
+    """
+    if wanted.method is None:
+        raise UsageError("metric.method is null: name one")
+    landmarks = wanted.landmarks if wanted.kernel else None
+    check_fit(identities, cameras, wanted.method, dim=wanted.dim, width=width, landmarks=landmarks)
 
 
 def fit_and_judge(

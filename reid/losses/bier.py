@@ -53,9 +53,14 @@ class BierLoss(nn.Module):
     learners tell apart already counts little. For the first learner all weights are 1. The value is the mean
     over the learners of the mean over equal pairs plus the mean over different ones.
 
-    The ensemble is one embedding: the slices, each of norm 1, times the square roots of their weights, whose
-    cosine is F_M, but that the slices' lengths, whole numbers, stand for the weights (:attr:`slices`, which
-    the head of a model takes on).
+    The ensemble is one embedding. Unrolled, the recursion is ``F_M(x, y) = sum_m alpha_m s_m(x, y)`` with
+    ``alpha_m = eta_m prod_(n > m) (1 - eta_n)``, and s_m is a product of unit slices. A weight of a product
+    has to be shared between its two sides, and both go through the same network: ``sqrt(alpha_m)`` times the
+    unit slice gives ``sum_m sqrt(alpha_m)^2 s_m = F_M``, of norm 1 since the weights sum to 1. The lengths of
+    the slices, whole numbers in the proportions of the weights, stand for alpha_m D (:attr:`slices`, which
+    the head of a model takes on). The authors' published evaluation (``evaluate`` of their train_bier.py)
+    multiplies both sides by the share itself, which ranks by ``sum_m alpha_m^2 s_m``: 1 : 4 : 9 for three
+    learners in the place of the 1 : 2 : 3 that the pairs were weighed by in training. Here it is F_M.
 
     Args:
         embedding_dim: D.

@@ -170,8 +170,8 @@ class EmbeddingModel(nn.Module):
         features = self.neck(features) if self.neck_feature == "after_bn" else features
         if self.slices is None:
             return _unit(features)
-        # Squares of the factors add up to 1: the whole has norm 1, and its cosine is the mean of the parts'
-        # (Opitz 2017, with a learner's weight as its share of the numbers).
+        # Squares of the factors add up to 1: the whole has norm 1, and its cosine is the mean of the parts',
+        # each weighed by its share of the numbers (Opitz 2017; why the root: reid.losses.bier.BierLoss).
         parts = features.split(list(self.slices), 1)
         return torch.cat([_unit(part) * (part.shape[1] / self.dim) ** 0.5 for part in parts], 1)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reid.config import Params, objective_of, settings_of, with_values
-from reid.errors import ReidError, UsageError
+from reid.errors import ReidError
 from reid.sockets import leave_room_for_sockets
 from reid.training.out_of_memory import advice
 from reid.training.places import absolute_uri, in_project
@@ -35,33 +35,17 @@ class SweepResult:
     failures: Mapping[str, str]
 
 
-_DISTRIBUTIONS = {"choice": 1, "uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}
-
-
-def search_space(space: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
-    """``{"train.learning_rate": {"loguniform": [1e-4, 1e-3]}}`` as Ray Tune's distributions.
-
-    Raises:
-        UsageError: a distribution is unknown or has the wrong number of arguments; the message names the key.
+def search_space(space: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, Any]:
+    """``{"train.learning_rate": {"loguniform": [1e-4, 1e-3]}}``, checked when the params were read, as Ray
+    Tune's distributions.
     """
     from ray import tune
 
     result = {}
     for key, distribution in space.items():
-        name, arguments = next(iter(distribution.items())) if len(distribution) == 1 else ("", [])
-        if name not in _DISTRIBUTIONS:
-            raise UsageError(
-                f"tune.space.{key}: want exactly one of {', '.join(_DISTRIBUTIONS)}, not "
-                f"{', '.join(distribution) or 'nothing'}"
-            )
-        if name == "choice":
-            result[key] = tune.choice(arguments)
-        elif len(arguments) != _DISTRIBUTIONS[name]:
-            raise UsageError(
-                f"tune.space.{key}.{name}: want {_DISTRIBUTIONS[name]} values, not {len(arguments)}"
-            )
-        else:
-            result[key] = getattr(tune, name)(*arguments)
+        ((name, arguments),) = distribution.items()
+        drawn = getattr(tune, name)
+        result[key] = drawn(arguments) if name == "choice" else drawn(*arguments)
     return result
 
 

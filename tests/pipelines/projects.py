@@ -21,13 +21,15 @@ def run(*command: str, cwd: Path, code: Path | None = None) -> subprocess.Comple
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
 
 
-def project(folder: Path, **sections: dict[str, Any]) -> Path:
-    """A git and DVC repository with the project's code and its parameters, sections replaced by keys."""
+def project(folder: Path, file: str = "params.yaml", **sections: dict[str, Any]) -> Path:
+    """A git and DVC repository with the project's code and its parameters, or those of another ``file``,
+    sections replaced by keys.
+    """
     for name in ("reid", "serving", "pipelines"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((ROOT / file).read_text())
     for objective in params["objectives"].values():
         objective |= {"steps": None, "learning_rate": None}
     for name, keys in sections.items():

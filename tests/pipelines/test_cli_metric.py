@@ -220,6 +220,16 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(images: Path, tmp_path: P
     for file in images.glob("p0[123]_*.png"):
         shutil.copy(file, few)
     refused(1, "people with pictures to fit to: a metric wants some hundred", root=few)
+    # Seen before anybody is embedded: this model could not be run.
+    unread = tiny_model(tmp_path / "unread", dim=DIM)
+    (unread / "model.onnx").write_bytes(b"no graph")
+    refused(2, "dim is 25: want 1 to 24, the numbers of the embedding", "--dim", 25, source=unread)
+    kernel = ("--kernel", "nystroem", "--landmarks", 30)
+    refused(2, "dim is 31: want 1 to 30, the features of the kernel", "--dim", 31, *kernel, source=unread)
+    of_all = ("--kernel", "nystroem")  # 512 landmarks, and 8 people with 6 pictures each
+    refused(2, "dim is 49: want 1 to 48, the features of the kernel", "--dim", 49, *of_all, source=unread)
+    refused(1, "nobody is seen by two cameras, and xqda learns", source=unread, root=one_camera)
+    refused(1, "model.onnx", "--dim", 24, source=unread)
     record = MetricRecord(
         method="lmnn",
         shrinkage=0.1,

@@ -3,6 +3,7 @@ people, by what a trial of the stage's command calls; with ``make long`` by the 
 MLflow.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,10 +31,11 @@ from reid.models.embedder import EmbeddingModel, load_model
 from reid.models.inference import embed_images, extract_features
 from reid.training.checks import check_catalog, check_objective
 from reid.training.trial import run_training
-from tests.pipelines.projects import run
+from tests.pipelines.projects import project, run
 
 ROOT = Path(__file__).parents[2]
 RECIPES: dict[str, Any] = yaml.safe_load((ROOT / "recipes/objectives.yaml").read_text())
+REAL: dict[str, Any] = yaml.safe_load((ROOT / "recipes/cuhk03.yaml").read_text())["objectives"]
 OWN: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())["objectives"]
 HEIGHT, WIDTH = 64, 32
 TOWN = TownSpec(
@@ -144,6 +146,15 @@ def test_it_learns(ten: Ten, name: str, tmp_path: Path) -> None:
     assert_learnt(ten, name, tmp_path)
 
 
+@pytest.mark.parametrize("name", list(REAL))
+def test_what_is_recommended_for_real_people_learns(ten: Ten, name: str, tmp_path: Path) -> None:
+    value = ten.params.model_dump(mode="json") | {"objectives": REAL}
+    params = parse_params(value)
+    check_catalog(params, name, read_catalog(ten.catalog))
+    run_training(params, name, ten.catalog, tmp_path)
+    assert_learnt(ten, name, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["pose", "facenet", "arcface"])
 def test_what_does_not_learn_is_seen(ten: Ten, name: str, tmp_path: Path) -> None:
     run_training(with_values(ten.params, {"train.learning_rate": 1e-9}), name, ten.catalog, tmp_path)
@@ -175,3 +186,26 @@ def test_the_command_trains_it(folder_of_ten: Path, name: str) -> None:
     assert any(key.startswith(f"objectives.{name}.terms") for key in tracked.data.params)
     curves = (folder_of_ten / "reports/train" / f"{name}.csv").read_text().splitlines()
     assert len(curves) == 1 + 2, "a row an epoch"
+
+
+@pytest.mark.long
+def test_dvc_trains_and_selects_by_the_file_for_real_people(tmp_path: Path, mlflow_schema: Path) -> None:
+    """On rendered people and with a few steps; all else is the file's."""
+    folder = project(
+        tmp_path,
+        "recipes/cuhk03.yaml",
+        data={"source": "synthetic", "root": None},
+        synthetic={"people": 60, "cameras": 2, "images_per_camera": 3, "footage_people": 4}
+        | {"footage_seconds": 8.0},
+        model={"height": 64, "width": 32},
+        train={"steps": 4, "epoch_steps": 2},
+    )
+    shutil.copy(mlflow_schema, folder / "mlflow.db")
+    done = run("dvc", "repro", "select", cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in REAL:
+        (curve,) = folder.glob(f"reports/train/{name}.csv")
+        assert len(curve.read_text().splitlines()) == 1 + 2, "a row an epoch"
+    assert (folder / "models/hierarchical/tree.npz").exists()
+    chosen = json.loads((folder / "selected/training.json").read_text())
+    assert chosen["objective"] in REAL

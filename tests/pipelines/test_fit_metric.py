@@ -18,7 +18,7 @@ from reid.config import load_params
 from reid.data import store
 from reid.data.catalog import read_catalog, write_catalog
 from reid.data.store import load_images
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from reid.files import write_json
 from reid.models.embedder import ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
@@ -115,6 +115,21 @@ def test_no_stage_decodes_what_another_has_decoded(project: Path, monkeypatch: p
     (query, gallery) = evaluate.embed_sides(params, (parts[1], parts[2]), {"mine": model})["mine"]
     assert np.array_equal(query.embeddings, plain[1])
     assert np.array_equal(gallery.embeddings, plain[2])
+
+
+def test_what_cannot_be_fitted_is_refused_before_anybody_is_embedded(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embedded(*_: object) -> None:
+        raise AssertionError("pictures are embedded for a metric that cannot be")
+
+    monkeypatch.setattr(fit_metric, "embed", embedded)
+    say_what(project, method="xqda", dim=33)
+    with pytest.raises(UsageError, match="dim is 33: want 1 to 32, the numbers of the embedding"):
+        fit_metric.main()
+    say_what(project, method="xqda", dim=30, kernel="nystroem", landmarks=29)
+    with pytest.raises(UsageError, match="dim is 30: want 1 to 24, the features of the kernel"):
+        fit_metric.main()
 
 
 def test_a_damaged_record_names_the_stage(project: Path) -> None:

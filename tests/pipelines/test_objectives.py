@@ -43,6 +43,20 @@ def test_every_objective_is_a_stage_that_waits_for_its_start(folder: Path) -> No
         assert {name.removeprefix("train@") for name in awaited(stage) if "@" in name} == trained
 
 
+def test_the_file_for_real_people_is_a_chain_of_its_three_objectives(folder: Path) -> None:
+    shutil.copy(ROOT / "recipes/cuhk03.yaml", folder / "params.yaml")
+    repo = Repo.init(str(folder), no_scm=True)
+    stages = {stage.addressing: stage for stage in repo.index.stages}
+    trained = {f"train@{name}" for name in ("batch_hard", "quadruplet", "hierarchical")}
+    assert {name for name in stages if name.startswith(("train", "pretrain"))} == trained
+    awaited = {
+        name: {stage.addressing for stage in repo.index.graph.successors(stages[name])} for name in stages
+    }
+    assert all(awaited[name] == {"prepare", "untrained"} for name in trained)
+    assert trained <= awaited["select"]
+    assert set(stages) >= {"prepare", "metric", "evaluate", "calibrate", "export", "enroll", "match"}
+
+
 def test_a_pre_training_is_a_stage_that_the_objectives_from_it_wait_for(folder: Path) -> None:
     value = yaml.safe_load((ROOT / "params.yaml").read_text())
     value["pretrain"] = yaml.safe_load((ROOT / "recipes/pretrain.yaml").read_text())

@@ -9,6 +9,7 @@ from reid.config_objectives import Named
 from reid.errors import UsageError
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
+NAMES = "choice, uniform, loguniform, randint, quniform"
 
 
 def raw() -> dict[str, Any]:
@@ -31,6 +32,34 @@ def test_missing_key_is_named() -> None:
     del value["model"]["backbone"]
     with pytest.raises(UsageError, match=r"model\.backbone: missing key"):
         parse_params(value)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "message"),
+    [
+        ({"choise": [1.0e-4]}, f"want exactly one of {NAMES}, not choise"),
+        ({}, f"want exactly one of {NAMES}, not nothing"),
+        (
+            {"choice": [1.0e-4], "uniform": [1.0e-4, 1.0e-3]},
+            f"want exactly one of {NAMES}, not choice, uniform",
+        ),
+        ({"uniform": [1]}, "uniform: want 2 values, not 1"),
+        ({"quniform": [1, 2]}, "quniform: want 3 values, not 2"),
+        ({"choice": []}, "choice: want at least one value"),
+        ({"uniform": [1.0e-4, "1e-3"]}, r"uniform: want numbers, not \[0\.0001, '1e-3'\]"),
+        ({"loguniform": [1.0e-3, 1.0e-4]}, "loguniform: want the lower end first, not 0.001 and 0.0001"),
+    ],
+)
+def test_a_wrong_distribution_is_refused_when_the_file_is_read(
+    distribution: dict[str, list[Any]], message: str
+) -> None:
+    value = raw()
+    value["tune"]["space"] = {"train.learning_rate": distribution}
+    with pytest.raises(UsageError, match=rf"^params\.yaml: tune\.space\.train\.learning_rate: {message}$"):
+        parse_params(value)
+    # the same where a sweep's own values are set from Python
+    with pytest.raises(UsageError, match=message):
+        with_values(load_params(PARAMS), {"tune.space": value["tune"]["space"]})
 
 
 def test_objectives_may_have_any_name() -> None:

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 
 from reid.errors import ReidError, UsageError
-from reid.evaluation.clustering import cluster_by_threshold, score_clusters
+from reid.evaluation.clustering import _between_all, cluster_by_threshold, score_clusters
 
 labels = st.integers(2, 40).flatmap(
     lambda n: st.tuples(
@@ -61,6 +62,17 @@ def test_threshold_clusters_agree_with_scikit_learn():
         assert ours.min() == 0
     assert len(np.unique(cluster_by_threshold(rows, 0.0))) == 60
     assert cluster_by_threshold(rows[:1], 0.5).tolist() == [0]
+
+
+def test_distances_are_scipys_over_several_blocks_and_of_rows_that_are_nearly_one():
+    rows = np.random.default_rng(4).normal(size=(600, 8))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    steps = 10.0 ** -np.arange(4, 12)
+    rows[300:308] = rows[7:15]  # in another block
+    rows[308:316] = rows[7:15] + steps[:, None]
+    expected = pdist(rows)
+    np.testing.assert_allclose(_between_all(rows), expected, rtol=1e-9, atol=0)
+    assert (expected == 0).sum() == 8
 
 
 def test_bad_input_is_named():

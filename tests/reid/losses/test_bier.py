@@ -103,3 +103,34 @@ def test_the_embedding_is_of_norm_1_and_its_cosine_that_of_the_ensemble() -> Non
     torch.testing.assert_close(embeddings @ embeddings.T, expected)
     with pytest.raises(UsageError, match=r"slices \(3, 3\) are not the 12 numbers"):
         EmbeddingModel(torch.nn.Identity(), 12, slices=(3, 3))
+
+
+def prediction(a: list[float], b: list[float], slices: tuple[int, ...]) -> float:
+    """F_M of the algorithm, F_m = (1 - eta_m) F_(m-1) + eta_m s_m, over float64 numbers."""
+    ensemble, start = 0.0, 0
+    for m, size in enumerate(slices, 1):
+        s = cosine(a[start : start + size], b[start : start + size])
+        ensemble = (1 - 2 / (m + 1)) * ensemble + 2 / (m + 1) * s
+        start += size
+    return ensemble
+
+
+@given(seed=naive.seeds, learners=st.integers(1, 4))
+@settings(deadline=None)
+def test_what_is_searched_by_is_what_the_boosting_ends_with(seed: int, learners: int) -> None:
+    """With a length that all weights m / (1 + ... + M) divide, to the last digits; and the loss says the same
+    of its pairs.
+    """
+    dim = learners * (learners + 1)
+    loss = BierLoss(dim, learners)
+    model = EmbeddingModel(torch.nn.Identity(), dim, slices=loss.slices, neck_feature="before_bn")
+    x = naive.embeddings(4, seed, dim)
+    with torch.no_grad():
+        found = model.double().eval().embed(x[:, :, None, None])
+    rows = x.tolist()
+    for i in range(4):
+        for j in range(4):
+            expected = prediction(rows[i], rows[j], loss.slices)
+            assert float(found[i] @ found[j]) == pytest.approx(expected, abs=1e-12)
+    said = loss(x, torch.tensor([0, 0, 1, 2])).mean_positive
+    assert float(1 - found[0] @ found[1]) == pytest.approx(float(said), abs=1e-12)

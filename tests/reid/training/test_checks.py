@@ -1,5 +1,6 @@
 """What cannot be trained is one line before anything runs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import yaml
 from reid.config import Params, load_params, objective_of, parse_params, with_values
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import ReidError, UsageError
+from reid.linear_metric import METHODS
 from reid.losses import LOSSES
+from reid.losses.synthesis import SYNTHESES
 from reid.metric.miners import MINERS
 from reid.training.checks import check_catalog, check_objective, check_space, label_column
 from reid.training.samplers import SAMPLERS
@@ -147,3 +150,16 @@ def test_no_loss_miner_or_sampler_is_without_a_recipe() -> None:
     assert set(MINERS) == {one if isinstance(one, str) else one["name"] for one in miners} | own_losses
     samplers = [section.get("sampler", "pk") for section in sections]
     assert set(SAMPLERS) == {one if isinstance(one, str) else one["name"] for one in samplers}
+
+
+def test_the_page_begins_with_six_lines_and_names_all_there_is() -> None:
+    page = (ROOT / "docs/objectives.md").read_text()
+    begin = page.split("\n\n")[1].splitlines()
+    assert [line[:3] for line in begin] == [f"{n}. " for n in range(1, 7)], "what a newcomer takes"
+    known = {*LOSSES, *MINERS, *SAMPLERS, *METHODS} | {f"synthesis: {name}" for name in SYNTHESES}
+    assert sorted(name for name in known if f"`{name}`" not in page) == []
+    recipes = {*OWN, *RECIPES}
+    assert sorted(name for name in recipes if f"`{name}`" not in page) == []
+    # and what the six lines tell to take is there
+    said = {word for line in begin for word in re.findall(r"`([a-z_]+)`", line)}
+    assert said <= known | recipes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reid.config import Params, with_values
-from reid.errors import ReidError, UsageError
+from reid.errors import ReidError
 from reid.files import read_json
 from reid.training.callbacks import Listener
 from reid.training.sweep import best_trial, forget, search_space
@@ -34,17 +34,22 @@ def children(tracker: Tracker, parent: str) -> list[Any]:
     return list(found)
 
 
-@pytest.mark.parametrize(
-    ("space", "message"),
-    [
-        ({"train.learning_rate": {"lognormal": [1, 2]}}, "lognormal"),
-        ({"train.learning_rate": {"uniform": [1]}}, "want 2 values"),
-        ({"train.learning_rate": {}}, "nothing"),
-    ],
-)
-def test_a_wrong_search_space_names_the_key(space: dict[str, dict[str, list[float]]], message: str) -> None:
-    with pytest.raises(UsageError, match=rf"tune\.space\.train\.learning_rate.*{message}"):
-        search_space(space)
+def test_every_distribution_that_params_may_name_is_one_of_ray_tunes(tiny_params: Params) -> None:
+    space: dict[str, dict[str, list[Any]]] = {
+        "a": {"choice": ["adam", "sgd"]},
+        "b": {"uniform": [0.5, 0.7]},
+        "c": {"loguniform": [1e-4, 1e-3]},
+        "d": {"randint": [3, 6]},
+        "e": {"quniform": [1, 2, 0.25]},
+    }
+    drawn = search_space(with_values(tiny_params, {"tune.space": space}).tune.space)
+    assert list(drawn) == list(space)
+    samples = {key: [domain.sample() for _ in range(50)] for key, domain in drawn.items()}
+    assert set(samples["a"]) == {"adam", "sgd"}
+    assert all(0.5 <= value <= 0.7 for value in samples["b"])
+    assert all(1e-4 <= value <= 1e-3 for value in samples["c"])
+    assert set(samples["d"]) == {3, 4, 5}
+    assert set(samples["e"]) == {1, 1.25, 1.5, 1.75, 2}
 
 
 @pytest.mark.slow
