@@ -17,6 +17,7 @@ from reid.data.datasets.files import Stray, find_images
 from reid.data.datasets.folder import scan_folder
 from reid.data.splits import choose_test_people, hold_out_validation, split_people
 from reid.data.synthetic import TownSpec, crop_poses, generate_town, sample_person
+from reid.data.synthetic.wardrobe import PATTERN, WardrobeSpec, write_people
 from reid.errors import UsageError
 from reid.files import write_json
 from reid.processors import processors
@@ -42,11 +43,12 @@ def render(params: Params, data: Path) -> list[Record]:
     and beside them stands the pose in each crop.
     """
     town = params.synthetic
-    spec = TownSpec(**town.model_dump(), seed=params.seed)
+    spec = TownSpec(**town.model_dump(exclude={"cameras_per_person"}), seed=params.seed)
     identities = [f"{number:04d}" for number in range(1, town.people + 1)]
     test = choose_test_people(identities, params.data.test_share, params.seed)
+    crops = spec.people * spec.cameras * spec.images_per_camera
     with progress_bar("rendering people and footage") as progress:
-        generate_town(spec, data, sorted(int(identity) for identity in test), progress, _processes(spec))
+        generate_town(spec, data, sorted(int(identity) for identity in test), progress, _processes(crops))
     vectors = {
         identity: tuple(map(float, sample_person(spec.seed, int(identity)).as_vector()))
         for identity in identities
@@ -59,9 +61,24 @@ def render(params: Params, data: Path) -> list[Record]:
     ]
 
 
-def _processes(spec: TownSpec) -> int:
+def render_wardrobe(params: Params, data: Path) -> list[Record]:
+    """Render the people made to carry over into ``data/crops``."""
+    town = params.synthetic
+    spec = WardrobeSpec(
+        people=town.people,
+        cameras=town.cameras,
+        cameras_per_person=town.cameras_per_person or town.cameras,
+        images_per_camera=town.images_per_camera,
+        seed=params.seed,
+    )
+    with progress_bar("rendering people") as progress:
+        write_people(spec, data / "crops", progress, _processes(spec.people * spec.images_per_person))
+    return read_folder(data / "crops", PATTERN)
+
+
+def _processes(crops: int) -> int:
     """How many render: starting others takes about as long as some hundred pictures."""
-    return 1 if spec.people * spec.cameras * spec.images_per_camera < 500 else processors()
+    return 1 if crops < 500 else processors()
 
 
 def read_source(params: Params, data: Path) -> Source:
@@ -71,20 +88,23 @@ def read_source(params: Params, data: Path) -> Source:
         UsageError: a key that this source needs is not set.
     """
     source = params.data
-    if source.source != "synthetic" and source.root is None:
+    rendered = source.source in ("synthetic", "wardrobe")
+    if not rendered and source.root is None:
         raise UsageError(
             f"data.root is not set: data.source {source.source} needs "
             f"{_WANTED.get(source.source, 'the unpacked data set')}"
         )
     root = Path(source.root or ".")
     for name in _OUTPUTS:
-        if source.source != "synthetic" and root.resolve().is_relative_to((data / name).resolve()):
+        if not rendered and root.resolve().is_relative_to((data / name).resolve()):
             raise UsageError(
                 f"data.root is {root}: this stage replaces that folder; move the images elsewhere"
             )
         shutil.rmtree(data / name, ignore_errors=True)
     if source.source == "synthetic":
         return Source(render(params, data))
+    if source.source == "wardrobe":
+        return Source(_split(render_wardrobe(params, data), params))
     if source.source == "table":
         records = read_table(root)
         return Source(records if _has_splits(records) else _split(records, params))

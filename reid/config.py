@@ -126,6 +126,7 @@ class TrainParams(Section):
     workers: int = Field(ge=1, le=4096)
     schedule: Literal["cosine", "one_cycle"]
     freeze_steps: int = Field(ge=0)
+    freeze_blocks: int = Field(default=0, ge=0)
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
     compile: bool = False

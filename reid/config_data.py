@@ -13,11 +13,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-# "synthetic" is rendered, "folder", "table" and "footage" are anybody's own; the rest are the keys of
-# reid.data.datasets.DATASETS, written out here because a configuration must be checked without loading the
-# readers.
+# "synthetic" and "wardrobe" are rendered, "folder", "table" and "footage" are anybody's own; the rest are the
+# keys of reid.data.datasets.DATASETS, written out here because a configuration must be checked without
+# loading the readers.
 Source = Literal[
     "synthetic",
+    "wardrobe",
     "folder",
     "table",
     "footage",
@@ -99,6 +100,7 @@ class SyntheticParams(Section):
     people: int = Field(ge=10, le=1_000_000)
     cameras: int = Field(ge=2, le=1_000)
     images_per_camera: int = Field(ge=1, le=10_000)
+    cameras_per_person: int | None = Field(default=None, ge=1, le=1_000)
     footage_people: int = Field(ge=2, le=10_000)
     footage_seconds: float = Field(gt=0, le=1_000_000)
     clothes_change: float = Field(ge=0, le=1)

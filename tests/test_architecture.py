@@ -124,6 +124,16 @@ def test_import_loads_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_a_training_loads_no_library_of_what_it_does_not_do() -> None:
+    """Objectives of pytorch-metric-learning, groups of people by scikit-learn: with scipy.stats they are a
+    third of what a trial imports.
+    """
+    late = {"pytorch_metric_learning", "sklearn", "scipy.stats"}
+    code = f"import sys, reid.training.trial; print(sorted({late!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 

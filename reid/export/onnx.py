@@ -4,6 +4,7 @@ but the resize inside.
 
 import copy
 import logging
+import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 from torch import nn
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
 
@@ -99,7 +101,7 @@ class _GlobalPooling(nn.Module):
 
 def _simplified(model: EmbeddingModel) -> EmbeddingModel:
     """Fold BatchNorm and spell out global pooling before tracing: the exporter takes longer and leaves
-    gathers.
+    gathers. Where a layer writes over its input it takes up to half as long again, to undo that.
     """
     for module in list(model.backbone.modules()):
         for name, child in module.named_children():
@@ -108,8 +110,31 @@ def _simplified(model: EmbeddingModel) -> EmbeddingModel:
     # A network whose forward asks for its input's size cannot be traced: there the runtimes fold BatchNorm
     # when they load the file.
     with suppress(TraceError, TypeError):
-        model.backbone = fuse(model.backbone, inplace=True)
+        fused = fuse(model.backbone, inplace=True)
+        if isinstance(fused, GraphModule):
+            _keep_inputs(fused)
+        model.backbone = fused
     return model
+
+
+def _keep_inputs(traced: GraphModule) -> None:
+    """Let activations make a tensor of their own where nothing else reads the one that they write over."""
+    layers = dict(traced.named_modules(remove_duplicate=False))
+    alone: dict[nn.Module, bool] = {}
+    for node in traced.graph.nodes:
+        module = layers.get(node.target) if node.op == "call_module" else None
+        if module is not None and getattr(module, "inplace", False) is True:
+            alone[module] = alone.get(module, True) and _is_fresh(node.args[0], layers)
+    for module, everywhere in alone.items():  # one activation may stand in several places
+        if everywhere:
+            module.inplace = False  # type: ignore[assignment]
+
+
+def _is_fresh(node: Node, layers: Mapping[str, nn.Module]) -> bool:
+    """Whether a tensor is read once and shares its memory with no other: of a layer, or a sum."""
+    made = layers.get(node.target) if isinstance(node.target, str) else None
+    layer = isinstance(made, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
+    return len(node.users) == 1 and (layer or node.target is operator.add)
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path | str) -> None:

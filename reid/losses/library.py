@@ -1,10 +1,12 @@
-"""Objectives that pytorch-metric-learning implements well, behind the signature of the rest."""
+"""Objectives that pytorch-metric-learning implements well, behind the signature of the rest.
+
+The library is imported by the objectives that are of it: with scipy.stats, which it imports, it takes a
+second of every process that trains with another.
+"""
 
 from typing import Any
 
 import torch
-from pytorch_metric_learning import losses
-from pytorch_metric_learning.reducers import DoNothingReducer
 from torch import Tensor, nn
 
 from reid.losses.output import LossOutput, checked, checked_classes, pair_means, zero_of
@@ -72,6 +74,8 @@ class PairLoss(nn.Module):
 
 def arcface(num_classes: int, embedding_dim: int, margin_deg: float = 28.6, scale: float = 64.0) -> ProxyLoss:
     """Additive angular margin (Deng 2019); the margin in degrees."""
+    from pytorch_metric_learning import losses
+
     return ProxyLoss(
         losses.ArcFaceLoss(num_classes, embedding_dim, margin=margin_deg, scale=scale), num_classes
     )
@@ -79,44 +83,9 @@ def arcface(num_classes: int, embedding_dim: int, margin_deg: float = 28.6, scal
 
 def cosface(num_classes: int, embedding_dim: int, margin: float = 0.35, scale: float = 64.0) -> ProxyLoss:
     """Additive cosine margin (Wang 2018)."""
+    from pytorch_metric_learning import losses
+
     return ProxyLoss(losses.CosFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale), num_classes)
-
-
-class AnnealedSphereFace(losses.SphereFaceLoss):
-    """SphereFace that goes over from plain classification: of a person's own class the cosine counts lambda
-    times beside the margin's psi, ``(lambda cos + psi) / (1 + lambda)``.
-
-    lambda = max(lambda_min, base * (1 + gamma * step) ** -power), in training, where each call is a step.
-
-    Args:
-        num_classes, embedding_dim, margin, scale: see :func:`sphereface`.
-        annealing: base, gamma, power and lambda_min.
-    """
-
-    step: Tensor
-
-    def __init__(
-        self,
-        num_classes: int,
-        embedding_dim: int,
-        margin: int,
-        scale: float,
-        annealing: tuple[float, float, float, float],
-    ) -> None:
-        super().__init__(num_classes, embedding_dim, margin=margin, scale=scale)
-        self.annealing = annealing
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-
-    def modify_cosine_of_target_classes(self, cosine_of_target_classes: Tensor) -> Tensor:
-        """Called by the library with the cosines (B,) of the images to their own classes."""
-        if self.training:
-            self.step += 1
-        base, gamma, power, least = self.annealing
-        weight = (base * (1 + gamma * self.step.to(torch.float32)) ** -power).clamp_min(least)
-        weight = weight.to(cosine_of_target_classes.dtype)
-        psi = super().modify_cosine_of_target_classes(cosine_of_target_classes)
-        mixed: Tensor = (weight * cosine_of_target_classes + psi) / (1 + weight)
-        return mixed
 
 
 def sphereface(
@@ -135,6 +104,10 @@ def sphereface(
     ``annealed`` begins with plain classification and goes over to the margin (appendix G), by the numbers of
     the authors' training: at once, the margin is flat where a training begins, and nothing is learnt.
     """
+    from pytorch_metric_learning import losses
+
+    from reid.losses.annealed import AnnealedSphereFace
+
     inner = (
         AnnealedSphereFace(num_classes, embedding_dim, margin, scale, (base, gamma, power, lambda_min))
         if annealed
@@ -145,6 +118,8 @@ def sphereface(
 
 def proxy_nca(num_classes: int, embedding_dim: int, scale: float = 8.0) -> ProxyLoss:
     """One proxy a class, softmax over their squared distances times ``scale`` (Movshovitz-Attias 2017)."""
+    from pytorch_metric_learning import losses
+
     return ProxyLoss(
         losses.ProxyNCALoss(num_classes, embedding_dim, softmax_scale=scale),
         num_classes,
@@ -154,6 +129,8 @@ def proxy_nca(num_classes: int, embedding_dim: int, scale: float = 8.0) -> Proxy
 
 def proxy_anchor(num_classes: int, embedding_dim: int, margin: float = 0.1, alpha: float = 32.0) -> ProxyLoss:
     """Every proxy an anchor against the whole batch (Kim 2020)."""
+    from pytorch_metric_learning import losses
+
     return ProxyLoss(
         losses.ProxyAnchorLoss(num_classes, embedding_dim, margin=margin, alpha=alpha), num_classes
     )
@@ -161,6 +138,9 @@ def proxy_anchor(num_classes: int, embedding_dim: int, margin: float = 0.1, alph
 
 def multi_similarity(alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> PairLoss:
     """General pair weighting (Wang 2019), mean over all anchors."""
+    from pytorch_metric_learning import losses
+    from pytorch_metric_learning.reducers import DoNothingReducer
+
     return PairLoss(
         losses.MultiSimilarityLoss(alpha=alpha, beta=beta, base=base, reducer=DoNothingReducer()),
         average_active=False,
@@ -171,4 +151,7 @@ def circle(margin: float = 0.25, gamma: float = 128.0) -> PairLoss:
     """Circle loss on pairs (Sun 2020) with the paper's values for person re-identification, mean over the
     anchors that cost something.
     """
+    from pytorch_metric_learning import losses
+    from pytorch_metric_learning.reducers import DoNothingReducer
+
     return PairLoss(losses.CircleLoss(m=margin, gamma=gamma, reducer=DoNothingReducer()), average_active=True)

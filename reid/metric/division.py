@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
 
 from reid.errors import ReidError
 
@@ -29,6 +28,8 @@ def divided(embeddings: npt.NDArray[np.float32], labels: Rows, groups: int, seed
     Raises:
         ReidError: there are fewer than 2 K people.
     """
+    from sklearn.cluster import KMeans  # a second to import, and most trainings divide nobody
+
     people, index = np.unique(labels, return_inverse=True)
     if len(people) < 2 * groups:
         raise ReidError(

@@ -35,7 +35,7 @@ from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
 from reid.training.division import DivideAndConquer, draw
 from reid.training.finite import FiniteCheck
-from reid.training.modes import freeze, half_precision, key_pass, layout, training_pass
+from reid.training.modes import freeze, freeze_first, half_precision, key_pass, layout, training_pass
 from reid.training.objective import features_by_term, labels_by_term
 from reid.training.out_of_memory import memory_advice
 from reid.training.renewal import PK_BATCHES, BatchPlan, Renewal
@@ -118,6 +118,7 @@ def train(
         share_batch_statistics(model.backbone)
     model.to(memory_format=layout(settings.channels_last))
     half = half_precision(settings.precision)
+    freeze_first(model.backbone, settings.freeze_blocks)
     forward = training_pass(model.train(), half, settings.compile)
     state = TrainingState.start(model, objective, settings)
     keyed = any(getattr(term, "momentum_keys", False) for term in objective.terms.values())
@@ -239,7 +240,7 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
         state.set_rates(settings, progress)
         # The step that follows the frozen ones thaws the backbone; later there is nothing left to switch.
         if 0 < settings.freeze_steps >= state.step:
-            freeze(state.model.backbone, state.step < settings.freeze_steps)
+            freeze(state.model.backbone, state.step < settings.freeze_steps, settings.freeze_blocks)
         # Each worker draws the whole batch's augmentation and keeps its part, so that the batch is the same
         # whatever the number of workers.
         own = ranks.part(len(rows))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reid.models.embedder import EmbeddingModel
 from reid.training.cpu_convolution import cpu_training_pass
 
-__all__ = ["freeze", "half_precision", "key_pass", "layout", "training_pass"]
+__all__ = ["freeze", "freeze_first", "half_precision", "key_pass", "layout", "training_pass"]
 
 
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
@@ -84,7 +84,22 @@ def key_pass(model: EmbeddingModel, half: bool) -> Callable[[Tensor], Tensor]:
     return keys
 
 
-def freeze(backbone: nn.Module, frozen: bool) -> None:
-    """A frozen backbone keeps its weights and the statistics of its batch normalisation."""
+def freeze(backbone: nn.Module, frozen: bool, first: int = 0) -> None:
+    """A frozen backbone keeps its weights and the statistics of its batch normalisation; of a thawed one the
+    ``first`` blocks stay as :func:`freeze_first` has them.
+    """
     backbone.requires_grad_(not frozen)
     backbone.train(not frozen)
+    freeze_first(backbone, first)
+
+
+def freeze_first(backbone: nn.Module, count: int) -> None:
+    """The first ``count`` blocks keep their weights: what they know of edges and colours holds in pictures of
+    any kind. Their batch normalisation goes on, so that its statistics are those of the pictures at hand.
+    Blocks are the network's children, or those of its only child.
+    """
+    blocks = list(backbone.children())
+    while len(blocks) == 1:
+        blocks = list(blocks[0].children())
+    for block in blocks[:count]:
+        block.requires_grad_(False)

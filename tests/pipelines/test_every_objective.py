@@ -189,6 +189,7 @@ def test_the_command_trains_it(folder_of_ten: Path, name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_dvc_trains_and_selects_by_the_file_for_real_people(tmp_path: Path, mlflow_schema: Path) -> None:
     """On rendered people and with a few steps; all else is the file's."""
     folder = project(

@@ -8,9 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from pipelines import prepare
 from reid.data.catalog import read_catalog
+from reid.data.synthetic.wardrobe import WardrobeSpec, write_people
 from reid.errors import ReidError, UsageError
 from reid.files import sha256_of
 from tests.browser import Browser
@@ -30,6 +32,27 @@ def test_rendered_people_carry_their_attributes(folder: Path) -> None:
         np.allclose(vectors[name], person["vector"], atol=1e-4) for name, person in town["people"].items()
     )
     assert (folder / "data/data_report.html").stat().st_size > 20_000
+
+
+def test_people_made_to_carry_over_are_the_same_again(folder: Path) -> None:
+    configure(source="wardrobe")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["synthetic"] |= {"people": 25, "cameras": 6, "cameras_per_person": 3}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    prepare.main()
+    catalog = read_catalog("data/catalog.parquet")
+    assert len(catalog) == 25 * 3 * 2
+    cameras = {name: set(catalog.cameras[catalog.identities == name]) for name in catalog.identities}
+    assert len(cameras) == 25 and {len(seen) for seen in cameras.values()} == {3}
+    assert len(set().union(*cameras.values())) == 6
+    assert set(catalog.table["split"].to_pylist()) == {"train", "val", "query", "gallery"}
+    written = {path.name: path.read_bytes() for path in Path("data/crops").iterdir()}
+    write_people(
+        WardrobeSpec(people=25, cameras=6, cameras_per_person=3, images_per_camera=2, seed=params["seed"]),
+        folder / "again",
+        processes=2,
+    )
+    assert {path.name: path.read_bytes() for path in (folder / "again").iterdir()} == written
 
 
 def test_a_messy_folder_is_kept_listed_and_counted(folder: Path) -> None:

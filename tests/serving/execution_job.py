@@ -52,8 +52,8 @@ def make_place(folder: Path, cameras: int = 2) -> Path:
 
 
 def same_rows(one: Path, other: Path) -> None:
-    """Tables and crops of two outputs are equal."""
-    for name in ("sightings", "detections"):
+    """Tables, those that `reid find` searches among them, and crops of two outputs are equal."""
+    for name in ("sightings", "detections", "embeddings"):
         assert pq.read_table(one / f"{name}.parquet").equals(pq.read_table(other / f"{name}.parquet"))
     crops = [
         {path.name: path.read_bytes() for path in (folder / "crops").iterdir()} for folder in (one, other)

@@ -16,6 +16,7 @@ from reid.training.checks import check_catalog, check_objective
 from reid.training.division import DivideAndConquer, draw
 from reid.training.samplers import SAMPLERS, Source
 from reid.training.trial import run_training
+from tests.reid.losses import naive
 from tests.reid.training.interrupted import assert_same_weights_after_a_kill
 
 LABELS = np.repeat(np.arange(8), 4)
@@ -61,6 +62,34 @@ def test_a_learner_sees_its_slice_and_in_the_end_there_is_one() -> None:
         assert torch.equal(after, -before)
     loss.begin(3, 0.5, LABELS, 0, lambda: pytest.fail("nothing to cluster"))
     assert loss.learner_of(0, features, features)[0] is loss
+
+
+def test_a_learners_value_is_that_of_its_slice_alone_and_so_is_its_gradient() -> None:
+    """Against batch-hard as a loop over float64 numbers of the slice; the numbers of the others have no
+    gradient.
+    """
+    loss, x = objective(DivideParams(learners=3)), naive.embeddings(8, 5, 6).requires_grad_()
+    loss.begin(0, 0.0, LABELS, 0, lambda: embeddings(0))
+    labels = torch.arange(8) // 2
+    for row in range(len(LABELS)):
+        number = int(loss.group[row])
+        part = slice(2 * number, 2 * number + 2)
+
+        def value(features: torch.Tensor, row: int = row) -> torch.Tensor:
+            learner, own, _ = loss.learner_of(row, features, features)
+            return learner(own, labels).value
+
+        apart = naive.distances(x.detach()[:, part], squared=False)
+        expected = naive.mean(
+            naive.hinge(max(apart[a][p] for p in positives) - min(apart[a][n] for n in negatives) + 0.3)
+            for a in range(8)
+            for positives, negatives in [naive.candidates(labels.tolist(), a)]
+        )
+        assert float(value(x).detach()) == pytest.approx(expected, abs=1e-12)
+        (gradient,) = torch.autograd.grad(value(x), x)
+        others = [column for column in range(6) if column not in range(part.start, part.stop)]
+        assert not gradient[:, others].any() and gradient[:, part].any()
+    assert torch.autograd.gradcheck(value, (x,))
 
 
 def test_groups_are_renewed_when_due_and_keep_their_numbers() -> None:

@@ -68,6 +68,19 @@ def test_frozen_training_continues_to_the_same_weights(
     assert_same_weights_after_a_kill(params, "batch_hard", tiny_catalog, tmp_path)
 
 
+@pytest.mark.parametrize("steps", [0, 2])
+def test_first_blocks_keep_their_weights(tiny_params: Params, tiny_catalog: Path, steps: int) -> None:
+    params = with_values(tiny_params, {"train.freeze_blocks": 1, "train.freeze_steps": steps})
+    model, before = trained(params, tiny_catalog)
+    blocks = model.backbone
+    while len(list(blocks.children())) == 1:
+        (blocks,) = blocks.children()
+    first, second, *_ = blocks.children()
+    names = {id(value): name for name, value in model.named_parameters()}
+    assert all(torch.equal(value, before[names[id(value)]]) for value in first.parameters())
+    assert any(not torch.equal(value, before[names[id(value)]]) for value in second.parameters())
+
+
 def test_one_cycle_is_another_training(tiny_params: Params, tiny_catalog: Path) -> None:
     plain, _ = trained(tiny_params, tiny_catalog)
     cycled, _ = trained(with_values(tiny_params, {"train.schedule": "one_cycle"}), tiny_catalog)

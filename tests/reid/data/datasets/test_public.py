@@ -55,6 +55,7 @@ def test_every_reader_is_tested_and_can_be_asked_for() -> None:
     assert {name for name, *_ in PROTOCOLS} == set(DATASETS)
     assert set(get_args(DataParams.model_fields["source"].annotation)) == set(DATASETS) | {
         "synthetic",
+        "wardrobe",
         "folder",
         "table",
         "footage",

@@ -1,0 +1,279 @@
+"""What a model learns from rendered people alone, and how far it carries over to real ones.
+
+Trains MobileNetV2 from ImageNet's weights on people of ``reid.data.synthetic.wardrobe`` of one seed, with the
+project's loop on one thread, for ``--minutes`` of the process's own processor time, and ranks with it people
+rendered of another seed, PKU-Reid's and CUHK03's, each camera against the other; beside it ImageNet's weights
+as they are, and torchreid's OSNet x0.25 from MSMT17. No real picture is trained on or chosen by.
+
+``--without`` leaves ingredients of the renderer out, one training each (``each``: all of them in turn), and
+tells what each is worth. Every training is a row of ``--results``; one that is in there is not run again.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+from _measure import SHARED, abilities, report
+from _people import CUHK03, OSNET, PATTERN, Features, imagenet, ready
+
+from reid.config import load_params, with_values
+from reid.data.datasets.folder import read_folder
+from reid.data.store import load_images
+from reid.data.synthetic.wardrobe import INGREDIENTS, WardrobeSpec, render_people
+from reid.errors import ReidError, UsageError
+from reid.evaluation import rank_gallery
+from reid.files import read_json, write_json
+from reid.memory import keep_freed_memory
+from reid.models.embedder import EmbeddingModel, build_model, save_model
+from reid.models.inference import embed_images
+from reid.training.batches import TrainingData
+from reid.training.loop import Epoch, train
+from reid.training.trial import loss_and_batches, model_spec
+
+PKU = SHARED / "data/pku_reid/dev"
+Images = npt.NDArray[np.uint8]
+Row = dict[str, Any]
+
+
+def stored(
+    spec: WardrobeSpec, processes: int, store: Path | None
+) -> tuple[Images, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All crops of a spec, from ``store`` where they are in there already."""
+    if store is None:
+        return rendered(spec, processes)
+    digest = hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode()).hexdigest()[:12]
+    file = store / f"{digest}.npz"
+    if not file.exists():
+        store.mkdir(parents=True, exist_ok=True)
+        np.savez(file, *rendered(spec, processes))
+    with np.load(file) as found:
+        return found["arr_0"], found["arr_1"], found["arr_2"]
+
+
+def rendered(
+    spec: WardrobeSpec, processes: int
+) -> tuple[Images, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All crops of a spec, made by several processes: who makes what changes nothing."""
+    parts = [range(start, min(start + 50, spec.people)) for start in range(0, spec.people, 50)]
+    if processes == 1:
+        return render_people(spec)
+    with ProcessPoolExecutor(processes, get_context("spawn"), partial(cv2.setNumThreads, 1)) as pool:
+        found = list(pool.map(partial(render_people, spec), parts))
+    images, people, cameras = (np.concatenate([part[place] for part in found]) for place in range(3))
+    return images, people, cameras
+
+
+class Thermometer:
+    """People to rank: those of camera 1 ask for those of camera 2, and the other way round."""
+
+    def __init__(self, images: Images, people: npt.NDArray[Any], cameras: npt.NDArray[Any]) -> None:
+        self.images, self.people, self.cameras = images, people.astype(str), cameras.astype(str)
+
+    @classmethod
+    def real(cls, folder: Path, height: int, width: int, people: int | None = None) -> "Thermometer":
+        """Crops of a folder, of so many people drawn with seed 0."""
+        records = read_folder(folder, PATTERN)
+        names = sorted({record.identity for record in records})
+        kept = set(np.random.default_rng(0).permutation(names)[:people].tolist())
+        records = [record for record in records if record.identity in kept]
+        images = load_images([record.path for record in records], height, width)
+        return cls(images, np.array([r.identity for r in records]), np.array([r.camera for r in records]))
+
+    @classmethod
+    def made(cls, spec: WardrobeSpec) -> "Thermometer":
+        """People of a spec; the cameras of each in two halves."""
+        images, people, cameras = render_people(spec)
+        return cls(images, people, cameras % 2)
+
+    def figures(self, embed: Features) -> list[float]:
+        """Rank-1 and mAP, one way and the other."""
+        rows, found = embed(self.images), []
+        first = self.cameras == np.unique(self.cameras)[0]
+        for asks in (first, ~first):
+            told = (rows[asks], self.people[asks], self.cameras[asks])
+            kept = (rows[~asks], self.people[~asks], self.cameras[~asks])
+            ranking = rank_gallery(*told, *kept)
+            found += [float(ranking.cmc[0]), float(ranking.mean_ap)]
+        return found
+
+
+def mix_styles(model: EmbeddingModel, share: float) -> None:
+    """Mean and spread of early maps' channels are mixed between the images of a batch while training (Zhou et
+    al. 2021, MixStyle), which makes up cameras that are not there.
+    """
+
+    def mixed(_: torch.nn.Module, __: object, maps: torch.Tensor) -> torch.Tensor | None:
+        if not model.training or not torch.is_grad_enabled() or torch.rand(()) > share:
+            return None
+        mean = maps.mean((2, 3), keepdim=True).detach()
+        spread = (maps.var((2, 3), keepdim=True) + 1e-5).sqrt().detach()
+        part = torch.distributions.Beta(0.3, 0.3).sample((len(maps), 1, 1, 1)).to(maps.dtype)
+        other = torch.randperm(len(maps))
+        to_mean, to_spread = (part * one + (1 - part) * one[other] for one in (mean, spread))
+        return (maps - mean) / spread * to_spread + to_mean
+
+    blocks = list(model.backbone.children())
+    blocks = list(blocks[0].children()) if len(blocks) == 1 else blocks
+    for block in blocks[2:5:2]:
+        block.register_forward_hook(mixed)
+
+
+def trained(
+    data: TrainingData, options: argparse.Namespace, changes: dict[str, Any]
+) -> tuple[EmbeddingModel, list[Epoch]]:
+    """The model after so many minutes, and its epochs."""
+    params = with_values(load_params(options.params), changes)
+    seconds = 60 * options.minutes or None
+    settings = params.train.model_copy(update={"max_seconds": seconds, "threads": 1})
+    torch.manual_seed(options.seed)
+    model = build_model(model_spec(params))
+    if options.frozen:
+        for block in list(next(model.backbone.children()).children())[: options.frozen]:
+            block.requires_grad_(False)
+    if options.mix_styles:
+        mix_styles(model, options.mix_styles)
+    objective, plan = loss_and_batches(params, options.objective, int(data.labels.max()) + 1, model.dim)
+    epochs: list[Epoch] = []
+
+    def said(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        shown = {
+            key: round(value, 3) for key, value in epoch.figures.items() if "val" in key or "loss" in key
+        }
+        print(f"step {epoch.step} {epoch.figures['images_per_second']:.0f}/s {shown}", flush=True)
+
+    model, _ = train(
+        model, objective, data, settings, seed=options.seed, plan=plan, on_epoch=said, clock=time.process_time
+    )
+    if options.save:
+        save_model(model, model_spec(params), options.save)
+    return model, epochs
+
+
+def contact_sheet(spec: WardrobeSpec, file: Path) -> None:
+    """Sixteen people, two a row, of each two crops in each of four cameras."""
+    spec = replace(spec, people=16, cameras_per_person=4, images_per_camera=2)
+    images, _, _ = render_people(spec)
+    rows = np.concatenate(list(images.reshape(8, 16, *images.shape[1:]).swapaxes(0, 1)), axis=2)
+    cv2.imwrite(str(file), np.concatenate(list(rows))[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 66))
+
+
+def data_of(spec: WardrobeSpec, watched: Thermometer, processes: int, store: Path | None) -> TrainingData:
+    images, people, cameras = stored(spec, processes, store)
+    paths = [Path(f"{who:05d}_c{camera}") for who, camera in zip(people, cameras, strict=True)]
+    return TrainingData(
+        images, people, cameras.astype(str), paths, watched.images, watched.people, watched.cameras
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--people", type=int, default=1500)
+    parser.add_argument("--cameras", type=int, default=96)
+    parser.add_argument("--minutes", type=float, default=5, help="of a training; 0: its steps")
+    parser.add_argument("--seed", type=int, default=7, help="of people, cameras and training")
+    parser.add_argument("--params", default="recipes/rendered.yaml")
+    parser.add_argument("--objective", default="multi_similarity", help="of params")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of params")
+    parser.add_argument(
+        "--render", action="append", default=[], metavar="FIELD=VALUE", help="of WardrobeSpec"
+    )
+    parser.add_argument("--without", default="", help="ingredients to leave out in turn, or each")
+    parser.add_argument("--frozen", type=int, default=3, help="first blocks that stay as they are")
+    parser.add_argument("--mix-styles", type=float, default=0.0, help="share of the steps")
+    parser.add_argument("--name", default="", help="of the training in the table")
+    parser.add_argument("--cuhk03-people", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=1, help="that render")
+    parser.add_argument("--store", type=Path, help="keeps crops; empty it when the renderer changes")
+    parser.add_argument("--save", type=Path, default=None, help="the model, a .safetensors file")
+    parser.add_argument("--sheet", type=Path, help="writes a picture of people and ends")
+    parser.add_argument("--results", type=Path, default=Path("carry_over.json"))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+    changes = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in options.set)}
+    params = with_values(load_params(options.params), changes)
+    size = {"image_height": params.model.height, "image_width": params.model.width}
+    fields = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in options.render)}
+    spec = WardrobeSpec(people=options.people, cameras=options.cameras, seed=options.seed, **size)
+    spec = replace(spec, **fields)
+    if options.sheet:
+        contact_sheet(spec, options.sheet)
+        return
+    left_out = [name for name in options.without.split(",") if name]
+    left_out = list(INGREDIENTS) if left_out == ["each"] else left_out
+    for name in left_out:
+        if name not in INGREDIENTS:
+            raise UsageError(f"--without: {name!r} is no ingredient: take of {', '.join(INGREDIENTS)}")
+    other = WardrobeSpec(
+        people=100, cameras=24, cameras_per_person=4, images_per_camera=2, seed=options.seed + 1000, **size
+    )
+    thermometers = {
+        "rendered": Thermometer.made(other),
+        "PKU-Reid": Thermometer.real(PKU, *size.values()),
+        "CUHK03": Thermometer.real(CUHK03, *size.values(), options.cuhk03_people),
+    }
+    rows: list[Row] = read_json(options.results, "results") if options.results.exists() else []
+
+    def measured(name: str, embed: Features, **facts: Any) -> None:
+        figures = {key: thermometer.figures(embed) for key, thermometer in thermometers.items()}
+        rows.append({"name": name, "figures": figures, **facts})
+        write_json(options.results, rows)
+        print(name, {key: [round(v, 3) for v in value] for key, value in figures.items()}, flush=True)
+
+    for name, features in (("ImageNet, untrained", imagenet), ("OSNet x0.25, MSMT17", partial(ready, OSNET))):
+        if not any(row["name"] == name for row in rows):
+            measured(name, features())
+    for ingredient in left_out or [""]:
+        own = replace(spec, **{ingredient: 0.0}) if ingredient else spec
+        parts = [
+            asdict(own),
+            params.model_dump(),
+            options.minutes,
+            options.frozen,
+            options.mix_styles,
+            options.objective,
+        ]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        if any(row.get("digest") == digest for row in rows):
+            continue
+        data = data_of(own, thermometers["PKU-Reid"], options.processes, options.store)
+        model, epochs = trained(data, options, changes)
+        name = f"without {ingredient}" if ingredient else options.name or "all"
+        curve = [[epoch.step, epoch.figures["val_mean_ap"]] for epoch in epochs]
+        facts = {"minutes": options.minutes, "steps": epochs[-1].step, "curve": curve, "digest": digest}
+        measured(name, lambda images, model=model: embed_images(model, images), **facts)
+    shown = [
+        (
+            row["name"],
+            row.get("steps", ""),
+            *(f"{v:.3f}" for key in thermometers for v in row["figures"][key]),
+        )
+        for row in rows
+    ]
+    ways = [f"{key} {what}" for key in thermometers for what in ("r1 ->", "mAP ->", "r1 <-", "mAP <-")]
+    title = f"Trained on rendered people, one thread ({abilities()})"
+    report(title, ("model", "steps", *ways), shown, {"rows": rows}, options.json)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ReidError as error:
+        raise SystemExit(f"carry_over.py: {error}") from None
