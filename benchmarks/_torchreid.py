@@ -89,7 +89,10 @@ def triplet_engine(manager: Any, spec: ModelSpec, learning_rate: float, engine: 
     model = PeerModel(spec, manager.num_train_pids)
     optimizer = torchreid.optim.build_optimizer(model, optim="adam", lr=learning_rate)
     made: Any = (engine or torchreid.engine.ImageTripletEngine)(manager, model, optimizer, use_gpu=False)
-    made.train_loader, made.epoch, made.max_epoch, made.writer = manager.train_loader, 0, 1, None
+    made.train_loader = manager.train_loader
+    made.epoch = 0
+    made.max_epoch = 1
+    made.writer = None
     return made
 
 

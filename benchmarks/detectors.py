@@ -25,9 +25,9 @@ import supervision as sv
 from _measure import SHARED, abilities, alternate, arguments, report
 
 from reid.card import InputSpec, ModelCard, ModelFile, save_card
+from reid.mot import MotTable, read_mot
 from serving.detection import NetworkDetector, open_model
 from serving.job.run import run_job
-from serving.mot import MotTable, read_mot
 from serving.overlap import box_iou
 from serving.runtime import runtimes_for
 from serving.scoring import CameraScore, score_job

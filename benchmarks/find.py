@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from _measure import alternate, arguments, ratio, report
 
 from reid.files import write_json
-from serving.job.afterwards.finding import find, open_seen
+from serving.job.afterwards.search import find, open_seen
 from serving.job.layout import SIGHTINGS, JobFolder
 from serving.job.sightings.embeddings import write_embeddings
 

@@ -18,17 +18,17 @@ import numpy.typing as npt
 from _measure import arguments, report
 from camera_job import CLIP, PEOPLE, YOLOX, prepare
 
-from pipelines.calibrate import certainty
 from reid.card import load_card, save_card
 from reid.data.synthetic import TownSpec, generate_town
 from reid.embeddings import pool
+from reid.evaluation.calibration import certainty
 from reid.evaluation.open_set import calibrate_threshold
+from reid.mot import MotTable, read_mot
 from reid.processors import processors
 from serving.embedding import embed_files
-from serving.job.afterwards.finding import Seen, certainty_of, find, open_seen
+from serving.job.afterwards.search import Seen, certainty_of, find, open_seen
 from serving.job.layout import JobFolder, xyxy_of
 from serving.job.run import run_job
-from serving.mot import MotTable, read_mot
 from serving.runtime import load
 from serving.scoring import true_identities
 from serving.spec import Camera, DetectorSpec, Job, Outputs

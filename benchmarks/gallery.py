@@ -26,7 +26,7 @@ import numpy.typing as npt
 from _measure import alternate, arguments, ratio, report
 
 from serving.gallery import Gallery
-from serving.gallery.index.building import KINDS
+from serving.gallery.index.build import KINDS
 
 Rows = npt.NDArray[np.float32]
 BETWEEN, WITHIN, COMMON = 0.19, 0.34, 0.47  # shares of a row's squared length

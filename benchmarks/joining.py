@@ -25,11 +25,11 @@ from find_recall import calibrated
 
 from reid.card import load_card
 from reid.data.synthetic import TownSpec, generate_town
+from reid.mot import MotTable, read_mot
 from reid.processors import processors
-from serving.job.afterwards.finding import open_seen
+from serving.job.afterwards.search import open_seen
 from serving.job.layout import JobFolder, name_of, xyxy_of
 from serving.job.run import run_job
-from serving.mot import MotTable, read_mot
 from serving.scoring import true_identities
 from serving.spec import Camera, DetectorSpec, Job, JoinSpec, Outputs
 

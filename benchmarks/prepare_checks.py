@@ -27,7 +27,9 @@ BROKEN = ("empty", "text", "truncated", "tiny", "missing")
 def make(folder: Path, count: int, broken_share: float) -> tuple[list[Record], int]:
     """Small JPEGs, none like another; every so often a broken one, the kinds in turns."""
     rng = np.random.default_rng(0)
-    step, records, broken = round(1 / broken_share), [], 0
+    step = round(1 / broken_share)
+    records = []
+    broken = 0
     for number in range(count):
         path = folder / f"{number:06d}.jpg"
         records.append(Record(path, f"{number // 20:05d}", str(number % 4), "train"))

@@ -163,7 +163,10 @@ def main() -> None:
     again = in_own_process("market", options.rerank_rounds, "reranked") if options.rerank_rounds else None
     if again is not None:
         rows.append(("k-reciprocal re-ranking, Market-1501 size", again["seconds"], "", again["peak_rss_gb"]))
-    market, ratios, difference, peer = mine["market"], {}, None, None
+    market = mine["market"]
+    ratios = {}
+    difference = None
+    peer = None
     if options.peer:
         peer = torchreid(made_up("market"))
         ratios = {"vs_torchreid_pip": peer["pip_s"] / market["seconds"]}

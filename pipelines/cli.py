@@ -13,8 +13,8 @@ from pipelines.cli_import import import_model
 from pipelines.cli_metric import metric_app
 from pipelines.cli_models import fetch, list_models, show_model
 from pipelines.cli_runs import runs_app
-from pipelines.ending import end_with
-from pipelines.screen import without_library_lines
+from pipelines.failure import end_with
+from pipelines.library_lines import without_library_lines
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands, check

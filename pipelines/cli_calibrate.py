@@ -56,8 +56,10 @@ def calibrate(
     them into its card.
     """
     from pipelines.calibrate import in_words
-    from pipelines.model_calibration import calibrate_model, choose_people
+    from pipelines.console import say
+    from pipelines.model_calibration import calibrate_model
     from reid.config import CalibrateParams
+    from reid.data.labelled import choose_people
 
     if not 0 < false_accept_rate < 1:
         raise UsageError(f"--false-accept-rate is {false_accept_rate}: want a share above 0 and below 1")
@@ -72,7 +74,7 @@ def calibrate(
     if footage is None:
         if truth is not None or detector is not None or person_class is not None:
             raise UsageError("--truth, --detector and --person-class are for --footage VIDEO: name the video")
-        pictures = choose_people(root, pattern, catalog)
+        pictures = choose_people(root, pattern, catalog, say)
         result = calibrate_model(model, pictures, wanted, seed=seed, backend=backend, threads=threads)
     else:
         if root is not None or pattern is not None or catalog is not None:

@@ -58,7 +58,7 @@ def import_model(
 ) -> None:
     """Make a model directory from somebody else's checkpoint, ONNX file or OpenVINO model."""
     from reid.card import refuse_foreign
-    from reid.reading import is_there
+    from reid.text_files import is_there
     from serving.runtime import Said
 
     refuse_foreign(out)

@@ -41,7 +41,7 @@ def show(
 ) -> None:
     """Data -> run -> model -> engine -> gallery, and whether each fits the one before."""
     from pipelines import lineage
-    from pipelines.logged import REGISTERED
+    from pipelines.run_log import REGISTERED
     from reid.card import CARD_NAME, load_card
 
     if run is None:

@@ -15,8 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipelines.ending import end_with
-from pipelines.screen import without_library_lines
+from pipelines.failure import end_with
+from pipelines.library_lines import without_library_lines
 from reid.errors import ReidError
 from reid.pace import LINE_EVERY_S, paced_lines
 

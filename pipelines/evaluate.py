@@ -13,8 +13,8 @@ from pipelines.console import run_stage, say, working
 from pipelines.decoded import embed
 from pipelines.evaluation_curves import write_curves, write_identification
 from pipelines.evaluation_page import Chosen, write_page
-from pipelines.fitted import read_fitted
-from pipelines.logged import log_outputs
+from pipelines.fitted_metric import read_fitted
+from pipelines.run_log import log_outputs
 from reid.config import UNTRAINED, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import ReidError
@@ -34,7 +34,7 @@ from reid.evaluation.report import (
 )
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import write_json
-from reid.reading import read_object
+from reid.text_files import read_object
 
 if TYPE_CHECKING:
     from reid.linear_metric import FittedMetric

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.console import progress_bar, say, working
-from pipelines.pictures import pictures_below
 from reid.card import ModelCard
 from reid.data.catalog import DISTRACTOR, read_catalog
+from reid.data.labelled import pictures_below
 from reid.errors import ReidError, UsageError
 from reid.evaluation import k_reciprocal
 from reid.evaluation.report import (
@@ -115,12 +115,15 @@ def choose_images(
                 "--root needs --pattern, --query-cameras and --gallery-cameras: a folder does not say "
                 "what is query and gallery"
             )
-        paths, identities, cameras = pictures_below(root, pattern)
+        paths, identities, cameras = pictures_below(root, pattern, say)
         sides = identities != DISTRACTOR, np.ones(len(paths), np.bool_)
     else:
         assert catalog is not None
         table = read_catalog(catalog)
-        root, paths, identities, cameras = table.folder, table.paths, table.identities, table.cameras
+        root = table.folder
+        paths = table.paths
+        identities = table.identities
+        cameras = table.cameras
         split = table.column("split")
         sides = split == "query", split == "gallery"
     query = sides[0] & _among(cameras, query_cameras, "--query-cameras")

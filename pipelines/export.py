@@ -3,19 +3,23 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
-from pipelines.fitted import read_fitted
-from pipelines.logged import log_outputs
+from pipelines.fitted_metric import read_fitted
+from pipelines.run_log import log_outputs
 from reid.card import Certainty, Threshold
 from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_rows
 from reid.files import write_json
-from reid.reading import read_object
+from reid.parity import People
+from reid.text_files import read_object
+
+if TYPE_CHECKING:
+    from reid.models.embedder import ModelSpec
 
 FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
 OUT, REPORT = Path("exported"), Path("reports/export.json")
@@ -25,37 +29,24 @@ _One = TypeVar("_One")
 
 def main() -> None:
     """Export, prove parity on crops the model never saw, and build the engines that params.yaml asks for."""
-    from reid.export import Limits, People, export_model
+    from reid.export import Limits, export_model
     from reid.models.embedder import load_model
 
     params = load_params()
     checkpoint = Path("selected/model.safetensors")
     _, spec = load_model(checkpoint)
     catalog = read_catalog("data/catalog.parquet")
-    held_out, training, validation = (catalog.split(split) for split in ("gallery", "train", "val"))
-
-    def decoded(part: Catalog, rows: Sequence[int], what: str) -> np.ndarray:
-        with progress_bar(f"decoding {what}") as progress:
-            return load_rows(part, rows, spec.height, spec.width, progress)
-
+    held_out, training = catalog.split("gallery"), catalog.split("train")
     compared, seen = (spread(range(len(part)), params.export.parity_images) for part in (held_out, training))
-    ranked = people_of_two_cameras(validation, params.export.parity_people)
-    people = None
-    if len(ranked):
-        images = decoded(validation, ranked.tolist(), "validation people")
-        people = People(images, validation.identities[ranked], validation.cameras[ranked])
-    else:
-        say(
-            "no validation person is seen by two cameras: files are held against the trained model by "
-            "cosine alone"
-        )
+    people = _people_to_rank(catalog.split("val"), params.export.parity_people, spec)
     facts = read_object("selected/training.json", "training record", objective=str, mlflow_run_id=str)
     calibration = read_object("reports/calibration.json", "calibration", thresholds=list)
     sure = calibration.get("certainty")
     fitted = read_fitted()
-    names, others = held_out.paths, set(params.export.precisions) - {"fp32"}
-    crops = decoded(held_out, compared, "held-out crops")
-    shown = decoded(training, seen, "training crops") if others else None
+    names = held_out.paths
+    crops = _decoded(held_out, compared, spec, "held-out crops")
+    lower = set(params.export.precisions) - {"fp32"}
+    shown = _decoded(training, seen, spec, "training crops") if lower else None
     with progress_bar("exporting and checking files") as progress:
         report = export_model(
             checkpoint,
@@ -78,15 +69,37 @@ def main() -> None:
             provenance={"name": f"{spec.backbone}-{facts['objective']}"} | {key: facts[key] for key in FACTS},
             progress=progress,
         )
-    if METRIC.exists() and fitted is not None:
-        say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
-    elif METRIC.exists():  # serving decides with it among the nearest people
-        shutil.copy2(METRIC, OUT / METRIC.name)
+    _add_pair_metric(fitted is not None)
     write_json(REPORT, report)
     log_outputs(params.tracking, facts["mlflow_run_id"], "exported", (OUT, REPORT), "the files")
     for line in parity_lines(params.export, report):
         say(line)
     say(f"exported: {', '.join(sorted(path.name for path in OUT.iterdir()))}")
+
+
+def _decoded(part: Catalog, rows: Sequence[int], spec: "ModelSpec", what: str) -> np.ndarray:
+    with progress_bar(f"decoding {what}") as progress:
+        return load_rows(part, rows, spec.height, spec.width, progress)
+
+
+def _people_to_rank(validation: Catalog, count: int, spec: "ModelSpec") -> People | None:
+    """Of ``count`` people all images, where two cameras have seen any."""
+    rows = people_of_two_cameras(validation, count)
+    if not len(rows):
+        say(
+            "no validation person is seen by two cameras: files are held against the trained model by "
+            "cosine alone"
+        )
+        return None
+    images = _decoded(validation, rows.tolist(), spec, "validation people")
+    return People(images, validation.identities[rows], validation.cameras[rows])
+
+
+def _add_pair_metric(fitted: bool) -> None:
+    if METRIC.exists() and fitted:
+        say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
+    elif METRIC.exists():  # serving decides with it among the nearest people
+        shutil.copy2(METRIC, OUT / METRIC.name)
 
 
 def spread(items: Sequence[_One], count: int) -> list[_One]:

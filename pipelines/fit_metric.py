@@ -4,9 +4,9 @@
 
 from pathlib import Path
 
-from pipelines.console import run_stage, say
+from pipelines.console import run_stage, say, working
 from pipelines.decoded import embed
-from pipelines.fitted import OUT, RECORD
+from pipelines.fitted_metric import OUT, RECORD
 from reid.card import InputSpec, fingerprint_for
 from reid.config import load_params
 from reid.data.catalog import read_catalog
@@ -25,8 +25,8 @@ def main() -> None:
             write_json(folder / RECORD.name, {"record": None})
         say("no metric is fitted to the embeddings: metric.method is null")
         return
-    from pipelines.fitting import Labelled, check_wanted, fit_and_judge
     from reid.linear_metric import FITTED_METRIC_NAME
+    from reid.linear_metric.judgement import Labelled, check_wanted, fit_and_judge
     from reid.models.embedder import load_model
 
     catalog = read_catalog("data/catalog.parquet").split("train", "val")
@@ -41,14 +41,16 @@ def main() -> None:
         return Labelled(rows[kept], catalog.identities[kept], catalog.cameras[kept], order[kept])
 
     fingerprint = fingerprint_for(sha256_of(CHECKPOINT), InputSpec(height=spec.height, width=spec.width))
-    metric, record = fit_and_judge(
-        part("train"),
-        part("val"),
-        params.metric,
-        seed=params.seed,
-        fitted_to=fingerprint,
-        data_hash=catalog.data_hash,
-    )
+    with working(f"fitting {params.metric.method}"):
+        metric, record = fit_and_judge(
+            part("train"),
+            part("val"),
+            params.metric,
+            seed=params.seed,
+            fitted_to=fingerprint,
+            data_hash=catalog.data_hash,
+            say=say,
+        )
     with atomic_directory(OUT) as folder:
         metric.save(folder / FITTED_METRIC_NAME)
         write_json(folder / RECORD.name, {"record": record.model_dump(mode="json")})

@@ -13,19 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.calibrate import supported
 from pipelines.console import progress_bar, say, working
-from pipelines.model_calibration import Calibration, calibrate_model, choose_people, with_thresholds
+from pipelines.model_calibration import Calibration, calibrate_model
 from reid.card import Threshold, load_card, save_card
 from reid.config import CalibrateParams
+from reid.data.labelled import choose_people
 from reid.errors import ReidError
-from reid.evaluation import (
-    OpenSetScores,
-    detection_identification_rate,
-    person_distances,
-    pool_tracklets,
-    threshold_of,
-)
+from reid.evaluation import detection_identification_rate, threshold_of
+from reid.evaluation.calibration import scores_without_labels, supported, with_thresholds
 from serving.detection import build_detector, detect_in_order
 from serving.overlap import box_iou
 from serving.runtime import Embedder, load
@@ -93,7 +88,7 @@ def calibrate_on_truth(
     with tempfile.TemporaryDirectory(prefix="reid-crops-") as folder:
         place = Path(folder) / "crops"
         cut_crops(video, truth, place, every=_EVERY, on_problem=say)
-        people = choose_people(place, r"^(?P<identity>\d+)_c(?P<camera>\d+)_", None, called)
+        people = choose_people(place, r"^(?P<identity>\d+)_c(?P<camera>\d+)_", None, say, called)
         # Of a person with several ids too in order of time, which the names of the files do not give.
         frames = np.asarray([int(path.stem.rpartition("_f")[2]) for path in people.paths], np.int64)
         people = replace(people, order=frames)
@@ -136,11 +131,13 @@ def calibrate_on_footage(
                 "footage, or a detector that finds them (--detector FILE)"
             )
         made: list[Threshold] = []
+        tracklets = [one.embeddings for one in seen]
         for unit in ("image", "tracklet"):
-            rate, people = supported(scores_of(seen, apart, unit), wanted.false_accept_rate, unit, _WAY_OUT)
+            scores = scores_without_labels(tracklets, apart, unit)
+            rate, people = supported(scores, wanted.false_accept_rate, unit, _WAY_OUT, say)
             for policy in wanted.policies:
                 draws = wanted.bootstrap if people > 1 else 0
-                scores = scores_of(seen, apart, unit, policy)
+                scores = scores_without_labels(tracklets, apart, unit, policy)
                 made.append(
                     threshold_of(
                         scores,
@@ -152,7 +149,7 @@ def calibrate_on_footage(
                         placement=wanted.placement,
                     )
                 )
-        curve = detection_identification_rate(scores_of(seen, apart, "image"))
+        curve = detection_identification_rate(scores_without_labels(tracklets, apart, "image"))
     save_card(with_thresholds(card, made), job.model)
     others = apart.sum(axis=1)[meets]
     say(f"strangers are asked against {np.mean(others):.1f} people on average: a larger gallery accepts more")
@@ -210,40 +207,3 @@ def together(seen: list[Seen]) -> npt.NDArray[np.bool_]:
             overlap = np.asarray([box_iou(a[None], b[None])[0, 0] for a, b in pairs])
             apart[i, j] = apart[j, i] = (overlap == 0).sum() >= _APART_FRAMES and (overlap < 0.5).all()
     return apart
-
-
-def scores_of(
-    seen: list[Seen], apart: npt.NDArray[np.bool_], unit: str, policy: str = "min"
-) -> OpenSetScores:
-    """Every tracklet's earlier crops against its later ones and the other way round, and against all crops of
-    the people who were in a frame with it. ``tracklet``: the probes of a half are pooled.
-    """
-    own, other, who = [], [], []
-    for index, one in enumerate(seen):
-        those = np.flatnonzero(apart[index])
-        if not len(those):
-            continue
-        half = len(one.embeddings) // 2
-        halves = one.embeddings[:half], one.embeddings[-half:]
-        for probes, rest in (halves, halves[::-1]):
-            asked = probes if unit == "image" else pool_tracklets(probes, np.zeros(len(probes), np.int64))[0]
-            references = np.concatenate([rest, *(seen[j].embeddings for j in those)])
-            counts = [len(rest), *(len(seen[j].embeddings) for j in those)]
-            ids = np.repeat(np.arange(len(counts)), counts)
-            distances = person_distances(asked, references, ids, policy)[0]
-            own.append(distances[:, 0])
-            other.append(distances[:, 1:].min(axis=1))
-            who.append(np.full(len(asked), index))
-    to_own, to_other, people = (
-        np.concatenate(own).astype(np.float64),
-        np.concatenate(other).astype(np.float64),
-        np.concatenate(who),
-    )
-    return OpenSetScores(
-        impostor=to_other,
-        impostor_people=people,
-        genuine=np.minimum(to_own, to_other),
-        genuine_people=people,
-        named_right=to_own <= to_other,
-        people=len(np.unique(people)),
-    )

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import progress_bar, say
-from pipelines.fitting import Labelled, check_wanted, fit_and_judge
-from pipelines.folded import Held, write_folded
-from pipelines.model_calibration import People, calibrate_model, labelled_people
+from pipelines.console import progress_bar, say, working
+from pipelines.folded_model import Held, write_folded
+from pipelines.model_calibration import calibrate_model
 from reid.card import ModelCard, load_card, refuse_foreign
 from reid.config import CalibrateParams, MetricParams
 from reid.data.catalog import hash_of
+from reid.data.labelled import People, labelled_people
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, sha256_of
+from reid.linear_metric.judgement import Labelled, check_wanted, fit_and_judge
 
 __all__ = ["Groups", "choose_groups", "fit_to_model", "unfitted_card"]
 
@@ -44,7 +45,7 @@ def choose_groups(
         UsageError: neither or both are named, or a folder comes without a pattern.
         ReidError: there are fewer than four people, or no training people.
     """
-    people = labelled_people(root, pattern, catalog, "train", "val")
+    people = labelled_people(root, pattern, catalog, "train", "val", say=say)
     held_out = people.split == "val"
     names = np.unique(people.identities[~held_out])
     if len(names) < 4:
@@ -129,14 +130,16 @@ def fit_to_model(
 
     training, read = embedded(groups.training, "people to fit to")
     held_out, others = embedded(groups.held_out, "held-out people")
-    metric, record = fit_and_judge(
-        training,
-        held_out,
-        wanted,
-        seed=seed,
-        fitted_to=card.fingerprint,
-        data_hash=_hash((read, others)),
-    )
+    with working(f"fitting {wanted.method}"):
+        metric, record = fit_and_judge(
+            training,
+            held_out,
+            wanted,
+            seed=seed,
+            fitted_to=card.fingerprint,
+            data_hash=_hash((read, others)),
+            say=say,
+        )
     few = _whole_people(held_out.identities, _HELD_PICTURES)
     held = Held(
         [others.paths[row] for row in few.tolist()],

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipelines.console import progress_bar, run_stage, say
-from pipelines.prospects import prospects
+from pipelines.shortages import shortages
 from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
 from reid.data.checks import Inspection, inspect
@@ -200,7 +200,7 @@ def main() -> None:
 
     from pipelines.data_page import used_notes, write_data_page
 
-    expected = prospects(params, catalog)
+    expected = shortages(params, catalog)
     notes = used_notes([*source.notes, *expected], params.data.blur_heads, source.left_out)
     write_data_page(data / "data_report.html", catalog, done.problems, done.images_in, notes)
     sizes = (

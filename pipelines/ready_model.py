@@ -32,7 +32,7 @@ def import_ready(
     Args:
         file: ``.onnx``, or ``.xml`` with its ``.bin`` beside it.
         out: the directory; one that is there is replaced.
-        said: of its input; see ``serving.runtime.ready``.
+        said: of its input; see ``serving.runtime.foreign_model``.
         name: for the card; the file's where empty.
         licence: for the card.
 

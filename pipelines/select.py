@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import run_stage, say, working
-from pipelines.logged import REGISTERED
+from pipelines.run_log import REGISTERED
 from reid.addresses import redacted_text
 from reid.config import Params, load_params
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError
 from reid.files import atomic_directory, write_json
-from reid.reading import read_object
+from reid.text_files import read_object
 
 if TYPE_CHECKING:
     from reid.training.champion import Version

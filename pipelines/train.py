@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say, working
 from pipelines.decoded import decode
-from pipelines.logged import REGISTERED
+from pipelines.run_log import REGISTERED
 from reid.addresses import redacted
 from reid.config import UNTRAINED, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog
@@ -38,7 +38,6 @@ def train_objective(
     """Run the trials of an objective or a pre-training, keep the best one's model as ``out`` and its curves
     as ``reports``, and tell MLflow.
     """
-    from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two
     from reid.training.provenance import provenance
     from reid.training.sweep import SweepResult, best_trial, forget, sweep_folder
     from reid.training.tracking import Tracker
@@ -83,8 +82,17 @@ def train_objective(
         raise
     tracker.finish(run)
     forget(params, result.folder)
-    figure = numbers.get("val_mean_ap")
-    held = data.split("val")
+    _say_outcome(objective, numbers.get("val_mean_ap"), data.split("val"))
+    if tracker.deliver():
+        say(
+            f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): the run is kept, `reid "
+            "runs deliver` logs it"
+        )
+
+
+def _say_outcome(objective: str, figure: float | None, held: Catalog) -> None:
+    from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two
+
     if figure is not None and not seen_by_two(held.identities, held.cameras):
         say(WITHIN_CAMERA)
     say(
@@ -92,11 +100,6 @@ def train_objective(
         if figure is not None
         else f"{objective}: trained; no validation people to score on"
     )
-    if tracker.deliver():
-        say(
-            f"MLflow at {tracker.shown} cannot be reached ({tracker.problem}): the run is kept, `reid "
-            "runs deliver` logs it"
-        )
 
 
 def open_run(tracker: "Tracker", params: Params, objective: str, origin: dict[str, str], folder: Path) -> str:

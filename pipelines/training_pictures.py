@@ -35,7 +35,9 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
     model, spec = load_model(model_dir / "model.safetensors")
     images = open_store(validation, spec.height, spec.width)
     ranked = views(validation.identities, validation.cameras, validation.order)
-    rows, identities, paths = ranked.rows, validation.identities[ranked.rows], validation.paths
+    rows = ranked.rows
+    identities = validation.identities[ranked.rows]
+    paths = validation.paths
     if not seen_by_two(identities, ranked.cameras) or len(set(identities.tolist())) < 2:
         return
     shown = [paths[row] for row in rows.tolist()]

@@ -27,7 +27,7 @@ from reid.config_objectives import (
     checked_pretrainings,
 )
 from reid.errors import UsageError
-from reid.reading import read_yaml
+from reid.text_files import read_yaml
 
 __all__ = [
     "UNTRAINED",

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from reid.errors import UsageError
-from reid.reading import existing, is_there, read_json, read_text, read_yaml, sha256_of
 from reid.system_errors import NO_ROOM, os_problem
+from reid.text_files import existing, is_there, read_json, read_text, read_yaml, sha256_of
 
 __all__ = [
     "allocate",

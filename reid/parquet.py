@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reid.errors import ReidError, UsageError
-from reid.reading import existing
+from reid.text_files import existing
 
 __all__ = ["PARQUET_ERRORS", "read_parquet", "refuse_other"]
 

@@ -69,7 +69,10 @@ def open_image(path: Path) -> Opened:
             if not _ends_well(data, kind):
                 header.load()
     except UnidentifiedImageError:  # OpenCV knows it and Pillow does not
-        mode, kind, orientation, damage = "RGB", "image", 1, ""
+        mode = "RGB"
+        kind = "image"
+        orientation = 1
+        damage = ""
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         return _useless("truncated", f"{' '.join(str(error).split())}")
     notes = [("exif_damaged", damage)] if damage else []

@@ -190,7 +190,10 @@ class HierarchicalSampler(_EpochSampler):
             raise UsageError(
                 f"images of the sampler is {images}: an anchor needs a positive, take at least 2"
             )
-        self.anchors, self.neighbours, self.per_class, self.batches = classes, neighbours, images, batches
+        self.anchors = classes
+        self.neighbours = neighbours
+        self.per_class = images
+        self.batches = batches
         self.set_tree(tree)
 
     def set_tree(self, tree: ClassTree) -> None:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import numpy as np
 import numpy.typing as npt
 
-from reid.evaluation.checks import Metric, as_embeddings, for_metric, same_width
+from reid.evaluation.checks import Metric, for_metric, query_and_gallery
 
 __all__ = [
     "Distances",
@@ -51,8 +51,7 @@ def distances_between(
         ReidError: bad embeddings.
         UsageError: the metric is unknown.
     """
-    first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    same_width(first, "query", second, "gallery")
+    first, second = query_and_gallery(query, gallery)
     first, second = for_metric(first, "query", metric), for_metric(second, "gallery", metric)
 
     def distances(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from reid.evaluation.checks import Labels, Metric, as_embeddings, as_labels, encode, is_junk
+from reid.evaluation.checks import Labels, Metric, as_embeddings, is_junk, sides_of
 from reid.evaluation.ranking import AveragePrecision, RankingReport, rank_gallery
 
 __all__ = ["camera_breakdown"]
@@ -27,31 +27,22 @@ def camera_breakdown(
             are absent.
     """
     probes, images = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    probe_ids, image_ids = (
-        as_labels(query_ids, "query ids", len(probes)),
-        as_labels(gallery_ids, "gallery ids", len(images)),
-    )
-    probe_cams, image_cams = (
-        as_labels(query_cams, "query cameras", len(probes)),
-        as_labels(gallery_cams, "gallery cameras", len(images)),
-    )
-    encode(probe_ids, image_ids, "identities")
-    encode(probe_cams, image_cams, "cameras")
+    sides = sides_of(query_ids, query_cams, gallery_ids, gallery_cams, len(probes), len(images))
     reports = {}
-    for ours in np.unique(probe_cams):
-        rows = np.flatnonzero(probe_cams == ours)
-        for theirs in np.unique(image_cams[image_cams != ours]):
-            columns = np.flatnonzero(image_cams == theirs)
-            shared = np.intersect1d(probe_ids[rows], image_ids[columns])
+    for ours in np.unique(sides.query_cams):
+        rows = np.flatnonzero(sides.query_cams == ours)
+        for theirs in np.unique(sides.gallery_cams[sides.gallery_cams != ours]):
+            columns = np.flatnonzero(sides.gallery_cams == theirs)
+            shared = np.intersect1d(sides.query_ids[rows], sides.gallery_ids[columns])
             if is_junk(shared).all():
                 continue
             reports[str(ours), str(theirs)] = rank_gallery(
                 probes[rows],
-                probe_ids[rows],
-                probe_cams[rows],
+                sides.query_ids[rows],
+                sides.query_cams[rows],
                 images[columns],
-                image_ids[columns],
-                image_cams[columns],
+                sides.gallery_ids[columns],
+                sides.gallery_cams[columns],
                 metric,
                 ap=ap,
             )

@@ -29,7 +29,9 @@ def tracklet_certainty(embeddings: npt.ArrayLike, identities: Labels, cameras: L
     who, where = as_labels(identities, "identities", len(rows)), as_labels(cameras, "cameras", len(rows))
     chosen = np.flatnonzero(~is_junk(who))
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(_MOST, len(chosen))).astype(int)]
-    rows, who, where = rows[chosen], who[chosen], where[chosen]
+    rows = rows[chosen]
+    who = who[chosen]
+    where = where[chosen]
     first, second = np.triu_indices(len(rows), 1)
     apart = where[first] != where[second]
     first, second = first[apart], second[apart]

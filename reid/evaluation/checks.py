@@ -3,6 +3,7 @@ one kind of label.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,13 +15,16 @@ __all__ = [
     "JUNK",
     "Labels",
     "Metric",
+    "Sides",
     "as_embeddings",
     "as_labels",
     "encode",
     "for_metric",
     "is_junk",
+    "query_and_gallery",
     "row_norms",
     "same_width",
+    "sides_of",
     "unit_rows",
 ]
 
@@ -76,6 +80,19 @@ def same_width(
             f"{second.shape[1]}: "
             "embed both with the same model"
         )
+
+
+def query_and_gallery(
+    query: npt.ArrayLike, gallery: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Both as :func:`as_embeddings`, of one dimension.
+
+    Raises:
+        ReidError: they are not, or embeddings are bad.
+    """
+    first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
+    same_width(first, "query", second, "gallery")
+    return first, second
 
 
 def row_norms(matrix: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
@@ -148,6 +165,42 @@ def encode(
         raise ReidError(f"{name} are strings on one side and integers on the other: write both the same way")
     codes = np.unique(np.concatenate([first, second]), return_inverse=True)[1].astype(np.int64)
     return codes[: len(first)], codes[len(first) :]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Who and by which camera the queries (Q,) and the images of the gallery (G,) are: ``ids`` and ``cams``
+    are the same as codes of :func:`encode`, (Q,) and (G,).
+    """
+
+    query_ids: npt.NDArray[Any]
+    query_cams: npt.NDArray[Any]
+    gallery_ids: npt.NDArray[Any]
+    gallery_cams: npt.NDArray[Any]
+    ids: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    cams: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+def sides_of(
+    query_ids: Labels,
+    query_cams: Labels,
+    gallery_ids: Labels,
+    gallery_cams: Labels,
+    queries: int | None = None,
+    images: int | None = None,
+) -> Sides:
+    """Check the labels of ``queries`` and ``images``; of as many as there are identities where not given.
+
+    Raises:
+        ReidError: labels have different lengths or kinds.
+    """
+    own = as_labels(query_ids, "query ids", np.size(query_ids) if queries is None else queries)
+    theirs = as_labels(gallery_ids, "gallery ids", np.size(gallery_ids) if images is None else images)
+    own_cams = as_labels(query_cams, "query cameras", len(own))
+    their_cams = as_labels(gallery_cams, "gallery cameras", len(theirs))
+    ids = encode(own, theirs, "identities")
+    cams = encode(own_cams, their_cams, "cameras")
+    return Sides(own, own_cams, theirs, their_cams, ids, cams)
 
 
 def is_junk(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

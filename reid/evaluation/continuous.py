@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.blocks import block_height, squared
-from reid.evaluation.checks import as_embeddings, same_width
+from reid.evaluation.checks import query_and_gallery
 
 __all__ = ["ContinuousReport", "score_continuous"]
 
@@ -47,8 +47,7 @@ def score_continuous(
         ReidError: bad embeddings or labels, or labels of another length.
         UsageError: k is not in 1..G.
     """
-    probes, images = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    same_width(probes, "query", images, "gallery")
+    probes, images = query_and_gallery(query, gallery)
     ours, theirs = (
         _labels(query_labels, "query", len(probes)),
         _labels(gallery_labels, "gallery", len(images)),
@@ -61,7 +60,9 @@ def score_continuous(
     if not 1 <= k <= len(images):
         raise UsageError(f"k={k}: want 1 to {len(images)}, the size of the gallery")
     discount = 1 / np.log2(np.arange(2, k + 2))
-    found, best, ndcg = np.empty(len(probes)), np.empty(len(probes)), np.empty(len(probes))
+    found = np.empty(len(probes))
+    best = np.empty(len(probes))
+    ndcg = np.empty(len(probes))
     height = block_height(2 * len(images))
     for start in range(0, len(probes), height):
         part = slice(start, start + height)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.blocks import Distances
-from reid.evaluation.checks import Labels, as_labels, encode, is_junk
+from reid.evaluation.checks import Labels, is_junk, sides_of
 from reid.evaluation.pairs import PairIndex
 
 __all__ = ["HardPairs", "RankedList", "ShownList", "hardest_pairs", "ranked_lists"]
@@ -66,24 +66,18 @@ def ranked_lists(
     """
     if k < 1:
         raise UsageError(f"ranked lists of {k} images: want at least 1")
-    own, theirs = (
-        as_labels(query_ids, "query ids", np.size(query_ids)),
-        as_labels(gallery_ids, "gallery ids", np.size(gallery_ids)),
-    )
-    cams = (
-        as_labels(query_cams, "query cameras", len(own)),
-        as_labels(gallery_cams, "gallery cameras", len(theirs)),
-    )
-    (ours, images), (our_cams, image_cams) = encode(own, theirs, "identities"), encode(*cams, "cameras")
+    sides = sides_of(query_ids, query_cams, gallery_ids, gallery_cams)
+    ours, images = sides.ids
+    our_cams, image_cams = sides.cams
     wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
-    outside = wanted[(wanted < 0) | (wanted >= len(own))]
+    outside = wanted[(wanted < 0) | (wanted >= len(ours))]
     if len(outside):
-        raise ReidError(f"query row {outside[0]} does not exist: there are {len(own)} queries")
+        raise ReidError(f"query row {outside[0]} does not exist: there are {len(ours)} queries")
     lists = []
     for row in wanted:
         line = distances(np.asarray([row]))[0]
         right = images == ours[row]
-        line[is_junk(theirs) | (right & (image_cams == our_cams[row]))] = np.inf
+        line[is_junk(sides.gallery_ids) | (right & (image_cams == our_cams[row]))] = np.inf
         nearest = np.argsort(line, kind="stable")[:k]
         nearest = nearest[np.isfinite(line[nearest])]
         lists.append(RankedList(int(row), nearest, line[nearest].copy(), right[nearest]))

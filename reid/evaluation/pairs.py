@@ -9,12 +9,10 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation.checks import (
     Labels,
     Metric,
-    as_embeddings,
-    as_labels,
-    encode,
     for_metric,
     is_junk,
-    same_width,
+    query_and_gallery,
+    sides_of,
 )
 
 __all__ = ["PairIndex", "draw_pairs", "pair_distances", "squared_distances_of_pairs"]
@@ -56,16 +54,10 @@ def draw_pairs(
     """
     if genuine < 1 or impostors < 1:
         raise UsageError(f"{genuine} genuine and {impostors} impostor pairs: want at least 1 of each")
-    own, theirs = (
-        as_labels(query_ids, "query ids", np.size(query_ids)),
-        as_labels(gallery_ids, "gallery ids", np.size(gallery_ids)),
-    )
-    ours = (
-        as_labels(query_cams, "query cameras", len(own)),
-        as_labels(gallery_cams, "gallery cameras", len(theirs)),
-    )
-    ids, cams = encode(own, theirs, "identities"), encode(*ours, "cameras")
-    rows, columns = np.flatnonzero(~is_junk(own)), np.flatnonzero(~is_junk(theirs))
+    sides = sides_of(query_ids, query_cams, gallery_ids, gallery_cams)
+    ids, cams = sides.ids, sides.cams
+    rows = np.flatnonzero(~is_junk(sides.query_ids))
+    columns = np.flatnonzero(~is_junk(sides.gallery_ids))
     rng = np.random.default_rng(seed)
     matches = [
         np.stack([np.full(len(hits), row), hits], axis=1)
@@ -111,8 +103,7 @@ def pair_distances(
         ReidError: bad embeddings.
         UsageError: the metric is unknown.
     """
-    first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    same_width(first, "query", second, "gallery")
+    first, second = query_and_gallery(query, gallery)
     first, second = for_metric(first, "query", metric), for_metric(second, "gallery", metric)
     squared = squared_distances_of_pairs(first, second, pairs)
     return squared / 2 if metric == "cosine" else np.sqrt(squared)

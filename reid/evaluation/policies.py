@@ -81,11 +81,9 @@ def person_distance_blocks(
         known = unit_rows(
             np.add.reduceat(known[order] / norms[order, None], starts, axis=0), "mean reference"
         )
-        norms, order, starts = (
-            np.ones(len(people), dtype=np.float32),
-            np.arange(len(people)),
-            np.arange(len(people)),
-        )
+        norms = np.ones(len(people), dtype=np.float32)
+        order = np.arange(len(people))
+        starts = np.arange(len(people))
     height = block_height(len(known))
 
     def blocks() -> Iterator[tuple[int, npt.NDArray[np.float32]]]:

@@ -18,12 +18,10 @@ from reid.evaluation.blocks import Distances, block_height, ordering
 from reid.evaluation.checks import (
     Labels,
     Metric,
-    as_embeddings,
-    as_labels,
-    encode,
     for_metric,
     is_junk,
-    same_width,
+    query_and_gallery,
+    sides_of,
 )
 
 __all__ = ["AveragePrecision", "RankingReport", "rank_distances", "rank_gallery"]
@@ -125,8 +123,7 @@ def rank_gallery(
             kind, or no query has a match.
         UsageError: the metric or the kind of average precision is unknown.
     """
-    probes, images = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    same_width(probes, "query", images, "gallery")
+    probes, images = query_and_gallery(query, gallery)
     plan = _plan(query_ids, query_cams, gallery_ids, gallery_cams, len(probes), len(images))
     probes, images = for_metric(probes, "query", metric), for_metric(images, "gallery", metric)
     if len(plan.kept) < len(images):
@@ -215,19 +212,8 @@ _NO_ROWS = np.empty(0, dtype=np.int64)
 def _plan(
     query_ids: Labels, query_cams: Labels, gallery_ids: Labels, gallery_cams: Labels, probes: int, images: int
 ) -> _Plan:
-    probe_ids, image_ids = (
-        as_labels(query_ids, "query ids", probes),
-        as_labels(gallery_ids, "gallery ids", images),
-    )
-    probe_cams, image_cams = (
-        as_labels(query_cams, "query cameras", probes),
-        as_labels(gallery_cams, "gallery cameras", images),
-    )
-    id_codes, cam_codes = (
-        encode(probe_ids, image_ids, "identities"),
-        encode(probe_cams, image_cams, "cameras"),
-    )
-    kept, wanted = np.flatnonzero(~is_junk(image_ids)), np.flatnonzero(~is_junk(probe_ids))
+    sides = sides_of(query_ids, query_cams, gallery_ids, gallery_cams, probes, images)
+    kept, wanted = np.flatnonzero(~is_junk(sides.gallery_ids)), np.flatnonzero(~is_junk(sides.query_ids))
     if not len(kept) or not len(wanted):
         side = "query" if not len(wanted) else "gallery"
         raise ReidError(
@@ -235,11 +221,18 @@ def _plan(
             "identities are read"
         )
     plan = _Plan(
-        _rows_by_code(id_codes[1][kept]), id_codes[0], cam_codes[0], cam_codes[1][kept], wanted, kept, images
+        _rows_by_code(sides.ids[1][kept]),
+        sides.ids[0],
+        sides.cams[0],
+        sides.cams[1][kept],
+        wanted,
+        kept,
+        images,
     )
     valid = np.asarray([row for row in wanted.tolist() if len(plan.positives(row))], dtype=np.int64)
     if not len(valid):
-        raise ReidError(_why_no_match(probe_ids[wanted], image_ids[kept], probe_cams, image_cams))
+        searched, there = sides.query_ids[wanted], sides.gallery_ids[kept]
+        raise ReidError(_why_no_match(searched, there, sides.query_cams, sides.gallery_cams))
     return replace(plan, valid=valid)
 
 

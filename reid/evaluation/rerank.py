@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.blocks import Distances, block_height, squared
-from reid.evaluation.checks import Metric, as_embeddings, for_metric, same_width, unit_rows
+from reid.evaluation.checks import Metric, for_metric, query_and_gallery, unit_rows
 
 __all__ = ["expand_queries", "k_reciprocal", "rescore_short_list"]
 
@@ -51,8 +51,7 @@ def k_reciprocal(
             f"k1={k1}, k2={k2}, lambda_value={lambda_value}: want k1 >= 1, 1 <= k2 <= k1 + 1 and "
             "lambda_value in 0..1"
         )
-    first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    same_width(first, "query", second, "gallery")
+    first, second = query_and_gallery(query, gallery)
     images = np.concatenate([for_metric(first, "query", metric), for_metric(second, "gallery", metric)])
     queries = len(first)
     if len(images) < k1 + 1:
@@ -98,8 +97,7 @@ def expand_queries(
         ReidError: bad embeddings.
         UsageError: ``neighbours`` is not in 1..G or ``alpha`` is negative.
     """
-    first, second = as_embeddings(query, "query"), as_embeddings(gallery, "gallery")
-    same_width(first, "query", second, "gallery")
+    first, second = query_and_gallery(query, gallery)
     if not 1 <= neighbours <= len(second) or alpha < 0:
         raise UsageError(
             f"neighbours={neighbours}, alpha={alpha}: want 1 to {len(second)} neighbours and alpha >= 0"

@@ -6,9 +6,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from reid.card import ModelFile
+from reid.errors import ReidError
+from reid.files import sha256_of
 from reid.linear_metric.fitted import FittedMetric
 
-__all__ = ["PREFIX", "fold_onnx", "fold_openvino"]
+__all__ = ["PREFIX", "fold_file", "fold_onnx", "fold_openvino"]
 
 PREFIX = "fitted_metric/"
 """Of the names of the nodes and tensors that are added."""
@@ -91,3 +94,37 @@ def fold_openvino(source: Path, path: Path, metric: FittedMetric) -> None:
     rows = ops.normalize_l2(rows, np.array([1], np.int64), 1e-24, "max")
     folded = openvino.Model([ops.result(rows)], model.get_parameters(), model.get_friendly_name())
     openvino.save_model(folded, path, compress_to_fp16=False)
+
+
+def fold_file(source: Path, path: Path, metric: FittedMetric, fingerprint: str) -> ModelFile:
+    """Write the graph of ``source``, ONNX or OpenVINO, with the metric behind it to ``path``.
+
+    Args:
+        source: a file of a model directory.
+        path: the new one, of the same kind.
+        metric: fitted to the embeddings that ``source`` gives.
+        fingerprint: of the model with the metric, where the file says one.
+
+    Returns:
+        The file as a card names it.
+
+    Raises:
+        ReidError: the graph with the metric is none that ONNX accepts.
+    """
+    if source.suffix == ".xml":
+        fold_openvino(source, path, metric)
+        return ModelFile(path=path.name, sha256=sha256_of(path))
+    proto = onnx.load_model(source)
+    fold_onnx(proto, metric)
+    for one in proto.metadata_props:
+        if one.key == "reid.fingerprint":
+            one.value = fingerprint
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ReidError(
+            f"{source} with a metric behind it is no valid graph ({reason}): export it again"
+        ) from error
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    return ModelFile(path=path.name, sha256=sha256_of(path))

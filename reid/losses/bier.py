@@ -80,7 +80,9 @@ class BierLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.slices = learner_sizes(embedding_dim, learners)
-        self.steepness, self.threshold, self.cost = steepness, threshold, cost
+        self.steepness = steepness
+        self.threshold = threshold
+        self.cost = cost
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and labels (B,). Raises ReidError where an embedding is not finite."""
@@ -89,7 +91,9 @@ class BierLoss(nn.Module):
         same = groups.same(embeddings.dtype)
         equal, different = same.clone().fill_diagonal_(0), 1 - same
         factor = self.steepness * (same - self.cost * (1 - same))
-        weight, ensemble, value = torch.ones_like(same), torch.zeros_like(same), embeddings.new_zeros(())
+        weight = torch.ones_like(same)
+        ensemble = torch.zeros_like(same)
+        value = embeddings.new_zeros(())
         with full_precision(embeddings):
             parts = [unit_rows(part) for part in embeddings.split(self.slices, 1)]
             for part, rate in zip(parts, boosting_rates(len(parts)), strict=True):

@@ -37,7 +37,9 @@ class CenterLoss(nn.Module):
         classify: bool = True,
     ) -> None:
         super().__init__()
-        self.num_classes, self.center_weight, self.center_lr = num_classes, center_weight, center_lr
+        self.num_classes = num_classes
+        self.center_weight = center_weight
+        self.center_lr = center_lr
         self.softmax = SoftmaxLoss(num_classes, embedding_dim, label_smoothing) if classify else None
         self.register_buffer("centers", torch.zeros(num_classes, embedding_dim))
 

@@ -48,7 +48,10 @@ class ContrastiveLoss(nn.Module):
             raise UsageError(f"average of the contrastive objective is {average!r}: take active or all")
         if pairs not in ("all", "drawn"):
             raise UsageError(f"pairs of the contrastive objective is {pairs!r}: take all or drawn")
-        self.margin, self.form, self.average, self.normalise = margin, form, average, normalise
+        self.margin = margin
+        self.form = form
+        self.average = average
+        self.normalise = normalise
         self.pairs = pairs
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
@@ -63,7 +66,9 @@ class ContrastiveLoss(nn.Module):
         pairs = len(labels) * (len(labels) - 1)
         if self.pairs == "drawn":
             drawn = _drawn_pairs(matrix)
-            equal, different, pairs = equal * drawn, different * drawn, len(labels) // 2
+            equal = equal * drawn
+            different = different * drawn
+            pairs = len(labels) // 2
         short = F.relu(self.margin - matrix)
         pull, push = (
             (0.5 * matrix.square(), 0.5 * short.square()) if self.form == "hadsell" else (matrix, short)

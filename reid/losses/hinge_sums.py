@@ -114,7 +114,9 @@ def triplet_softplus_and_grad(matrix: Tensor, groups: Groups) -> SumAndGrad:
     positives = matrix.gather(1, partner)
     counted = usable.to(matrix.dtype)
     different = 1 - groups.same(matrix.dtype)
-    grad, total, wrong = torch.zeros_like(matrix), matrix.new_zeros(()), matrix.new_zeros(())
+    grad = torch.zeros_like(matrix)
+    total = matrix.new_zeros(())
+    wrong = matrix.new_zeros(())
     to_positives = torch.empty_like(positives)
     # One positive of every anchor at a time: B^2 memory for B^3 terms.
     for slot in range(partner.shape[1]):

@@ -32,7 +32,9 @@ class ProxyLoss(nn.Module):
 
     def __init__(self, inner: nn.Module, num_classes: int, nearest_is_least: bool = False) -> None:
         super().__init__()
-        self.inner, self.num_classes, self.nearest_is_least = inner, num_classes, nearest_is_least
+        self.inner = inner
+        self.num_classes = num_classes
+        self.nearest_is_least = nearest_is_least
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and class indices (B,). Raises ReidError for embeddings not finite and

@@ -35,7 +35,9 @@ class LogRatioLoss(nn.Module):
         super().__init__()
         if anchors not in ("all", "first"):
             raise UsageError(f"anchors of the log-ratio objective is {anchors!r}: take all or first")
-        self.anchors, self.floor, self.squared_labels = anchors, floor, squared_labels
+        self.anchors = anchors
+        self.floor = floor
+        self.squared_labels = squared_labels
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Value for embeddings (B, D) and continuous labels (B,) or (B, V). Raises ReidError where an

@@ -72,12 +72,10 @@ class QuadrupletLoss(nn.Module):
         self.pair_metric = (
             PairMetric(embedding_dim) if metric == "learned" and embedding_dim is not None else None
         )
-        self.adaptive, self.margins, self.warmup_steps, self.detach_margin = (
-            adaptive,
-            margins,
-            warmup_steps,
-            detach_margin,
-        )
+        self.adaptive = adaptive
+        self.margins = margins
+        self.warmup_steps = warmup_steps
+        self.detach_margin = detach_margin
         self.selection, self.normalise = selection, normalise
         self.pair_weight, self.quadruplet_weight = pair_weight, quadruplet_weight
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))

@@ -57,7 +57,9 @@ class SymmetricalSynthesis(nn.Module):
             )
         if begin < 0 or rise < 0:
             raise UsageError(f"begin and rise of the synthesis are {begin} and {rise}: take 0 or more steps")
-        self.loss, self.begin, self.rise = loss, begin, rise
+        self.loss = loss
+        self.begin = begin
+        self.rise = rise
         self.miner = getattr(loss, "miner", "")
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 

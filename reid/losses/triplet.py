@@ -33,7 +33,10 @@ class MarginLoss(nn.Module):
         self, margin: float = 0.3, soft_margin: bool = False, squared: bool = False, normalise: bool = False
     ) -> None:
         super().__init__()
-        self.margin, self.soft_margin, self.squared, self.normalise = margin, soft_margin, squared, normalise
+        self.margin = margin
+        self.soft_margin = soft_margin
+        self.squared = squared
+        self.normalise = normalise
 
     def prepared(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Checked and, where wanted, normalised embeddings, and the labels."""

@@ -48,7 +48,9 @@ class DivideAndConquer(CombinedLoss):
         super().__init__(weighted, whole.after)
         # ``group`` where the processor finds it: each step asks for a number of it, and must wait for no GPU.
         self._known: Rows = np.full(images, -1)
-        self.learners, self.plan, self.dividing = nn.ModuleList(learners), plan, False
+        self.learners = nn.ModuleList(learners)
+        self.plan = plan
+        self.dividing = False
         self.register_buffer("group", torch.full((images,), -1, dtype=torch.int64))
 
     def begin(

@@ -136,11 +136,7 @@ def train(
     while state.progress(settings) < 1:
         started = clock()
         renewal.begin(state.epoch, embed)
-        for term in objective.terms.values():
-            if hasattr(term, "set_tree"):
-                term.set_tree(renewal.tree)  # type: ignore[operator]
-        if isinstance(objective, DivideAndConquer):
-            objective.begin(state.epoch, state.progress(settings), data.labels, seed, lambda: embed(None))
+        _begin_epoch(objective, state, run, renewal.tree, partial(embed, None))
         source = Source(
             data.labels, data.cameras, data.vectors, settings, seed, renewal.tree, renewal.triplets
         )
@@ -152,11 +148,7 @@ def train(
         state.epoch += 1
         state.elapsed += seconds
         figures["images_per_second"] = figures.pop("images") / seconds
-        figures |= validate(
-            state.averaged.module, data.val_images, data.val_identities, data.val_cameras, data.val_order
-        )
-        if data.val_vectors is not None:
-            figures |= validate_continuous(state.averaged.module, data.val_images, data.val_vectors)
+        figures |= _validated(state.averaged.module, data)
         if checkpoint is not None and ranks.is_first:
             save_checkpoint(checkpoint, state, figures)
         if on_epoch is not None:
@@ -167,6 +159,28 @@ def train(
         return result, None
     features = _embedded(result, objective, data, half, None)
     return result, ClassTree.from_embeddings(features, data.labels, levels=plan.tree.levels)
+
+
+def _begin_epoch(
+    objective: CombinedLoss,
+    state: TrainingState,
+    run: _Run,
+    tree: ClassTree | None,
+    embed: Callable[[], npt.NDArray[np.float32]],
+) -> None:
+    """What the losses take from the embeddings of now."""
+    for term in objective.terms.values():
+        if hasattr(term, "set_tree"):
+            term.set_tree(tree)  # type: ignore[operator]
+    if isinstance(objective, DivideAndConquer):
+        objective.begin(state.epoch, state.progress(run.settings), run.data.labels, run.seed, embed)
+
+
+def _validated(model: EmbeddingModel, data: TrainingData) -> dict[str, float]:
+    figures = validate(model, data.val_images, data.val_identities, data.val_cameras, data.val_order)
+    if data.val_vectors is not None:
+        figures |= validate_continuous(model, data.val_images, data.val_vectors)
+    return figures
 
 
 def _embedded(
@@ -205,7 +219,9 @@ def old_objects_frozen() -> Iterator[None]:
 
 def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, float]:
     """One epoch in place; returns the means of what the terms report, and the number of ``images``."""
-    data, settings, ranks = run.data, run.settings, run.ranks
+    data = run.data
+    settings = run.settings
+    ranks = run.ranks
     # All chance of an epoch comes from its number and the seed, so that a continued run draws the same again.
     epoch_seed = (run.seed << 20) + state.epoch
     generator = torch.Generator().manual_seed(epoch_seed)

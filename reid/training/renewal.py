@@ -54,7 +54,11 @@ class Renewal:
     def __init__(
         self, plan: BatchPlan, labels: Rows, seed: int, folder: Path | None = None, writes: bool = True
     ) -> None:
-        self.plan, self.labels, self.seed, self.folder, self.writes = plan, labels, seed, folder, writes
+        self.plan = plan
+        self.labels = labels
+        self.seed = seed
+        self.folder = folder
+        self.writes = writes
         self.tree: ClassTree | None = None
         self.triplets: Rows | None = None
         few = None if plan.tree is None else plan.tree.images

@@ -24,7 +24,9 @@ def check_resources(params: Params) -> None:
         UsageError: there are fewer processors or GPUs than one training wants, or its workers would share a
             GPU, which NCCL refuses; the message names the key.
     """
-    workers, threads, gpus = params.train.workers, threads_of(params), params.tune.gpus
+    workers = params.train.workers
+    threads = threads_of(params)
+    gpus = params.tune.gpus
     if workers > 1 and 0 < gpus < 1:
         raise UsageError(
             f"tune.gpus is {gpus:g} for each of {workers} workers: those of one training cannot share a GPU; "

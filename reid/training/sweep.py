@@ -107,7 +107,7 @@ def best_trial(
     """
     start_ray()
     check_resources(params)
-    from reid.training.listening import Listener
+    from reid.training.callbacks import Listener
 
     Listener.on_result, Listener.on_step = on_result, on_step
     Listener.sweep = sweep_folder(params, objective, catalog, start)
@@ -134,7 +134,7 @@ def _tuner(params: Params, objective: str, catalog: Path, start: Path | None, pa
     """A new sweep, or the continuation of the one that was killed."""
     from ray import tune
 
-    from reid.training.listening import Listener
+    from reid.training.callbacks import Listener
 
     folder = sweep_folder(params, objective, catalog, start)
     trainable = tune.with_resources(

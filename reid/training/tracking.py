@@ -59,7 +59,9 @@ class Tracker:
         from requests import RequestException
         from sqlalchemy.exc import SQLAlchemyError  # MLflow lets the database's own errors through
 
-        self.uri, self.experiment, self.records = absolute_uri(uri), experiment, in_project(records)
+        self.uri = absolute_uri(uri)
+        self.experiment = experiment
+        self.records = in_project(records)
         self.shown = redacted(self.uri)  # for messages
         self.problem: str | None = None
         self.only_asked = False  # then nothing is made in the store

@@ -19,6 +19,7 @@ from reid.files import atomic_path, read_json, write_json
 from reid.losses import CombinedLoss
 from reid.losses.bier import BierLoss
 from reid.memory import keep_freed_memory
+from reid.metric.class_tree import ClassTree
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.processors import processors
@@ -149,26 +150,18 @@ def run_training(
         params, objective_name, int(data.labels.max()) + 1, model.dim, len(data.labels)
     )
     objective = objective.to(device)
-    slices = next((term.slices for term in objective.terms.values() if isinstance(term, BierLoss)), None)
-    if slices is not None:
-        model.slices, spec = slices, dataclasses.replace(spec, slices=slices)
-    history_file = out / "history.json"
+    spec = _sliced(model, spec, objective)
     checkpoint = out / "checkpoint.safetensors"
-    history: list[dict[str, float]] = []
-
-    def note(epoch: Epoch) -> None:
-        history[:] = [row for row in history if row["epoch"] < epoch.number]
-        history.append({"epoch": epoch.number, "step": epoch.step, **epoch.figures})
-        if ranks.is_first:
-            write_json(history_file, history)
-        if on_epoch is not None:
-            on_epoch(epoch)
-
     if ranks.is_first:  # a run killed in its last writes leaves files that nothing below writes again
         for name in ("history.json", "tree.npz", "pair_metric.safetensors", "summary.json"):
             remove_unfinished(out / name)
-    if checkpoint.exists() and history_file.exists():
-        history.extend(read_json(history_file, "training history"))
+    history = _History(out / "history.json", checkpoint.exists(), ranks.is_first)
+
+    def note(epoch: Epoch) -> None:
+        history.note(epoch)
+        if on_epoch is not None:
+            on_epoch(epoch)
+
     started = time.perf_counter()
     trained, tree = train(
         model,
@@ -182,9 +175,62 @@ def run_training(
         on_step=on_step,
         ranks=ranks,
     )
-    last = {key: value for key, value in history[-1].items() if key not in ("epoch", "step")}
+    last = history.last()
     if not ranks.is_first:
         return last
+    _write_trained(trained, spec, objective, tree, out)
+    _fit_and_write_pair_metric(trained, objective, data, params.seed, out)
+    summary = {"objective": objective_name, "seconds": time.perf_counter() - started, "figures": last}
+    write_json(out / "summary.json", summary)
+    checkpoint.unlink(missing_ok=True)
+    return last
+
+
+class _History:
+    """The figures of all epochs, one row each, in a file that a continued training goes on with."""
+
+    def __init__(self, file: Path, continued: bool, writes: bool) -> None:
+        self._file = file
+        self._writes = writes
+        self._rows: list[dict[str, float]] = []
+        if continued and file.exists():
+            self._rows = read_json(file, "training history")
+
+    def note(self, epoch: Epoch) -> None:
+        """Add an epoch, in place of one that has its number or a later one."""
+        self._rows = [row for row in self._rows if row["epoch"] < epoch.number]
+        self._rows.append({"epoch": epoch.number, "step": epoch.step, **epoch.figures})
+        if self._writes:
+            write_json(self._file, self._rows)
+
+    def last(self) -> dict[str, float]:
+        """The figures of the last epoch."""
+        return {key: value for key, value in self._rows[-1].items() if key not in ("epoch", "step")}
+
+
+def _sliced(model: EmbeddingModel, spec: ModelSpec, objective: CombinedLoss) -> ModelSpec:
+    """Where a loss boosts slices of the embedding, the model's slices are those; what the model is then."""
+    slices = next((term.slices for term in objective.terms.values() if isinstance(term, BierLoss)), None)
+    if slices is None:
+        return spec
+    model.slices = slices
+    return dataclasses.replace(spec, slices=slices)
+
+
+def _fit_and_write_pair_metric(
+    trained: EmbeddingModel, objective: CombinedLoss, data: TrainingData, seed: int, out: Path
+) -> None:
+    """Where a loss has a learned metric, fit it once more, to the embeddings of the trained model."""
+    metrics = (getattr(term, "pair_metric", None) for term in objective.terms.values())
+    metric = next((found for found in metrics if found is not None), None)
+    if metric is not None:
+        fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=seed)
+        metric.save(out / "pair_metric.safetensors")
+
+
+def _write_trained(
+    trained: EmbeddingModel, spec: ModelSpec, objective: CombinedLoss, tree: ClassTree | None, out: Path
+) -> None:
     with make_room(out / "model.safetensors"):
         save_model(trained, spec, out / "model.safetensors")
     own_state = {key: value.cpu().contiguous() for key, value in objective.state_dict().items()}
@@ -192,12 +238,3 @@ def run_training(
         temporary.write_bytes(save(own_state))
     if tree is not None:
         tree.save(out / "tree.npz")
-    metrics = (getattr(term, "pair_metric", None) for term in objective.terms.values())
-    metric = next((found for found in metrics if found is not None), None)
-    if metric is not None:
-        fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=params.seed)
-        metric.save(out / "pair_metric.safetensors")
-    summary = {"objective": objective_name, "seconds": time.perf_counter() - started, "figures": last}
-    write_json(out / "summary.json", summary)
-    checkpoint.unlink(missing_ok=True)
-    return last

@@ -25,7 +25,7 @@ def rematch(
     """Name people anew in finished jobs, by what the gallery knows now; no footage is touched."""
     from dataclasses import asdict
 
-    from serving.job.afterwards.rematching import rematch as name_anew
+    from serving.job.afterwards.rematch import rematch as name_anew
 
     done = name_anew(folders, gallery)
     for one in done:
@@ -69,8 +69,8 @@ def forget(
     from datetime import UTC, datetime
 
     from reid.errors import UsageError
-    from serving.job.afterwards.forgetting import expire
-    from serving.job.afterwards.forgetting import forget as erase
+    from serving.job.afterwards.erasure import expire
+    from serving.job.afterwards.erasure import forget as erase
 
     if bool(person or sighting) == (older_than is not None):
         raise UsageError("name whom to erase, --person NAME or --sighting CAMERA-N; or --older-than DAYS")

@@ -9,7 +9,7 @@ from serving.cli.shared import INCOMPLETE, AsJson, Backend, Threads, echo, finit
 
 if TYPE_CHECKING:
     from reid.images import Image
-    from serving.job.afterwards.finding import Found
+    from serving.job.afterwards.search import Found
 
 __all__ = ["find"]
 
@@ -67,8 +67,8 @@ def find(
     name, nearest first.
     """
     from reid.errors import UsageError
-    from serving.job.afterwards.finding import certainty_of, of_name, of_sighting, open_seen, same_model
-    from serving.job.afterwards.finding import find as nearest
+    from serving.job.afterwards.search import certainty_of, of_name, of_sighting, open_seen, same_model
+    from serving.job.afterwards.search import find as nearest
 
     if not jobs:
         raise UsageError("name the output folders of finished jobs: --in DIR, again for each")

@@ -5,14 +5,19 @@ that ``--help`` is fast.
 import json
 import signal
 import sys
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reid.errors import ReidError, UsageError
 from serving.cli.shared import INCOMPLETE, finite
+
+if TYPE_CHECKING:
+    from serving.job.progress import Progress
+    from serving.job.run import JobResult
 
 __all__ = ["crops", "match", "report", "score", "tracks"]
 
@@ -92,6 +97,7 @@ def match(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Find known and unknown people in camera footage."""
+    from reid.shipped import READY
     from serving.cli.job_file import are_footage, asked_job, write_job_file, write_template
 
     if init:
@@ -102,10 +108,9 @@ def match(
         return
     if out is None:
         raise UsageError("name the output folder with --out DIR")
+    of_videos = are_footage(sources or [])
     checked = asked_job(sources or [], model, gallery, detector, threshold, person_class)
-    from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
-    from serving.job.progress import Progress
-    from serving.job.published import published_output
+    from serving.job.publication import published_output
     from serving.job.run import Execution, StopRequested, run_job
     from serving.watchdog import ended_when_stuck
 
@@ -117,18 +122,12 @@ def match(
         raise StopRequested
 
     signal.signal(signal.SIGTERM, stop)
-    displays: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
-    if json_lines:
-        displays.append(JsonLinesProgress(sys.stderr))
     try:
-        with ExitStack() as stack:
-            if not (quiet or json_lines):
-                displays.append(stack.enter_context(shown_progress()))
-            stack.enter_context(ended_when_stuck(checked.stall_s))
+        with _displays(metrics, json_lines, quiet) as progress, ended_when_stuck(checked.stall_s):
             if there is not None:
                 there.begin()
-            result = run_job(checked, folder, CompositeProgress(displays), execution)
-            if model is not None or are_footage(sources or []):
+            result = run_job(checked, folder, progress, execution)
+            if of_videos:
                 write_job_file(checked, folder)
             if there is not None:
                 there.publish()
@@ -136,6 +135,28 @@ def match(
         raise StoppedError(
             "stopped: what is finished is kept; the same command goes on from there"
         ) from error
+    _print_result(result, out)
+    if of_videos and model is None:
+        typer.echo(f"model: {READY}, which comes with this package; --model DIR names another")
+    if result.problems and not result.unchanged:
+        raise typer.Exit(INCOMPLETE)
+
+
+@contextmanager
+def _displays(metrics: Path | None, json_lines: bool, quiet: bool) -> Iterator["Progress"]:
+    """All that a job's progress goes to."""
+    from serving.display import CompositeProgress, JsonLinesProgress, MetricsFile, shown_progress
+
+    displays: list[Progress] = [] if metrics is None else [MetricsFile(metrics)]
+    if json_lines:
+        displays.append(JsonLinesProgress(sys.stderr))
+    with ExitStack() as stack:
+        if not (quiet or json_lines):
+            displays.append(stack.enter_context(shown_progress()))
+        yield CompositeProgress(displays)
+
+
+def _print_result(result: "JobResult", out: str) -> None:
     counts = result.summary["counts"]
     if result.unchanged:
         typer.echo(f"already done: nothing has changed since, {counts['sightings']} sightings are in {out}")
@@ -158,8 +179,6 @@ def match(
         typer.echo(note)
     for problem in result.problems:
         typer.echo(problem, err=True)
-    if result.problems:
-        raise typer.Exit(INCOMPLETE)
 
 
 class StoppedError(ReidError):
@@ -258,7 +277,7 @@ def report(
         typer.echo(f"report: {path}")
         return
     from serving.cli.shared import nothing_left
-    from serving.job.corrections.applying import correct_job
+    from serving.job.corrections.application import correct_job
 
     with nothing_left(gallery) if gallery is not None else nullcontext():
         done = correct_job(folder, corrections, gallery)

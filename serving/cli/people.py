@@ -20,7 +20,7 @@ from serving.cli.shared import (
 
 if TYPE_CHECKING:
     from serving.gallery import Removal
-    from serving.job.afterwards.forgetting import Forgotten
+    from serving.job.afterwards.erasure import Forgotten
 
 __all__ = ["expire", "merge", "promote", "remove", "rename", "retention", "split"]
 
@@ -34,7 +34,7 @@ Jobs = Annotated[
 
 def remove(gallery: GalleryPath, identity: Name, jobs: Jobs = None, as_json: AsJson = False) -> None:
     """Take a person out: the embeddings are erased from the file, with --in all that jobs keep of them."""
-    from serving.job.afterwards.forgetting import forget
+    from serving.job.afterwards.erasure import forget
 
     with open_for_admin(gallery) as opened:
         opened.show(identity)  # nothing is erased where nobody is called so
@@ -55,7 +55,7 @@ def expire(
     from datetime import UTC, datetime
 
     from reid.errors import UsageError
-    from serving.job.afterwards.forgetting import expire as expire_job
+    from serving.job.afterwards.erasure import expire as expire_job
 
     try:
         moment = None if now is None else datetime.fromisoformat(now)

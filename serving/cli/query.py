@@ -14,7 +14,7 @@ from reid.images import Image, read_image
 from serving.cli.shared import print_warnings
 
 if TYPE_CHECKING:
-    from serving.job.afterwards.finding import Seen
+    from serving.job.afterwards.search import Seen
 
 __all__ = ["Query", "parse_box", "query_of"]
 

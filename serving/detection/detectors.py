@@ -17,12 +17,12 @@ import numpy as np
 import supervision as sv
 
 from reid.errors import UsageError
+from reid.mot import read_mot
 from serving.detection.geometry import inside, make_detections
 from serving.detection.layouts import LAYOUTS, Answer
 from serving.detection.model import DetectorModel, open_model
 from serving.detection.motion import MotionDetector
 from serving.detection.placing import Placed
-from serving.mot import read_mot
 from serving.spec import RECOGNISED, Camera, DetectorSpec
 from serving.video import Frame
 

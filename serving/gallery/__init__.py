@@ -7,11 +7,11 @@ gallery must stay fast. ``samples`` finds images of people, ``enrollment`` enrol
 from serving.gallery.checks import UNKNOWN, check_name
 from serving.gallery.conflicts import Conflict, describe
 from serving.gallery.database.connect import check_private
-from serving.gallery.database.writing import NewReferences
+from serving.gallery.database.references import NewReferences
+from serving.gallery.file import user_name
 from serving.gallery.gallery import Gallery, Removal
 from serving.gallery.index.compact import CompactIndex
 from serving.gallery.key import KEY_FILE, key_from_environment, write_key
-from serving.gallery.opening import user_name
 from serving.gallery.people import merge_in, rename_in
 
 __all__ = [

@@ -20,15 +20,15 @@ from reid.errors import UsageError
 from serving.gallery import people
 from serving.gallery.checks import MOST_DAYS, seconds
 from serving.gallery.conflicts import Conflict, find_conflicts
-from serving.gallery.database import reading
-from serving.gallery.database.reading import AuditEntry, Person, Reference, Removal, VerifyReport
+from serving.gallery.database import queries
+from serving.gallery.database.queries import AuditEntry, Person, Reference, Removal, VerifyReport
+from serving.gallery.database.references import NewReferences
 from serving.gallery.database.store import Change, Store
-from serving.gallery.database.writing import NewReferences
+from serving.gallery.file import GalleryFile
 from serving.gallery.index.exact import ReferenceIndex
-from serving.gallery.opening import GalleryFile
 
 if TYPE_CHECKING:
-    from serving.gallery.index.building import BuiltIndex
+    from serving.gallery.index.build import BuiltIndex
     from serving.gallery.index.compact import CompactIndex
     from serving.gallery.models import GalleryModel, Reembedding
     from serving.runtime import Embedder
@@ -136,13 +136,13 @@ class Gallery(GalleryFile):
                 if before is not None and len(before.embeddings) and before.version >= rewritten
                 else None
             )
-            before = self._index = reading.read_index(db, version, dim, keep)
+            before = self._index = queries.read_index(db, version, dim, keep)
         return before
 
     def people(self) -> list[Person]:
         """Everybody, by name."""
         with self.store.reading() as db:
-            return reading.people(db)
+            return queries.people(db)
 
     def show(self, identity: str) -> list[Reference]:
         """The references of one person.
@@ -151,12 +151,12 @@ class Gallery(GalleryFile):
             ReidError: nobody has that name.
         """
         with self.store.reading() as db:
-            return reading.references_of(db, self.store.person(db, identity)[0])
+            return queries.references_of(db, self.store.person(db, identity)[0])
 
     def audit(self) -> list[AuditEntry]:
         """Who did what, when, to whom; oldest first."""
         with self.store.reading() as db:
-            return reading.audit_log(db)
+            return queries.audit_log(db)
 
     def rename(self, identity: str, new_name: str) -> None:
         """Give a person another name.
@@ -333,16 +333,16 @@ class Gallery(GalleryFile):
 
     def build_index(self, kind: str = "auto") -> "BuiltIndex":
         """Build a compact search index and store it in the file: see
-        :func:`serving.gallery.index.building.build_index`.
+        :func:`serving.gallery.index.build.build_index`.
         """
         # building needs this module's class at its calls only
-        from serving.gallery.index.building import build_index
+        from serving.gallery.index.build import build_index
 
         return build_index(self, kind)
 
     def remove_index(self) -> bool:
         """Drop the stored index; returns whether there was one."""
-        from serving.gallery.index.building import remove_index
+        from serving.gallery.index.build import remove_index
 
         return remove_index(self)
 
@@ -354,8 +354,8 @@ class Gallery(GalleryFile):
 
         with self.store.reading() as db:
             facts = index_facts(db)
-            newer = None if facts is None else reading.count_references(db, facts.last_id)
-            return reading.count_references(db), newer
+            newer = None if facts is None else queries.count_references(db, facts.last_id)
+            return queries.count_references(db), newer
 
     def compact_index(self, rows_in_memory: bool | None = None) -> "CompactIndex":
         """Search through the stored index instead of all references; ``rows_in_memory`` as in
@@ -371,4 +371,4 @@ class Gallery(GalleryFile):
     def verify(self) -> VerifyReport:
         """Check the file's structure and every row's length, norm and hash."""
         with self.store.reading() as db:
-            return reading.verify(db, self.store.meta(db, "version") or 0)
+            return queries.verify(db, self.store.meta(db, "version") or 0)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from reid.errors import ReidError, UsageError
 from serving.gallery.checks import check_name
-from serving.gallery.database.reading import Removal, older_than
+from serving.gallery.database.queries import Removal, older_than
 from serving.gallery.database.store import Change, Store
 
 __all__ = ["expire", "merge", "merge_in", "remove", "rename", "rename_in", "split"]

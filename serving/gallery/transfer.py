@@ -13,9 +13,9 @@ from reid.files import atomic_path
 from reid.parquet import read_parquet, refuse_other
 from reid.system_errors import shown
 from serving.gallery.checks import MOST_DAYS
-from serving.gallery.database import reading
+from serving.gallery.database import queries
 from serving.gallery.database.connect import PAGE_SIZE, connect, database_errors, driver
-from serving.gallery.database.writing import NewReferences
+from serving.gallery.database.references import NewReferences
 
 if TYPE_CHECKING:
     from serving.gallery.gallery import Gallery
@@ -34,8 +34,8 @@ _EXPORT = pa.schema(
 
 
 def export_references(gallery: "Gallery", path: Path) -> int:
-    """See :meth:`serving.gallery.Gallery.export`. The table's metadata carries model, version and
-    retention.
+    """Write every reference to a Parquet file, with model, version and retention in the table's metadata;
+    how many there are.
     """
     refuse_other(path, "output")
     table = _references(gallery)
@@ -65,7 +65,7 @@ def _references(gallery: "Gallery") -> pa.Table:
         }
         names = (*_EXPORT.names, "id")
         values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-        embeddings = reading.rows_of(values["id"], values["embedding"], dim or 0)
+        embeddings = queries.rows_of(values["id"], values["embedding"], dim or 0)
     columns = {
         field.name: pa.array(values[field.name], field.type) for field in _EXPORT if field.name != "embedding"
     }
@@ -82,11 +82,9 @@ def read_export(path: Path) -> pa.Table:
         UsageError: the file does not exist.
         ReidError: it is no Parquet file, or not one that a gallery wrote.
     """
-    way_out, broken, filled = (
-        "write it with `reid gallery export`",
-        "cannot be read as Parquet",
-        (*_TEXTS, "embedding"),
-    )
+    way_out = "write it with `reid gallery export`"
+    broken = "cannot be read as Parquet"
+    filled = (*_TEXTS, "embedding")
     table = read_parquet(
         path, "export", way_out, broken=broken, schema=_EXPORT, filled=filled, finite=_NUMBERS
     )

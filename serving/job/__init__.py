@@ -13,7 +13,7 @@ __all__ = [
     "layout",
     "load_job",
     "progress",
-    "published",
+    "publication",
     "record",
     "report",
     "run",

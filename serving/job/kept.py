@@ -30,13 +30,13 @@ from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of
 from reid.parquet import read_parquet
 from serving.gallery import Gallery, key_from_environment
+from serving.job.encryption import is_sealed, read_sealed, write_sealed
 from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job
 from serving.job.record import DoneRecord, DrawnRecord, SeenRecord
-from serving.job.sealed import is_sealed, read_sealed, write_sealed
 from serving.job.segments.camera import CameraState
+from serving.job.segments.frame_choice import LOOKS
 from serving.job.segments.segment import DECODED, planned_segment
 from serving.job.segments.tables import NO_ROWS, PEOPLE
-from serving.job.segments.watching import LOOKS
 from serving.matching import PAIR_METRIC
 from serving.protocols import is_stored, is_stream
 from serving.runtime import Embedder

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError
 from reid.files import atomic_directory, write_json
 from serving.gallery import UNKNOWN
+from serving.job.encryption import opening
 from serving.job.kept import keep, take_video
 from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, Key, WorkFolder, crop_name
 from serving.job.people import Identification, People, identified, tally
 from serving.job.record import SCHEMA, JobFacts, JobRecord
-from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
+from serving.job.segments.frame_choice import LOOKS
 from serving.job.segments.segment import DECODED
-from serving.job.segments.watching import LOOKS
 from serving.job.sightings.embeddings import write_embeddings
 from serving.job.sightings.interpolation import Boxes, boxes_of
 from serving.job.sightings.over_cameras import span_of

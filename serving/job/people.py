@@ -97,7 +97,9 @@ def identified(
         over.evidence.elsewhere,
     )
     strange = _strangers(over, found, embeddings, same_distance, by)
-    matches, numbers, series = _of_sightings(over, found), _of_sightings(over, strange), by.series
+    matches = _of_sightings(over, found)
+    numbers = _of_sightings(over, strange)
+    series = by.series
     if before is not None and not job.earlier:
         numbers, series = numbers_before(before.path, numbers, embeddings)
     cameras = {run.camera.id: run.camera for run in runs}

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path, existing
 from serving.gallery import check_private
+from serving.job.encryption import opening, read_sealed, write_sealed
 from serving.job.layout import JobFolder
-from serving.job.sealed import opening, read_sealed, write_sealed
 from serving.job.sightings.strangers import SeenStrangers
 
 __all__ = [

@@ -20,9 +20,9 @@ from serving.runtime.choice import (
     quickest,
 )
 from serving.runtime.embedder import Embedder, Session
+from serving.runtime.foreign_model import Said, describe_file, output_dim
 from serving.runtime.network import Network, Port
 from serving.runtime.networks import NETWORKS, runtimes_for
-from serving.runtime.ready import Said, describe_file, output_dim
 from serving.runtime.self_test import check_file, check_files, check_once
 
 __all__ = [

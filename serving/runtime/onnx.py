@@ -81,7 +81,9 @@ class OnnxNetwork:
         self, path: Path, threads: int, provider: str = _CPU, within: int = 1, content: bytes | None = None
     ) -> None:
         self.at_once = threads
-        self._path, self._provider, self._within = path, provider, within
+        self._path = path
+        self._provider = provider
+        self._within = within
         self._session = _opened(content or path, path, provider, within)
         if provider not in self._session.get_providers():  # ONNX Runtime falls back to the CPU on its own
             raise ReidError(f"{path}: {provider} does not work here: check the driver and its libraries")

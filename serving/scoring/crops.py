@@ -10,7 +10,7 @@ import numpy as np
 
 from reid.errors import ReidError
 from reid.files import atomic_directory
-from serving.mot import read_mot
+from reid.mot import read_mot
 from serving.tracking import cut
 from serving.video import frames_ahead, open_footage, unseen
 

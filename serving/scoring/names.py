@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment
 
 from reid.errors import ReidError
 from reid.files import read_text
+from reid.mot import MotTable
 from serving.gallery import UNKNOWN
-from serving.mot import MotTable
 from serving.overlap import box_iou
 
 __all__ = [

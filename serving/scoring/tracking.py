@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
+from reid.mot import MotTable, read_mot
 from serving.job.layout import JobFolder, open_job, xyxy_of
 from serving.job.record import ScoredRecord
-from serving.mot import MotTable, read_mot
 from serving.overlap import box_iou
 from serving.scoring.names import IOU, NameAccuracy, first_right_names, name_sightings, true_identities
 

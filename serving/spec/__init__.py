@@ -3,7 +3,7 @@
 Paths in the file are relative to the file itself, so a job folder can be moved.
 """
 
-from serving.spec.loading import check_job, load_job, source_files
+from serving.spec.job_file import check_job, load_job, source_files
 from serving.spec.models import (
     RECOGNISED,
     AdaptiveSpec,

@@ -3,11 +3,11 @@ and read by ranges through a bounded cache; and folders of whole files there, fo
 """
 
 from serving.stores.cluster import FootageServer, address_of, read_from
+from serving.stores.files import listed, local_version, version_of
+from serving.stores.filesystem import file_system, store_problem
 from serving.stores.folder import StoredFolder
-from serving.stores.listing import listed, local_version, version_of
-from serving.stores.opening import file_system, store_problem
 from serving.stores.payload import skip_payload
-from serving.stores.reading import StoredFile
+from serving.stores.stored_file import StoredFile
 
 __all__ = [
     "FootageServer",

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from reid.errors import ReidError
 from serving.protocols import scheme_problem
-from serving.stores.opening import file_system, refused, store_problem
+from serving.stores.filesystem import file_system, refused, store_problem
 
 __all__ = ["StoredFolder"]
 

@@ -5,7 +5,7 @@ keeps the packets themselves in one box. Whoever makes the index of such a file 
 the first pictures, and not the rest, which would be the whole file.
 """
 
-from serving.stores.reading import StoredFile
+from serving.stores.stored_file import StoredFile
 
 __all__ = ["skip_payload"]
 

@@ -271,6 +271,7 @@ def _common(spec: TrackerSpec, fps: float) -> dict[str, Any]:
     return {
         "frame_rate": fps,
         "lost_track_buffer": max(1, round(bridged_s(spec.max_gap_s, fps) * _LIBRARY_HZ)),
+        "minimum_consecutive_frames": 2,
     }
 
 
@@ -286,7 +287,6 @@ def _bytetrack(spec: TrackerSpec, fps: float) -> Any:
         track_activation_threshold=spec.activation,
         high_conf_det_threshold=spec.high_confidence,
         minimum_iou_threshold=_or(spec.min_iou, _MIN_IOU),
-        minimum_consecutive_frames=2,
     )
 
 
@@ -297,7 +297,6 @@ def _ocsort(spec: TrackerSpec, fps: float) -> Any:
         **_common(spec, fps),
         high_conf_det_threshold=spec.high_confidence,
         minimum_iou_threshold=_or(spec.min_iou, _MIN_IOU),
-        minimum_consecutive_frames=2,
     )
 
 
@@ -308,7 +307,6 @@ def _sort(spec: TrackerSpec, fps: float) -> Any:
         **_common(spec, fps),
         track_activation_threshold=spec.activation,
         minimum_iou_threshold=_or(spec.min_iou, _MIN_IOU),
-        minimum_consecutive_frames=2,
     )
 
 
@@ -320,7 +318,6 @@ def _botsort(spec: TrackerSpec, fps: float) -> Any:
         track_activation_threshold=spec.activation,
         high_conf_det_threshold=spec.high_confidence,
         minimum_iou_threshold_first_assoc=_or(spec.min_iou, _MIN_IOU),
-        minimum_consecutive_frames=2,
         enable_cmc=False,  # cameras are fixed
     )
 

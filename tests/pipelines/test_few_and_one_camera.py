@@ -17,12 +17,13 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines import calibrate, prepare
-from pipelines.calibrate import WAY_OUT, supported, thresholds
+from pipelines.calibrate import WAY_OUT
 from pipelines.cli import app
 from reid.config import Params, load_params, with_values
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError, UsageError
 from reid.evaluation import OpenSetScores
+from reid.evaluation.calibration import supported, thresholds
 from reid.evaluation.report import EmbeddedSet, judge, judge_extra, one_camera_apart, rank
 from reid.files import read_json
 from reid.models.embedder import load_model
@@ -138,14 +139,18 @@ def test_calibrate_ends_with_the_rate_that_its_people_can_show(said: list[str]) 
     cameras = np.tile(np.array(["1", "1", "2", "2"]), 4)
     rows = np.repeat(rng.normal(size=(4, 8)), 4, axis=0) + 0.2 * rng.normal(size=(16, 8))
     sides = rows.astype(np.float32), identities, cameras
-    found = thresholds(params.calibrate, params.seed, *sides, WAY_OUT)
+    found = thresholds(params.calibrate, params.seed, *sides, WAY_OUT, said.append)
     assert {(one.unit, one.false_accept_rate) for one in found} == {("image", 0.063), ("tracklet", 0.125)}
     assert len(said) == 2
     assert "8 probes of 4 people are too few for a false accept rate of 0.05: calibrated for 0.125" in said[1]
     assert "some 6 people more are wanted" in said[1]  # 20 probes in all, two of each person
     assert all("data.validation_share" in line and "calibrate.false_accept_rate" in line for line in said)
     enough = thresholds(
-        with_values(params, {"calibrate.false_accept_rate": 0.2}).calibrate, params.seed, *sides, WAY_OUT
+        with_values(params, {"calibrate.false_accept_rate": 0.2}).calibrate,
+        params.seed,
+        *sides,
+        WAY_OUT,
+        said.append,
     )
     assert {one.false_accept_rate for one in enough} == {0.2}
     assert len(said) == 2
@@ -154,7 +159,7 @@ def test_calibrate_ends_with_the_rate_that_its_people_can_show(said: list[str]) 
         np.ones(1), np.zeros(1, np.int64), nothing, nothing.astype(np.int64), nothing.astype(np.bool_), 2
     )
     with pytest.raises(ReidError, match=r"one tracklet of a person .* some 19 people more"):
-        supported(lonely, 0.05, "tracklet", WAY_OUT)
+        supported(lonely, 0.05, "tracklet", WAY_OUT, said.append)
 
 
 def test_a_folder_with_everything_wrong_is_prepared(folder: Path, said: list[str]) -> None:

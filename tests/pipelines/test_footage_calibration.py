@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.footage_calibration import Seen, scores_of, together
+from pipelines.footage_calibration import Seen, together
 from reid.card import load_card
+from reid.evaluation.calibration import scores_without_labels
 from tests.serving.tiny_footage import Walk, write_truth, write_walks
 from tests.serving.tiny_models import tiny_model
 
@@ -53,7 +54,8 @@ def test_only_who_is_there_at_the_same_time_and_apart_is_somebody_else() -> None
 def test_halves_meet_each_other_and_those_seen_together() -> None:
     people = [seen(1, 20, 0, 0, 2, 4, 6), seen(1, 20, 100, 90, 92, 94, 96), seen(40, 50, 0, 3, 3, 3, 3)]
     apart = together(people)
-    scores = scores_of(people, apart, "image")
+    crops = [one.embeddings for one in people]
+    scores = scores_without_labels(crops, apart, "image")
 
     def chord(degrees: float) -> float:
         return float(2 * np.sin(np.radians(degrees) / 2))
@@ -62,7 +64,7 @@ def test_halves_meet_each_other_and_those_seen_together() -> None:
     assert scores.genuine[:4] == pytest.approx([chord(d) for d in (4, 2, 2, 4)], abs=1e-3)
     assert scores.impostor[:4] == pytest.approx([chord(d) for d in (90, 88, 86, 84)], abs=1e-3)
     assert (scores.people, len(scores.impostor), scores.named_right.all()) == (2, 8, True)
-    pooled = scores_of(people, apart, "tracklet")
+    pooled = scores_without_labels(crops, apart, "tracklet")
     assert pooled.impostor == pytest.approx([chord(d) for d in (89, 85, 85, 89)], abs=1e-3)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipelines.cli import main
-from pipelines.logged import REGISTERED
+from pipelines.run_log import REGISTERED
 from reid.card import InputSpec, ModelCard, ModelFile, fingerprint_for, save_card
 from reid.data.catalog import read_catalog, write_catalog
 from reid.engine_stamp import EngineStamp, write_stamp

@@ -9,7 +9,7 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from reid.files import allocate, atomic_directory, atomic_path, read_json, read_yaml, write_json
-from reid.reading import read_object
+from reid.text_files import read_object
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

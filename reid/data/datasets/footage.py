@@ -16,12 +16,12 @@ from reid.data.catalog import Record, readable
 from reid.data.datasets.files import is_by_system, walk
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory
+from reid.mot import PEDESTRIAN, mot_rows
 
 __all__ = ["Cut", "Sequence", "cut_footage", "find_sequences"]
 
 Image = npt.NDArray[np.uint8]
 _VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
-_PEDESTRIAN = 1
 _MOT17_COPY = re.compile(r"-(DPM|FRCNN|SDP)$")
 
 
@@ -147,23 +147,18 @@ def cut_footage(
     sequences = find_sequences(root)
     with atomic_directory(out, private=True) as temporary:
         for done, sequence in enumerate(sequences, 1):
-            name, frames, truth = sequence.name, sequence.frames, sequence.truth
+            name = sequence.name
             if sequence.copies:
                 cut.copies[name] = len(sequence.copies)
-            boxes = _read_truth(truth, every, min_visibility, cut.left_out)
-            for number, image in _frames(frames, sorted(boxes)):
+            boxes = _boxes(sequence.truth, every, min_visibility, cut.left_out)
+            for number, image in _frames(sequence.frames, sorted(boxes)):
                 for box in boxes[number]:
-                    x0, y0, x1, y1 = (
-                        max(box.xyxy[0], 0),
-                        max(box.xyxy[1], 0),
-                        min(box.xyxy[2], image.shape[1]),
-                        min(box.xyxy[3], image.shape[0]),
-                    )
-                    if y1 - y0 < min_height or x1 <= x0:
+                    part = _inside(image, box.xyxy)
+                    if part.shape[0] < min_height or not part.size:
                         cut.left_out["lower than data.footage.min_height"] += 1
                         continue
                     file = f"{name}_{box.person:04d}_{number:06d}.jpg"
-                    cv2.imwrite(str(temporary / file), image[y0:y1, x0:x1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+                    cv2.imwrite(str(temporary / file), part, [cv2.IMWRITE_JPEG_QUALITY, 95])
                     identity = f"{box.person:04d}" if shared_identities else f"{name}_{box.person:04d}"
                     cut.records.append(
                         Record(out / file, identity, name, "train", number, f"{name}_{box.person:04d}")
@@ -173,28 +168,25 @@ def cut_footage(
     return cut
 
 
-def _read_truth(
-    path: Path, every: int, min_visibility: float, left_out: Counter[str]
-) -> dict[int, list[_Box]]:
-    """The boxes to cut by frame number. Nine columns tell class and visibility (MOT16 on); ten have places in
-    3D (MOT15).
+def _inside(image: Image, xyxy: tuple[int, int, int, int]) -> Image:
+    """The part of a frame inside a box; empty where the box is outside.
+
+    Not ``serving.tracking.cut``, which takes every pixel that a box touches and at least one: a truth's boxes
+    are rounded here, and the hashes of the catalogs made so far hang on those pixels.
     """
+    x0, y0, x1, y1 = (max(edge, 0) for edge in xyxy)
+    return image[y0:y1, x0:x1]
+
+
+def _boxes(path: Path, every: int, min_visibility: float, left_out: Counter[str]) -> dict[int, list[_Box]]:
+    """The boxes of a truth that are to be cut, by frame number."""
     boxes: dict[int, list[_Box]] = defaultdict(list)
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            values = [float(value) for value in line.split(",")]
-            frame, person, x, y, width, height, flag = values[:7]
-        except ValueError as error:
-            raise ReidError(
-                f"{path} line {number} is {line[:60]!r}: want frame, id, x, y, width, height, flag, ..."
-            ) from error
-        if flag == 0 or (len(values) == 9 and values[7] != _PEDESTRIAN):
+    for frame, person, x, y, width, height, flag, kind, visibility in mot_rows(path).tolist():
+        if flag == 0 or kind != PEDESTRIAN:
             left_out["not a pedestrian to be counted"] += 1
         elif (int(frame) - 1) % every:
             left_out["between the frames of data.footage.every"] += 1
-        elif len(values) == 9 and values[8] < min_visibility:
+        elif visibility < min_visibility:
             left_out["less visible than data.footage.min_visibility"] += 1
         else:
             boxes[int(frame)].append(

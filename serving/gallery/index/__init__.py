@@ -1,3 +1,3 @@
 """Searching a gallery: exhaustively, or by a stored compact index."""
 
-__all__ = ["building", "compact"]
+__all__ = ["build", "compact"]

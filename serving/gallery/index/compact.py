@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
-from serving.gallery.database.reading import rows_of
-from serving.gallery.index.building import KINDS
+from serving.gallery.database.queries import rows_of
+from serving.gallery.index.build import KINDS
 from serving.gallery.index.exact import ReferenceIndex, nearest_people
 from serving.gallery.index.parts import IndexFacts, index_facts, read_index_parts
 
@@ -145,7 +145,9 @@ class CompactIndex:
                 raise ReidError(
                     f"gallery {self._gallery.path} has no index: build one with `reid gallery index`"
                 )
-            self._facts, self._index, self._last = facts, _quick(read_index_parts(db)), facts.last_id
+            self._facts = facts
+            self._index = _quick(read_index_parts(db))
+            self._last = facts.last_id
         new = db.execute(
             (
                 "SELECT id, embedding FROM refs WHERE id > ? AND model_id = (SELECT id FROM models WHERE "

@@ -1,3 +1,3 @@
 """What is done with finished jobs: people looked for, named, named anew and erased."""
 
-__all__ = ["finding", "forgetting", "promotion", "rematching", "route"]
+__all__ = ["erasure", "promotion", "rematch", "route", "search"]

@@ -11,7 +11,7 @@ from typing import Any
 from reid.data.catalog import readable
 from reid.images import Image
 from reid.pages import write_html
-from serving.job.afterwards.finding import Found, Seen
+from serving.job.afterwards.search import Found, Seen
 from serving.job.report.pictures import LARGE, SMALL, crop_url, picture_url
 
 __all__ = ["Stop", "route_of", "write_route"]

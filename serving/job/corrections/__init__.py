@@ -1,5 +1,5 @@
 """Corrections made in a job's report: read from the file that the page gives, and applied to gallery and
-tables by ``applying.correct_job``.
+tables by ``application.correct_job``.
 """
 
-__all__ = ["applying"]
+__all__ = ["application"]

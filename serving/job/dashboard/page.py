@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reid.data.catalog import readable
 from reid.pages import write_html
-from serving.job.dashboard.gathering import Site, columns_of, gather
+from serving.job.dashboard.sightings import Site, columns_of, gather
 
 __all__ = ["write_dashboard"]
 

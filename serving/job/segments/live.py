@@ -55,7 +55,9 @@ class _Line:
     ) -> None:
         assert run.footage is not None
         self.run, self.footage = run, run.footage
-        self._job, self._embedder, self._segment_s = job, embedder, segment_s
+        self._job = job
+        self._embedder = embedder
+        self._segment_s = segment_s
         # A job that was killed and started again counts on from what it stored.
         self.index: int = stored[-1]["index"] + 1 if stored else 0
         self.number: int = stored[-1]["last"] if stored else 0
@@ -82,7 +84,9 @@ class _Line:
                     self._own(now, frame.number)
                 if frame.time_s >= end_s and then is not None:
                     yield self._end(now, frame.number - 1, seconds, detector.others)
-                    now, then, end_s = then, None, frame.time_s + self._segment_s
+                    now = then
+                    then = None
+                    end_s = frame.time_s + self._segment_s
                     self._own(now, frame.number)
                 elif frame.time_s >= end_s - OVERLAP_S and then is None:
                     then = self._begin(frame.number)
@@ -158,7 +162,9 @@ class LiveCameras:
         on_frame: Callable[[str], None],
     ) -> None:
         self._stop = threading.Event()
-        self._work, self._job, self._on_frame = work, job, on_frame
+        self._work = work
+        self._job = job
+        self._on_frame = on_frame
         self._failed: list[BaseException] = []
         self._lines = [
             _Line(run, job, embedder, segment_s, self._take_up(run))

@@ -98,7 +98,10 @@ class _Pool:
     def __init__(
         self, tasks: Sequence[SegmentTask], workers: int, on_frame: Callable[[str], None], stalls: Stalls
     ) -> None:
-        self._tasks, self._workers, self._on_frame, self._stalls = list(tasks), workers, on_frame, stalls
+        self._tasks = list(tasks)
+        self._workers = workers
+        self._on_frame = on_frame
+        self._stalls = stalls
         self._begun: set[str] = set()
         self._done: set[str] = set()
 

@@ -11,9 +11,9 @@ from serving.job.layout import WorkFolder
 from serving.job.progress import Progress
 from serving.job.segments.camera import CameraState
 from serving.job.segments.execution import Outcome, SegmentTask, in_processes, in_this_process, on_ray
+from serving.job.segments.frame_choice import LOOKS
 from serving.job.segments.live import LiveCameras, StopRequested
 from serving.job.segments.segment import DECODED, OTHERS, frames_of, needed
-from serving.job.segments.watching import LOOKS
 from serving.runtime import Embedder
 from serving.spec import DetectorSpec, Job
 from serving.video import SOFTWARE, unseen
@@ -53,30 +53,8 @@ def run_segments(
         StopRequested: the job is to stop and has no stream, whose end that would be.
     """
     by_camera = {run.camera.id: run for run in runs}
-    threads = job.threads
-    if threads is None and execution.workers > 1:
-        threads = max(1, processors() // execution.workers)
-    tasks: list[SegmentTask] = []
-    left: Counter[str] = Counter()
-    for run in runs:
-        if run.footage is None:
-            progress.done(run.camera.id, run.problems[0])
-            continue
-        progress.start(run.camera.id, run.total)
-        for segment in run.segments:
-            if not work.segment(segment.name).path.is_dir():
-                tasks.append(
-                    SegmentTask(
-                        job,
-                        run.camera,
-                        needed(segment, run.camera, run.footage, run.warm_up),
-                        segment,
-                        threads,
-                    )
-                )
-                left[run.camera.id] += 1
-                continue
-            _advance(progress, run.camera.id, frames_of(segment, run.camera, run.footage))
+    tasks = _not_stored(runs, job, work, progress, execution)
+    left = Counter(task.camera.id for task in tasks)
     live = LiveCameras(runs, job, embedder, work, execution.segment_s, progress.advance)
     try:
         for outcome in _outcomes(tasks, embedder, progress, execution):
@@ -101,6 +79,35 @@ def run_segments(
         live.stop()
     for run in (run for run in runs if run.footage and run.footage.live):
         _done(run, progress)
+    _take_what_is_stored(runs, work)
+    _tell_other_classes(runs, job.detector)
+    return bool(tasks or live)
+
+
+def _not_stored(
+    runs: Sequence[CameraState], job: Job, work: WorkFolder, progress: Progress, execution: Execution
+) -> list[SegmentTask]:
+    """The segments still to work through; of the others the progress is told."""
+    threads = job.threads
+    if threads is None and execution.workers > 1:
+        threads = max(1, processors() // execution.workers)
+    tasks: list[SegmentTask] = []
+    for run in runs:
+        if run.footage is None:
+            progress.done(run.camera.id, run.problems[0])
+            continue
+        progress.start(run.camera.id, run.total)
+        for segment in run.segments:
+            if work.segment(segment.name).path.is_dir():
+                _advance(progress, run.camera.id, frames_of(segment, run.camera, run.footage))
+            else:
+                frames = needed(segment, run.camera, run.footage, run.warm_up)
+                tasks.append(SegmentTask(job, run.camera, frames, segment, threads))
+    return tasks
+
+
+def _take_what_is_stored(runs: Sequence[CameraState], work: WorkFolder) -> None:
+    """Segments, counts, problems and notes of each camera as the work folder has them."""
     for run in runs:
         run.segments = [segment for segment in run.segments if work.segment(segment.name).path.is_dir()]
         run.counts = {
@@ -109,8 +116,6 @@ def run_segments(
         }
         run.problems += _undecoded(run)
         run.notes += _moving(run) + _not_in_hardware(run)
-    _tell_other_classes(runs, job.detector)
-    return bool(tasks or live)
 
 
 def _tell_other_classes(runs: Sequence[CameraState], detector: DetectorSpec) -> None:

@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 
 from reid.files import atomic_directory, write_json
 from serving.detection import Detector, NetworkDetector, detect_in_order
+from serving.job.encryption import write_sealed
 from serving.job.layout import SegmentFolder, segment_name
-from serving.job.sealed import write_sealed
-from serving.job.segments.pacing import Blocks, Paced
+from serving.job.segments.adaptive_step import Blocks, Paced
+from serving.job.segments.detector_queue import Seen
+from serving.job.segments.frame_choice import LOOKS, Looks, Watch
 from serving.job.segments.tables import NO_ROWS, PEOPLE, person_row, rows_of
-from serving.job.segments.through import Seen
-from serving.job.segments.watching import LOOKS, Looks, Watch
 from serving.runtime import Embedder
 from serving.spec import AdaptiveSpec, Camera, IdleSpec
 from serving.tracking import SPARSE_S, Tracklet, TrackletBuilder
@@ -233,7 +233,9 @@ class Work:
         self._owned, self._missing = owned, list[int]()  # the missing ones as first, last, first, last, ...
         self._next = segment.first
         self.seconds: dict[str, float] = {}
-        self.segment, self._embedder, self._activation = segment, embedder, activation
+        self.segment = segment
+        self._embedder = embedder
+        self._activation = activation
         self._boxes: list[pa.Table] = []
         self._people: list[dict[str, object]] = []
         self._waiting: list[Tracklet] = []

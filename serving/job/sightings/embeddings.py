@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_path
 from serving.gallery import check_private
-from serving.job.sealed import read_sealed, write_sealed
+from serving.job.encryption import read_sealed, write_sealed
 
 __all__ = ["keep_embeddings", "read_embeddings", "write_embeddings"]
 

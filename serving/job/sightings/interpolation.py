@@ -64,7 +64,9 @@ def interpolate(
     frames, sightings, lines = [boxes.frame], [boxes.sighting], [boxes.xywh]
     order = np.lexsort((boxes.frame, boxes.sighting))
     for row in order:
-        key, frame, box = int(boxes.sighting[row]), int(boxes.frame[row]), boxes.xywh[row]
+        key = int(boxes.sighting[row])
+        frame = int(boxes.frame[row])
+        box = boxes.xywh[row]
         before = last.get(key)
         last[key] = (frame, box)
         if before is None or not step < frame - before[0] <= max_gap:

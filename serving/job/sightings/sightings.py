@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from reid.embeddings import pool
+from serving.job.encryption import opening
 from serving.job.layout import SegmentFolder, WorkFolder, xyxy_of
-from serving.job.sealed import opening
 from serving.job.segments.camera import CameraState
 from serving.job.segments.segment import Segment
 from serving.job.segments.tables import PEOPLE

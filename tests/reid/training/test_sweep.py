@@ -12,7 +12,7 @@ import pytest
 from reid.config import Params, with_values
 from reid.errors import ReidError
 from reid.files import read_json
-from reid.training.listening import Listener
+from reid.training.callbacks import Listener
 from reid.training.sweep import best_trial, forget, search_space
 from reid.training.tracking import Tracker
 from reid.training.trial import run_training

@@ -14,7 +14,7 @@ import pytest
 from reid.errors import ReidError
 from serving.cli.shared import day
 from serving.gallery import Gallery
-from serving.gallery.index.building import build_index
+from serving.gallery.index.build import build_index
 from serving.gallery.index.compact import CompactIndex
 from tests.serving.cli.commands import reid
 from tests.serving.rows import unit_rows

@@ -9,7 +9,7 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery, key_from_environment, write_key
-from serving.gallery.index.building import build_index
+from serving.gallery.index.build import build_index
 from serving.gallery.index.compact import CompactIndex
 from serving.gallery.transfer import encrypt_gallery
 from tests.serving.cipher import needs_cipher

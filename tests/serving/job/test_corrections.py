@@ -194,7 +194,7 @@ import os, signal, sys
 from pathlib import Path
 import reid.files, serving.job.report
 from serving.gallery import Gallery
-from serving.job.corrections import applying
+from serving.job.corrections import application
 
 folder, source = Path(sys.argv[1]), Path(sys.argv[2])
 kill = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
@@ -203,14 +203,14 @@ def after(call):
         call(*a, **k)
         kill()
     return both
-points = {"tables": (applying, "write_report", kill), "gallery": (Gallery, "correct", kill),
+points = {"tables": (application, "write_report", kill), "gallery": (Gallery, "correct", kill),
           "between": (Gallery, "correct", after(Gallery.correct)),
           "swap": (reid.files, "_put", after(reid.files._put))}
 for name in sys.argv[3:]:
     if not (child := os.fork()):
         owner, what, instead = points[name]
         setattr(owner, what, instead)
-        applying.correct_job(folder, source)
+        application.correct_job(folder, source)
         os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, name
     seen = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}

@@ -8,9 +8,9 @@ import pytest
 
 from reid.card import Certainty
 from reid.data.synthetic import TownSpec, generate_town
+from reid.mot import MotTable, read_mot
 from serving.job.layout import JobFolder, name_of, xyxy_of
 from serving.job.run import run_job
-from serving.mot import MotTable, read_mot
 from serving.scoring import true_identities
 from serving.spec import Camera, DetectorSpec, Job, Outputs
 from tests.serving.tiny_models import tiny_model

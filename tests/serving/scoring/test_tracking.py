@@ -139,7 +139,7 @@ def test_names_are_compared_by_meaning() -> None:
 
 
 def test_a_sighting_is_whom_most_of_its_boxes_show(tmp_path: Path) -> None:
-    from serving.mot import read_mot
+    from reid.mot import read_mot
 
     lines = [f"{n},{1 if n <= 4 else 2},0,0,10,30,1" for n in range(1, 11)]
     (tmp_path / "gt.txt").write_text("\n".join(lines))

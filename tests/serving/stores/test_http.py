@@ -90,7 +90,7 @@ def test_one_range_is_one_range(tmp_path: Path) -> None:
 
 
 def test_a_server_without_ranges_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.stores.reading._WAITS_S", (0.01,))
+    monkeypatch.setattr("serving.stores.stored_file._WAITS_S", (0.01,))
     (tmp_path / "film.bin").write_bytes(bytes(2 * BLOCK))
     with no_ranges(tmp_path) as url:
         file = StoredFile(f"range+{url}/film.bin", blocks=Blocks(4 * BLOCK))

@@ -68,7 +68,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return fetch(self, first, end)
 
     monkeypatch.setattr(StoredFile, "_fetched", counted)
-    monkeypatch.setattr("serving.stores.reading.blocks_of_process", lambda: own)
+    monkeypatch.setattr("serving.stores.stored_file.blocks_of_process", lambda: own)
     return sizes
 
 
@@ -129,8 +129,8 @@ def test_cut_connections_are_tried_again(footage: Bucket, noise: Path, fetched: 
                 ReidError, match=r"noise\.mp4 cannot be read \(\w+\): check the address, the network"
             ),
         ):
-            impatient.setattr("serving.stores.reading._WAITS_S", (0.01, 0.01))
-            impatient.setattr("serving.stores.reading.blocks_of_process", lambda: Blocks(0))
+            impatient.setattr("serving.stores.stored_file._WAITS_S", (0.01, 0.01))
+            impatient.setattr("serving.stores.stored_file.blocks_of_process", lambda: Blocks(0))
             pictures(address, index, 0, FRAMES - 1)
         assert len(fetched) == 1  # asked for three times within, then given up, and no range after it
     proxy.close()

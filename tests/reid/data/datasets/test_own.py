@@ -196,6 +196,8 @@ def test_videos_with_truth_are_cut(tmp_path: Path) -> None:
     [
         ("1,7,30,x,10,30,1\n", "line 1"),
         ("1,7,30\n", "line 1"),
+        ("\n0,7,30,20,10,30,1\n", "line 2: want .* frames from 1"),
+        ("1,7,30,nan,10,30,1\n", "line 1"),
         ("5,7,30,20,10,30,1,1,1\n", "no readable frame 5"),
     ],
 )

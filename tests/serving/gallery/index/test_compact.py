@@ -9,7 +9,7 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from serving.gallery import Gallery
-from serving.gallery.index.building import KINDS, RECALL, build_index, remove_index
+from serving.gallery.index.build import KINDS, RECALL, build_index, remove_index
 from serving.gallery.index.compact import CompactIndex
 from serving.gallery.models import add_embeddings, pending, stage_model, switch_model
 from tests.serving.rows import unit_rows
@@ -174,9 +174,9 @@ def test_references_are_ranked_from_the_database_as_from_memory(gallery: Gallery
 def test_the_kind_is_chosen_by_what_was_measured(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build_index(gallery).kind == "ivf"
     measured = {"ivf": 0.98, "pq": 0.985, "fp16": 1.0}
-    monkeypatch.setattr("serving.gallery.index.building._tuned", lambda *_: measured["ivf"])
+    monkeypatch.setattr("serving.gallery.index.build._tuned", lambda *_: measured["ivf"])
     monkeypatch.setattr(
-        "serving.gallery.index.building._Truth.recall",
+        "serving.gallery.index.build._Truth.recall",
         lambda self, index, proposed: measured["pq" if proposed == KINDS["pq"].proposed else "fp16"],
     )
     assert build_index(gallery).kind == "fp16"

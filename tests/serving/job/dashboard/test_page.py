@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import app
 from reid.errors import ReidError, UsageError
 from serving.job.dashboard import write_dashboard
-from serving.job.dashboard.gathering import gather
+from serving.job.dashboard.sightings import gather
 from serving.job.layout import SIGHTINGS, JobFolder
 from serving.job.stranger_file import write_strangers
 from tests.browser import Browser

@@ -12,7 +12,7 @@ import pytest
 
 from reid.errors import ReidError, UsageError
 from serving.cli.job import match
-from serving.job.published import PublishedOutput, published_output
+from serving.job.publication import PublishedOutput, published_output
 from serving.job.run import Execution, run_job
 from serving.spec import load_job
 from tests.serving.bucket import SECRET, Bucket, CuttingProxy, bucket, no_secret_in, reach

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.errors import ReidError, UsageError
-from serving.gallery.database.reading import active_references, read_rows
+from serving.gallery.database.queries import active_references, read_rows
 from serving.gallery.index.parts import drop_index, write_index_parts
 
 if TYPE_CHECKING:

@@ -2,18 +2,19 @@
 Torch-free.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import say, working
 from reid.card import MetricRecord
 from reid.config import MetricParams
 from reid.errors import UsageError
 from reid.evaluation import rank_gallery
 from reid.evaluation.within_camera import views
-from reid.linear_metric import FittedMetric, check_fit, fit_metric
+from reid.linear_metric.fitted import FittedMetric
+from reid.linear_metric.fitting import check_fit, fit_metric
 
 __all__ = ["Labelled", "check_wanted", "fit_and_judge"]
 
@@ -44,7 +45,14 @@ def check_wanted(
 
 
 def fit_and_judge(
-    training: Labelled, held_out: Labelled, wanted: MetricParams, *, seed: int, fitted_to: str, data_hash: str
+    training: Labelled,
+    held_out: Labelled,
+    wanted: MetricParams,
+    *,
+    seed: int,
+    fitted_to: str,
+    data_hash: str,
+    say: Callable[[str], None],
 ) -> tuple[FittedMetric, MetricRecord]:
     """Fit to the one and say how the other are ranked with it and without.
 
@@ -55,6 +63,7 @@ def fit_and_judge(
         seed: of the landmarks.
         fitted_to: fingerprint of the model.
         data_hash: of all pictures, for the record.
+        say: called with a line for people now and then.
 
     Raises:
         UsageError: the dimension is none that this embedding can have.
@@ -62,17 +71,16 @@ def fit_and_judge(
     """
     if wanted.method is None:
         raise UsageError("metric.method is null: name one")
-    with working(f"fitting {wanted.method}"):
-        fit = fit_metric(
-            training.embeddings,
-            training.identities,
-            training.cameras,
-            wanted.method,
-            dim=wanted.dim,
-            shrinkage=wanted.shrinkage,
-            landmarks=wanted.landmarks if wanted.kernel else None,
-            seed=seed,
-        )
+    fit = fit_metric(
+        training.embeddings,
+        training.identities,
+        training.cameras,
+        wanted.method,
+        dim=wanted.dim,
+        shrinkage=wanted.shrinkage,
+        landmarks=wanted.landmarks if wanted.kernel else None,
+        seed=seed,
+    )
     for line in fit.said:
         say(line)
     figures = _mean_aps(held_out, fit.metric)

@@ -23,6 +23,7 @@ from reid.files import atomic_directory, write_json
 from reid.parquet import PARQUET_ERRORS
 from serving.job.corrections.plan import Plan, names_of
 from serving.job.corrections.tables import correct_rows, counts_of, sightings_table, write_detections
+from serving.job.encryption import read_sealed, write_sealed
 from serving.job.kept import link, link_rest
 from serving.job.layout import (
     JobFolder,
@@ -35,7 +36,6 @@ from serving.job.layout import (
     open_job,
 )
 from serving.job.record import ForgottenRecord
-from serving.job.sealed import read_sealed, write_sealed
 from serving.job.sightings.embeddings import keep_embeddings
 from serving.job.stranger_file import read_strangers, write_strangers
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from reid.card import MetricRecord
 from reid.errors import ReidError
 from reid.linear_metric import FITTED_METRIC_NAME, FittedMetric, load_fitted_metric
-from reid.reading import read_object
+from reid.text_files import read_object
 
 __all__ = ["OUT", "RECORD", "read_fitted"]
 

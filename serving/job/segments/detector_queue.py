@@ -57,7 +57,9 @@ class Through(ABC):
     def __init__(
         self, pool: ThreadPoolExecutor, at_once: int, depth: int, look: Look, seconds: dict[str, float]
     ) -> None:
-        self._pool, self._at_once, self._depth = pool, at_once, depth
+        self._pool = pool
+        self._at_once = at_once
+        self._depth = depth
         self._look_at, self._seconds = look, seconds
         self._group: list[Given] = []
         self._waiting: deque[tuple[list[Given], Future[tuple[list[Seen], float]]]] = deque()

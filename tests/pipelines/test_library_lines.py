@@ -16,7 +16,7 @@ from tests.serving.tiny_models import tiny_model
 ROOT = Path(__file__).parents[2]
 FILTERED = """
 import os, sys, threading, time
-from pipelines.screen import without_library_lines
+from pipelines.library_lines import without_library_lines
 with without_library_lines():
     os.write(2, b"libpng error: bad adaptive filter value\\n")
     os.write(2, b"TIFFReadDirectory: Warning, Unknown field\\nfrom a library that we do not know\\n")

@@ -10,7 +10,7 @@ from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
 from reid.shipped import shipped_models
 from reid.system_errors import shown
-from serving.natural import natural_key
+from serving.natural_order import natural_key
 from serving.protocols import is_stored
 from serving.spec.models import Camera, Job
 from serving.stores import listed

@@ -8,7 +8,7 @@ from reid.config import Params
 from reid.data.catalog import Catalog
 from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two, views
 
-__all__ = ["impostor_probes", "prospects"]
+__all__ = ["impostor_probes", "shortages"]
 
 
 def impostor_probes(validation: Catalog) -> tuple[int, int]:
@@ -28,7 +28,7 @@ def impostor_probes(validation: Catalog) -> tuple[int, int]:
     return len(probes), len(set(probes))
 
 
-def prospects(params: Params, catalog: Catalog) -> list[str]:
+def shortages(params: Params, catalog: Catalog) -> list[str]:
     """A line for each thing that will be too little; none where all is enough."""
     lines = []
     judged = catalog.split("query", "gallery")

@@ -1,5 +1,5 @@
 """MOTChallenge text files: one box a line, ``frame, id, x, y, w, h, confidence, ...``, frames counted from
-1.
+1. Torch-free.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ import numpy.typing as npt
 from reid.errors import ReidError
 from reid.files import read_text
 
-__all__ = ["MotTable", "read_mot"]
+__all__ = ["PEDESTRIAN", "MotTable", "mot_rows", "read_mot"]
 
-
+PEDESTRIAN = 1
+"""Of the classes of MOT16 and later."""
+_WITH_CLASS = 9  # numbers of a line that tells class and visibility
 _LARGEST = 2**31  # of any number: no frame, identity or pixel has a larger one
 
 
@@ -50,6 +52,26 @@ def read_mot(path: Path | str) -> MotTable:
     """Read a truth, detection or result file.
 
     Raises:
+        UsageError, ReidError: as :func:`mot_rows`.
+    """
+    rows = mot_rows(path)
+    corner = rows[:, 2:4]
+    return MotTable(
+        rows[:, 0].astype(np.int64),
+        rows[:, 1].astype(np.int64),
+        np.column_stack([corner, corner + rows[:, 4:6]]).astype(np.float32),
+        rows[:, 6].astype(np.float32),
+    )
+
+
+def mot_rows(path: Path | str) -> npt.NDArray[np.float64]:
+    """The lines of a file (N, 9): ``frame, id, x, y, w, h, confidence, class, visibility``, each 1 where the
+    line does not tell it.
+
+    Lines of nine numbers tell class and visibility (MOT16 and later, class 1 being a pedestrian); those of
+    ten have places in 3D there (MOT15).
+
+    Raises:
         UsageError: it does not exist.
         ReidError: a line is not at least six numbers, or frames are not counted from 1.
     """
@@ -72,12 +94,6 @@ def read_mot(path: Path | str) -> MotTable:
                 f"MOTChallenge file {path}, line {number}: want 'frame,id,x,y,w,h,confidence' with "
                 "frames from 1"
             )
-        rows.append((*values[:6], values[6] if len(values) > 6 else 1.0))
-    table = np.asarray(rows, np.float64).reshape(-1, 7)
-    corner = table[:, 2:4]
-    return MotTable(
-        table[:, 0].astype(np.int64),
-        table[:, 1].astype(np.int64),
-        np.column_stack([corner, corner + table[:, 4:6]]).astype(np.float32),
-        table[:, 6].astype(np.float32),
-    )
+        told = values if len(values) == _WITH_CLASS else values[:7]
+        rows.append(told + (1.0,) * (_WITH_CLASS - len(told)))
+    return np.asarray(rows, np.float64).reshape(-1, _WITH_CLASS)

@@ -183,7 +183,7 @@ import os, signal, sys
 from pathlib import Path
 import reid.files, serving.job.kept
 from serving.job import outputs
-from serving.job.afterwards import forgetting, rematching
+from serving.job.afterwards import erasure, rematch
 
 folder = Path(sys.argv[1])
 kill = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
@@ -193,11 +193,11 @@ def after(call):
         kill()
     return both
 points = {"embeddings": (outputs, "write_embeddings", kill), "boxes": (outputs, "_write_detections", kill),
-          "keep": (outputs, "keep", after(outputs.keep)), "store": (forgetting, "keep_embeddings", kill),
-          "tables": (forgetting, "write_detections", kill), "put": (reid.files, "_put", kill),
+          "keep": (outputs, "keep", after(outputs.keep)), "store": (erasure, "keep_embeddings", kill),
+          "tables": (erasure, "write_detections", kill), "put": (reid.files, "_put", kill),
           "swap": (reid.files, "_put", after(reid.files._put))}
-work = {"rematch": lambda: rematching.rematch([folder]),
-        "forget": lambda: forgetting.forget(folder, ["anna"])}
+work = {"rematch": lambda: rematch.rematch([folder]),
+        "forget": lambda: erasure.forget(folder, ["anna"])}
 for name in sys.argv[3:]:
     if not (child := os.fork()):
         owner, what, instead = points[name]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import supervision as sv
 
-from serving.job.segments.through import IN_FLIGHT, Given, Look, Seen, Through
+from serving.job.segments.detector_queue import IN_FLIGHT, Given, Look, Seen, Through
 from serving.spec import AdaptiveSpec
 
 __all__ = ["Blocks", "Paced"]

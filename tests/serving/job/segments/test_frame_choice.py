@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from serving.detection import NetworkDetector, build_detector
-from serving.job.segments.through import Seen
-from serving.job.segments.watching import Watch
+from serving.job.segments.detector_queue import Seen
+from serving.job.segments.frame_choice import Watch
 from serving.spec import Camera, DetectorSpec, IdleSpec
 from serving.video import open_footage, packet_sizes, read_pictures
 from tests.serving.colourful_detector import colourful_detector

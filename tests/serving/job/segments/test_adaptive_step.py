@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import supervision as sv
 
-from serving.job.segments.pacing import Blocks, Paced
-from serving.job.segments.through import Seen
+from serving.job.segments.adaptive_step import Blocks, Paced
+from serving.job.segments.detector_queue import Seen
 from serving.spec import AdaptiveSpec
 from serving.video import Picture
 

@@ -36,7 +36,7 @@ from serving.detection import (
     grid_of,
     inside,
 )
-from serving.job.segments.through import Given, Groups, Seen, Through
+from serving.job.segments.detector_queue import Given, Groups, Seen, Through
 from serving.overlap import box_iou
 from serving.spec import IdleSpec
 from serving.video import (
@@ -138,9 +138,14 @@ class Watch:
         seconds: dict[str, float],
         through: "Callable[..., Through] | None" = None,
     ) -> None:
-        self._footage, self._detector, self._region, self._idle = footage, detector, region, idle
+        self._footage = footage
+        self._detector = detector
+        self._region = region
+        self._idle = idle
         self._made_through = through or Groups
-        self._activation, self._tracked, self._seconds = activation, tracked, seconds
+        self._activation = activation
+        self._tracked = tracked
+        self._seconds = seconds
         self._grid = grid_of(footage.size, detector.min_size)
         self._background = Background(self._grid, footage.size, region)
         self._most = queue_length(footage)

@@ -7,8 +7,8 @@ from typing import Any
 from reid.addresses import redacted
 from reid.errors import ReidError
 from serving.stores.blocks import BLOCK, Blocks, blocks_of_process
-from serving.stores.listing import version_of
-from serving.stores.opening import file_system, refused, store_problem
+from serving.stores.files import version_of
+from serving.stores.filesystem import file_system, refused, store_problem
 
 __all__ = ["StoredFile"]
 

@@ -16,12 +16,12 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import app
 from reid.errors import ReidError, UsageError
 from serving.gallery.key import KEY_TEXT
-from serving.job.afterwards.finding import open_seen
-from serving.job.afterwards.forgetting import expire, forget
-from serving.job.afterwards.rematching import rematch
+from serving.job.afterwards.erasure import expire, forget
+from serving.job.afterwards.rematch import rematch
+from serving.job.afterwards.search import open_seen
+from serving.job.encryption import read_sealed
 from serving.job.layout import JobFolder
 from serving.job.run import Execution, run_job
-from serving.job.sealed import read_sealed
 from serving.job.sightings.embeddings import read_embeddings
 from serving.job.stranger_file import read_strangers
 from serving.spec import load_job

@@ -19,7 +19,8 @@ from pipelines.cli import app
 from reid.card import Certainty, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.evaluation.certainty import prior_of
-from serving.job.afterwards.finding import (
+from serving.job.afterwards.route import route_of
+from serving.job.afterwards.search import (
     Found,
     Seen,
     certainty_of,
@@ -29,7 +30,6 @@ from serving.job.afterwards.finding import (
     open_seen,
     together,
 )
-from serving.job.afterwards.route import route_of
 from serving.job.layout import SIGHTINGS, JobFolder
 from serving.job.run import run_job
 from serving.job.sightings.embeddings import read_embeddings, write_embeddings

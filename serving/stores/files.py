@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from reid.errors import ReidError
-from serving.natural import natural_key
-from serving.stores.opening import file_system, store_problem
+from serving.natural_order import natural_key
+from serving.stores.filesystem import file_system, store_problem
 
 __all__ = ["listed", "local_version", "version_of"]
 

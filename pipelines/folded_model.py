@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from pipelines.console import say, working
 from reid.card import (
     MetricRecord,
     ModelCard,
-    ModelFile,
     SelfTestRecord,
     fitted_fingerprint,
     save_card,
@@ -23,7 +21,7 @@ from reid.errors import ReidError
 from reid.evaluation.within_camera import seen_by_two
 from reid.files import sha256_of
 from reid.linear_metric import FittedMetric
-from reid.linear_metric.graph import fold_onnx, fold_openvino
+from reid.linear_metric.graph import fold_file
 from reid.parity import Limits, People, check_accuracy, hold_against, measure_accuracy
 from reid.processors import processors
 from reid.self_test import LEAST_COSINE, SELF_TEST_NAME, SelfTest, read_self_test, write_self_test
@@ -94,7 +92,7 @@ def write_folded(
             continue
         name = card.files[role].path
         with working(f"checking {name}"):
-            file = _folded_file(model_dir / name, folder / Path(name).name, metric, new.fingerprint)
+            file = fold_file(model_dir / name, folder / Path(name).name, metric, new.fingerprint)
             of_file = new.model_copy(update={"files": {role: file}})
             try:
                 opened = _opened(of_file, folder, precision, threads)
@@ -129,26 +127,6 @@ def _self_test(card: ModelCard, model_dir: Path, metric: FittedMetric, embedder:
 
     images = rendered_people(card.input.height, card.input.width)
     return SelfTest(images, metric.apply(embedder(images)))
-
-
-def _folded_file(source: Path, path: Path, metric: FittedMetric, fingerprint: str) -> ModelFile:
-    if source.suffix == ".xml":
-        fold_openvino(source, path, metric)
-        return ModelFile(path=path.name, sha256=sha256_of(path))
-    proto = onnx.load_model(source)
-    fold_onnx(proto, metric)
-    for one in proto.metadata_props:
-        if one.key == "reid.fingerprint":
-            one.value = fingerprint
-    try:
-        onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ReidError(
-            f"{source} with a metric behind it is no valid graph ({reason}): export it again"
-        ) from error
-    path.write_bytes(proto.SerializeToString(deterministic=True))
-    return ModelFile(path=path.name, sha256=sha256_of(path))
 
 
 def _opened(card: ModelCard, folder: Path, precision: str, threads: int | None) -> Iterator[Embedder]:
