@@ -53,7 +53,7 @@ def same_index(one: Index, other: Index) -> None:
 
 
 def pictures(source: str, index: Index, first: int, last: int) -> list[tuple[int, int]]:
-    read = read_range(source, index, first, last, Pulse())
+    read = read_range(source, index, range(first, last + 1), Pulse())
     return [(number, int(frame.to_ndarray(format="gray").sum())) for number, frame in read]
 
 
@@ -139,7 +139,7 @@ def test_cut_connections_are_tried_again(footage: Bucket, noise: Path, fetched: 
 def test_a_file_that_changes_is_noticed(footage: Bucket, noise: Path, tmp_path: Path) -> None:
     address = footage.put(noise, "noise.mp4")
     index = index_of(address, Pulse())
-    frames = read_range(address, index, 0, FRAMES - 1, Pulse())
+    frames = read_range(address, index, range(FRAMES), Pulse())
     next(frames)
     other = tmp_path / "other.mp4"
     other.write_bytes(noise.read_bytes() + b"\0\0\0\x08free")
