@@ -60,7 +60,9 @@ def calibrate(
     from pipelines.model_calibration import calibrate_model
     from reid.config import CalibrateParams
     from reid.data.labelled import choose_people
+    from reid.shipped import refuse_shipped
 
+    refuse_shipped(model)
     if not 0 < false_accept_rate < 1:
         raise UsageError(f"--false-accept-rate is {false_accept_rate}: want a share above 0 and below 1")
     wanted = CalibrateParams(

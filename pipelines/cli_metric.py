@@ -8,6 +8,7 @@ import typer
 
 from pipelines.cli_evaluate import KnownPeople, Pattern, Seed
 from reid.errors import UsageError
+from reid.shipped import model_folder
 from serving.cli import AsJson, Backend, Threads
 
 __all__ = ["metric_app"]
@@ -24,7 +25,12 @@ def _root() -> None:
 
 @metric_app.command()
 def fit(
-    model: Annotated[Path, typer.Argument(help="Model directory, with model.json inside.", metavar="MODEL")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="Model directory, with model.json inside.", metavar="MODEL", callback=model_folder
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The model directory to write.")],
     method: Annotated[
         Literal["kissme", "xqda", "lmnn"],

@@ -11,10 +11,9 @@ from reid.card import ModelFile, SelfTestRecord, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.export.half import store_half
 from reid.files import atomic_directory, sha256_of
-from reid.self_test import LEAST_COSINE, SELF_TEST_NAME, SelfTest, write_self_test
+from reid.self_test import LEAST_COSINE, SELF_TEST_NAME, SelfTest, read_self_test, write_self_test
 from reid.shipped import READY
 from serving.runtime import BACKENDS, Embedder
-from serving.runtime.self_test import load_self_test
 
 __all__ = ["MOST_BYTES", "ship"]
 
@@ -43,9 +42,9 @@ def ship(exported: Path, out: Path) -> int:
         ReidError: it has no float32 file or self-test, the halved weights stray, or the result is too large.
     """
     card = load_card(exported)
-    test = load_self_test(card, exported)
-    if "fp32" not in card.files or test is None:
+    if "fp32" not in card.files or card.self_test is None:
         raise ReidError(f"{exported} has no float32 file or no self-test: export the model again")
+    test = read_self_test(exported / card.self_test.path)
     with atomic_directory(out) as folder:
         model = folder / "model.onnx"
         store_half(exported / card.files["fp32"].path, model)
@@ -78,7 +77,8 @@ def ship(exported: Path, out: Path) -> int:
         size = sum(file.stat().st_size for file in folder.iterdir())
         if size > MOST_BYTES:
             raise ReidError(
-                f"the model has {size:,} bytes, more than {MOST_BYTES:,}: the package would be too large"
+                f"the model has {size:,} bytes, more than the {MOST_BYTES:,} that a package may carry: "
+                "take a smaller backbone"
             )
     return size
 

@@ -37,6 +37,7 @@ ROOMS = (
         "processors",
         "text_files",
         "self_test",
+        "shipped",
         "sockets",
         "system_errors",
     ),

@@ -5,13 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
+from reid.shipped import model_folder
 from serving.cli.shared import AsJson, Threads, echo, table
 
 __all__ = ["check"]
 
 
 def check(
-    model: Annotated[Path, typer.Argument(help="Model directory, with model.json inside.", metavar="DIR")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="Model directory, with model.json inside.", metavar="DIR", callback=model_folder),
+    ],
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+import reid.shipped
+from reid.card import load_card
 from reid.public import public_models
 from tests.reid.public.model_server import serving
+from tests.serving.tiny_models import tiny_model
 
 NAME = "osnet_x0_25_msmt17"
 CONTENT = b"weights of nobody" * 999
@@ -122,3 +125,30 @@ def test_list_and_show(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-
     code, _, problems = run("show", "nobody")
     assert (code, problems.count("\n")) == (2, 1)
     assert "`reid models list` names them" in problems
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with a tiny model in it."""
+    folder = tiny_model(tmp_path / "package" / "rendered", card={"licence": "MIT", "about": "for tests"})
+    monkeypatch.setattr(reid.shipped, "_FOLDER", folder.parent)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_it_is_listed_shown_and_copied(shipped: Path, run) -> None:  # type: ignore[no-untyped-def]
+    _, said, _ = run("list")
+    assert said.splitlines()[1].split()[:2] == ["rendered", "shipped"]
+    models = json.loads(run("list", "--json")[1])["models"]
+    size = sum(path.stat().st_size for path in shipped.iterdir())
+    assert models["rendered"] == {"kind": "embedder", "about": "for tests", "licence": "MIT", "bytes": size}
+    assert "about: for tests" in run("show", "rendered")[1]
+    assert run("fetch", "rendered")[:2] == (0, "weights/rendered\n")
+    assert load_card("weights/rendered") == load_card(shipped)
+
+
+def test_no_threshold_is_written_into_it(shipped: Path, reid) -> None:  # type: ignore[no-untyped-def]
+    before = (shipped / "model.json").read_bytes()
+    code, _, problem = reid("calibrate", "rendered", "--root", ".", "--pattern", "(?P<identity>x)")
+    assert code and "comes with the package and stays as it is" in problem
+    assert (shipped / "model.json").read_bytes() == before

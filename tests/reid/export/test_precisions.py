@@ -15,10 +15,10 @@ from onnx import TensorProto, numpy_helper
 
 from reid.errors import ReidError
 from reid.export.fallback import leading, most_sensitive
-from reid.export.half import convert_fp16
+from reid.export.half import convert_fp16, store_half
 from reid.export.onnx import backbone_nodes, convolutions, read_onnx, write_onnx
 from reid.export.precisions import FLOAT32_SHARE, Fp16Conversion, Int8Conversion
-from reid.export.runners import embed_onnxruntime
+from reid.export.runners import embed_onnxruntime, embed_openvino
 from reid.parity import ParityReport, measure_parity
 from tests.reid.export.conftest import smooth_crops
 
@@ -83,6 +83,24 @@ def test_layers_kept_from_half_precision_are_the_first(
     np.testing.assert_array_equal(embed_onnxruntime(none, crops), embed_onnxruntime(small, crops))
 
 
+def test_weights_stored_in_half_precision_are_calculated_with_in_float32(
+    small: Path, crops: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    path = tmp_path / "stored.onnx"
+    store_half(small, path)
+    assert path.stat().st_size < 0.6 * small.stat().st_size
+    weights = {tensor.name: tensor for tensor in read_onnx(path).graph.initializer}
+    stored = [one for one in weights.values() if one.data_type == TensorProto.FLOAT16]
+    assert len(stored) >= 5
+    assert {_types(path)[name] for name in convolutions(read_onnx(path))} == {TensorProto.FLOAT}
+    assert 0.9999 < _parity(small, path, crops).lowest < 1 - 1e-12
+    for tensor in read_onnx(small).graph.initializer:
+        if f"{tensor.name}_fp16" in weights:
+            got = numpy_helper.to_array(weights[f"{tensor.name}_fp16"])
+            np.testing.assert_array_equal(got, numpy_helper.to_array(tensor).astype(np.float16))
+    np.testing.assert_allclose(embed_openvino(path, crops), embed_onnxruntime(path, crops), atol=1e-4)
+
+
 def test_a_weight_beyond_half_precision_is_named(small: Path, tmp_path: Path) -> None:
     proto = read_onnx(small)
     convolution = next(node for node in proto.graph.node if node.op_type == "Conv")
@@ -93,6 +111,8 @@ def test_a_weight_beyond_half_precision_is_named(small: Path, tmp_path: Path) ->
     write_onnx(proto, tmp_path / "large.onnx")
     with pytest.raises(ReidError, match=r"large\.onnx: .* holds 1e\+05, beyond float16: leave fp16 out"):
         convert_fp16(tmp_path / "large.onnx", tmp_path / "half.onnx")
+    with pytest.raises(ReidError, match="beyond float16"):
+        store_half(tmp_path / "large.onnx", tmp_path / "half.onnx")
     assert not (tmp_path / "half.onnx").exists()
 
 

@@ -75,10 +75,9 @@ def test_without_a_threshold_the_way_out_is_said(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "name a job file, or videos with --model DIR"),
-        (["a.mp4"], "videos need a model: add --model DIR"),
-        (["a.yaml", "b.yaml"], "videos need a model"),
-        (["rtsp://camera/1"], "videos need a model"),
+        ([], "name a job file, or videos; reid match --init"),
+        (["a.yaml", "b.yaml"], "name one job file alone, or videos alone"),
+        (["a.yaml", "b.mp4"], "name one job file alone, or videos alone"),
         (["job.yaml", "--model", "model"], "job file job.yaml says its model itself"),
         (
             ["job.yaml", "--gallery", "people.db"],

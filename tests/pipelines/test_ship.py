@@ -1,0 +1,48 @@
+"""An exported model as the package carries it: one file, half the bytes, and refused where it would stray."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import ship as module
+from pipelines.ship import ship
+from reid.card import load_card
+from reid.errors import ReidError
+from serving.runtime import load
+from tests.serving.tiny_models import DIM, HEIGHT, tiny_model, with_self_test
+
+
+def test_one_file_with_its_self_test_and_what_it_is_for(tmp_path: Path) -> None:
+    exported = with_self_test(tmp_path / "exported", card={"mlflow_run_id": "a" * 32}, int8=True)
+    size = ship(exported, tmp_path / "rendered")
+    files = {path.name for path in (tmp_path / "rendered").iterdir()}
+    assert files == {"model.json", "model.onnx", "self_test.safetensors"}
+    assert size == sum(path.stat().st_size for path in (tmp_path / "rendered").iterdir())
+    was, card = load_card(exported), load_card(tmp_path / "rendered")
+    assert (card.name, set(card.files), set(card.left_out)) == ("rendered", {"fp32"}, {"fp16", "int8"})
+    assert (card.fingerprint, card.thresholds, card.mlflow_run_id) == (was.fingerprint, was.thresholds, "")
+    for word in ("children", "wheelchairs", "uniforms", "night", "crowds"):
+        assert word in card.about
+    images = np.random.default_rng(3).integers(0, 256, (4, 16, 8, 3), np.uint8)
+    ours, theirs = load(tmp_path / "rendered")(images), load(exported)(images)
+    assert 0 < np.abs(ours - theirs).max() < 1e-3
+    halved = (tmp_path / "rendered/model.onnx").stat().st_size - (exported / "model.onnx").stat().st_size
+    assert halved < -HEIGHT * 3 * DIM  # two bytes less a number, and a few for the cast
+
+
+@pytest.mark.parametrize(
+    ("make", "most", "message"),
+    [
+        (tiny_model, 10**6, "no self-test: export the model again"),
+        (lambda folder: with_self_test(folder, turned=0.5), 10**6, "weights in half precision"),
+        (with_self_test, 1000, "more than the 1,000 that a package may carry"),
+    ],
+)
+def test_what_cannot_be_shipped_is_one_line_and_leaves_nothing(
+    make, most: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", most)
+    with pytest.raises(ReidError, match=message):
+        ship(make(tmp_path / "exported"), tmp_path / "rendered")
+    assert not (tmp_path / "rendered").exists()
