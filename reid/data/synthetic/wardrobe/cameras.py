@@ -50,7 +50,6 @@ class Place:
         dapples: how dark the spots of shade that fall on people are.
         loose: mean of what the boxes leave around people, shares of their height.
         aspect: narrowest box, width over height; people who need more get more.
-        mirror: whether the width of boxes is fixed.
     """
 
     distance: float
