@@ -155,7 +155,15 @@ def trained(
         print(f"step {epoch.step} {epoch.figures['images_per_second']:.0f}/s {shown}", flush=True)
 
     model, _ = train(
-        model, objective, data, settings, seed=options.seed, plan=plan, on_epoch=said, clock=time.process_time
+        model,
+        objective,
+        data,
+        settings,
+        seed=options.seed,
+        plan=plan,
+        checkpoint=options.checkpoint,
+        on_epoch=said,
+        clock=time.process_time,
     )
     if options.save:
         save_model(model, model_spec(params), options.save)
@@ -200,6 +208,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="that render")
     parser.add_argument("--store", type=Path, help="keeps crops; empty it when the renderer changes")
     parser.add_argument("--save", type=Path, default=None, help="the model, a .safetensors file")
+    parser.add_argument("--checkpoint", type=Path, help="goes on from it; of one training alone")
     parser.add_argument("--sheet", type=Path, help="writes a picture of people and ends")
     parser.add_argument("--results", type=Path, default=Path("carry_over.json"))
     parser.add_argument("--json", action="store_true")
@@ -218,6 +227,8 @@ def main() -> None:
         return
     left_out = [name for name in options.without.split(",") if name]
     left_out = list(INGREDIENTS) if left_out == ["each"] else left_out
+    if options.checkpoint and len(left_out) > 1:
+        raise UsageError("--checkpoint is of one training: leave out one ingredient at a time")
     for name in left_out:
         if name not in INGREDIENTS:
             raise UsageError(f"--without: {name!r} is no ingredient: take of {', '.join(INGREDIENTS)}")

@@ -26,7 +26,7 @@ OWN: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())["object
 POSE = {"log_ratio": {"options": {"anchors": "first"}}}
 
 
-@pytest.mark.parametrize("name", ["cuhk03", "transreid_baseline", "clip_vit_base"])
+@pytest.mark.parametrize("name", ["cuhk03", "rendered", "transreid_baseline", "clip_vit_base"])
 def test_the_recipes_that_are_whole_files_can_be_trained(name: str) -> None:
     params = load_params(ROOT / f"recipes/{name}.yaml")
     for objective in params.objectives:

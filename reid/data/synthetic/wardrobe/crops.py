@@ -91,7 +91,7 @@ def _passers_by(seed: int, height: int) -> list[Floats]:
         rng = generator(seed, "wardrobe passer-by", number)
         outfit = draw_outfit(spec, _FIRST_PASSER_BY + number)
         place = build_place(spec, number % spec.cameras)
-        layer, _ = _figure(spec, outfit, build_atlas(outfit), place, draw_stance(rng, outfit, 1.0), rng)
+        layer = _figure(spec, outfit, build_atlas(outfit), place, draw_stance(rng, outfit, 1.0), rng)
         found.append(layer)
     return found
 
@@ -111,9 +111,9 @@ def _lay(image: Image | Floats, sprite: Floats, scale: float, x: int, foot: int)
 
 def _figure(
     spec: WardrobeSpec, outfit: Outfit, atlas: Floats, place: Place, stance: Stance, rng: np.random.Generator
-) -> tuple[Floats, float]:
+) -> Floats:
     """A lit person on nothing, cut to what is seen of them: (h, w, 4) float32, RGB in [0, 255] times alpha,
-    and alpha; and the pixels a body height.
+    and alpha.
     """
     scale = _FINER * spec.image_height
     height, width = round(1.24 * scale), round(1.1 * scale)
@@ -131,7 +131,7 @@ def _figure(
     column = np.mod(buffers.column[box], COLUMNS)
     albedo = cv2.remap(atlas, column, buffers.row[box], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     layer[..., :3] = 255 * albedo * shade * layer[..., 3:]
-    return layer, scale
+    return layer
 
 
 @lru_cache(maxsize=1)
@@ -175,14 +175,14 @@ def _crop(
     spec: WardrobeSpec, outfit: Outfit, atlas: Floats, place: Place, backdrop: Image, rng: np.random.Generator
 ) -> Image:
     height, width = spec.image_height, spec.image_width
-    layer, _ = _figure(spec, outfit, atlas, place, draw_stance(rng, outfit, spec.poses), rng)
+    layer = _figure(spec, outfit, atlas, place, draw_stance(rng, outfit, spec.poses), rng)
     left, top, wide, tall = _box(layer.shape[1], layer.shape[0], place, spec.boxes, rng)
     # From the person's own pixels into the crop's.
     sx, sy = width / wide, height / tall
     small = cv2.resize(layer, None, fx=sx, fy=sy, interpolation=cv2.INTER_AREA)
     x, y = round(-left * sx), round(-top * sy)
     foot = y + small.shape[0]
-    canvas = _behind(backdrop, place, height, width, wide / tall * 1.0, rng)
+    canvas = _behind(backdrop, place, height, width, wide / tall, rng)
     alpha = np.zeros((height, width), np.float32)
     over = np.zeros((height, width, 3), np.float32)
     # A box that misses them altogether by chance shows nobody.

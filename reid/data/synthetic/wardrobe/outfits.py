@@ -97,10 +97,15 @@ class Outfit:
             ``hem`` of the leg (0 is the hip).
         sleeves: cloth of its sleeves.
         inner: below it, seen in ``opening`` (half-width, radians) and below the upper garment's hem.
+        loose: how far garments stand off the body; above 1 for thick ones.
         closure: none, zip, buttons, lapels.
+        collar: its colour, and that of the sleeves' ends; None: the garment's own.
         front_print, back_print: none, text, disc, picture, logo, panel.
         lower_kind: trousers, slim, wide, shorts, skirt, dress, leggings.
         lower_length: of shorts and skirts, as a share of the leg.
+        lower_width: of their legs, or how far a skirt flares.
+        legwear: the colour of what covers bare legs; a negative red stands for nothing.
+        boot: how far shoes reach up the shin; 0: not.
         side_stripe: down the trousers' and sleeves' sides.
         bag: none, backpack, one_strap, cross, shoulder, hand, sack.
     """

@@ -30,7 +30,6 @@ class Solid:
         round: of the ends: 1 spheres, 0 cut off.
         turn: about the upright axis against the person, radians.
         opening: half-width in front that is missing, at start and end, radians.
-        keep: half-width in front that alone is there, negative: that is missing; 0 all.
     """
 
     start: Point
