@@ -41,7 +41,7 @@ class Place:
         toward: which way people mostly walk, radians; 0 to the camera.
         spread: how far from that way, standard deviation, radians.
         mixing: (3, 4) linear response of RGB in [0, 255].
-        curve: (256,) uint8, the tone curve.
+        curve: (1, 256, 3) uint8, the tone curve of each colour.
         keeps: range of the share of pixels that the optics resolve.
         sharpening: of edges.
         motion: how far people move while exposed, pixels.
@@ -101,7 +101,7 @@ def build_place(spec: WardrobeSpec, number: int) -> Place:
 def _light(rng: np.random.Generator, share: float) -> Light:
     azimuth, height = float(rng.uniform(-pi, pi)), float(rng.uniform(0.25, 1.3))
     hard = share * float(rng.uniform(0.05, 0.75))
-    warm = share * float(rng.normal(0, 0.07))
+    warm = share * float(rng.normal(0, 0.11))
     key = hard * np.exp(np.array([warm, 0, -warm]))
     ambient = (1 - 0.48 * hard) * np.exp(np.array([-0.7 * warm, 0, 0.7 * warm]))
     toward = (sin(azimuth) * cos(height), -sin(height), cos(azimuth) * cos(height))
@@ -110,22 +110,24 @@ def _light(rng: np.random.Generator, share: float) -> Light:
 
 
 def _mixing(rng: np.random.Generator, share: float) -> npt.NDArray[np.float64]:
-    warm, tint = share * rng.normal(0, 0.07), share * rng.normal(0, 0.03)
+    warm, tint = share * rng.normal(0, 0.09), share * rng.normal(0, 0.04)
     balance = np.exp([warm, -tint, -warm] + share * rng.normal(0, 0.03, 3))
     saturation = 1 + share * (float(rng.uniform(0.35, 1.45)) - 1)
     colour = saturation * np.eye(3) + (1 - saturation) * _LUMA[None]
     haze = share * max(0.0, float(rng.uniform(-0.2, 0.18)))
-    gain = np.exp(share * rng.normal(-0.02, 0.17))
+    gain = np.exp(share * rng.normal(0.0, 0.24))
     matrix = gain * (1 - haze) * np.diag(balance) @ colour
-    veil = 255 * haze * balance * float(rng.uniform(0.4, 0.9))
+    # What is black takes on a colour of its own, which need not be that of white.
+    veil = 255 * haze * balance * np.exp(rng.normal(0, 0.3, 3)) * float(rng.uniform(0.4, 0.9))
     return np.hstack([matrix, veil[:, None]])
 
 
 def _curve(rng: np.random.Generator, share: float) -> Image:
-    x = np.linspace(0, 1, 256) ** np.exp(share * rng.normal(-0.12, 0.2))
+    gamma = np.exp(share * (rng.normal(-0.12, 0.24) + rng.normal(0, 0.07, 3)))
+    x = np.linspace(0, 1, 256)[:, None] ** gamma
     contrast = share * float(rng.uniform(-0.1, 0.7))
     x = (1 - contrast) * x + contrast * (x * x * (3 - 2 * x))
-    return np.asarray(np.clip(255 * x, 0, 255).round(), np.uint8)
+    return np.asarray(np.clip(255 * x, 0, 255).round(), np.uint8)[None]
 
 
 @lru_cache(maxsize=4)
