@@ -13,7 +13,7 @@ from pipelines.cli_import import import_model
 from pipelines.cli_metric import metric_app
 from pipelines.cli_models import fetch, list_models, show_model
 from pipelines.cli_runs import runs_app
-from pipelines.failure import end_with
+from pipelines.failure import end_quickly, end_with
 from pipelines.library_lines import without_library_lines
 from reid import __version__
 from reid.errors import ReidError, UsageError
@@ -76,6 +76,7 @@ def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pa
 
 def main() -> None:
     """Run a command; an error meant for people becomes one line on standard error and its exit code."""
+    end_quickly()
     try:
         with without_library_lines():
             app()

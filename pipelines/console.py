@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipelines.failure import end_with
+from pipelines.failure import end_quickly, end_with
 from pipelines.library_lines import without_library_lines
 from reid.errors import ReidError
 from reid.pace import LINE_EVERY_S, paced_lines
@@ -78,6 +78,7 @@ def _bar(what: str) -> Iterator[Update]:
 
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage; an error meant for people becomes one line and its exit code."""
+    end_quickly()
     try:
         with without_library_lines():
             main()
