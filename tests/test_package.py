@@ -124,6 +124,8 @@ def test_serving_works_in_an_environment_without_torch(wheel: Path, tmp_path: Pa
     done = python(env, "reid", "embed", "a.png", "-o", "rows.parquet", "--model", model, cwd=tmp_path)
     assert "1 embeddings written" in done.stdout, done.stderr
     assert done.stderr.startswith("runtime onnxruntime, the only one that can be used")
+    done = python(env, "reid", "embed", "a.png", "-o", "rows.parquet", "--model", "rendered", cwd=tmp_path)
+    assert "1 embeddings written" in done.stdout, done.stderr
     done = python(env, "reid", "models", "fetch", "mobilenet_v2", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "needs torch" in done.stderr

@@ -114,7 +114,7 @@ def test_the_imagenet_weights_of_a_backbone(tmp_path: Path, run) -> None:  # typ
 
 def test_list_and_show(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
     listed = json.loads(run("list", "--json")[1])["models"]
-    assert listed.keys() == public_models().keys()
+    assert listed.keys() == public_models().keys() | {"rendered"}
     assert "osnet_x0_25_msmt17" in run("list")[1]
     said = run("show", NAME)[1]
     assert "no published hash" in said
