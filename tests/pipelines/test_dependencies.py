@@ -70,12 +70,14 @@ def imported(path: Path) -> frozenset[Path]:
 
 @cache
 def data_files() -> frozenset[Path]:
-    """Files of the packages that are no modules, such as pages."""
+    """Files of the packages that are no modules, such as pages. Not those of the model that comes along: the
+    model of a stage, whose files are called the same, is an output of another and stands in dvc.yaml.
+    """
     found = (
         path.relative_to(ROOT)
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file()
+        if path.is_file() and not path.is_relative_to(ROOT / "reid" / "shipped" / "rendered")
     )
     return frozenset(
         path for path in found if "__pycache__" not in path.parts and path.suffix not in (".py", ".pyc")
