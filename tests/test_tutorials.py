@@ -70,8 +70,16 @@ def test_pairs_of_faces_are_judged_as_the_page_on_data_says(
         face = np.random.default_rng(number).integers(0, 255, (16, 8, 3), np.uint8)
         for path in Path("lfw/lfw", person).iterdir():
             cv2.imwrite(str(path), face)
-    (code,) = blocks("data.md", "python")
+    code, _ = blocks("data.md", "python")
     names: dict[str, Any] = {}
     exec(compile(code, "data.md", "exec"), names)
     assert (names["report"].folds, names["report"].accuracy) == (2, 1.0)
     assert names["distances"][::2].max() < 1e-3 < names["distances"][1::2].min()
+
+
+def test_people_are_rendered_as_the_page_on_data_says() -> None:
+    _, code = blocks("data.md", "python")
+    names: dict[str, Any] = {}
+    exec(compile(code, "data.md", "exec"), names)
+    assert names["images"].shape == (40 * 12, 128, 64, 3)
+    assert len(set(names["people"].tolist())) == 40
