@@ -154,7 +154,9 @@ def _decoded_from(
     skips = one.stream.codec_context.name in _SKIP
     for place, packet in _packets_from(one, index, key, way, pulse):
         if skips:
-            needed = place >= len(frame_of) or int(frame_of[place]) in wanted
+            # A packet that is no frame's own may be the other half of one: a second field.
+            number = int(frame_of[place]) if place < len(frame_of) else -1
+            needed = number < 0 or number in wanted
             one.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
         yield from decoded(one, packet, place, pulse)
     yield from flushed(one, pulse)

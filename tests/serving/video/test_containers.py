@@ -5,6 +5,7 @@ A pair counts where FFmpeg itself, read plainly from front to end, gives all num
 muxers write files that it cannot read again.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import serving.video.reading
-from serving.video import open_footage, read_frames
+from serving.video import Pulse, open_footage, read_frames
 from tests.serving.numbered import encode, number_of, numbered
 
 FRAMES = 40
@@ -207,6 +208,25 @@ def test_of_frames_between_the_steps_those_that_no_other_needs_are_not_decoded(
     for frame in found:
         np.testing.assert_array_equal(frame.image, every[frame.number])
     assert len(found) <= len(given) < most * FRAMES
+
+
+def test_a_packet_that_is_no_frames_own_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the second field of a wanted frame."""
+    path = written(tmp_path, "matroska", "mpeg4")
+    assert path is not None
+    (clip,) = open_footage([str(path)]).clips
+    assert clip.index is not None
+    lacking = replace(clip.index, place=np.where(clip.index.place == 5, 0, clip.index.place))
+    told: dict[int, str] = {}
+    original = serving.video.reading.decoded
+
+    def noted(one: Any, packet: Any, place: int, pulse: Pulse) -> list[av.VideoFrame]:
+        told[place] = str(one.stream.codec_context.skip_frame)
+        return original(one, packet, place, pulse)
+
+    monkeypatch.setattr(serving.video.reading, "decoded", noted)
+    list(serving.video.reading.read_range(clip.source, lacking, range(0, FRAMES, FRAMES - 1), Pulse()))
+    assert told[5] == "DEFAULT" and told[6] == "NONREF"
 
 
 def test_no_pair_was_passed_over_that_was_read_before() -> None:
