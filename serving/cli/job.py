@@ -108,7 +108,7 @@ def match(
         return
     if out is None:
         raise UsageError("name the output folder with --out DIR")
-    of_videos = are_footage(sources or [])
+    of_videos = model is not None or are_footage(sources or [])
     checked = asked_job(sources or [], model, gallery, detector, threshold, person_class)
     from serving.job.publication import published_output
     from serving.job.run import Execution, StopRequested, run_job

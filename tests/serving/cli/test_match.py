@@ -60,6 +60,13 @@ def test_without_a_gallery_everybody_is_unknown_and_linked_over_cameras(place: P
     assert again == rows
 
 
+def test_footage_without_an_ending_of_videos_leaves_its_job_file_too(place: Path) -> None:
+    (place / "yard.footage").write_bytes((place / "yard.avi").read_bytes())
+    words = [place / "yard.footage", "--model", place / "model", "--threshold", 0.35]
+    assert match(*words, "--out", place / "no-ending")[0] == 0
+    assert load_job(place / "no-ending" / "job.yaml").cameras[0].id == "yard"
+
+
 def _asked(place: Path) -> tuple[list[str], Path, None, None, float]:
     return [str(place / "hall way.avi"), str(place / "yard.avi")], place / "model", None, None, 0.35
 
