@@ -45,17 +45,23 @@ def fetch(
     if name in public_models():
         _fetch_public(name, out / name, mirror, source)
         return
-    if name in shipped_models():
-        with atomic_directory(out / name) as folder:
-            shutil.copytree(shipped_models()[name], folder, dirs_exist_ok=True)
-        typer.echo(str(out / name))
-        return
     if mirror is not None or source is not None:
         raise UsageError(
             f"no public model is named {name!r}: `reid models list` names them; --mirror and --from are for "
             "them"
         )
+    if name in shipped_models():
+        _copy_shipped(shipped_models()[name], out / name)
+        return
     _fetch_imagenet(name, out)
+
+
+def _copy_shipped(model: Path, folder: Path) -> None:
+    if folder.exists():
+        raise UsageError(f"{folder} is there already, with what was written into it: use it, or move it away")
+    with atomic_directory(folder) as temporary:
+        shutil.copytree(model, temporary, dirs_exist_ok=True)
+    typer.echo(str(folder))
 
 
 def _fetch_public(name: str, folder: Path, mirror: str | None, source: Path | None) -> None:

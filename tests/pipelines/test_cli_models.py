@@ -145,6 +145,11 @@ def test_it_is_listed_shown_and_copied(shipped: Path, run) -> None:  # type: ign
     assert "about: for tests" in run("show", "rendered")[1]
     assert run("fetch", "rendered")[:2] == (0, "weights/rendered\n")
     assert load_card("weights/rendered") == load_card(shipped)
+    # A copy may hold thresholds of its owner's by now.
+    Path("weights/rendered/model.json").write_text("mine")
+    assert "weights/rendered is there already" in run("fetch", "rendered")[2]
+    assert Path("weights/rendered/model.json").read_text() == "mine"
+    assert "--mirror and --from are for them" in run("fetch", "rendered", "--from", "elsewhere")[2]
 
 
 def test_no_threshold_is_written_into_it(shipped: Path, reid) -> None:  # type: ignore[no-untyped-def]
