@@ -3,15 +3,16 @@ its float32 file with weights stored in half precision, its card and its self-te
 it.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
 from pipelines.console import run_stage, say
-from reid.card import ModelFile, SelfTestRecord, load_card, save_card
+from reid.card import ModelFile, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.export.half import store_half
 from reid.files import atomic_directory, sha256_of
-from reid.self_test import LEAST_COSINE, SELF_TEST_NAME, SelfTest, read_self_test, write_self_test
+from reid.self_test import LEAST_COSINE, read_self_test
 from reid.shipped import READY
 from serving.runtime import BACKENDS, Embedder
 
@@ -44,7 +45,8 @@ def ship(exported: Path, out: Path) -> int:
     card = load_card(exported)
     if "fp32" not in card.files or card.self_test is None:
         raise ReidError(f"{exported} has no float32 file or no self-test: export the model again")
-    test = read_self_test(exported / card.self_test.path)
+    own = exported / card.self_test.path
+    test = read_self_test(own)
     with atomic_directory(out) as folder:
         model = folder / "model.onnx"
         store_half(exported / card.files["fp32"].path, model)
@@ -56,17 +58,14 @@ def ship(exported: Path, out: Path) -> int:
                 f"with weights in half precision an embedding has a cosine of {lowest:.5f} to its own: "
                 "train longer, or with more weight decay"
             )
-        path = folder / SELF_TEST_NAME
-        write_self_test(SelfTest(test.images, test.embeddings), path)
+        shutil.copyfile(own, folder / card.self_test.path)
         save_card(
             card.model_copy(
                 update={
                     "name": READY,
                     "files": {"fp32": ModelFile(path=model.name, sha256=sha256_of(model))},
                     "left_out": dict.fromkeys(("fp16", "int8"), _LEFT_OUT),
-                    "self_test": SelfTestRecord(
-                        path=path.name, sha256=sha256_of(path), lowest={"fp32": lowest}
-                    ),
+                    "self_test": card.self_test.model_copy(update={"lowest": {"fp32": lowest}}),
                     "licence": _LICENCE,
                     "about": _ABOUT,
                     "mlflow_run_id": "",

@@ -81,8 +81,7 @@ def labelled_people(
     called: Callable[[str], str] = lambda identity: identity,
 ) -> People:
     """The pictures of a folder or a catalog without junk and distractors; of a catalog those of the named
-    splits, or all. ``say`` and ``called``: as of
-    :func:`choose_people`.
+    splits, or all. ``say`` and ``called``: as of :func:`choose_people`.
 
     Raises:
         UsageError: neither or both are named, or a folder comes without a pattern.

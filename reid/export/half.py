@@ -59,23 +59,22 @@ def store_half(source: Path | str, path: Path | str) -> None:
     """
     proto = read_onnx(source)
     graph = proto.graph
-    large = [
-        tensor
-        for tensor in graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= _WORTH_HALVING
-    ]
-    half = [_half(tensor, str(source)) for tensor in large]
-    rest = [tensor for tensor in graph.initializer if tensor not in large]
-    casts = [
-        helper.make_node(
-            "Cast", [small.name], [tensor.name], name=f"widened_{tensor.name}", to=TensorProto.FLOAT
+    kept: list[onnx.TensorProto] = []
+    halved: list[onnx.TensorProto] = []
+    casts: list[onnx.NodeProto] = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _WORTH_HALVING:
+            kept.append(tensor)
+            continue
+        small, name = _half(tensor, str(source)), tensor.name
+        halved.append(small)
+        casts.append(
+            helper.make_node("Cast", [small.name], [name], name=f"widened_{name}", to=TensorProto.FLOAT)
         )
-        for small, tensor in zip(half, large, strict=True)
-    ]
     nodes = [*casts, *graph.node]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend([*rest, *half])
+    graph.initializer.extend([*kept, *halved])
     write_onnx(proto, path)
 
 

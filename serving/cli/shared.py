@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reid.shipped import model_folder
-
 if TYPE_CHECKING:
     from serving.gallery import Gallery
 
@@ -49,7 +47,6 @@ Model = Annotated[
     typer.Option(
         "--model",
         help="Model directory, with model.json inside; or rendered, which comes with the package.",
-        callback=model_folder,
     ),
 ]
 Backend = Annotated[str, typer.Option(help="Runtime: auto, onnxruntime or openvino.")]

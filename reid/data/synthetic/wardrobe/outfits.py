@@ -88,7 +88,7 @@ class Outfit:
     """One person. Lengths are shares of the body height, other shares run from 0 to 1.
 
     Attributes:
-        stature: metres.
+        stature: metres; boxes fit people, so no crop shows it.
         build, shoulders, hips: thin to stout, narrow to broad.
         skin, hair: RGB shares.
         hair_kind: bald, short, bob, long, tied, bun.
