@@ -26,7 +26,7 @@ def match(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A job file; or, with --model, a video, a quoted pattern or a URL for each camera.",
+            help="A job file; or a video, a quoted pattern or a URL for each camera.",
             metavar="JOB.yaml|VIDEO...",
         ),
     ] = None,
