@@ -44,7 +44,7 @@ ready-model: $(STAMP)
 	git ls-files -z | xargs -0 cp --parents --no-dereference -t $(READY)
 	cp recipes/rendered.yaml $(READY)/params.yaml
 	cd $(READY) && dvc config --local core.no_scm true && PYTHONPATH=. dvc repro export
-	python -m pipelines.ship $(READY)/exported reid/shipped/rendered
+	python -m pipelines.ship $(READY) reid/shipped/rendered
 
 install: $(STAMP)
 

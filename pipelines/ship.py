@@ -1,23 +1,36 @@
-"""``python -m pipelines.ship EXPORTED OUT``: the model that comes with the package, of an exported directory:
-its float32 file with weights stored in half precision, its card and its self-test. ``make ready-model`` calls
-it.
+"""``python -m pipelines.ship PROJECT OUT``: the model that comes with the package, of a project that has
+trained and exported it: its float32 file with weights stored in half precision, what a training that goes on
+from it needs besides, its card and its self-test. ``make ready-model`` calls it.
 """
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save
 
 from pipelines.console import run_stage, say
 from reid.card import ModelFile, load_card, save_card
+from reid.data.catalog import read_catalog
+from reid.data.store import load_images
 from reid.errors import ReidError, UsageError
 from reid.export.half import store_half
 from reid.files import atomic_directory, sha256_of
+from reid.models.backbones import build_backbone
+from reid.models.embedder import normalise
+from reid.models.folded import folded_statistics
 from reid.self_test import LEAST_COSINE, read_self_test
-from reid.shipped import READY
+from reid.shipped import READY, STATISTICS
 from serving.runtime import BACKENDS, Embedder
 
-__all__ = ["MOST_BYTES", "ship"]
+__all__ = ["MOST_BYTES", "ship", "training_crops"]
 
+_CROPS = 2048  # whose statistics a training goes on from
+_BATCH = 64
 MOST_BYTES = 6_000_000  # of the whole directory
 _LEFT_OUT = "the package carries one file: `make ready-model` exports the others"
 _LICENCE = "MIT; trained on rendered people alone, from ImageNet weights"
@@ -28,11 +41,12 @@ _ABOUT = (
 )
 
 
-def ship(exported: Path, out: Path) -> int:
+def ship(exported: Path, crops: npt.NDArray[np.uint8], out: Path) -> int:
     """Write the directory, whole or not at all.
 
     Args:
         exported: of the stage ``export``.
+        crops: uint8 ``(N, H, W, 3)``, RGB, of its training.
         out: an earlier model there is replaced.
 
     Returns:
@@ -40,7 +54,8 @@ def ship(exported: Path, out: Path) -> int:
 
     Raises:
         UsageError: ``exported`` is missing.
-        ReidError: it has no float32 file or self-test, the halved weights stray, or the result is too large.
+        ReidError: it has no float32 file or self-test, the halved weights stray, the network is none that a
+            training can go on from, or the result is too large.
     """
     card = load_card(exported)
     if "fp32" not in card.files or card.self_test is None:
@@ -58,6 +73,9 @@ def ship(exported: Path, out: Path) -> int:
                 f"with weights in half precision an embedding has a cosine of {lowest:.5f} to its own: "
                 "train longer, or with more weight decay"
             )
+        backbone, _ = build_backbone(card.backbone, "none", 1)
+        statistics = folded_statistics(model, backbone, _normalised(crops))
+        (folder / STATISTICS).write_bytes(save(statistics))
         shutil.copyfile(own, folder / card.self_test.path)
         save_card(
             card.model_copy(
@@ -82,12 +100,32 @@ def ship(exported: Path, out: Path) -> int:
     return size
 
 
+def _normalised(crops: npt.NDArray[np.uint8]) -> Iterator[torch.Tensor]:
+    for first in range(0, len(crops), _BATCH):
+        yield normalise(torch.from_numpy(crops[first : first + _BATCH]))
+
+
+def training_crops(project: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Crops of a project's training people, drawn evenly from its catalog.
+
+    Raises:
+        UsageError: the project has no catalog.
+        ReidError: it is damaged.
+    """
+    paths = read_catalog(project / "data/catalog.parquet").split("train").paths
+    drawn = np.linspace(0, len(paths) - 1, min(_CROPS, len(paths))).astype(int)
+    return load_images([paths[row] for row in drawn], height, width)
+
+
 def main() -> None:
     """Ship what the command line names."""
     if len(sys.argv) != 3:
-        raise UsageError("say python -m pipelines.ship EXPORTED OUT")
-    out = Path(sys.argv[2])
-    say(f"{out}: {ship(Path(sys.argv[1]), out):,} bytes")
+        raise UsageError("say python -m pipelines.ship PROJECT OUT")
+    project, out = Path(sys.argv[1]), Path(sys.argv[2])
+    exported = project / "exported"
+    size_of = load_card(exported).input
+    size = ship(exported, training_crops(project, size_of.height, size_of.width), out)
+    say(f"{out}: {size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,21 @@ they can be had.
 
 import importlib.metadata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from reid.card import load_card
 from reid.errors import ReidError, UsageError
 from reid.files import existing
+from reid.models.folded import read_statistics, unfolded_weights
 from reid.models.libraries import timm_names
 from reid.models.timm_backbone import PREFIX, TimmBackbone, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
+from reid.shipped import STATISTICS, shipped_models
 
 __all__ = ["BACKBONES", "Family", "build_backbone"]
 
@@ -123,8 +126,8 @@ def build_backbone(
 
     Args:
         name: a key of ``BACKBONES``, or ``timm:NAME``.
-        weights: ``imagenet``, ``none`` (random) or the path of a ``.safetensors`` or ``.pth`` state dict of
-            the same network, with or without its classifier.
+        weights: ``imagenet``, ``none`` (random), the name of a shipped model of the same network, or the path
+            of a ``.safetensors`` or ``.pth`` state dict of it, with or without its classifier.
         last_stride: 1 keeps the resolution in the last stage, so the backbone's stride is 16 (Luo et al.
             2019, section 2.4); 2 leaves the network as published, with a stride of 32.
         size: height and width of the input in pixels; timm's transformers take no other.
@@ -154,13 +157,27 @@ def build_backbone(
         else family.build(name, False)
     )
     if weights not in ("imagenet", "none"):
-        path = existing(weights, f"weights of backbone {name}")
-        load_weights(net, read_weights(path), family.head, f"weights {path} do not fit backbone {name}")
+        load_weights(
+            net, _given(weights, name, net), family.head, f"weights {weights} do not fit backbone {name}"
+        )
     backbone = nn.Sequential()
     for stage in family.stages:
         backbone.add_module(stage, net.get_submodule(stage))
     _set_last_stride(backbone, name, family, last_stride)
     return backbone, _channels(backbone)
+
+
+def _given(weights: str, name: str, net: nn.Module) -> Mapping[str, torch.Tensor]:
+    shipped = shipped_models().get(weights)
+    if shipped is None or Path(weights).is_file():
+        return read_weights(existing(weights, f"weights of backbone {name}"))
+    card = load_card(shipped)
+    if card.backbone != name:
+        raise UsageError(
+            f"weights {weights} are of backbone {card.backbone}, not of {name}: change model.backbone or "
+            "model.weights"
+        )
+    return unfolded_weights(shipped / card.files["fp32"].path, read_statistics(shipped / STATISTICS), net)
 
 
 def _timm_backbone(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from reid.errors import UsageError
 
-__all__ = ["READY", "model_folder", "refuse_shipped", "shipped_models"]
+__all__ = ["READY", "STATISTICS", "model_folder", "refuse_shipped", "shipped_models"]
 
 READY = "rendered"  # what a job of videos takes that names no model
+STATISTICS = "batch_norm.safetensors"  # in its directory: what a training that goes on from it needs besides
 
 _FOLDER = Path(__file__).parent
 
