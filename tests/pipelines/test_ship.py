@@ -4,20 +4,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from pipelines import ship as module
 from pipelines.ship import ship
 from reid.card import load_card
 from reid.errors import ReidError
+from reid.shipped import STATISTICS
 from serving.runtime import load
 from tests.serving.tiny_models import DIM, HEIGHT, tiny_model, with_self_test
+
+CROPS = np.zeros((2, 16, 8, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def no_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model has no convolutions; those of the shipped one: tests/reid/models/test_folded.py."""
+    monkeypatch.setattr(module, "build_backbone", lambda *_: (nn.Identity(), 3))
 
 
 def test_one_file_with_its_self_test_and_what_it_is_for(tmp_path: Path) -> None:
     exported = with_self_test(tmp_path / "exported", card={"mlflow_run_id": "a" * 32}, int8=True)
-    size = ship(exported, tmp_path / "rendered")
+    size = ship(exported, CROPS, tmp_path / "rendered")
     files = {path.name for path in (tmp_path / "rendered").iterdir()}
-    assert files == {"model.json", "model.onnx", "self_test.safetensors"}
+    assert files == {"model.json", "model.onnx", "self_test.safetensors", STATISTICS}
     assert size == sum(path.stat().st_size for path in (tmp_path / "rendered").iterdir())
     was, card = load_card(exported), load_card(tmp_path / "rendered")
     assert (card.name, set(card.files), set(card.left_out)) == ("rendered", {"fp32"}, {"fp16", "int8"})
@@ -44,5 +54,5 @@ def test_what_cannot_be_shipped_is_one_line_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", most)
     with pytest.raises(ReidError, match=message):
-        ship(make(tmp_path / "exported"), tmp_path / "rendered")
+        ship(make(tmp_path / "exported"), CROPS, tmp_path / "rendered")
     assert not (tmp_path / "rendered").exists()
