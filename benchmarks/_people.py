@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from _measure import SHARED
 
 from pipelines.ready_model import import_ready
@@ -15,7 +16,7 @@ from reid.data.store import load_images
 from reid.data.synthetic import TownSpec, crop_poses
 from reid.data.synthetic.crops import render_crop
 from reid.evaluation import rank_gallery
-from reid.models.embedder import ModelSpec, build_model
+from reid.models.embedder import EmbeddingModel, ModelSpec, build_model
 from reid.models.inference import extract_features
 from serving.runtime import Said, load
 
@@ -27,6 +28,7 @@ __all__ = [
     "World",
     "imagenet",
     "mean_ap",
+    "mix_styles",
     "ready",
     "real",
     "rendered",
@@ -126,3 +128,24 @@ def mean_ap(
     """
     asks = embeddings if asking is None else asking
     return float(rank_gallery(asks, identities, cameras, embeddings, identities, cameras).mean_ap)
+
+
+def mix_styles(model: EmbeddingModel, share: float) -> None:
+    """Mean and spread of early maps' channels are mixed between the images of a batch while training (Zhou et
+    al. 2021, MixStyle), which makes up cameras that are not there.
+    """
+
+    def mixed(_: torch.nn.Module, __: object, maps: torch.Tensor) -> torch.Tensor | None:
+        if not model.training or not torch.is_grad_enabled() or torch.rand(()) > share:
+            return None
+        mean = maps.mean((2, 3), keepdim=True).detach()
+        spread = (maps.var((2, 3), keepdim=True) + 1e-5).sqrt().detach()
+        part = torch.distributions.Beta(0.3, 0.3).sample((len(maps), 1, 1, 1)).to(maps.dtype)
+        other = torch.randperm(len(maps))
+        to_mean, to_spread = (part * one + (1 - part) * one[other] for one in (mean, spread))
+        return (maps - mean) / spread * to_spread + to_mean
+
+    blocks = list(model.backbone.children())
+    blocks = list(blocks[0].children()) if len(blocks) == 1 else blocks
+    for block in blocks[2:5:2]:
+        block.register_forward_hook(mixed)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 import yaml
 from _measure import SHARED, abilities, report
-from _people import CUHK03, OSNET, PATTERN, Features, imagenet, ready
+from _people import CUHK03, OSNET, PATTERN, Features, imagenet, mix_styles, ready
 
 from reid.config import load_params, with_values
 from reid.data.datasets.folder import read_folder
@@ -107,27 +107,6 @@ class Thermometer:
             ranking = rank_gallery(*told, *kept)
             found += [float(ranking.cmc[0]), float(ranking.mean_ap)]
         return found
-
-
-def mix_styles(model: EmbeddingModel, share: float) -> None:
-    """Mean and spread of early maps' channels are mixed between the images of a batch while training (Zhou et
-    al. 2021, MixStyle), which makes up cameras that are not there.
-    """
-
-    def mixed(_: torch.nn.Module, __: object, maps: torch.Tensor) -> torch.Tensor | None:
-        if not model.training or not torch.is_grad_enabled() or torch.rand(()) > share:
-            return None
-        mean = maps.mean((2, 3), keepdim=True).detach()
-        spread = (maps.var((2, 3), keepdim=True) + 1e-5).sqrt().detach()
-        part = torch.distributions.Beta(0.3, 0.3).sample((len(maps), 1, 1, 1)).to(maps.dtype)
-        other = torch.randperm(len(maps))
-        to_mean, to_spread = (part * one + (1 - part) * one[other] for one in (mean, spread))
-        return (maps - mean) / spread * to_spread + to_mean
-
-    blocks = list(model.backbone.children())
-    blocks = list(blocks[0].children()) if len(blocks) == 1 else blocks
-    for block in blocks[2:5:2]:
-        block.register_forward_hook(mixed)
 
 
 def trained(
