@@ -14,7 +14,6 @@ from torch import nn
 from reid.card import load_card
 from reid.errors import ReidError, UsageError
 from reid.files import existing
-from reid.models.folded import read_statistics, unfolded_weights
 from reid.models.libraries import timm_names
 from reid.models.timm_backbone import PREFIX, TimmBackbone, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
@@ -177,6 +176,9 @@ def _given(weights: str, name: str, net: nn.Module) -> Mapping[str, torch.Tensor
             f"weights {weights} are of backbone {card.backbone}, not of {name}: change model.backbone or "
             "model.weights"
         )
+    # a model that MLflow hands on is loaded where there is no onnx
+    from reid.models.folded import read_statistics, unfolded_weights
+
     return unfolded_weights(shipped / card.files["fp32"].path, read_statistics(shipped / STATISTICS), net)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import reid
 from reid.models.embedder import load_model
 from reid.models.inference import embed_images
+from reid.shipped import shipped_models
 
 __all__ = ["WEIGHTS", "save_pyfunc"]
 
@@ -44,11 +45,17 @@ def save_pyfunc(weights: Path, example: npt.NDArray[np.uint8], out: Path) -> Non
     packages = (*_REQUIRES, *libraries)
     with tempfile.TemporaryDirectory() as folder:  # MLflow keeps the file's own name
         shutil.copyfile(weights, Path(folder) / Path(WEIGHTS).name)
+        # without the models that come along: a run has its own
+        code = shutil.copytree(
+            Path(reid.__file__).parent,
+            Path(folder) / "reid",
+            ignore=shutil.ignore_patterns("__pycache__", *shipped_models()),
+        )
         mlflow.pyfunc.save_model(
             out,
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"model": str(Path(folder) / Path(WEIGHTS).name)},
-            code_paths=[str(Path(reid.__file__).parent)],
+            code_paths=[str(code)],
             signature=signature,
             input_example=example,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in packages],
