@@ -45,13 +45,16 @@ def fetch(
     if name in public_models():
         _fetch_public(name, out / name, mirror, source)
         return
+    shipped = shipped_models().get(name)
+    if shipped is not None and (mirror is not None or source is not None):
+        raise UsageError(f"{name} comes with the package: leave --mirror and --from out")
     if mirror is not None or source is not None:
         raise UsageError(
             f"no public model is named {name!r}: `reid models list` names them; --mirror and --from are for "
             "them"
         )
-    if name in shipped_models():
-        _copy_shipped(shipped_models()[name], out / name)
+    if shipped is not None:
+        _copy_shipped(shipped, out / name)
         return
     _fetch_imagenet(name, out)
 

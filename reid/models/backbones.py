@@ -13,7 +13,7 @@ from torch import nn
 
 from reid.card import load_card
 from reid.errors import ReidError, UsageError
-from reid.files import existing
+from reid.files import existing, sha256_of
 from reid.models.libraries import timm_names
 from reid.models.timm_backbone import PREFIX, TimmBackbone, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
@@ -176,10 +176,16 @@ def _given(weights: str, name: str, net: nn.Module) -> Mapping[str, torch.Tensor
             f"weights {weights} are of backbone {card.backbone}, not of {name}: change model.backbone or "
             "model.weights"
         )
+    file = card.files["fp32"]
+    if sha256_of(shipped / file.path) != file.sha256:
+        raise ReidError(
+            f"{shipped / file.path} is not the file that its card describes (SHA-256 differs): install the "
+            "package again"
+        )
     # a model that MLflow hands on is loaded where there is no onnx
     from reid.models.folded import read_statistics, unfolded_weights
 
-    return unfolded_weights(shipped / card.files["fp32"].path, read_statistics(shipped / STATISTICS), net)
+    return unfolded_weights(shipped / file.path, read_statistics(shipped / STATISTICS), net)
 
 
 def _timm_backbone(
@@ -206,10 +212,9 @@ def _timm_backbone(
             f"backbone {name} takes no images of {size[0]}x{size[1]} ({reason}): choose another size"
         ) from error
     if weights not in ("imagenet", "none"):
-        path = existing(weights, f"weights of backbone {name}")
-        given = timm_names(read_weights(path), backbone.net)
+        given = timm_names(_given(weights, name, backbone.net), backbone.net)
         classifier = ("fc.", "head.", "classifier.", "last_linear.", "head_dist.")
-        what = f"weights {path} do not fit backbone {name}"
+        what = f"weights {weights} do not fit backbone {name}"
         load_weights(backbone.net, given, (*backbone.left_out, *classifier), what)
     return backbone, backbone.dim
 

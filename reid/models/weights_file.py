@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from reid.files import existing
 
 __all__ = ["conversion_command", "describe_difference", "load_weights", "read_weights"]
@@ -57,11 +57,16 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         Tensors by name, without the prefix ``module.`` of DataParallel.
 
     Raises:
-        UsageError: the file is missing.
+        UsageError: the file is missing, or a folder.
         ReidError: it is damaged, holds code, no network or numbers that are not finite; the message says the
             way out.
     """
     path = existing(path, "weights")
+    if path.is_dir():
+        raise UsageError(
+            f"weights {path} are a folder: name a .safetensors or .pth file; a training cannot go on from a "
+            "model directory"
+        )
     found = _network(_read(path))
     if not found:
         raise ReidError(

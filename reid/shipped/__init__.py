@@ -2,25 +2,48 @@
 
 from pathlib import Path
 
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 
-__all__ = ["READY", "STATISTICS", "model_folder", "refuse_shipped", "shipped_models"]
+__all__ = ["READY", "STATISTICS", "model_folder", "ready_model", "refuse_shipped", "shipped_models"]
 
 READY = "rendered"  # what a job of videos takes that names no model
 STATISTICS = "batch_norm.safetensors"  # in its directory: what a training that goes on from it needs besides
 
 _FOLDER = Path(__file__).parent
+_CARD = "model.json"  # reid.card, which imports this module, has it too
 
 
 def shipped_models() -> dict[str, Path]:
     """The model directories by name."""
-    return {path.parent.name: path.parent for path in sorted(_FOLDER.glob("*/model.json"))}
+    return {path.parent.name: path.parent for path in sorted(_FOLDER.glob(f"*/{_CARD}"))}
 
 
-def model_folder(model: Path | str) -> Path:
-    """The model directory itself; or, where none is there, that of the shipped model of this name."""
+def model_folder(model: Path | str, name: str | None = None) -> Path:
+    """The model directory itself; or, where none is there, that of the shipped model of this name.
+
+    A file or a folder without a card is no model directory, and does not hide a shipped one.
+
+    Args:
+        model: a path, or a name.
+        name: what somebody called it, where ``model`` is the path that was made of it.
+    """
     path = Path(model)
-    return path if path.exists() else shipped_models().get(str(model), path)
+    shipped = shipped_models().get(str(model) if name is None else name)
+    return path if shipped is None or (path / _CARD).is_file() else shipped
+
+
+def ready_model() -> Path:
+    """The directory of ``READY``, whatever lies in the present folder.
+
+    Raises:
+        ReidError: the package is damaged.
+    """
+    shipped = shipped_models().get(READY)
+    if shipped is None:
+        raise ReidError(
+            f"{_FOLDER / READY / _CARD} is not there: install the package again, or give --model DIR"
+        )
+    return shipped
 
 
 def refuse_shipped(model: Path | str) -> None:

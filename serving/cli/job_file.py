@@ -12,7 +12,7 @@ import yaml
 from reid.addresses import is_url, redacted
 from reid.errors import UsageError
 from reid.files import atomic_path
-from reid.shipped import READY
+from reid.shipped import ready_model
 from serving.spec import Job, check_job, load_job
 
 __all__ = ["are_footage", "asked_job", "write_job_file", "write_template"]
@@ -136,7 +136,7 @@ def asked_job(
         raise UsageError(
             f"job file {job_files[0]} says its model itself: leave --model out, or name videos alone"
         )
-    raw: dict[str, Any] = {"cameras": _cameras(sources), "model": str(model or READY)}
+    raw: dict[str, Any] = {"cameras": _cameras(sources), "model": str(model or ready_model())}
     if gallery is not None:
         raw["gallery"] = str(gallery)
     if detector is not None:

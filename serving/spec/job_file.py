@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from reid.addresses import is_url
 from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
-from reid.shipped import shipped_models
+from reid.shipped import model_folder
 from reid.system_errors import shown
 from serving.natural_order import natural_key
 from serving.protocols import is_stored
@@ -85,10 +85,7 @@ def _absolute(job: Job, folder: Path) -> Job:
         detector = detector.model_copy(
             update={"model": str(existing(absolute(detector.model), "detector model"))}
         )
-    model = Path(absolute(job.model))
-    if not model.exists():
-        model = shipped_models().get(job.model, model)
-    existing(model, "model directory")
+    model = existing(model_folder(absolute(job.model), job.model), "model directory")
     gallery = None if job.gallery is None else str(existing(absolute(job.gallery), "gallery"))
     return job.model_copy(
         update={

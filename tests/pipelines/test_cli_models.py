@@ -149,7 +149,8 @@ def test_it_is_listed_shown_and_copied(shipped: Path, run) -> None:  # type: ign
     Path("weights/rendered/model.json").write_text("mine")
     assert "weights/rendered is there already" in run("fetch", "rendered")[2]
     assert Path("weights/rendered/model.json").read_text() == "mine"
-    assert "--mirror and --from are for them" in run("fetch", "rendered", "--from", "elsewhere")[2]
+    said = run("fetch", "rendered", "--from", "elsewhere")[2]
+    assert "rendered comes with the package: leave --mirror and --from out" in said
 
 
 def test_no_threshold_is_written_into_it(shipped: Path, reid) -> None:  # type: ignore[no-untyped-def]

@@ -7,8 +7,9 @@ import pytest
 
 import reid.shipped
 from reid.card import load_card
-from reid.errors import UsageError
+from reid.errors import ReidError, UsageError
 from reid.shipped import model_folder, refuse_shipped, shipped_models
+from serving.cli.job_file import asked_job
 from serving.runtime import load
 from serving.spec import load_job
 from tests.serving.tiny_models import expected, tiny_model
@@ -44,6 +45,28 @@ def test_a_job_file_may_name_it(shipped: Path) -> None:
     assert load_job("job.yaml").model == str(shipped)
     tiny_model(Path("rendered"))
     assert load_job("job.yaml").model == str(Path.cwd() / "rendered")
+
+
+def test_what_is_no_model_directory_does_not_hide_it(shipped: Path) -> None:
+    Path("job.yaml").write_text("cameras: [{id: one, source: one.avi}]\nmodel: rendered\n")
+    Path("rendered").write_text("a file")
+    assert model_folder("rendered") == shipped
+    assert load_job("job.yaml").model == str(shipped)
+    Path("rendered").unlink()
+    Path("rendered").mkdir()
+    Path("rendered/frame.png").touch()
+    assert load_card("rendered").name == "tiny"
+    assert load_job("job.yaml").model == str(shipped)
+    with pytest.raises(UsageError, match="stays as it is"):
+        refuse_shipped("rendered")
+
+
+def test_videos_without_a_model_take_it_whatever_lies_here(shipped: Path) -> None:
+    tiny_model(Path("rendered"), card={"name": "my own"})
+    assert asked_job(["one.avi"], None, None, None, None).model == str(shipped)
+    (shipped / "model.json").unlink()
+    with pytest.raises(ReidError, match=r"model\.json is not there: install the package again"):
+        asked_job(["one.avi"], None, None, None, None)
 
 
 def test_nothing_is_written_into_it(shipped: Path) -> None:

@@ -19,6 +19,7 @@ from reid.errors import ReidError, UsageError
 from reid.models.backbones import build_backbone
 from reid.models.embedder import ModelSpec, build_model, normalise
 from reid.models.folded import folded_statistics, read_statistics, unfolded_weights
+from reid.models.published import build_published
 from reid.shipped import STATISTICS, shipped_models
 from serving.runtime import load
 
@@ -143,11 +144,26 @@ def test_the_shipped_model_goes_on_from_where_it_is() -> None:
 def test_another_backbone_is_refused_and_a_file_of_its_name_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match="weights rendered are of backbone mobilenet_v2, not of resnet18"):
-        build_backbone("resnet18", "rendered")
+    for other in ("resnet18", "timm:resnet18"):
+        with pytest.raises(UsageError, match=f"rendered are of backbone mobilenet_v2, not of {other}"):
+            build_backbone(other, "rendered")
+    with pytest.raises(UsageError, match=r"rendered are not of torchreid:mlfn: change model\.backbone"):
+        build_published("torchreid:mlfn", 256, 128, "rendered")
     monkeypatch.chdir(tmp_path)
     save_file({"features.0.0.weight": torch.zeros(1)}, "rendered")
     with pytest.raises(ReidError, match="rendered"):
+        build_backbone("mobilenet_v2", "rendered")
+
+
+def test_a_damaged_file_of_the_package_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(shipped_models()["rendered"], tmp_path / "rendered")
+    monkeypatch.setattr(reid.shipped, "_FOLDER", tmp_path)
+    whole = bytearray((tmp_path / "rendered/model.onnx").read_bytes())
+    whole[len(whole) // 2] ^= 0x40  # still an ONNX file
+    (tmp_path / "rendered/model.onnx").write_bytes(whole)
+    with pytest.raises(ReidError, match=r"SHA-256 differs\): install the package again"):
         build_backbone("mobilenet_v2", "rendered")
 
 

@@ -138,6 +138,11 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
         read_weights(tmp_path / "absent.pth")
 
 
+def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"are a folder: name a \.safetensors or \.pth file"):
+        read_weights(tmp_path)
+
+
 def test_what_differs_is_named_by_kind() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
     given = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(4)).state_dict() | {
