@@ -36,7 +36,7 @@ bench: $(STAMP)
 fuzz: $(STAMP)
 	python -m tests.fuzz.run --count 10000 $(if $(filter 0,$(shell id -u)),--full-disk 3)
 
-# The model that is shipped, from rendered people alone: an hour on one core. In a copy, so that params.yaml and what is trained
+# The model that is shipped, from rendered people alone: an hour (docs/ready_model.md). In a copy, so that params.yaml and what is trained
 # here stay; cut off, it goes on where it was.
 READY := build/ready-model
 ready-model: $(STAMP)
