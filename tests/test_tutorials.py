@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from reid.card import load_card
 from tests.pipelines.striped_people import pictures
 from tests.reid.data.datasets.miniatures import lfw
 from tests.reid.models.torchreid_checkpoint import trained
@@ -56,6 +57,30 @@ def test_find_my_people_goes_from_a_checkpoint_and_videos_to_names(
     named = pq.read_table("named/sightings.parquet")["identity"].to_pylist()
     assert "anna" in named and "unknown" in named
     assert "anna" not in pq.read_table("found/sightings.parquet")["identity"].to_pylist()
+
+
+def test_the_first_five_minutes_need_nothing_but_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures(Path("crops"))
+    for path in Path("crops").iterdir():
+        path.rename(path.with_name(path.name.replace("p0", "p")))  # the names of the page
+    write_walks(Path("entrance.mp4"), WALKS, 180)
+    write_walks(Path("hall.mp4"), WALKS[::2], 180)
+    lines = commands("first_five_minutes.md")
+    assert len(lines) == 6 and all(line.startswith("reid ") for line in lines)
+    for line in lines:
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, (line, done.output)
+    assert Path("found/report.html").is_file()
+    named = {
+        job: pq.read_table(f"{job}/sightings.parquet")["identity"].to_pylist()
+        for job in ("found", "named", "sure")
+    }
+    assert "anna" not in named["found"]
+    assert "anna" in named["named"] and "anna" in named["sure"]
+    assert load_card("weights/rendered").thresholds != load_card("rendered").thresholds
 
 
 def test_pairs_of_faces_are_judged_as_the_page_on_data_says(
