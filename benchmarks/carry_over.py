@@ -12,6 +12,7 @@ tells what each is worth. Every training is a row of ``--results``; one that is 
 import argparse
 import hashlib
 import json
+import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
@@ -157,6 +158,25 @@ def contact_sheet(spec: WardrobeSpec, file: Path) -> None:
     cv2.imwrite(str(file), np.concatenate(list(rows))[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 66))
 
 
+def rendering_rate(spec: WardrobeSpec) -> None:
+    """Crops a second of one process and of two, medians of three rounds; starting processes counts."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    count = len(rendered(replace(spec, people=2), 1)[0])  # opens what is made once
+    for _ in range(3):
+        for processes, values in seconds.items():
+            began = time.perf_counter()
+            count = len(rendered(spec, processes)[0])
+            values.append(time.perf_counter() - began)
+    lines = [(name, f"{count / statistics.median(values):.0f}") for name, values in seconds.items()]
+    report(
+        f"{count} crops of {spec.image_height} x {spec.image_width} ({abilities()})",
+        ("processes", "crops/s"),
+        lines,
+        {},
+        False,
+    )
+
+
 def data_of(spec: WardrobeSpec, watched: Thermometer, processes: int, store: Path | None) -> TrainingData:
     images, people, cameras = stored(spec, processes, store)
     paths = [Path(f"{who:05d}_c{camera}") for who, camera in zip(people, cameras, strict=True)]
@@ -188,6 +208,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="keeps crops; empty it when the renderer changes")
     parser.add_argument("--save", type=Path, default=None, help="the model, a .safetensors file")
     parser.add_argument("--checkpoint", type=Path, help="goes on from it; of one training alone")
+    parser.add_argument(
+        "--rate", action="store_true", help="prints how many crops a second are rendered, and ends"
+    )
     parser.add_argument("--sheet", type=Path, help="writes a picture of people and ends")
     parser.add_argument("--results", type=Path, default=Path("carry_over.json"))
     parser.add_argument("--json", action="store_true")
@@ -203,6 +226,9 @@ def main() -> None:
     spec = replace(spec, **fields)
     if options.sheet:
         contact_sheet(spec, options.sheet)
+        return
+    if options.rate:
+        rendering_rate(spec)
         return
     left_out = [name for name in options.without.split(",") if name]
     left_out = list(INGREDIENTS) if left_out == ["each"] else left_out

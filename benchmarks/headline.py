@@ -29,9 +29,11 @@ from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
 from reid.errors import ReidError, UsageError
+from reid.evaluation import rank_gallery
 from reid.files import read_json, write_json
 from reid.memory import keep_freed_memory
 from reid.models.embedder import EmbeddingModel, build_model, load_model, save_model
+from reid.models.inference import embed_images
 from reid.training.batches import TrainingData
 from reid.training.loop import Epoch, train
 from reid.training.trial import loss_and_batches, model_spec
@@ -109,6 +111,14 @@ def trained(
     return result, epochs
 
 
+def begun(params: Params, data: TrainingData) -> tuple[float, float]:
+    """mAP and rank-1 of what a training starts from."""
+    rows = embed_images(build_model(model_spec(params)).eval(), data.val_images)
+    asks = rows, data.val_identities, data.val_cameras
+    ranking = rank_gallery(*asks, *asks)
+    return float(ranking.mean_ap), float(ranking.cmc[0])
+
+
 def row_of(name: str, variant: str, seed: int, minutes: float, digest: str, epochs: list[Epoch]) -> Row:
     last = epochs[-1]
     return {
@@ -164,6 +174,7 @@ def main() -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of params, any number"
     )
     parser.add_argument("--name", default="", help="of the variant in the table; left out: what is set")
+    parser.add_argument("--begin", action="store_true", help="prints what the start is worth, too")
     parser.add_argument("--results", type=Path, default=Path("headline.json"))
     options = parser.parse_args()
     changes = dict(change.split("=", 1) for change in options.set)
@@ -179,6 +190,10 @@ def main() -> None:
     keep_freed_memory()
     rows: list[Row] = read_json(options.results, "results") if options.results.exists() else []
     data: TrainingData | None = None
+    if options.begin:
+        data = read_people(options.images, options.people, params.model.height, params.model.width)
+        mean_ap, rank1 = begun(params, data)
+        print(f"before any training: mAP {mean_ap:.3f}, rank-1 {rank1:.3f}", flush=True)
     for seed in map(int, options.seeds.split(",")):
         for name in options.objectives.split(","):
             digest = digest_of(params, name, options.minutes, options.people)
