@@ -4,7 +4,15 @@ from pathlib import Path
 
 from reid.errors import ReidError, UsageError
 
-__all__ = ["READY", "STATISTICS", "model_folder", "ready_model", "refuse_shipped", "shipped_models"]
+__all__ = [
+    "READY",
+    "STATISTICS",
+    "model_folder",
+    "named_model",
+    "ready_model",
+    "refuse_shipped",
+    "shipped_models",
+]
 
 READY = "rendered"  # what a job of videos takes that names no model
 STATISTICS = "batch_norm.safetensors"  # in its directory: what a training that goes on from it needs besides
@@ -18,17 +26,17 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(_FOLDER.glob(f"*/{_CARD}"))}
 
 
-def model_folder(model: Path | str, name: str | None = None) -> Path:
+def model_folder(model: Path | str) -> Path:
     """The model directory itself; or, where none is there, that of the shipped model of this name.
 
     A file or a folder without a card is no model directory, and does not hide a shipped one.
-
-    Args:
-        model: a path, or a name.
-        name: what somebody called it, where ``model`` is the path that was made of it.
     """
-    path = Path(model)
-    shipped = shipped_models().get(str(model) if name is None else name)
+    return named_model(Path(model), str(model))
+
+
+def named_model(path: Path, name: str) -> Path:
+    """The same of a ``path`` that was made of what somebody called ``name``."""
+    shipped = shipped_models().get(name)
     return path if shipped is None or (path / _CARD).is_file() else shipped
 
 

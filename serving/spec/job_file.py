@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from reid.addresses import is_url
 from reid.errors import ReidError, UsageError
 from reid.files import existing, read_yaml
-from reid.shipped import model_folder
+from reid.shipped import named_model
 from reid.system_errors import shown
 from serving.natural_order import natural_key
 from serving.protocols import is_stored
@@ -85,7 +85,7 @@ def _absolute(job: Job, folder: Path) -> Job:
         detector = detector.model_copy(
             update={"model": str(existing(absolute(detector.model), "detector model"))}
         )
-    model = existing(model_folder(absolute(job.model), job.model), "model directory")
+    model = existing(named_model(Path(absolute(job.model)), job.model), "model directory")
     gallery = None if job.gallery is None else str(existing(absolute(job.gallery), "gallery"))
     return job.model_copy(
         update={

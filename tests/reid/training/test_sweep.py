@@ -194,9 +194,15 @@ def test_one_trial_with_a_worker_on_each_node(
     alone = run_training(
         with_values(params, {"train.workers": 1}), "batch_hard", tiny_catalog, tmp_path / "alone"
     )
-    assert result.figures["loss"] == pytest.approx(alone["loss"], rel=1e-3)
     assert (result.folder / "model.safetensors").exists()
     (run,) = children(tracker, parent)
-    points = tracker.client.get_metric_history(run.info.run_id, "loss")
+    points = sorted(tracker.client.get_metric_history(run.info.run_id, "loss"), key=lambda point: point.step)
     assert [point.step for point in points] == [1, 2]
+    first, second = (epoch["loss"] for epoch in read_json(tmp_path / "alone" / "history.json"))
+    assert second == alone["loss"]
+    assert points[0].value == pytest.approx(first, rel=1e-4)
+    # Between the two lies Adam's first step, which is as large for a gradient that rounding alone has made as for
+    # any: on processors without bfloat16 the second differs by a thousandth. That gradients are those of one
+    # process is held to 1e-5 in test_distributed.py.
+    assert result.figures["loss"] == points[1].value == pytest.approx(second, rel=5e-3)
     assert run.info.status == "FINISHED"
