@@ -201,8 +201,8 @@ def test_one_trial_with_a_worker_on_each_node(
     first, second = (epoch["loss"] for epoch in read_json(tmp_path / "alone" / "history.json"))
     assert second == alone["loss"]
     assert points[0].value == pytest.approx(first, rel=1e-4)
-    # Between the two lies Adam's first step, which is as large for a gradient that rounding alone has made as for
-    # any: on processors without bfloat16 the second differs by a thousandth. That gradients are those of one
-    # process is held to 1e-5 in test_distributed.py.
+    # Between the two lies Adam's first step, which is as large for a gradient that rounding alone has made as
+    # for any: on processors without bfloat16 the second differs by a thousandth. That gradients are those of
+    # one process is held to 1e-5 in test_distributed.py.
     assert result.figures["loss"] == points[1].value == pytest.approx(second, rel=5e-3)
     assert run.info.status == "FINISHED"
