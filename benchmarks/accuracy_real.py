@@ -21,7 +21,7 @@ from a candidate.
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import _torchreid
@@ -192,42 +192,36 @@ def score(embeddings: npt.NDArray[np.float32], task: Task, protocol: str) -> dic
     return sums
 
 
-def train_ours(
-    params: Params,
-    name: str,
-    task: Task,
-    seconds: float,
-    seed: int,
-    clock: Callable[[], float],
-    styles: float = 0.0,
-    start: EmbeddingModel | None = None,
-) -> EmbeddingModel:
-    """One objective for so many seconds of training; in a share of the steps styles are mixed."""
-    settings = settings_of(params, name).model_copy(update={"max_seconds": seconds or None})
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(seed)
-    model = start or build_model(model_spec(params))
-    if styles:
-        mix_styles(model, styles)
-    objective, plan = loss_and_batches(params, name, int(task.data.labels.max()) + 1, model.dim)
-    return train(model, objective, task.data, settings, seed=seed, plan=plan, clock=clock)[0]
+@dataclass(frozen=True)
+class Training:
+    """How an objective is trained: in a share ``styles`` of the steps styles are mixed."""
 
+    params: Params
+    name: str
+    seconds: float
+    clock: Callable[[], float]
+    styles: float = 0.0
 
-def objective_run(
-    params: Params,
-    name: str,
-    task: Task,
-    seconds: float,
-    seed: int,
-    clock: Callable[[], float],
-    styles: float = 0.0,
-) -> EmbeddingModel:
-    start = params.objectives[name].start
-    if start == UNTRAINED:
-        return train_ours(params, name, task, seconds, seed, clock, styles)
-    # What an objective starts from counts as its time.
-    first = objective_run(params, start, task, 2 * seconds / 3, seed, clock, styles)
-    return train_ours(params, name, task, seconds / 3, seed, clock, start=first)
+    def run(self, task: Task, seed: int) -> EmbeddingModel:
+        """The objective after so many seconds; what it starts from counts as its time."""
+        begin = self.params.objectives[self.name].start
+        if begin == UNTRAINED:
+            return self._train(task, seed, self.seconds)
+        first = replace(self, name=begin, seconds=2 * self.seconds / 3)
+        return self._train(task, seed, self.seconds / 3, first.run(task, seed))
+
+    def _train(
+        self, task: Task, seed: int, seconds: float, start: EmbeddingModel | None = None
+    ) -> EmbeddingModel:
+        settings = settings_of(self.params, self.name).model_copy(update={"max_seconds": seconds or None})
+        torch.set_num_threads(settings.threads)
+        torch.manual_seed(seed)
+        model = start or build_model(model_spec(self.params))
+        if self.styles and start is None:  # the hooks stay with the model
+            mix_styles(model, self.styles)
+        people = int(task.data.labels.max()) + 1
+        objective, plan = loss_and_batches(self.params, self.name, people, model.dim)
+        return train(model, objective, task.data, settings, seed=seed, plan=plan, clock=self.clock)[0]
 
 
 def wanted(words: str, changes: Changes) -> Changes:
@@ -259,9 +253,8 @@ def candidates_of(
     """By name, the parameters in force, and what embeds the test images after a training."""
 
     def ours(own: Params, name: str, styles: float = 0.0) -> Candidate:
-        return lambda task, seed: embed_images(
-            objective_run(own, name, task, seconds, seed, clock, styles), task.images
-        )
+        training = Training(own, name, seconds, clock, styles)
+        return lambda task, seed: embed_images(training.run(task, seed), task.images)
 
     def theirs(task: Task, seed: int) -> npt.NDArray[np.float32]:
         return _torchreid.train_and_embed(

@@ -15,6 +15,7 @@ import hashlib
 import json
 import statistics
 import time
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,12 @@ import torch
 import yaml
 from _claims import reach
 from _measure import abilities, report
-from _people import CUHK03, PATTERN
+from _people import CUHK03, PATTERN, mean_ap
 
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
 from reid.errors import ReidError, UsageError
-from reid.evaluation import rank_gallery
 from reid.files import read_json, write_json
 from reid.memory import keep_freed_memory
 from reid.models.embedder import EmbeddingModel, build_model, load_model, save_model
@@ -111,12 +111,10 @@ def trained(
     return result, epochs
 
 
-def begun(params: Params, data: TrainingData) -> tuple[float, float]:
-    """mAP and rank-1 of what a training starts from."""
-    rows = embed_images(build_model(model_spec(params)).eval(), data.val_images)
-    asks = rows, data.val_identities, data.val_cameras
-    ranking = rank_gallery(*asks, *asks)
-    return float(ranking.mean_ap), float(ranking.cmc[0])
+def begun(params: Params, data: TrainingData) -> float:
+    """mAP of what a training starts from."""
+    rows = embed_images(build_model(model_spec(params)), data.val_images)
+    return mean_ap(rows, data.val_identities, data.val_cameras)
 
 
 def row_of(name: str, variant: str, seed: int, minutes: float, digest: str, epochs: list[Epoch]) -> Row:
@@ -189,20 +187,17 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     rows: list[Row] = read_json(options.results, "results") if options.results.exists() else []
-    data: TrainingData | None = None
+    size = params.model.height, params.model.width
+    people = cache(partial(read_people, options.images, options.people, *size))
     if options.begin:
-        data = read_people(options.images, options.people, params.model.height, params.model.width)
-        mean_ap, rank1 = begun(params, data)
-        print(f"before any training: mAP {mean_ap:.3f}, rank-1 {rank1:.3f}", flush=True)
+        print(f"before any training: mAP {begun(params, people()):.3f}", flush=True)
     for seed in map(int, options.seeds.split(",")):
         for name in options.objectives.split(","):
             digest = digest_of(params, name, options.minutes, options.people)
             if any(row["digest"] == digest and row["seed"] == seed for row in rows):
                 continue
-            if data is None:
-                data = read_people(options.images, options.people, params.model.height, params.model.width)
             starts = options.results.with_suffix(".starts")
-            _, epochs = trained(params, name, data, options.minutes, seed, starts, options.people)
+            _, epochs = trained(params, name, people(), options.minutes, seed, starts, options.people)
             rows.append(row_of(name, variant, seed, options.minutes, digest, epochs))
             write_json(options.results, rows)
             curve = " ".join(f"{e.step}:{e.figures['val_mean_ap']:.3f}" for e in epochs)

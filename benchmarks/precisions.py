@@ -5,12 +5,14 @@ Without ``--train`` people are rendered. ``--keep`` names a folder for the train
 those it finds there.
 """
 
+import argparse
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from _measure import abilities, arguments, report
-from accuracy_real import Task, read_task, train_ours
+from accuracy_real import Task, Training, read_task
 
 from reid.config import load_params, with_values
 from reid.data.synthetic import TownSpec, generate_town
@@ -33,7 +35,7 @@ RATES = {"resnet50": 0.0005}  # with what the others learn by, it does not get u
 NO_LIMITS = Limits({"fp32": -1.0, "fp16": -1.0, "int8": 0.5}, int8_lowest=-1.0, map_fall=1.0)
 
 
-def trained(name: str, task: Task, options: object, folder: Path) -> Path:
+def trained(name: str, task: Task, options: argparse.Namespace, folder: Path) -> Path:
     path = folder / f"{name}.safetensors"
     if not path.exists():
         start = (
@@ -42,7 +44,7 @@ def trained(name: str, task: Task, options: object, folder: Path) -> Path:
             else FROM_NOTHING | {"train.learning_rate": RATES.get(name, 0.002)}
         )
         params = with_values(load_params(), {"model.backbone": name, "train.steps": 10**6, **start})
-        model = train_ours(params, "batch_hard", task, 60 * options.minutes, seed=0)  # type: ignore[attr-defined]
+        model = Training(params, "batch_hard", 60 * options.minutes, time.perf_counter).run(task, seed=0)
         save_model(model.eval(), model_spec(params), path)
     return path
 
