@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of, write_json
-from reid.shipped import model_folder, shipped_models
+from reid.shipped import CARD_NAME, model_folder, shipped_models
 
 __all__ = [
     "CARD_NAME",
@@ -26,6 +26,7 @@ __all__ = [
     "ModelFile",
     "SelfTestRecord",
     "Threshold",
+    "check_file",
     "content_hash",
     "fingerprint_for",
     "fitted_fingerprint",
@@ -33,8 +34,6 @@ __all__ = [
     "refuse_foreign",
     "save_card",
 ]
-
-CARD_NAME = "model.json"
 
 
 class _Frozen(BaseModel):
@@ -280,6 +279,16 @@ def content_hash(path: Path) -> str:
     if not weights.is_file():
         raise ReidError(f"{weights} is not there: an OpenVINO model is an .xml and a .bin, copy both")
     return hashlib.sha256(f"{sha256_of(path)}\n{sha256_of(weights)}".encode()).hexdigest()
+
+
+def check_file(path: Path, sha256: str, remedy: str = "export again") -> None:
+    """Hold a file against the hash in its card; an empty one is not checked.
+
+    Raises:
+        ReidError: it is another file.
+    """
+    if sha256 and sha256_of(path) != sha256:
+        raise ReidError(f"{path} is not the file that {CARD_NAME} describes (SHA-256 differs): {remedy}")
 
 
 def save_card(card: ModelCard, model_dir: Path | str) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reid.card import load_card
+from reid.card import check_file, load_card
 from reid.errors import ReidError, UsageError
-from reid.files import existing, sha256_of
+from reid.files import existing
 from reid.models.libraries import timm_names
 from reid.models.timm_backbone import PREFIX, TimmBackbone, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
-from reid.shipped import STATISTICS, shipped_models
+from reid.shipped import STATISTICS, shipped_weights
 
 __all__ = ["BACKBONES", "Family", "build_backbone"]
 
@@ -167,8 +167,8 @@ def build_backbone(
 
 
 def _given(weights: str, name: str, net: nn.Module) -> Mapping[str, torch.Tensor]:
-    shipped = shipped_models().get(weights)
-    if shipped is None or Path(weights).is_file():
+    shipped = shipped_weights(weights)
+    if shipped is None:
         return read_weights(existing(weights, f"weights of backbone {name}"))
     card = load_card(shipped)
     if card.backbone != name:
@@ -177,11 +177,7 @@ def _given(weights: str, name: str, net: nn.Module) -> Mapping[str, torch.Tensor
             "model.weights"
         )
     file = card.files["fp32"]
-    if sha256_of(shipped / file.path) != file.sha256:
-        raise ReidError(
-            f"{shipped / file.path} is not the file that its card describes (SHA-256 differs): install the "
-            "package again"
-        )
+    check_file(shipped / file.path, file.sha256, "install the package again")
     # a model that MLflow hands on is loaded where there is no onnx
     from reid.models.folded import read_statistics, unfolded_weights
 

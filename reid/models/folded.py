@@ -51,9 +51,10 @@ def folded_statistics(model: Path, backbone: nn.Module, batches: Iterable[Tensor
     backbone.load_state_dict(unfolded_weights(model, unknown, backbone), strict=False)
     seen = {norm: _Moments() for norm in norms.values()}
     hooks = [norm.register_forward_pre_hook(moments) for norm, moments in seen.items()]
+    backbone.eval()
     with torch.inference_mode():
         for batch in batches:
-            backbone.eval()(batch)
+            backbone(batch)
     for hook in hooks:
         hook.remove()
     return {

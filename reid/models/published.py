@@ -25,7 +25,7 @@ from reid.models.libraries import (
     torchvision_network,
 )
 from reid.models.weights_file import describe_difference, load_weights, read_weights
-from reid.shipped import shipped_models
+from reid.shipped import shipped_weights
 
 __all__ = [
     "OPEN_LIBRARIES",
@@ -225,7 +225,7 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
         ReidError: the file is damaged, unsafe or of another network, or the network does not take this size.
     """
     own = published(name)
-    if weights in shipped_models() and not Path(weights).is_file():
+    if shipped_weights(weights) is not None:
         raise UsageError(
             f"weights {weights} are not of {name}: change model.backbone (`reid models show {weights}` names "
             "theirs) or model.weights"

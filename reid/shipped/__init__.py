@@ -5,6 +5,7 @@ from pathlib import Path
 from reid.errors import ReidError, UsageError
 
 __all__ = [
+    "CARD_NAME",
     "READY",
     "STATISTICS",
     "model_folder",
@@ -12,18 +13,19 @@ __all__ = [
     "ready_model",
     "refuse_shipped",
     "shipped_models",
+    "shipped_weights",
 ]
 
 READY = "rendered"  # what a job of videos takes that names no model
 STATISTICS = "batch_norm.safetensors"  # in its directory: what a training that goes on from it needs besides
 
+CARD_NAME = "model.json"  # in every model directory; reid.card reads it
 _FOLDER = Path(__file__).parent
-_CARD = "model.json"  # reid.card, which imports this module, has it too
 
 
 def shipped_models() -> dict[str, Path]:
     """The model directories by name."""
-    return {path.parent.name: path.parent for path in sorted(_FOLDER.glob(f"*/{_CARD}"))}
+    return {path.parent.name: path.parent for path in sorted(_FOLDER.glob(f"*/{CARD_NAME}"))}
 
 
 def model_folder(model: Path | str) -> Path:
@@ -37,7 +39,12 @@ def model_folder(model: Path | str) -> Path:
 def named_model(path: Path, name: str) -> Path:
     """The same of a ``path`` that was made of what somebody called ``name``."""
     shipped = shipped_models().get(name)
-    return path if shipped is None or (path / _CARD).is_file() else shipped
+    return path if shipped is None or (path / CARD_NAME).is_file() else shipped
+
+
+def shipped_weights(weights: str) -> Path | None:
+    """The directory of the shipped model that ``weights`` name; a file of that name goes first."""
+    return None if Path(weights).is_file() else shipped_models().get(weights)
 
 
 def ready_model() -> Path:
@@ -49,7 +56,7 @@ def ready_model() -> Path:
     shipped = shipped_models().get(READY)
     if shipped is None:
         raise ReidError(
-            f"{_FOLDER / READY / _CARD} is not there: install the package again, or give --model DIR"
+            f"{_FOLDER / READY / CARD_NAME} is not there: install the package again, or give --model DIR"
         )
     return shipped
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reid.card import ModelCard, ModelFile, content_hash, load_card
+from reid.card import ModelCard, ModelFile, check_file, content_hash, load_card
 from reid.errors import UsageError
 from reid.processors import processors
 from reid.self_test import LEAST_COSINE
@@ -23,7 +23,7 @@ from serving.runtime.embedder import Embedder, Session
 from serving.runtime.foreign_model import Said, describe_file, output_dim
 from serving.runtime.network import Network, Port
 from serving.runtime.networks import NETWORKS, runtimes_for
-from serving.runtime.self_test import check_file, check_files, check_once
+from serving.runtime.self_test import check_files, check_once
 
 __all__ = [
     "BACKENDS",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reid.card import CARD_NAME, ModelCard
+from reid.card import ModelCard, check_file
 from reid.errors import ReidError
 from reid.files import read_json, sha256_of, write_json
 from reid.processors import processors
@@ -15,7 +15,7 @@ from serving.runtime.backends import BACKENDS, PRECISIONS
 from serving.runtime.choice import memory_path
 from serving.runtime.embedder import Embedder
 
-__all__ = ["check_file", "check_files", "check_once", "least_cosine", "load_self_test", "lowest_cosine"]
+__all__ = ["check_files", "check_once", "least_cosine", "load_self_test", "lowest_cosine"]
 
 
 def load_self_test(card: ModelCard, model_dir: Path) -> SelfTest | None:
@@ -136,16 +136,6 @@ def check_once(embedder: Embedder, model_dir: Path, path: Path, facts: Mapping[s
         write_json(memory, {"passed": True})
     except ReidError:
         return  # nothing can be remembered here: the next start runs the pictures again
-
-
-def check_file(path: Path, sha256: str) -> None:
-    """Hold a file against the hash in its card; an empty one is not checked.
-
-    Raises:
-        ReidError: it is another file.
-    """
-    if sha256 and sha256_of(path) != sha256:
-        raise ReidError(f"{path} is not the file that {CARD_NAME} describes (SHA-256 differs): export again")
 
 
 def _passed(memory: Path) -> bool:
