@@ -23,6 +23,29 @@ from tests.serving.tiny_models import tiny_model
 from tests.tutorial_pages import blocks, commands
 
 
+def crops_and_videos() -> None:
+    """What the pages on footage begin with, under the names that they use."""
+    pictures(Path("crops"))
+    for path in Path("crops").iterdir():
+        path.rename(path.with_name(path.name.replace("p0", "p")))
+    write_walks(Path("entrance.mp4"), WALKS, 180)
+    write_walks(Path("hall.mp4"), WALKS[::2], 180)
+
+
+def typed(page: str, count: int) -> str:
+    """Run all the lines that a page says to type, ``count`` of them; what the last one printed."""
+    lines = commands(page)
+    assert len(lines) == count and all(line.startswith("reid ") for line in lines)
+    for line in lines:
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, (line, done.output)
+    return done.stdout
+
+
+def identities(job: str) -> set[str]:
+    return set(pq.read_table(f"{job}/sightings.parquet")["identity"].to_pylist())
+
+
 def test_a_loss_in_my_own_loop_learns_people_it_has_not_seen() -> None:
     code = blocks("loss_in_my_loop.md", "python")
     assert len(code) == 4
@@ -42,44 +65,23 @@ def test_find_my_people_goes_from_a_checkpoint_and_videos_to_names(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     trained("osnet_x0_25", Path("log"), 256, 128).rename("model.pth.tar-60")
-    pictures(Path("crops"))
-    for path in Path("crops").iterdir():
-        path.rename(path.with_name(path.name.replace("p0", "p")))  # the names of the page
-    write_walks(Path("entrance.mp4"), WALKS, 180)
-    write_walks(Path("hall.mp4"), WALKS[::2], 180)
-    lines = commands("find_my_people.md")
-    assert len(lines) == 8 and all(line.startswith("reid ") for line in lines)
-    for line in lines:
-        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
-        assert done.exit_code == 0, (line, done.output)
-    assert "anna" in done.stdout and "lie within the threshold" in done.stdout
+    crops_and_videos()
+    last = typed("find_my_people.md", 8)
+    assert "anna" in last and "lie within the threshold" in last
     assert Path("found/report.html").is_file()
-    named = pq.read_table("named/sightings.parquet")["identity"].to_pylist()
-    assert "anna" in named and "unknown" in named
-    assert "anna" not in pq.read_table("found/sightings.parquet")["identity"].to_pylist()
+    assert {"anna", "unknown"} <= identities("named")
+    assert "anna" not in identities("found")
 
 
 def test_the_first_five_minutes_need_nothing_but_videos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pictures(Path("crops"))
-    for path in Path("crops").iterdir():
-        path.rename(path.with_name(path.name.replace("p0", "p")))  # the names of the page
-    write_walks(Path("entrance.mp4"), WALKS, 180)
-    write_walks(Path("hall.mp4"), WALKS[::2], 180)
-    lines = commands("first_five_minutes.md")
-    assert len(lines) == 6 and all(line.startswith("reid ") for line in lines)
-    for line in lines:
-        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
-        assert done.exit_code == 0, (line, done.output)
+    crops_and_videos()
+    typed("first_five_minutes.md", 6)
     assert Path("found/report.html").is_file()
-    named = {
-        job: pq.read_table(f"{job}/sightings.parquet")["identity"].to_pylist()
-        for job in ("found", "named", "sure")
-    }
-    assert "anna" not in named["found"]
-    assert "anna" in named["named"] and "anna" in named["sure"]
+    assert "anna" not in identities("found")
+    assert "anna" in identities("named") and "anna" in identities("sure")
     assert load_card("weights/rendered").thresholds != load_card("rendered").thresholds
 
 
