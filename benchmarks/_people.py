@@ -18,6 +18,7 @@ from reid.data.synthetic.crops import render_crop
 from reid.evaluation import rank_gallery
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model
 from reid.models.inference import extract_features
+from reid.training.modes import blocks_of
 from serving.runtime import Said, load
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Features",
     "World",
     "imagenet",
+    "instance_norm",
     "mean_ap",
     "mix_styles",
     "ready",
@@ -145,7 +147,35 @@ def mix_styles(model: EmbeddingModel, share: float) -> None:
         to_mean, to_spread = (part * one + (1 - part) * one[other] for one in (mean, spread))
         return (maps - mean) / spread * to_spread + to_mean
 
-    blocks = list(model.backbone.children())
-    blocks = list(blocks[0].children()) if len(blocks) == 1 else blocks
-    for block in blocks[2:5:2]:
+    for block in blocks_of(model.backbone)[2:5:2]:
         block.register_forward_hook(mixed)
+
+
+class HalfInstanceNorm(torch.nn.Module):
+    """Half of the channels are normalised in each image by itself, which takes a camera's style away, the
+    others as before (Pan et al. 2018, IBN-a). Weights and biases go on from those of the batch normalisation
+    that was there.
+    """
+
+    def __init__(self, norm: torch.nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.half = half = norm.num_features // 2
+        self.instance = torch.nn.InstanceNorm2d(half, eps=norm.eps, affine=True)
+        self.batch = torch.nn.BatchNorm2d(norm.num_features - half, eps=norm.eps, momentum=norm.momentum)
+        before = norm.state_dict()
+        counted = {"num_batches_tracked": before.pop("num_batches_tracked")}
+        self.batch.load_state_dict({key: value[half:] for key, value in before.items()} | counted)
+        self.instance.load_state_dict({key: before[key][:half] for key in ("weight", "bias")})
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return torch.cat((self.instance(maps[:, : self.half]), self.batch(maps[:, self.half :])), 1)
+
+
+def instance_norm(model: EmbeddingModel, blocks: int) -> None:
+    """In each of the first blocks the first batch normalisation becomes a ``HalfInstanceNorm``."""
+    for block in blocks_of(model.backbone)[:blocks]:
+        name, norm = next(
+            (name, part) for name, part in block.named_modules() if isinstance(part, torch.nn.BatchNorm2d)
+        )
+        parent, _, own = name.rpartition(".")
+        setattr(block.get_submodule(parent), own, HalfInstanceNorm(norm))

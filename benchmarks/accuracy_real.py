@@ -21,16 +21,18 @@ from a candidate.
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import _torchreid
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
 from _measure import SHARED, abilities, arguments, report
-from _people import mix_styles
+from _people import instance_norm, mix_styles
 
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.catalog import Record
@@ -80,6 +82,10 @@ LADDER: Changes = {
     "a tenth grey": {"train.grey": 0.1},
     "a third blurred": {"train.blur": 0.33},
     "cut-outs": {"train.min_crop": 0.6},
+    "a third compressed": {"train.compression": 0.33},
+    "each block at 0.8 of the rate behind it": {"train.layer_decay": 0.8},
+    "each block at 0.9 of the rate behind it": {"train.layer_decay": 0.9},
+    "embedded at two scales": {"scales": (1.0, 1.5)},
     "softmax of four times the weight": {f"{_TERMS}.softmax.weight": 4.0},
 }
 
@@ -95,6 +101,8 @@ AUGMENTATIONS: Changes = {
     },
     "without random erasing": {"train.erasing": 0.0},
     "styles mixed in half of the steps": {"mix_styles": 0.5},
+    "instance norm in four blocks": {"instance_norm": 4},
+    "styles mixed and instance norm": {"mix_styles": 0.5, "instance_norm": 4},
     "from the shipped model": {"model.weights": "rendered"},
 }
 SETS = {"cuhk03": SHARED / "data/cuhk03_np/bounding_box_train", "pku": SHARED / "data/pku_reid/dev"}
@@ -193,14 +201,26 @@ def score(embeddings: npt.NDArray[np.float32], task: Task, protocol: str) -> dic
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What the benchmark itself changes, beside parameters: styles are mixed in the share ``mix_styles`` of
+    the steps, ``instance_norm`` first blocks normalise each image by itself, and test images are embedded at
+    every one of these ``scales``.
+    """
+
+    mix_styles: float = 0.0
+    instance_norm: int = 0
+    scales: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
 class Training:
-    """How an objective is trained: in a share ``styles`` of the steps styles are mixed."""
+    """How an objective is trained."""
 
     params: Params
     name: str
     seconds: float
     clock: Callable[[], float]
-    styles: float = 0.0
+    extras: Extras
 
     def run(self, task: Task, seed: int) -> EmbeddingModel:
         """The objective after so many seconds; what it starts from counts as its time."""
@@ -217,11 +237,24 @@ class Training:
         torch.set_num_threads(settings.threads)
         torch.manual_seed(seed)
         model = start or build_model(model_spec(self.params))
-        if self.styles and start is None:  # the hooks stay with the model
-            mix_styles(model, self.styles)
+        if start is None:  # hooks and layers stay with the model
+            instance_norm(model, self.extras.instance_norm)
+            if self.extras.mix_styles:
+                mix_styles(model, self.extras.mix_styles)
         people = int(task.data.labels.max()) + 1
         objective, plan = loss_and_batches(self.params, self.name, people, model.dim)
         return train(model, objective, task.data, settings, seed=seed, plan=plan, clock=self.clock)[0]
+
+
+def embedded(
+    model: EmbeddingModel, images: npt.NDArray[np.uint8], scales: tuple[float, ...]
+) -> npt.NDArray[np.float32]:
+    """The mean of the embeddings at all scales, L2-normalised."""
+    sums = np.zeros((len(images), model.dim), np.float32)
+    for scale in scales:
+        height, width = (round(scale * side) for side in images.shape[1:3])
+        sums += embed_images(model, np.stack([cv2.resize(image, (width, height)) for image in images]))
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
 def wanted(words: str, changes: Changes) -> Changes:
@@ -252,9 +285,9 @@ def candidates_of(
 ) -> dict[str, tuple[Params, Candidate]]:
     """By name, the parameters in force, and what embeds the test images after a training."""
 
-    def ours(own: Params, name: str, styles: float = 0.0) -> Candidate:
-        training = Training(own, name, seconds, clock, styles)
-        return lambda task, seed: embed_images(training.run(task, seed), task.images)
+    def ours(own: Params, name: str, extras: Extras = Extras()) -> Candidate:
+        training = Training(own, name, seconds, clock, extras)
+        return lambda task, seed: embedded(training.run(task, seed), task.images, extras.scales)
 
     def theirs(task: Task, seed: int) -> npt.NDArray[np.float32]:
         return _torchreid.train_and_embed(
@@ -264,9 +297,9 @@ def candidates_of(
     found = {name: (params, theirs if name == "torchreid_triplet" else ours(params, name)) for name in names}
     for step, change in changes.items():
         values = {key.replace(_BASE, f"objectives.{base}"): value for key, value in change.items()}
-        styles = float(str(values.pop("mix_styles", 0.0)))  # of this benchmark, and no parameter
+        own: dict[str, Any] = {one.name: values.pop(one.name) for one in fields(Extras) if one.name in values}
         changed = with_values(params, values)
-        found[step] = changed, ours(changed, base, styles)
+        found[step] = changed, ours(changed, base, Extras(**own))
     return found
 
 

@@ -10,6 +10,24 @@ from torch.nn import functional as F
 __all__ = ["Augmentation", "augment", "erase"]
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601)
+_TO_CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+# Steps of the coefficients at quality 50 (ITU-T T.81, tables K.1 and K.2): of the luminance, of the colours.
+_JPEG_STEPS = (
+    ((16, 11, 10, 16, 24, 40, 51, 61),
+     (12, 12, 14, 19, 26, 58, 60, 55),
+     (14, 13, 16, 24, 40, 57, 69, 56),
+     (14, 17, 22, 29, 51, 87, 80, 62),
+     (18, 22, 37, 56, 68, 109, 103, 77),
+     (24, 35, 55, 64, 81, 104, 113, 92),
+     (49, 64, 78, 87, 103, 121, 120, 101),
+     (72, 92, 95, 98, 112, 100, 103, 99)),
+    ((17, 18, 24, 47, 99, 99, 99, 99),
+     (18, 21, 26, 66, 99, 99, 99, 99),
+     (24, 26, 56, 99, 99, 99, 99, 99),
+     (47, 66, 99, 99, 99, 99, 99, 99),
+     *((99,) * 8,) * 4),
+)  # fmt: skip
+_QUALITY = (10, 70)
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,7 @@ class Augmentation:
         min_crop: smallest share of an image that is cut out and enlarged to the whole; 1: none is.
         grey: share of the images that lose their colours.
         blur: share of the images that are blurred.
+        compression: share of the images that are compressed as by JPEG, quality 10 to 70.
     """
 
     flip: bool = True
@@ -34,10 +53,11 @@ class Augmentation:
     min_crop: float = 1.0
     grey: float = 0.0
     blur: float = 0.0
+    compression: float = 0.0
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Flip, shift, cut out, recolour and blur; each draws only where it is asked for.
+    """Flip, shift, cut out, recolour, blur and compress; each draws only where it is asked for.
 
     Args:
         images: (B, H, W, 3) uint8, on any device.
@@ -77,7 +97,9 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         chosen = _beside(moved, torch.rand(count, 1, 1, 1, generator=generator) < how.grey)
         luminance = (moved.float() @ _beside(moved, torch.tensor(_LUMINANCE))).round_().to(torch.uint8)
         moved = torch.where(chosen, luminance[..., None], moved)
-    return _blurred(moved, how.blur, generator) if how.blur else moved
+    if how.blur:
+        moved = _blurred(moved, how.blur, generator)
+    return _compressed(moved, how.compression, generator) if how.compression else moved
 
 
 def _cut_out(images: Tensor, least: float, generator: torch.Generator) -> Tensor:
@@ -124,6 +146,38 @@ def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor
             start=torch.zeros((), device=images.device),
         )
     return images.index_copy(0, rows, pixels.round_().clamp_(0, 255).to(torch.uint8))
+
+
+def _compressed(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A random ``share`` of the images as JPEG of a random quality leaves them, all colours kept (4:4:4): the
+    cosine coefficients of blocks of 8 x 8 pixels rounded to multiples of the quality's steps (ITU-T T.81;
+    the steps of a quality as the Independent JPEG Group's library has them).
+    """
+    draw = torch.rand(2, len(images), generator=generator)
+    rows = (draw[0] < share).nonzero().flatten()
+    quality = torch.round(_QUALITY[0] + (_QUALITY[1] - _QUALITY[0]) * draw[1, rows])
+    percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    steps = torch.tensor(_JPEG_STEPS)[[0, 1, 1]].permute(1, 2, 0) * percent.view(
+        -1, 1, 1, 1
+    )  # (images, 8, 8, 3)
+    steps = ((steps + 50) / 100).floor().clamp(1, 255)
+    turn = torch.arange(8)
+    cosine = torch.cos((2 * turn + 1) * turn[:, None] * math.pi / 16) / 2  # rows: frequencies
+    cosine[0] /= math.sqrt(2)
+    colours = torch.tensor((_LUMINANCE, *_TO_CHROMA))
+    rows, steps, cosine, colours = (_beside(images, one) for one in (rows, steps, cosine, colours))
+    whole = images[rows]
+    # The last blocks go beyond the picture, whose border is repeated there.
+    padding = (0, -whole.shape[2] % 8, 0, -whole.shape[1] % 8)
+    pixels = F.pad((whole.float() - 128).permute(0, 3, 1, 2), padding, mode="replicate").permute(0, 2, 3, 1)
+    blocks = (pixels @ colours.T).unflatten(2, (-1, 8)).unflatten(1, (-1, 8))  # (B, H / 8, 8, W / 8, 8, 3)
+    coefficients = torch.einsum("ux,bixjyc,vy->bijuvc", cosine, blocks, cosine)
+    every = steps[:, None, None]
+    rounded = (coefficients / every).round_() * every
+    blocks = torch.einsum("ux,bijuvc,vy->bixjyc", cosine, rounded, cosine)
+    back = blocks.flatten(3, 4).flatten(1, 2) @ torch.linalg.inv(colours).T + 128
+    back = back[:, : whole.shape[1], : whole.shape[2]].round_().clamp_(0, 255).to(torch.uint8)
+    return images.index_copy(0, rows, back)
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:

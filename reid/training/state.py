@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from reid.config import TrainParams
 from reid.losses import CombinedLoss
 from reid.models.averaging import AveragedWeights
 from reid.models.embedder import EmbeddingModel
+from reid.training.modes import blocks_of
 from reid.training.schedule import SCHEDULES
 
 __all__ = ["TrainingState"]
@@ -37,9 +39,11 @@ class TrainingState:
         """The state before the first step. The model must already lie where and as it will be trained
         (device, memory layout), since the optimiser and the averaged weights hold on to its tensors.
         """
-        parameters = [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            _by_rate(model, objective, settings.layer_decay),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         return cls(model, objective, AveragedWeights(model, settings.ema), optimizer)
 
@@ -68,5 +72,24 @@ class TrainingState:
         """Learning rate and momentum of the next step, by the schedule."""
         rates = SCHEDULES[settings.schedule](progress, settings.warmup_share)
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * rates.factor
+            group["lr"] = settings.learning_rate * group["share"] * rates.factor
             group["betas"] = (rates.beta1, 0.999)
+
+
+def _by_rate(model: EmbeddingModel, objective: CombinedLoss, decay: float) -> list[dict[str, Any]]:
+    """What is trained, in groups that learn at the same ``share`` of the rate: each block of the backbone at
+    ``decay`` times that of the block behind it, so that what the first ones know of edges and colours lasts
+    (layer-wise decay: Howard & Ruder 2018, section 3.2; Clark et al. 2020, ELECTRA). What is behind the
+    backbone learns at the whole rate, the last block at ``decay`` of it.
+    """
+    depths: dict[nn.Parameter, int] = {}
+    blocks = blocks_of(model.backbone)
+    for depth, block in enumerate(reversed(blocks), 1):
+        depths.update(dict.fromkeys(block.parameters(), depth))
+    for parameter in model.backbone.parameters():  # in no block: a transformer's tokens and positions
+        depths.setdefault(parameter, len(blocks) + 1)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in (*model.parameters(), *objective.parameters()):
+        if parameter.requires_grad:
+            groups.setdefault(decay ** depths.get(parameter, 0), []).append(parameter)
+    return [{"params": parameters, "share": share} for share, parameters in groups.items()]

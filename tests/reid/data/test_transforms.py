@@ -1,3 +1,5 @@
+import cv2
+import numpy as np
 import torch
 
 from reid.data.transforms import Augmentation, augment, erase
@@ -98,9 +100,37 @@ def test_blur_spreads_a_point_and_keeps_its_light() -> None:
     assert 16 < int(kept.sum()) < 56
 
 
+def test_compression_is_what_jpeg_does() -> None:
+    """Beside libjpeg at every quality that is drawn: the same picture, but for its integers in the cosines.
+    What it takes away is seen, and the last blocks go beyond the picture.
+    """
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(60, 3, 6, 3, generator=generator()) * 255, (45, 21), mode="bicubic"
+    )
+    whole = smooth.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    out = augment(whole, Augmentation(False, 0, 0.0, 0.0, compression=1.0), generator())
+    qualities = 10 + 60 * torch.rand(2, 60, generator=generator())[1]
+    apart, lost = [], []
+    for before, after, quality in zip(
+        whole.numpy(), out.numpy(), qualities.round().int().tolist(), strict=True
+    ):
+        full_colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        code = cv2.imencode(".jpg", before[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality, *full_colour])[1]
+        expected = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+        apart.append(np.abs(after - expected).mean())
+        lost.append(np.abs(before - expected).mean())
+    assert np.mean(apart) < 1 < 3 < np.mean(lost)
+
+
+def test_compression_takes_its_share() -> None:
+    out = augment(images(400), Augmentation(False, 0, 0.0, 0.0, compression=0.25), generator())
+    kept = (out == images(400)).flatten(1).all(1)
+    assert 260 < int(kept.sum()) < 340
+
+
 def test_views_of_one_image_differ_and_are_the_same_again() -> None:
     twice = images(8).repeat_interleave(2, 0)
-    how = Augmentation(min_crop=0.4, grey=0.2, blur=0.5)
+    how = Augmentation(min_crop=0.4, grey=0.2, blur=0.5, compression=0.5)
     out, again = (augment(twice, how, generator()) for _ in range(2))
     assert torch.equal(out, again)
     assert not any(torch.equal(one, other) for one, other in zip(out[0::2], out[1::2], strict=True))
@@ -108,7 +138,7 @@ def test_views_of_one_image_differ_and_are_the_same_again() -> None:
 
 def test_everything_is_done_where_the_images_are() -> None:
     """The device ``meta`` stands in for a GPU: it calculates shapes, and refuses tensors of the processor."""
-    everything = Augmentation(min_crop=0.5, grey=0.5, blur=0.5)
+    everything = Augmentation(min_crop=0.5, grey=0.5, blur=0.5, compression=0.5)
     there = augment(images().to("meta"), everything, generator())
     assert (there.device.type, there.shape, there.dtype) == ("meta", images().shape, torch.uint8)
     assert erase(there.permute(0, 3, 1, 2).float(), 0.5, generator()).device.type == "meta"

@@ -10,7 +10,7 @@ from torch import Tensor
 from reid.config import Params, with_values
 from reid.models.embedder import EmbeddingModel, build_model
 from reid.training.loop import train
-from reid.training.modes import half_precision
+from reid.training.modes import blocks_of, half_precision
 from reid.training.objective import build_objective
 from reid.training.trial import load_training_data, model_spec
 from tests.reid.training.interrupted import assert_same_weights_after_a_kill
@@ -79,6 +79,33 @@ def test_first_blocks_keep_their_weights(tiny_params: Params, tiny_catalog: Path
     names = {id(value): name for name, value in model.named_parameters()}
     assert all(torch.equal(value, before[names[id(value)]]) for value in first.parameters())
     assert any(not torch.equal(value, before[names[id(value)]]) for value in second.parameters())
+
+
+def test_first_blocks_learn_more_slowly_than_the_last(tiny_params: Params, tiny_catalog: Path) -> None:
+    """Adam moves a weight by about its rate whatever the gradient, so what a weight moved tells its rate."""
+    plain = with_values(tiny_params, {"train.weight_decay": 0.0, "train.ema": 0.0})
+    slow = with_values(plain, {"train.layer_decay": 0.5})
+    moved = []
+    for params in (plain, slow):
+        model, before = trained(params, tiny_catalog)
+        names = {id(value): name for name, value in model.named_parameters()}
+        blocks = [*(list(block.parameters()) for block in blocks_of(model.backbone)), [model.bn.weight]]
+        steps = [
+            [(p.detach() - before[names[id(p)]]).abs().max() for p in block] for block in blocks if block
+        ]
+        moved.append([float(max(step)) for step in steps])
+    ratios = [one / other for one, other in zip(moved[1], moved[0], strict=True)]
+    assert ratios[-1] == pytest.approx(1, abs=0.1)  # the neck, behind the backbone
+    assert ratios[-2] == pytest.approx(0.5, abs=0.1)
+    assert ratios[-3] == pytest.approx(0.25, abs=0.1)
+    assert ratios[0] == pytest.approx(0.5 ** (len(ratios) - 1), rel=0.3)
+
+
+def test_layer_decay_continues_to_the_same_weights(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    params = with_values(tiny_params, {"train.layer_decay": 0.7})
+    assert_same_weights_after_a_kill(params, "batch_hard", tiny_catalog, tmp_path)
 
 
 def test_one_cycle_is_another_training(tiny_params: Params, tiny_catalog: Path) -> None:
