@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 import yaml
 from _measure import SHARED, abilities, report
-from _people import CUHK03, OSNET, PATTERN, Features, imagenet, mix_styles, ready
+from _people import CUHK03, OSNET, PATTERN, Features, imagenet, instance_norm, mix_styles, ready
 
 from reid.config import load_params, with_values
 from reid.data.datasets.folder import read_folder
@@ -119,9 +119,7 @@ def trained(
     settings = params.train.model_copy(update={"max_seconds": seconds, "threads": 1})
     torch.manual_seed(options.seed)
     model = build_model(model_spec(params))
-    if options.frozen:
-        for block in list(next(model.backbone.children()).children())[: options.frozen]:
-            block.requires_grad_(False)
+    instance_norm(model, options.instance_norm)
     if options.mix_styles:
         mix_styles(model, options.mix_styles)
     objective, plan = loss_and_batches(params, options.objective, int(data.labels.max()) + 1, model.dim)
@@ -200,7 +198,7 @@ def main() -> None:
         "--render", action="append", default=[], metavar="FIELD=VALUE", help="of WardrobeSpec"
     )
     parser.add_argument("--without", default="", help="ingredients to leave out in turn, or each")
-    parser.add_argument("--frozen", type=int, default=3, help="first blocks that stay as they are")
+    parser.add_argument("--instance-norm", type=int, default=0, help="first blocks that have it by half")
     parser.add_argument("--mix-styles", type=float, default=0.0, help="share of the steps")
     parser.add_argument("--name", default="", help="of the training in the table")
     parser.add_argument("--cuhk03-people", type=int, default=100)
@@ -262,7 +260,7 @@ def main() -> None:
             asdict(own),
             params.model_dump(),
             options.minutes,
-            options.frozen,
+            options.instance_norm,
             options.mix_styles,
             options.objective,
         ]
