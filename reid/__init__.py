@@ -19,6 +19,13 @@ for _switch, _value in (
 ):
     os.environ.setdefault(_switch, _value)
 
+# GNU OpenMP, which torch and scikit-learn share out a processor's work with, lets a thread that is done spin
+# 300,000 times before it sleeps. Where another process wants the core, the thread that all wait for does not
+# get it meanwhile: a training took eight times as long beside two busy processes. 5,000 times bridge the gaps
+# between two operations just as well (benchmarks/beside_others.py).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
 # This distribution is named reid-pipeline. Of two that share an import name, the one installed last
 # overwrites files of the other, and half of each would fail later and elsewhere.
 _found = next(

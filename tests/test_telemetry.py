@@ -50,6 +50,7 @@ def test_onnx_runtime_queues_nothing(tmp_path: Path) -> None:
         ("RAY_USAGE_STATS_ENABLED", "0"),
         ("MLFLOW_LOGGING_LEVEL", "WARNING"),
         ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
+        ("GOMP_SPINCOUNT", "5000"),
     ],
 )
 def test_the_switches_are_set_and_can_be_set_otherwise(name: str, value: str) -> None:
@@ -61,3 +62,11 @@ def test_the_switches_are_set_and_can_be_set_otherwise(name: str, value: str) ->
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment | {name: "mine"}
     )
     assert run.stdout.strip() == "mine"
+
+
+def test_who_says_how_threads_wait_is_heeded() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "ACTIVE"}
+    code = "import os, reid; print('GOMP_SPINCOUNT' in os.environ)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert run.stdout.strip() == "False"
