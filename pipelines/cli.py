@@ -62,9 +62,11 @@ def _root(
 @app.command()
 def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("params.yaml")) -> None:
     """Check a params.yaml and say what is wrong with it."""
+    from reid.card import shipped_start
     from reid.config import load_params
 
     checked = load_params(path)
+    shipped_start(checked.model.weights, checked.model.backbone)
     if find_spec("torch") is not None:  # without it nothing here trains, and its losses cannot be asked
         from reid.training.checks import check_objective, check_space
 

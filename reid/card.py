@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of, write_json
-from reid.shipped import CARD_NAME, model_folder, shipped_models
+from reid.shipped import CARD_NAME, model_folder, shipped_models, shipped_weights
 
 __all__ = [
     "CARD_NAME",
@@ -33,6 +33,7 @@ __all__ = [
     "load_card",
     "refuse_foreign",
     "save_card",
+    "shipped_start",
 ]
 
 
@@ -294,3 +295,22 @@ def check_file(path: Path, sha256: str, remedy: str = "export again") -> None:
 def save_card(card: ModelCard, model_dir: Path | str) -> None:
     """Write ``model.json`` into ``model_dir``, whole or not at all."""
     write_json(Path(model_dir) / CARD_NAME, card.model_dump(mode="json"))
+
+
+def shipped_start(weights: str, backbone: str) -> tuple[Path, ModelCard] | None:
+    """The directory and the card of the shipped model whose weights a training starts from; None where
+    ``weights`` mean something else.
+
+    Raises:
+        UsageError: they are of another network than ``backbone``.
+    """
+    shipped = shipped_weights(weights)
+    if shipped is None:
+        return None
+    card = load_card(shipped)
+    if card.backbone != backbone:
+        raise UsageError(
+            f"weights {weights} are of backbone {card.backbone}, not of {backbone}: change model.backbone or "
+            "model.weights"
+        )
+    return shipped, card

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +44,7 @@ def test_help_lists_the_commands() -> None:
         (["score", "nowhere", "--truth", "gt.txt"], "nowhere", 2),
         (["report", "nowhere"], "nowhere", 2),
         (["params", "bad.yaml"], "stepz", 2),
+        (["params", "other.yaml"], "rendered are of backbone mobilenet_v2, not of resnet18", 2),
         (["models", "fetch", "resnet9000", "--out", "weights"], "resnet9000", 2),
     ],
 )
@@ -53,6 +55,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     (tmp_path / "text.db").write_text("no database")
     (tmp_path / "text.db").chmod(0o600)
     (tmp_path / "bad.yaml").write_text((ROOT / "params.yaml").read_text() + "stepz: 3\n")
+    other = yaml.safe_load((ROOT / "params.yaml").read_text())
+    other["model"] |= {"backbone": "resnet18", "weights": "rendered"}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.onnx").write_bytes(b"cut off")
     card = {

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reid.card import check_file, load_card
+from reid.card import check_file, shipped_start
 from reid.errors import ReidError, UsageError
 from reid.files import existing
 from reid.models.libraries import timm_names
 from reid.models.timm_backbone import PREFIX, TimmBackbone, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
-from reid.shipped import STATISTICS, shipped_weights
+from reid.shipped import STATISTICS
 
 __all__ = ["BACKBONES", "Family", "build_backbone"]
 
@@ -167,15 +167,10 @@ def build_backbone(
 
 
 def _given(weights: str, name: str, net: nn.Module) -> Mapping[str, torch.Tensor]:
-    shipped = shipped_weights(weights)
-    if shipped is None:
+    start = shipped_start(weights, name)
+    if start is None:
         return read_weights(existing(weights, f"weights of backbone {name}"))
-    card = load_card(shipped)
-    if card.backbone != name:
-        raise UsageError(
-            f"weights {weights} are of backbone {card.backbone}, not of {name}: change model.backbone or "
-            "model.weights"
-        )
+    shipped, card = start
     file = card.files["fp32"]
     check_file(shipped / file.path, file.sha256, "install the package again")
     # a model that MLflow hands on is loaded where there is no onnx

@@ -12,6 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from reid.card import shipped_start
 from reid.errors import ReidError, UsageError
 from reid.models.fastreid import FASTREID, FastReIDNetwork, Variant, fastreid_names
 from reid.models.libraries import (
@@ -25,7 +26,6 @@ from reid.models.libraries import (
     torchvision_network,
 )
 from reid.models.weights_file import describe_difference, load_weights, read_weights
-from reid.shipped import shipped_weights
 
 __all__ = [
     "OPEN_LIBRARIES",
@@ -225,11 +225,7 @@ def build_published(name: str, height: int, width: int, weights: str = "none") -
         ReidError: the file is damaged, unsafe or of another network, or the network does not take this size.
     """
     own = published(name)
-    if shipped_weights(weights) is not None:
-        raise UsageError(
-            f"weights {weights} are not of {name}: change model.backbone (`reid models show {weights}` names "
-            "theirs) or model.weights"
-        )
+    shipped_start(weights, name)  # which is of no published network
     if weights == "imagenet":
         raise UsageError(
             f"architecture {name} has no weights of its own here: give those that its publisher "
