@@ -19,6 +19,7 @@ __all__ = ["Sweep", "Trial", "read_sweep", "write_sweep_page"]
 
 _STATES = {"FINISHED": "trained to its end", "KILLED": "stopped early", "FAILED": "failed"}
 _MOST_RUNS = 10_000
+_LABEL = 34  # letters that a plot has room for
 _FEW = 5  # different numbers: each is named at the axis
 
 
@@ -193,13 +194,25 @@ def _draw_values(sweep: Sweep, path: Path) -> str:
             axes.plot([x], [trial.last], "o", color=colour, markerfacecolor=face)
         if are_numbers and key in sweep.by_magnitude:
             axes.set_xscale("log")
+            _few_labels(axes, [x for x in numbers if x is not None])
         elif are_numbers and len(different := sorted({x for x in numbers if x is not None})) <= _FEW:
             axes.set_xticks(different, [f"{x:g}" for x in different])
-        style(axes, key.rpartition(".")[2], key, sweep.metric if place % columns == 1 % columns else "")
+        whole = key if len(key) <= _LABEL else f"…{key[1 - _LABEL :]}"
+        style(axes, key.rpartition(".")[2], whole, sweep.metric if place % columns == 1 % columns else "")
         axes.tick_params(axis="x", labelsize=8)
         axes.xaxis.label.set_size(8)
     save(figure, path)
     return f"A plot for each of {', '.join(keys)}: the value chosen, and the trial's last {sweep.metric}."
+
+
+def _few_labels(axes: Any, numbers: list[float]) -> None:
+    """Of a logarithmic axis: powers of ten, or 1, 2 and 5 times them where the numbers span less than two."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    close = max(numbers) < 20 * min(numbers)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if close else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _number(text: str) -> float | None:
