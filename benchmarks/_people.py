@@ -15,10 +15,10 @@ from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
 from reid.data.synthetic import TownSpec, crop_poses
 from reid.data.synthetic.crops import render_crop
+from reid.errors import UsageError
 from reid.evaluation import rank_gallery
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model
 from reid.models.inference import extract_features
-from reid.training.modes import blocks_of
 from serving.runtime import Said, load
 
 __all__ = [
@@ -147,7 +147,7 @@ def mix_styles(model: EmbeddingModel, share: float) -> None:
         to_mean, to_spread = (part * one + (1 - part) * one[other] for one in (mean, spread))
         return (maps - mean) / spread * to_spread + to_mean
 
-    for block in blocks_of(model.backbone)[2:5:2]:
+    for block in _features(model, "styles are mixed")[2:5:2]:
         block.register_forward_hook(mixed)
 
 
@@ -172,10 +172,22 @@ class HalfInstanceNorm(torch.nn.Module):
 
 
 def instance_norm(model: EmbeddingModel, blocks: int) -> None:
-    """In each of the first blocks the first batch normalisation becomes a ``HalfInstanceNorm``."""
-    for block in blocks_of(model.backbone)[:blocks]:
+    """In each of the first blocks, the first convolution among them, the first batch normalisation becomes a
+    ``HalfInstanceNorm``.
+    """
+    if not 0 <= blocks <= 18:
+        raise UsageError(f"instance norm in {blocks} blocks: want 0 to 18")
+    for block in _features(model, "instance norm is put in")[:blocks] if blocks else ():
         name, norm = next(
             (name, part) for name, part in block.named_modules() if isinstance(part, torch.nn.BatchNorm2d)
         )
         parent, _, own = name.rpartition(".")
         setattr(block.get_submodule(parent), own, HalfInstanceNorm(norm))
+
+
+def _features(model: EmbeddingModel, what: str) -> list[torch.nn.Module]:
+    """The first convolution, the blocks and the last convolution of MobileNetV2."""
+    children = dict(model.backbone.named_children())
+    if list(children) != ["features"]:
+        raise UsageError(f"{what} of mobilenet_v2 alone: set model.backbone to it")
+    return list(children["features"].children())

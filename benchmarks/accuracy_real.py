@@ -299,6 +299,8 @@ def candidates_of(
         values = {key.replace(_BASE, f"objectives.{base}"): value for key, value in change.items()}
         own: dict[str, Any] = {one.name: values.pop(one.name) for one in fields(Extras) if one.name in values}
         changed = with_values(params, values)
+        if own and changed.model.backbone != "mobilenet_v2":  # known now, and not after hours
+            raise UsageError(f"change {step!r} is of mobilenet_v2 alone: name the changes to run")
         found[step] = changed, ours(changed, base, Extras(**own))
     return found
 

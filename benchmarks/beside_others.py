@@ -16,7 +16,8 @@ from _measure import abilities, arguments, report
 
 import reid  # noqa: F401 - its settings come before torch
 
-_BUSY = "while True: pass"
+# It ends with the benchmark, however that ends.
+_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 _DEFAULT = "300000"  # GNU OpenMP's own, where the variable is not set
 
 
@@ -68,6 +69,8 @@ def main() -> None:
         return
     options = arguments(__doc__ or "", rounds=3, steps=5, threads=2, others=2)
     ways = {"as set here": None, "library's default": _DEFAULT}
+    if min(options.rounds, options.steps, options.threads, options.others) < 1:
+        raise SystemExit("beside_others.py: --rounds, --steps, --threads and --others want at least 1")
     places = {"alone": 0, f"beside {options.others} busy processes": options.others}
     seconds: dict[tuple[str, str], list[float]] = {(way, place): [] for place in places for way in ways}
     for _ in range(options.rounds):

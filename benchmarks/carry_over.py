@@ -222,6 +222,8 @@ def main() -> None:
     fields = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in options.render)}
     spec = WardrobeSpec(people=options.people, cameras=options.cameras, seed=options.seed, **size)
     spec = replace(spec, **fields)
+    if options.save and options.instance_norm:
+        raise UsageError("--save with --instance-norm: no other command builds such a network, leave one out")
     if options.sheet:
         contact_sheet(spec, options.sheet)
         return

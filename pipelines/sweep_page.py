@@ -35,8 +35,10 @@ class Trial:
 
     @property
     def last(self) -> float:
-        """The figure by which trials are compared; -inf before the first epoch is over."""
-        return self.curve[-1][1] if self.curve else -math.inf
+        """The figure by which trials are compared; -inf before the first epoch is over, or where it is no
+        number.
+        """
+        return self.curve[-1][1] if self.curve and not math.isnan(self.curve[-1][1]) else -math.inf
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,12 @@ def write_sweep_page(sweep: Sweep, out: Path) -> None:
     best = sweep.trials[0]
     sections: list[Section] = []
     with tempfile.TemporaryDirectory() as name:
-        if best.curve:
+        if math.isfinite(best.last):
             figures[f"best {sweep.metric}"] = Figure(best.last)
             curves, values = Path(name) / "curves.svg", Path(name) / "values.svg"
             about = (
-                f"{sweep.metric} of the validation people after each epoch. A dashed curve was stopped early."
+                f"{sweep.metric} of the validation people after each epoch. A dashed curve with hollow marks "
+                "was stopped early."
             )
             sections.append(Section("Curves", about, [(curves, _draw_curves(sweep, curves))]))
             if sweep.keys:
@@ -161,12 +164,14 @@ def _draw_curves(sweep: Sweep, path: Path) -> str:
     for trial in reversed(sweep.trials):  # the best one last, over the others
         is_best = trial is sweep.trials[0]
         if trial.curve:
+            stopped = trial.state == "stopped early"
             axes.plot(
                 *zip(*trial.curve, strict=True),
                 color=COLOURS[0] if is_best else GREY,
                 linewidth=2.4 if is_best else 1.0,
-                linestyle="--" if trial.state == "stopped early" else "-",
+                linestyle="--" if stopped else "-",
                 marker="o",
+                markerfacecolor="none" if stopped else None,
                 markersize=5 if is_best else 3,
             )
     style(axes, "Validation people", "step", sweep.metric)
@@ -206,11 +211,14 @@ def _draw_values(sweep: Sweep, path: Path) -> str:
 
 
 def _few_labels(axes: Any, numbers: list[float]) -> None:
-    """Of a logarithmic axis: powers of ten, or 1, 2 and 5 times them where the numbers span less than two."""
+    """Of a logarithmic axis: powers of ten; 1, 2 and 5 times them where the numbers span less than one such
+    power, and 1 and 3 times where less than two.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    close = max(numbers) < 20 * min(numbers)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if close else (1.0,)))
+    span = max(numbers) / min(numbers)
+    subs = (1.0, 2.0, 5.0) if span < 10 else (1.0, 3.0) if span < 100 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 

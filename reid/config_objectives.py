@@ -144,6 +144,7 @@ class PretrainParams(Section):
     colour_jitter: float | None = Field(default=0.4, ge=0, lt=1)  # as in train
     grey: float | None = Field(default=0.1, ge=0, le=1)  # as in train
     blur: float | None = Field(default=0.0, ge=0, le=1)  # as in train
+    compression: float | None = Field(default=0.0, ge=0, le=1)  # as in train
     erasing: float | None = Field(default=None, ge=0, le=1)  # as in train
 
     def as_objective(self, momentum: float) -> ObjectiveParams:
@@ -160,7 +161,9 @@ class PretrainParams(Section):
     def settings(self) -> dict[str, Any]:
         """What is other than in `train`."""
         own = self.model_dump(exclude={"images", "method", "options", "batch"}, exclude_none=True)
-        return own | {"identities": self.batch, "images": 2, "camera_aware": False, "freeze_steps": 0}
+        own |= {"identities": self.batch, "images": 2, "camera_aware": False}
+        # The whole network learns: there may be nothing yet that its first blocks know.
+        return own | {"freeze_steps": 0, "freeze_blocks": 0, "layer_decay": 1.0}
 
 
 def checked_objectives(

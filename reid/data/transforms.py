@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,7 +44,7 @@ class Augmentation:
         min_crop: smallest share of an image that is cut out and enlarged to the whole; 1: none is.
         grey: share of the images that lose their colours.
         blur: share of the images that are blurred.
-        compression: share of the images that are compressed as by JPEG, quality 10 to 70.
+        compression: share of the images that are given the artefacts of JPEG, quality 10 to 70.
     """
 
     flip: bool = True
@@ -126,7 +127,7 @@ def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor
     the height (Chen et al. 2020, appendix A).
     """
     draw = torch.rand(2, len(images), generator=generator)
-    rows = (draw[0] < share).nonzero().flatten()
+    rows = _chosen(draw[0], share)
     scale = images.shape[1] / 224
     sigma = (0.1 + 1.9 * draw[1, rows]) * scale
     reach = math.ceil(3 * 2 * scale)
@@ -149,23 +150,21 @@ def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor
 
 
 def _compressed(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A random ``share`` of the images as JPEG of a random quality leaves them, all colours kept (4:4:4): the
-    cosine coefficients of blocks of 8 x 8 pixels rounded to multiples of the quality's steps (ITU-T T.81;
-    the steps of a quality as the Independent JPEG Group's library has them).
+    """A random ``share`` of the images as JPEG of a random quality leaves them: the cosine coefficients of
+    blocks of 8 x 8 pixels rounded to multiples of the quality's steps (ITU-T T.81). Colours keep their
+    resolution (4:4:4); cameras mostly halve it.
     """
     draw = torch.rand(2, len(images), generator=generator)
-    rows = (draw[0] < share).nonzero().flatten()
-    quality = torch.round(_QUALITY[0] + (_QUALITY[1] - _QUALITY[0]) * draw[1, rows])
-    percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
-    steps = torch.tensor(_JPEG_STEPS)[[0, 1, 1]].permute(1, 2, 0) * percent.view(
-        -1, 1, 1, 1
-    )  # (images, 8, 8, 3)
-    steps = ((steps + 50) / 100).floor().clamp(1, 255)
+    rows = _chosen(draw[0], share)
+    steps = _jpeg_steps(torch.round(_QUALITY[0] + (_QUALITY[1] - _QUALITY[0]) * draw[1, rows]))
     turn = torch.arange(8)
     cosine = torch.cos((2 * turn + 1) * turn[:, None] * math.pi / 16) / 2  # rows: frequencies
     cosine[0] /= math.sqrt(2)
     colours = torch.tensor((_LUMINANCE, *_TO_CHROMA))
-    rows, steps, cosine, colours = (_beside(images, one) for one in (rows, steps, cosine, colours))
+    back = torch.from_numpy(np.linalg.inv(colours.numpy()))  # torch's would let the processor wait for a GPU
+    rows, steps, cosine, colours, back = (
+        _beside(images, one) for one in (rows, steps, cosine, colours, back)
+    )
     whole = images[rows]
     # The last blocks go beyond the picture, whose border is repeated there.
     padding = (0, -whole.shape[2] % 8, 0, -whole.shape[1] % 8)
@@ -175,9 +174,24 @@ def _compressed(images: Tensor, share: float, generator: torch.Generator) -> Ten
     every = steps[:, None, None]
     rounded = (coefficients / every).round_() * every
     blocks = torch.einsum("ux,bijuvc,vy->bixjyc", cosine, rounded, cosine)
-    back = blocks.flatten(3, 4).flatten(1, 2) @ torch.linalg.inv(colours).T + 128
-    back = back[:, : whole.shape[1], : whole.shape[2]].round_().clamp_(0, 255).to(torch.uint8)
-    return images.index_copy(0, rows, back)
+    pixels = (blocks.flatten(3, 4).flatten(1, 2) @ back.T + 128)[:, : whole.shape[1], : whole.shape[2]]
+    return images.index_copy(0, rows, pixels.round_().clamp_(0, 255).to(torch.uint8))
+
+
+def _jpeg_steps(quality: Tensor) -> Tensor:
+    """Of the coefficients (B, 8, 8, 3) at these qualities (B,): vertical frequency, horizontal, channel; as
+    the Independent JPEG Group's library calculates them, in whole numbers.
+    """
+    percent = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
+    at_50 = torch.tensor(_JPEG_STEPS)[[0, 1, 1]].permute(1, 2, 0)
+    return ((at_50 * percent.view(-1, 1, 1, 1) + 50) / 100).floor().clamp(1, 255)
+
+
+def _chosen(draw: Tensor, share: float) -> Tensor:
+    """The images whose draw is below ``share``. By NumPy: these are numbers of the processor, and torch's
+    ``nonzero`` is what a training on a GPU is watched for.
+    """
+    return torch.from_numpy(np.flatnonzero(draw.numpy() < share))
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, optim
+from torch import Tensor
 
 from reid.errors import ReidError
 from reid.files import atomic_path
@@ -87,13 +87,13 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, float]:
             module.load_state_dict(
                 {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             )
+        _restore_optimizer(state, tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ReidError(
             f"checkpoint {path} is of another network or objective ({reason}): delete it to train from "
             "the start"
         ) from error
-    _restore_optimizer(state.optimizer, tensors)
     position = json.loads(metadata["position"])
     state.epoch = int(position["epoch"])
     state.step = int(position["step"])
@@ -102,12 +102,17 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, float]:
     return figures
 
 
-def _restore_optimizer(optimizer: optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _restore_optimizer(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer/"):
             _, index, name = key.split("/")
             moments.setdefault(int(index), {})[name] = value
+    shapes = [weight.shape for weight in state.parameters]
+    for place, kept in moments.items():
+        if place >= len(shapes) or any(one.ndim and one.shape != shapes[place] for one in kept.values()):
+            raise RuntimeError(f"it trains {len(moments)} tensors, other ones than these {len(shapes)}")
+    optimizer = state.optimizer
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     # A fused optimiser walks a weight and its moments side by side in memory, so both must be laid out alike
     # (channels last); what was read is contiguous.

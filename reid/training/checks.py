@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reid.card import shipped_start
 from reid.config import ObjectiveParams, Params, objective_of, settings_of, with_values
 from reid.data.catalog import Catalog
 from reid.errors import ReidError, UsageError
@@ -46,8 +47,9 @@ def check_objective(params: Params, name: str) -> None:
 
     Raises:
         UsageError: a loss, miner, sampler or option is unknown, or two of them do not go together; the
-            message begins with the objective.
+            message begins with the objective. Or the weights are of another backbone.
     """
+    shipped_start(params.model.weights, params.model.backbone)
     try:
         _built(params, name)
     except UsageError as error:

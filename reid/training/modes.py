@@ -6,10 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from reid.models.depth import blocks_of
 from reid.models.embedder import EmbeddingModel
 from reid.training.cpu_convolution import cpu_training_pass
 
-__all__ = ["blocks_of", "freeze", "freeze_first", "half_precision", "key_pass", "layout", "training_pass"]
+__all__ = ["freeze", "freeze_first", "half_precision", "key_pass", "layout", "training_pass"]
 
 
 _WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
@@ -98,12 +99,5 @@ def freeze_first(backbone: nn.Module, count: int) -> None:
     any kind. Their batch normalisation goes on, so that its statistics are those of the pictures at hand.
     """
     for block in blocks_of(backbone)[:count]:
-        block.requires_grad_(False)
-
-
-def blocks_of(backbone: nn.Module) -> list[nn.Module]:
-    """The network's children from input to output, or those of its only child."""
-    blocks = list(backbone.children())
-    while len(blocks) == 1:
-        blocks = list(blocks[0].children())
-    return blocks
+        for parameter in block:
+            parameter.requires_grad_(False)

@@ -11,8 +11,8 @@ from torch import nn
 from reid.config import TrainParams
 from reid.losses import CombinedLoss
 from reid.models.averaging import AveragedWeights
+from reid.models.depth import blocks_of
 from reid.models.embedder import EmbeddingModel
-from reid.training.modes import blocks_of
 from reid.training.schedule import SCHEDULES
 
 __all__ = ["TrainingState"]
@@ -77,19 +77,20 @@ class TrainingState:
 
 
 def _by_rate(model: EmbeddingModel, objective: CombinedLoss, decay: float) -> list[dict[str, Any]]:
-    """What is trained, in groups that learn at the same ``share`` of the rate: each block of the backbone at
-    ``decay`` times that of the block behind it, so that what the first ones know of edges and colours lasts
-    (layer-wise decay: Howard & Ruder 2018, section 3.2; Clark et al. 2020, ELECTRA). What is behind the
-    backbone learns at the whole rate, the last block at ``decay`` of it.
+    """What is trained, in groups that learn at the same ``share`` of the rate.
+
+    Each block of the backbone learns at ``decay`` times the rate of the next one towards the output, so that
+    what the first ones know of edges and colours lasts (layer-wise learning-rate decay: Howard & Ruder 2018,
+    section 3.2; Clark et al. 2020, appendix A). The last block learns at ``decay`` of the rate, what follows
+    the backbone at all of it.
     """
-    depths: dict[nn.Parameter, int] = {}
-    blocks = blocks_of(model.backbone)
-    for depth, block in enumerate(reversed(blocks), 1):
-        depths.update(dict.fromkeys(block.parameters(), depth))
-    for parameter in model.backbone.parameters():  # in no block: a transformer's tokens and positions
-        depths.setdefault(parameter, len(blocks) + 1)
+    shares = {
+        parameter: decay**depth
+        for depth, block in enumerate(reversed(blocks_of(model.backbone)), 1)
+        for parameter in block
+    }
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in (*model.parameters(), *objective.parameters()):
         if parameter.requires_grad:
-            groups.setdefault(decay ** depths.get(parameter, 0), []).append(parameter)
+            groups.setdefault(shares.get(parameter, 1.0), []).append(parameter)
     return [{"params": parameters, "share": share} for share, parameters in groups.items()]

@@ -2,12 +2,15 @@
 early, one failed and one has not begun; the page is opened in a browser.
 """
 
+import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipelines.sweep_page import Sweep, Trial, _draw_values, write_sweep_page
 from reid.training.tracking import Tracker
 from tests.browser import Browser
 
@@ -123,3 +126,33 @@ def test_what_is_no_sweep_is_one_line(
     assert reid("runs", "sweep", run, "--out", "page.html")[0] == 0, (
         "one trial is a page, where it is asked for"
     )
+
+
+def labels_of(values: dict[str, str], key: str, logarithmic: bool, folder: Path) -> list[str]:
+    """The words at the axis of a key's plot."""
+    trials = [Trial(name, "trained to its end", {key: value}, [(1, 0.5)]) for name, value in values.items()]
+    _draw_values(Sweep("s", "r", "m", trials, frozenset({key} if logarithmic else ())), folder / "values.svg")
+    axis = (folder / "values.svg").read_text().split("matplotlib.axis_1")[1].split("matplotlib.axis_2")[0]
+    return re.findall(r"<text [^>]*>([^<]+)</text>", axis)
+
+
+@pytest.mark.parametrize(
+    "ends", [("2.6e-4", "7.3e-4"), ("2e-4", "5e-3"), ("1.3e-4", "2.7e-3"), ("1e-5", "0.3")]
+)
+def test_a_logarithmic_axis_has_some_labels(ends: tuple[str, str], tmp_path: Path) -> None:
+    labels = labels_of(dict(zip("ab", ends, strict=True)), RATE, True, tmp_path)
+    seen = [label for label in labels if label != RATE and float(ends[0]) <= float(label) <= float(ends[1])]
+    assert 1 <= len(seen) <= 6 and len(labels) > 2, labels
+
+
+def test_a_long_key_ends_within_its_plot(tmp_path: Path) -> None:
+    key = "objectives.hierarchical.terms.softmax.options.label_smoothing"
+    assert labels_of({"a": "0.0", "b": "0.1"}, key, False, tmp_path) == ["0", "0.1", "…" + key[-33:]]
+
+
+def test_a_figure_that_is_no_number_is_the_last(tmp_path: Path) -> None:
+    broken = Trial("broken", "failed", {"seed": "1"}, [(1, 0.4), (2, math.nan)])
+    whole = Trial("whole", "trained to its end", {"seed": "2"}, [(1, 0.1)])
+    assert broken.last < whole.last
+    write_sweep_page(Sweep("s", "r", "m", [broken], frozenset()), tmp_path / "page.html")
+    assert "broken" in (tmp_path / "page.html").read_text()

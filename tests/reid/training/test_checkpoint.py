@@ -105,3 +105,15 @@ def test_files_that_are_not_its_checkpoint_are_refused(
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ReidError, match="cannot be read"):
         load_checkpoint(path, state)
+
+
+def test_a_checkpoint_of_a_training_with_other_frozen_parts_is_refused(
+    tiny_params: Params, images: torch.Tensor, tmp_path: Path
+) -> None:
+    frozen = state_of(tiny_params)
+    frozen.model.backbone.requires_grad_(False)
+    frozen = TrainingState.start(frozen.model, frozen.objective, tiny_params.train)
+    trained_step(frozen, images)
+    save_checkpoint(tmp_path / "a.safetensors", frozen, FIGURES)
+    with pytest.raises(ReidError, match=r"of another network or objective .* other ones than these"):
+        load_checkpoint(tmp_path / "a.safetensors", state_of(tiny_params))

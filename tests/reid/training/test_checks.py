@@ -96,6 +96,13 @@ def with_column(catalog: Catalog, name: str, values: list[Any]) -> Catalog:
     return Catalog(catalog.table.append_column(name, pa.array(values)), catalog.folder)
 
 
+def test_a_sweep_over_backbones_that_the_weights_are_not_of_is_refused(tiny_params: Params) -> None:
+    space = {"tune.space": {"model.backbone": {"choice": ["mobilenet_v2", "resnet18"]}}}
+    values = {"model.backbone": "mobilenet_v2", "model.weights": "rendered"}
+    with pytest.raises(UsageError, match="rendered are of backbone mobilenet_v2, not of resnet18"):
+        check_space(with_values(tiny_params, values | space), "batch_hard")
+
+
 def test_label_vectors_must_be_there_and_whole(tiny_params: Params, tiny_catalog: Path) -> None:
     params = changed(tiny_params, terms=POSE, labels="pose")
     assert label_column(params.objectives["batch_hard"]) == "pose"

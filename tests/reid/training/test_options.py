@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from reid.config import Params, with_values
+from reid.models.depth import blocks_of
 from reid.models.embedder import EmbeddingModel, build_model
 from reid.training.loop import train
-from reid.training.modes import blocks_of, half_precision
+from reid.training.modes import half_precision
 from reid.training.objective import build_objective
 from reid.training.trial import load_training_data, model_spec
 from tests.reid.training.interrupted import assert_same_weights_after_a_kill
@@ -89,7 +90,7 @@ def test_first_blocks_learn_more_slowly_than_the_last(tiny_params: Params, tiny_
     for params in (plain, slow):
         model, before = trained(params, tiny_catalog)
         names = {id(value): name for name, value in model.named_parameters()}
-        blocks = [*(list(block.parameters()) for block in blocks_of(model.backbone)), [model.bn.weight]]
+        blocks = [*blocks_of(model.backbone), [model.bn.weight]]
         steps = [
             [(p.detach() - before[names[id(p)]]).abs().max() for p in block] for block in blocks if block
         ]

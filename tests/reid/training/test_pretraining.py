@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from reid.config import Params, objective_of, parse_params, settings_of, with_values
+from reid.config_objectives import PretrainParams
 from reid.data.catalog import read_catalog, write_catalog
 from reid.data.synthetic import TownSpec
 from reid.data.synthetic.crops import render_crop
@@ -288,3 +289,14 @@ def test_what_is_learned_without_names_holds_for_people_never_seen(
     if method == "simclr":
         assert after[1] > before[1] + 0.05
     assert collapse(figures[-1]) is None
+
+
+def test_the_whole_network_learns_whatever_the_objectives_hold_back(tiny_params: Params) -> None:
+    params = with_values(
+        tiny_params,
+        {"train.freeze_blocks": 3, "train.freeze_steps": 10, "train.layer_decay": 0.8},
+    )
+    own = PretrainParams(images="crops", method="simclr", compression=0.2)
+    settings = settings_of(params.model_copy(update={"pretrain": {"views": own}}), "views")
+    assert (settings.freeze_blocks, settings.freeze_steps, settings.layer_decay) == (0, 0, 1.0)
+    assert settings.compression == 0.2

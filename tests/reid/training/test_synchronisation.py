@@ -35,6 +35,7 @@ WAITS = {
     "aten::unique_consecutive",
     "aten::bincount",
     "aten::equal",
+    "aten::_linalg_check_errors",
 }
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 
@@ -116,6 +117,14 @@ def test_a_step_of_the_default_objectives_waits_for_nothing(
 ) -> None:
     # once, before the first step: how many steps the averaged weights hold already
     assert waits_of(name, params, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
+
+
+def test_nor_does_any_augmentation(
+    params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = dict.fromkeys(("min_crop", "grey", "blur", "compression", "colour_jitter", "erasing"), 0.5)
+    everything = with_values(params, {f"train.{name}": share for name, share in shares.items()})
+    assert waits_of("batch_hard", everything, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
 
 
 def test_nor_does_a_step_of_learners_with_people_of_their_own(
