@@ -30,6 +30,7 @@ from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
 from reid.errors import ReidError, UsageError
+from reid.evaluation import k_reciprocal, rank_distances, rank_gallery
 from reid.files import read_json, write_json
 from reid.memory import keep_freed_memory
 from reid.models.embedder import EmbeddingModel, build_model, load_model, save_model
@@ -117,9 +118,32 @@ def begun(params: Params, data: TrainingData) -> float:
     return mean_ap(rows, data.val_identities, data.val_cameras)
 
 
-def row_of(name: str, variant: str, seed: int, minutes: float, digest: str, epochs: list[Epoch]) -> Row:
+def across_cameras(model: EmbeddingModel, data: TrainingData) -> dict[str, float]:
+    """mAP of one camera's pictures against the other's, the mean of both ways, and with k-reciprocal
+    re-ranking; within a camera a person's pictures are a burst, and its neighbourhoods would be that.
+    """
+    rows, names, cameras = embed_images(model, data.val_images), data.val_identities, data.val_cameras
+    plain, reranked = [], []
+    for camera in np.unique(cameras):
+        asks = cameras == camera
+        labels = names[asks], cameras[asks], names[~asks], cameras[~asks]
+        plain.append(rank_gallery(rows[asks], *labels[:2], rows[~asks], *labels[2:]).mean_ap)
+        order = k_reciprocal(rows[asks], rows[~asks])
+        reranked.append(rank_distances(order, *labels, name="k-reciprocal").mean_ap)
+    return {"across": statistics.mean(plain), "reranked": statistics.mean(reranked)}
+
+
+def row_of(
+    name: str,
+    variant: str,
+    seed: int,
+    minutes: float,
+    digest: str,
+    epochs: list[Epoch],
+    across: dict[str, float],
+) -> Row:
     last = epochs[-1]
-    return {
+    return across | {
         "objective": name,
         "variant": variant,
         "seed": seed,
@@ -150,10 +174,13 @@ def table(rows: list[Row], minutes: float) -> None:
     reference = {row["seed"]: row for row in groups.get((REFERENCE, ""), [])}
     lines = []
     for (name, variant), found in groups.items():
-        means = [f"{statistics.mean(row[key] for row in found):.3f}" for key in ("mean_ap", "rank1")]
+        # Files of earlier versions have no figures across cameras.
+        keys = [key for key in ("mean_ap", "rank1", "across", "reranked") if all(key in row for row in shown)]
+        means = [f"{statistics.mean(row[key] for row in found):.3f}" for key in keys]
         steps = f"{statistics.mean(row['steps'] for row in found):.0f}"
         lines.append((name, variant, len(found), steps, *means, difference(found, reference)))
-    columns = ("objective", "variant", "seeds", "steps", "mAP", "rank-1", "mAP to batch_hard's")
+    named = ["mAP", "rank-1", "across cameras", "re-ranked"][: len(lines[0]) - 5]
+    columns = ("objective", "variant", "seeds", "steps", *named, "mAP to batch_hard's")
     title = f"People held out, {minutes:g} minutes of one core each ({abilities()})"
     report(title, columns, lines, {}, False)
 
@@ -197,8 +224,9 @@ def main() -> None:
             if any(row["digest"] == digest and row["seed"] == seed for row in rows):
                 continue
             starts = options.results.with_suffix(".starts")
-            _, epochs = trained(params, name, people(), options.minutes, seed, starts, options.people)
-            rows.append(row_of(name, variant, seed, options.minutes, digest, epochs))
+            model, epochs = trained(params, name, people(), options.minutes, seed, starts, options.people)
+            across = across_cameras(model, people())
+            rows.append(row_of(name, variant, seed, options.minutes, digest, epochs, across))
             write_json(options.results, rows)
             curve = " ".join(f"{e.step}:{e.figures['val_mean_ap']:.3f}" for e in epochs)
             print(f"seed {seed}  {name}  {variant}: mAP by step {curve}", flush=True)
