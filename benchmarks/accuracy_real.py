@@ -72,7 +72,7 @@ LADDER: Changes = {
     "mirror images averaged": {"model.flip": True},
     "images of 192 x 96": {"model.height": 192, "model.width": 96},
     "images of 256 x 128": {"model.height": 256, "model.width": 128},
-    "batches twice as large": {"train.identities": 16, "train.images": 4},
+    "batches of 32 people": {"train.identities": 32, "train.images": 4},
     "random batches": {f"{_BASE}.sampler": {"name": "shuffled"}},
     "twice the learning rate": {"train.learning_rate": 1.4e-3},
     "half the learning rate": {"train.learning_rate": 3.5e-4},
@@ -299,6 +299,8 @@ def candidates_of(
         values = {key.replace(_BASE, f"objectives.{base}"): value for key, value in change.items()}
         own: dict[str, Any] = {one.name: values.pop(one.name) for one in fields(Extras) if one.name in values}
         changed = with_values(params, values)
+        if changed == params and not own:
+            print(f"note: {step}: the parameters are so already, its row is the base once more")
         if own and changed.model.backbone != "mobilenet_v2":  # known now, and not after hours
             raise UsageError(f"change {step!r} is of mobilenet_v2 alone: name the changes to run")
         found[step] = changed, ours(changed, base, Extras(**own))

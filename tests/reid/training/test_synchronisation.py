@@ -1,4 +1,5 @@
-"""A training step lets no GPU wait: nothing that is calculated there is looked at.
+"""A training step lets no GPU wait: nothing that is calculated there is looked at, but whether the step
+before was finite.
 
 There is no GPU here. In its place the tensors of the processor count as far away, and torch's dispatcher
 reports every operation whose result the processor must know to go on: numbers taken out of tensors, and
