@@ -67,7 +67,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--step"]:
         print(step_seconds(*map(int, sys.argv[2:])))
         return
-    options = arguments(__doc__ or "", rounds=3, steps=5, threads=2, others=2)
+    options = arguments(__doc__ or "", rounds=3, steps=5, threads=2, others=3)
     ways = {"as set here": None, "library's default": _DEFAULT}
     if min(options.rounds, options.steps, options.threads, options.others) < 1:
         raise SystemExit("beside_others.py: --rounds, --steps, --threads and --others want at least 1")

@@ -21,8 +21,8 @@ for _switch, _value in (
 
 # GNU OpenMP, which torch and scikit-learn share out a processor's work with, lets a thread that is done spin
 # 300,000 times before it sleeps. Where another process wants the core, the thread that all wait for does not
-# get it meanwhile: a training took eight times as long beside two busy processes. 5,000 times bridge the gaps
-# between two operations just as well (benchmarks/beside_others.py).
+# get it meanwhile: a training step took twice as long beside three busy processes, eight times beside three
+# trainings. 5,000 times bridge the gaps between two operations just as well (benchmarks/beside_others.py).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
