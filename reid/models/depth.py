@@ -12,11 +12,11 @@ __all__ = ["blocks_of"]
 def blocks_of(backbone: nn.Module) -> list[list[nn.Parameter]]:
     """All parameters of a backbone, block by block, those nearest the input first.
 
-    A network of timm's says itself what its blocks are. Of others they are the children, or those of an only
-    child, that have parameters; a normalisation goes with the layer before it. What is in no child, such as
-    a transformer's tokens and positions, belongs to the first block.
+    Most networks of timm's say themselves what their blocks are. Of others they are the children, or those of
+    an only child, that have parameters; a normalisation goes with the layer before it. What is in no child,
+    such as a transformer's tokens and positions, belongs to the first block.
     """
-    if isinstance(backbone, TimmBackbone):
+    if isinstance(backbone, TimmBackbone) and hasattr(backbone.net, "group_matcher"):
         return _of_timm(backbone.net)
     children = list(backbone.children())
     while len(children) == 1:

@@ -14,6 +14,13 @@ NETWORKS = {
     "resnet18": (5, "bn1.bias", "layer1.0.conv1.weight", "layer4.1.bn2.bias"),
     "osnet_x0_25": (5, "conv1.conv.weight", "conv2.0.conv1.conv.weight", "conv5.conv.weight"),
     "timm:test_vit": (7, "net.pos_embed", "net.blocks.0.norm1.weight", "net.norm.bias"),
+    # says nothing of its blocks
+    "timm:poolformerv2_s12": (
+        2,
+        "net.stem.conv.weight",
+        "net.stages.0.blocks.0.norm1.weight",
+        "net.stages.3.blocks.1.res_scale2.scale",
+    ),
     "timm:test_efficientnet": (6, "net.conv_stem.weight", "net.blocks.0.0.conv.weight", "net.bn2.bias"),
 }
 
@@ -21,7 +28,8 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_blocks_go_from_input_to_output(name: str) -> None:
     size = (160, 160) if "vit" in name else (64, 32)
-    backbone, _ = build_backbone(name, "none", last_stride=2 if "vit" in name else 1, size=size)
+    as_published = "vit" in name or "poolformer" in name
+    backbone, _ = build_backbone(name, "none", last_stride=2 if as_published else 1, size=size)
     count, *expected = NETWORKS[name]
     names = {id(parameter): key for key, parameter in backbone.named_parameters()}
     blocks = [[names[id(parameter)] for parameter in block] for block in blocks_of(backbone)]
