@@ -1,9 +1,10 @@
 """Rendered and real people for the claims: their pictures, and what a frozen network says of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ __all__ = [
     "PATTERN",
     "Features",
     "World",
+    "each_camera_asks",
     "imagenet",
     "instance_norm",
     "mean_ap",
@@ -130,6 +132,21 @@ def mean_ap(
     """
     asks = embeddings if asking is None else asking
     return float(rank_gallery(asks, identities, cameras, embeddings, identities, cameras).mean_ap)
+
+
+Side = tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any]]
+
+
+def each_camera_asks(
+    embeddings: npt.NDArray[np.float32], identities: npt.NDArray[Any], cameras: npt.NDArray[Any]
+) -> Iterator[tuple[Side, Side]]:
+    """Query and gallery as ``rank_gallery`` takes them: one camera's pictures, and those of all others, for
+    each camera in order.
+    """
+    for camera in np.unique(cameras):
+        asks = cameras == camera
+        query, gallery = ((embeddings[rows], identities[rows], cameras[rows]) for rows in (asks, ~asks))
+        yield query, gallery
 
 
 def mix_styles(model: EmbeddingModel, share: float) -> None:

@@ -32,7 +32,7 @@ import numpy.typing as npt
 import torch
 import yaml
 from _measure import SHARED, abilities, arguments, report
-from _people import instance_norm, mix_styles
+from _people import each_camera_asks, instance_norm, mix_styles
 
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.catalog import Record
@@ -83,8 +83,8 @@ LADDER: Changes = {
     "a third blurred": {"train.blur": 0.33},
     "cut-outs": {"train.min_crop": 0.6},
     "a third compressed": {"train.compression": 0.33},
-    "each block at 0.8 of the rate behind it": {"train.layer_decay": 0.8},
-    "each block at 0.9 of the rate behind it": {"train.layer_decay": 0.9},
+    "layer-wise decay 0.8": {"train.layer_decay": 0.8},
+    "layer-wise decay 0.9": {"train.layer_decay": 0.9},
     "embedded at two scales": {"scales": (1.0, 1.5)},
     "softmax of four times the weight": {f"{_TERMS}.softmax.weight": 4.0},
 }
@@ -179,21 +179,16 @@ def score(embeddings: npt.NDArray[np.float32], task: Task, protocol: str) -> dic
     Raises:
         UsageError: the protocol wants two cameras, and there are others.
     """
-    cameras = np.unique(task.cameras)
-    everyone = np.full(len(task.cameras), True)
-    if protocol == "market":
-        ways = [(everyone, everyone)]
-    elif len(cameras) == 2:
-        ways = [(task.cameras == camera, task.cameras != camera) for camera in cameras]
-    else:
+    everyone = (embeddings, task.identities, task.cameras)
+    ways = [(everyone, everyone)] if protocol == "market" else list(each_camera_asks(*everyone))
+    if len(ways) != 2 and protocol != "market":
         raise UsageError(
-            f"the test has {len(cameras)} cameras by this pattern: two are needed, each to ask the other, or "
+            f"the test has {len(ways)} cameras by this pattern: two are needed, each to ask the other, or "
             "--protocol market"
         )
     sums = dict.fromkeys(FIGURES, 0.0)
-    for way in ways:
-        parts = [(embeddings[rows], task.identities[rows], task.cameras[rows]) for rows in way]
-        ranking = rank_gallery(*parts[0], *parts[1])
+    for query, gallery in ways:
+        ranking = rank_gallery(*query, *gallery)
         figures = (ranking.cmc[0], ranking.cmc[4], ranking.mean_ap, ranking.mean_inp)
         for name, value in zip(FIGURES, figures, strict=True):
             sums[name] += float(value) / len(ways)

@@ -27,7 +27,17 @@ import numpy.typing as npt
 import torch
 import yaml
 from _measure import SHARED, abilities, report
-from _people import CUHK03, OSNET, PATTERN, Features, imagenet, instance_norm, mix_styles, ready
+from _people import (
+    CUHK03,
+    OSNET,
+    PATTERN,
+    Features,
+    each_camera_asks,
+    imagenet,
+    instance_norm,
+    mix_styles,
+    ready,
+)
 
 from reid.config import load_params, with_values
 from reid.data.datasets.folder import read_folder
@@ -100,12 +110,9 @@ class Thermometer:
 
     def figures(self, embed: Features) -> list[float]:
         """Rank-1 and mAP, one way and the other."""
-        rows, found = embed(self.images), []
-        first = self.cameras == np.unique(self.cameras)[0]
-        for asks in (first, ~first):
-            told = (rows[asks], self.people[asks], self.cameras[asks])
-            kept = (rows[~asks], self.people[~asks], self.cameras[~asks])
-            ranking = rank_gallery(*told, *kept)
+        found: list[float] = []
+        for query, gallery in each_camera_asks(embed(self.images), self.people, self.cameras):
+            ranking = rank_gallery(*query, *gallery)
             found += [float(ranking.cmc[0]), float(ranking.mean_ap)]
         return found
 

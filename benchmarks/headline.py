@@ -24,7 +24,7 @@ import torch
 import yaml
 from _claims import reach
 from _measure import abilities, report
-from _people import CUHK03, PATTERN, mean_ap
+from _people import CUHK03, PATTERN, each_camera_asks, mean_ap
 
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
 from reid.data.datasets.folder import read_folder
@@ -40,6 +40,7 @@ from reid.training.loop import Epoch, train
 from reid.training.trial import loss_and_batches, model_spec
 
 REFERENCE = "batch_hard"
+_FIGURES = {"mean_ap": "mAP", "rank1": "rank-1", "across": "across cameras", "reranked": "re-ranked"}
 Row = dict[str, Any]
 
 
@@ -122,14 +123,11 @@ def across_cameras(model: EmbeddingModel, data: TrainingData) -> dict[str, float
     """mAP of one camera's pictures against the other's, the mean of both ways, and with k-reciprocal
     re-ranking; within a camera a person's pictures are a burst, and its neighbourhoods would be that.
     """
-    rows, names, cameras = embed_images(model, data.val_images), data.val_identities, data.val_cameras
-    plain, reranked = [], []
-    for camera in np.unique(cameras):
-        asks = cameras == camera
-        labels = names[asks], cameras[asks], names[~asks], cameras[~asks]
-        plain.append(rank_gallery(rows[asks], *labels[:2], rows[~asks], *labels[2:]).mean_ap)
-        order = k_reciprocal(rows[asks], rows[~asks])
-        reranked.append(rank_distances(order, *labels, name="k-reciprocal").mean_ap)
+    rows, plain, reranked = embed_images(model, data.val_images), [], []
+    for query, gallery in each_camera_asks(rows, data.val_identities, data.val_cameras):
+        plain.append(rank_gallery(*query, *gallery).mean_ap)
+        order = k_reciprocal(query[0], gallery[0])
+        reranked.append(rank_distances(order, *query[1:], *gallery[1:], name="k-reciprocal").mean_ap)
     return {"across": statistics.mean(plain), "reranked": statistics.mean(reranked)}
 
 
@@ -172,15 +170,14 @@ def table(rows: list[Row], minutes: float) -> None:
     for row in shown:
         groups.setdefault((row["objective"], row["variant"]), []).append(row)
     reference = {row["seed"]: row for row in groups.get((REFERENCE, ""), [])}
+    # Files of earlier versions have no figures across cameras.
+    figures = {key: title for key, title in _FIGURES.items() if all(key in row for row in shown)}
     lines = []
     for (name, variant), found in groups.items():
-        # Files of earlier versions have no figures across cameras.
-        keys = [key for key in ("mean_ap", "rank1", "across", "reranked") if all(key in row for row in shown)]
-        means = [f"{statistics.mean(row[key] for row in found):.3f}" for key in keys]
+        means = [f"{statistics.mean(row[key] for row in found):.3f}" for key in figures]
         steps = f"{statistics.mean(row['steps'] for row in found):.0f}"
         lines.append((name, variant, len(found), steps, *means, difference(found, reference)))
-    named = ["mAP", "rank-1", "across cameras", "re-ranked"][: len(lines[0]) - 5]
-    columns = ("objective", "variant", "seeds", "steps", *named, "mAP to batch_hard's")
+    columns = ("objective", "variant", "seeds", "steps", *figures.values(), "mAP to batch_hard's")
     title = f"People held out, {minutes:g} minutes of one core each ({abilities()})"
     report(title, columns, lines, {}, False)
 

@@ -91,9 +91,7 @@ def test_first_blocks_learn_more_slowly_than_the_last(tiny_params: Params, tiny_
         model, before = trained(params, tiny_catalog)
         names = {id(value): name for name, value in model.named_parameters()}
         blocks = [*blocks_of(model.backbone), [model.bn.weight]]
-        steps = [
-            [(p.detach() - before[names[id(p)]]).abs().max() for p in block] for block in blocks if block
-        ]
+        steps = [[(p.detach() - before[names[id(p)]]).abs().max() for p in block] for block in blocks]
         moved.append([float(max(step)) for step in steps])
     ratios = [one / other for one, other in zip(moved[1], moved[0], strict=True)]
     assert ratios[-1] == pytest.approx(1, abs=0.1)  # the neck, behind the backbone
