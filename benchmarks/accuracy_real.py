@@ -83,6 +83,7 @@ LADDER: Changes = {
     "a third blurred": {"train.blur": 0.33},
     "cut-outs": {"train.min_crop": 0.6},
     "a third compressed": {"train.compression": 0.33},
+    "auto-augment": {"train.auto_augment": 0.5},
     "layer-wise decay 0.8": {"train.layer_decay": 0.8},
     "layer-wise decay 0.9": {"train.layer_decay": 0.9},
     "embedded at two scales": {"scales": (1.0, 1.5)},

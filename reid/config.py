@@ -122,6 +122,7 @@ class TrainParams(Section):
     grey: float = Field(default=0.0, ge=0, le=1)
     blur: float = Field(default=0.0, ge=0, le=1)
     compression: float = Field(default=0.0, ge=0, le=1)
+    auto_augment: float = Field(default=0.0, ge=0, le=1)
     gradient_clip: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     threads: int = Field(ge=1, le=4096)

@@ -145,6 +145,7 @@ class PretrainParams(Section):
     grey: float | None = Field(default=0.1, ge=0, le=1)  # as in train
     blur: float | None = Field(default=0.0, ge=0, le=1)  # as in train
     compression: float | None = Field(default=0.0, ge=0, le=1)  # as in train
+    auto_augment: float | None = Field(default=0.0, ge=0, le=1)  # as in train
     erasing: float | None = Field(default=None, ge=0, le=1)  # as in train
 
     def as_objective(self, momentum: float) -> ObjectiveParams:

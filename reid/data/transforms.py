@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reid.data.auto_augment import auto_augment
+from reid.data.on_device import beside, chosen
+
 __all__ = ["Augmentation", "augment", "erase"]
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601)
@@ -45,6 +48,8 @@ class Augmentation:
         grey: share of the images that lose their colours.
         blur: share of the images that are blurred.
         compression: share of the images that are given the artefacts of JPEG, quality 10 to 70.
+        auto_augment: share of the images that are changed by one operation of
+            :mod:`reid.data.auto_augment`, drawn with its strength.
     """
 
     flip: bool = True
@@ -55,10 +60,12 @@ class Augmentation:
     grey: float = 0.0
     blur: float = 0.0
     compression: float = 0.0
+    auto_augment: float = 0.0
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Flip, shift, cut out, recolour, blur and compress; each draws only where it is asked for.
+    """Flip, shift, cut out, change by one operation, recolour, blur and compress; each draws only where it is
+    asked for.
 
     Args:
         images: (B, H, W, 3) uint8, on any device.
@@ -81,23 +88,25 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         columns = (columns + shift[1]).clamp(0, width - 1)
     # Whole pixels by their number in the batch: several times as fast as indexing by three arrays.
     place = (torch.arange(count)[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
-    moved = images.reshape(-1, 3).index_select(0, _beside(images, place.flatten())).view(images.shape)
+    moved = images.reshape(-1, 3).index_select(0, beside(images, place.flatten())).view(images.shape)
     if how.min_crop < 1:
         moved = _cut_out(moved, how.min_crop, generator)
+    if how.auto_augment:
+        moved = auto_augment(moved, how.auto_augment, generator)
     if how.colour_jitter:
         j = how.colour_jitter
         gain = 1 + j * (2 * torch.rand(count, 1, 1, 3, generator=generator) - 1) * 0.5
         contrast = 1 + j * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
         brightness = 255 * j * 0.5 * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
-        gain, contrast, brightness = (_beside(images, one) for one in (gain, contrast, brightness))
+        gain, contrast, brightness = (beside(images, one) for one in (gain, contrast, brightness))
         pixels = moved.float()
         mean = pixels.mean(dim=(1, 2), keepdim=True)
         offset = mean * (gain - contrast) + brightness
         moved = pixels.mul_(contrast).add_(offset).round_().clamp_(0, 255).to(torch.uint8)
     if how.grey:
-        chosen = _beside(moved, torch.rand(count, 1, 1, 1, generator=generator) < how.grey)
-        luminance = (moved.float() @ _beside(moved, torch.tensor(_LUMINANCE))).round_().to(torch.uint8)
-        moved = torch.where(chosen, luminance[..., None], moved)
+        some = beside(moved, torch.rand(count, 1, 1, 1, generator=generator) < how.grey)
+        luminance = (moved.float() @ beside(moved, torch.tensor(_LUMINANCE))).round_().to(torch.uint8)
+        moved = torch.where(some, luminance[..., None], moved)
     if how.blur:
         moved = _blurred(moved, how.blur, generator)
     return _compressed(moved, how.compression, generator) if how.compression else moved
@@ -116,7 +125,7 @@ def _cut_out(images: Tensor, least: float, generator: torch.Generator) -> Tensor
     # In units of half an image from its middle, x before y.
     where[:, 0, 0], where[:, 0, 2] = wide, (1 - wide) * (2 * draw[2] - 1)
     where[:, 1, 1], where[:, 1, 2] = tall, (1 - tall) * (2 * draw[3] - 1)
-    grid = _beside(images, F.affine_grid(where, [count, 3, height, width], align_corners=False))
+    grid = beside(images, F.affine_grid(where, [count, 3, height, width], align_corners=False))
     pixels = images.permute(0, 3, 1, 2).float()
     found = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     return found.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
@@ -127,19 +136,19 @@ def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor
     the height (Chen et al. 2020, appendix A).
     """
     draw = torch.rand(2, len(images), generator=generator)
-    rows = _chosen(draw[0], share)
+    rows = chosen(draw[0], share)
     scale = images.shape[1] / 224
     sigma = (0.1 + 1.9 * draw[1, rows]) * scale
     reach = math.ceil(3 * 2 * scale)
     places = torch.arange(-reach, reach + 1)
     weights = torch.exp(-0.5 * (places / sigma[:, None]) ** 2)
     weights /= weights.sum(1, keepdim=True)
-    rows, weights = _beside(images, rows), _beside(images, weights)
+    rows, weights = beside(images, rows), beside(images, weights)
     pixels = images[rows].float()
     for axis in (1, 2):
         size = pixels.shape[axis]
         parts = (
-            pixels.index_select(axis, _beside(images, (torch.arange(size) + place).clamp(0, size - 1)))
+            pixels.index_select(axis, beside(images, (torch.arange(size) + place).clamp(0, size - 1)))
             for place in places
         )
         pixels = sum(
@@ -155,16 +164,14 @@ def _compressed(images: Tensor, share: float, generator: torch.Generator) -> Ten
     resolution (4:4:4); cameras mostly halve it.
     """
     draw = torch.rand(2, len(images), generator=generator)
-    rows = _chosen(draw[0], share)
+    rows = chosen(draw[0], share)
     steps = _jpeg_steps(torch.round(_QUALITY[0] + (_QUALITY[1] - _QUALITY[0]) * draw[1, rows]))
     turn = torch.arange(8)
     cosine = torch.cos((2 * turn + 1) * turn[:, None] * math.pi / 16) / 2  # rows: frequencies
     cosine[0] /= math.sqrt(2)
     colours = torch.tensor((_LUMINANCE, *_TO_CHROMA))
     back = torch.from_numpy(np.linalg.inv(colours.numpy()))  # torch's would let the processor wait for a GPU
-    rows, steps, cosine, colours, back = (
-        _beside(images, one) for one in (rows, steps, cosine, colours, back)
-    )
+    rows, steps, cosine, colours, back = (beside(images, one) for one in (rows, steps, cosine, colours, back))
     whole = images[rows]
     # The last blocks go beyond the picture, whose border is repeated there.
     padding = (0, -whole.shape[2] % 8, 0, -whole.shape[1] % 8)
@@ -187,13 +194,6 @@ def _jpeg_steps(quality: Tensor) -> Tensor:
     return ((at_50 * percent.view(-1, 1, 1, 1) + 50) / 100).floor().clamp(1, 255)
 
 
-def _chosen(draw: Tensor, share: float) -> Tensor:
-    """The images whose draw is below ``share``. By NumPy: these are numbers of the processor, and torch's
-    ``nonzero`` is what a training on a GPU is watched for.
-    """
-    return torch.from_numpy(np.flatnonzero(draw.numpy() < share))
-
-
 def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Set a rectangle (2 to 33 % of the area, side ratio 0.3 to 3.3) of a random ``share`` of the images to
     0, the mean.
@@ -214,12 +214,5 @@ def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     y, x = torch.arange(height), torch.arange(width)
     inside_y = (y >= top) & (y < top + tall[:, None])
     inside_x = (x >= left) & (x < left + wide[:, None])
-    inside_y, inside_x = _beside(images, inside_y), _beside(images, inside_x & (draw[4] < share)[:, None])
+    inside_y, inside_x = beside(images, inside_y), beside(images, inside_x & (draw[4] < share)[:, None])
     return images.masked_fill_((inside_y[:, :, None] & inside_x[:, None, :])[:, None], 0.0)
-
-
-def _beside(images: Tensor, drawn: Tensor) -> Tensor:
-    """``drawn`` where the images are. From pinned memory, so that the processor does not wait for a GPU."""
-    if images.device.type == "cuda":
-        drawn = drawn.pin_memory()
-    return drawn.to(images.device, non_blocking=True)

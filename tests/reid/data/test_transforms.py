@@ -142,7 +142,7 @@ def test_compression_takes_its_share() -> None:
 
 def test_views_of_one_image_differ_and_are_the_same_again() -> None:
     twice = images(8).repeat_interleave(2, 0)
-    how = Augmentation(min_crop=0.4, grey=0.2, blur=0.5, compression=0.5)
+    how = Augmentation(min_crop=0.4, grey=0.2, blur=0.5, compression=0.5, auto_augment=0.5)
     out, again = (augment(twice, how, generator()) for _ in range(2))
     assert torch.equal(out, again)
     assert not any(torch.equal(one, other) for one, other in zip(out[0::2], out[1::2], strict=True))
@@ -150,7 +150,7 @@ def test_views_of_one_image_differ_and_are_the_same_again() -> None:
 
 def test_everything_is_done_where_the_images_are() -> None:
     """The device ``meta`` stands in for a GPU: it calculates shapes, and refuses tensors of the processor."""
-    everything = Augmentation(min_crop=0.5, grey=0.5, blur=0.5, compression=0.5)
+    everything = Augmentation(min_crop=0.5, grey=0.5, blur=0.5, compression=0.5, auto_augment=0.5)
     there = augment(images().to("meta"), everything, generator())
     assert (there.device.type, there.shape, there.dtype) == ("meta", images().shape, torch.uint8)
     assert erase(there.permute(0, 3, 1, 2).float(), 0.5, generator()).device.type == "meta"

@@ -123,7 +123,8 @@ def test_a_step_of_the_default_objectives_waits_for_nothing(
 def test_nor_does_any_augmentation(
     params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shares = dict.fromkeys(("min_crop", "grey", "blur", "compression", "colour_jitter", "erasing"), 0.5)
+    names = ("min_crop", "grey", "blur", "compression", "colour_jitter", "auto_augment", "erasing")
+    shares = dict.fromkeys(names, 0.5)
     everything = with_values(params, {f"train.{name}": share for name, share in shares.items()})
     assert waits_of("batch_hard", everything, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
 
