@@ -84,6 +84,9 @@ LADDER: Changes = {
     "cut-outs": {"train.min_crop": 0.6},
     "a third compressed": {"train.compression": 0.33},
     "auto-augment": {"train.auto_augment": 0.5},
+    "cross-batch memory": {
+        f"{_TERMS}.cross_batch_memory": {"weight": 0.5, "options": {"memory": 1024, "start": 30}}
+    },
     "layer-wise decay 0.8": {"train.layer_decay": 0.8},
     "layer-wise decay 0.9": {"train.layer_decay": 0.9},
     "embedded at two scales": {"scales": (1.0, 1.5)},

@@ -331,6 +331,8 @@ def with_values(params: Params, values: dict[str, Any]) -> Params:
     """A copy with dotted keys replaced, e.g. ``{"train.learning_rate": 1e-4}``; checked like the file
     itself.
 
+    ``{"objectives.NAME.terms.TERM": {...}}`` may be a term more.
+
     ``{"objectives.NAME": "OTHER"}`` puts the section of another objective in the place of one. Both must
     start alike, since a start is chosen before anything is tuned.
     """
@@ -340,7 +342,8 @@ def with_values(params: Params, values: dict[str, Any]) -> Params:
         section = data
         for parent in parents:
             section = section.get(parent, {}) if isinstance(section, dict) else {}
-        if not isinstance(section, dict) or (last not in section and "options" not in parents):
+        free = "options" in parents or parents[-1:] == ["terms"]  # what may have names of any kind
+        if not isinstance(section, dict) or not (last in section or free):
             raise UsageError(f"params.yaml has no key {key!r}: correct its spelling")
         section[last] = _in_its_place(params, key, last, value) if parents == ["objectives"] else value
     return parse_params(data, "tuned params")

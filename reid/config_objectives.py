@@ -55,8 +55,8 @@ class TermParams(Section):
     # a name of `reid.losses.LOSSES`; null: the term's own name is one
     loss: str | None = None
     weight: float = Field(default=1.0, ge=0)  # of the term in the sum; 0 leaves it out
-    # which side of the BN-neck its features are from; null: after it for classifiers, proxies and a learned
-    # metric, before it for all others
+    # which side of the BN-neck its features are from; null: after it for classifiers, proxies, a learned
+    # metric and a memory, before it for all others
     neck: Literal["before", "after"] | None = None
     # of a loss that takes one: which triplets of a batch count; null: the loss's own
     miner: Named | None = None

@@ -11,6 +11,7 @@ from reid.losses.bier import BierLoss
 from reid.losses.center import CenterLoss
 from reid.losses.combined import CombinedLoss, CombinedOutput
 from reid.losses.contrastive import ContrastiveLoss
+from reid.losses.cross_batch_memory import CrossBatchMemoryLoss
 from reid.losses.hierarchical import HierarchicalLoss
 from reid.losses.log_ratio import LogRatioLoss
 from reid.losses.moco import MoCoLoss
@@ -41,6 +42,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "quadruplet": QuadrupletLoss,
     "hierarchical": HierarchicalLoss,
     "contrastive": ContrastiveLoss,
+    "cross_batch_memory": CrossBatchMemoryLoss,
     "bier": BierLoss,
     "center": CenterLoss,
     "softmax": SoftmaxLoss,

@@ -68,7 +68,14 @@ def _built(params: Params, name: str) -> tuple[CombinedLoss, BatchPlan]:
                     f"term {term}: {_LAID_OUT[sampler]} goes with the sampler {sampler}, not "
                     f"{own.sampler.name}"
                 )
-        queue, batch = getattr(loss, "queue", 0), settings_of(params, name).identities
+        settings = settings_of(params, name)
+        memory, whole = getattr(loss, "memory", None), settings.identities * settings.images
+        if memory is not None and memory < whole:
+            raise UsageError(
+                f"term {term}: a memory of {memory} holds no batch of {whole} (train.identities x "
+                f"train.images): take {whole} or more"
+            )
+        queue, batch = getattr(loss, "queue", 0), settings.identities
         if queue % batch:
             raise UsageError(
                 f"a queue of {queue} is no multiple of the batch of {batch}: take "

@@ -13,8 +13,11 @@ from reid.losses.synthesis import build_synthesis
 
 __all__ = ["build_objective", "features_by_term", "labels_by_term"]
 
-# Classifiers and proxies work with the directions that a class has after the neck.
-_AFTER_NECK = ("softmax", "arcface", "cosface", "sphereface", "proxy_nca", "proxy_anchor", "bier")
+# Classifiers and proxies work with the directions that a class has after the neck, a memory with its cosines.
+_AFTER_NECK = (
+    *("softmax", "arcface", "cosface", "sphereface"),
+    *("proxy_nca", "proxy_anchor", "bier", "cross_batch_memory"),
+)
 
 
 def features_by_term(objective: CombinedLoss, features: Tensor, necked: Tensor) -> dict[str, Tensor]:

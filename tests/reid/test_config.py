@@ -119,6 +119,16 @@ def test_a_sweep_may_choose_among_objectives_that_start_alike() -> None:
         with_values(params, {"objectives.batch_hard": "hierarchical"})
 
 
+def test_a_term_may_be_added_and_no_other_key() -> None:
+    params = load_params(PARAMS)
+    more = with_values(params, {"objectives.batch_hard.terms.circle": {"weight": 0.5}})
+    assert list(more.objectives["batch_hard"].terms) == ["batch_hard", "softmax", "circle"]
+    assert more.objectives["batch_hard"].terms["circle"].weight == 0.5
+    for key in ("objectives.batch_hard.terms.circle.weight", "objectives.circle", "terms", "train.circle"):
+        with pytest.raises(UsageError, match=f"has no key '{key}'"):
+            with_values(params, {key: {"weight": 0.5}})
+
+
 def test_a_precision_without_a_limit_is_named() -> None:
     value = raw()
     del value["export"]["parity"]["int8"]

@@ -148,6 +148,23 @@ def moco(
     return mean(values)
 
 
+def cross_batch_memory(
+    x: torch.Tensor,
+    y: Sequence[int],
+    earlier: Sequence[tuple[torch.Tensor, int]],
+    margin: float,
+) -> float:
+    """A batch (N, D) with labels, against (unit embedding, label) pairs of earlier batches and itself."""
+    rows = unit(x)
+    costs = []
+    for i in range(len(y)):
+        entries = [*earlier, *((rows[j], y[j]) for j in range(len(y)) if j != i)]
+        for one, label in entries:
+            cosine = float(rows[i] @ one)
+            costs.append(1 - cosine if label == y[i] else hinge(cosine - margin))
+    return sum(costs) / len(y)
+
+
 def simsiam(p: torch.Tensor, z: torch.Tensor) -> float:
     """Rows 2 i and 2 i + 1 are the views of image i: D(p1, z2) / 2 + D(p2, z1) / 2 (Chen and He 2021)."""
     p, z = unit(p), unit(z)

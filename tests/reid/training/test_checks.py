@@ -56,6 +56,10 @@ def changed(params: Params, **values: Any) -> Params:
             "term contrastive: the option pairs: drawn goes with the sampler pairs, not pk",
         ),
         (
+            {"terms": {"cross_batch_memory": {"options": {"memory": 5}}}},
+            "term cross_batch_memory: a memory of 5 holds no batch of 6 (train.identities x train.images): ",
+        ),
+        (
             {"terms": {"triplet": {"miner": "semihard"}}},
             "miner 'semihard' is unknown: take one of all, batch_hard",
         ),

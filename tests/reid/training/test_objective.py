@@ -18,6 +18,7 @@ PARAMS = Path(__file__).parents[3] / "params.yaml"
         ("batch_hard", {}, {"softmax"}),
         ("quadruplet", {"metric": "euclidean"}, {"softmax"}),
         ("quadruplet", {"metric": "learned"}, {"softmax", "quadruplet"}),
+        ("cross_batch_memory", {}, {"softmax", "cross_batch_memory"}),
     ],
 )
 def test_classifiers_and_a_learned_metric_see_the_features_after_the_neck(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from reid.config import Params, with_values
@@ -105,6 +106,19 @@ def test_layer_decay_continues_to_the_same_weights(
 ) -> None:
     params = with_values(tiny_params, {"train.layer_decay": 0.7})
     assert_same_weights_after_a_kill(params, "batch_hard", tiny_catalog, tmp_path)
+
+
+def test_a_memory_of_earlier_batches_continues_to_the_same_weights(
+    tiny_params: Params, tiny_catalog: Path, tmp_path: Path
+) -> None:
+    term = {"options": {"memory": 10, "start": 1, "margin": 0.0}}
+    params = with_values(
+        tiny_params, {"objectives.batch_hard.terms.cross_batch_memory": term, "train.auto_augment": 0.5}
+    )
+    whole, broken = assert_same_weights_after_a_kill(params, "batch_hard", tiny_catalog, tmp_path)
+    assert (whole / "objective.safetensors").read_bytes() == (broken / "objective.safetensors").read_bytes()
+    kept = load_file(whole / "objective.safetensors")
+    assert int(kept["terms.cross_batch_memory.taken"]) == 36  # six batches of six
 
 
 def test_one_cycle_is_another_training(tiny_params: Params, tiny_catalog: Path) -> None:

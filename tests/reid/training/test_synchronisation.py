@@ -129,6 +129,16 @@ def test_nor_does_any_augmentation(
     assert waits_of("batch_hard", everything, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
 
 
+def test_nor_does_a_memory_of_earlier_batches(
+    params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembering = with_values(
+        params,
+        {"objectives.batch_hard.terms": {"cross_batch_memory": {"options": {"memory": 24, "start": 1}}}},
+    )
+    assert waits_of("batch_hard", remembering, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
+
+
 def test_nor_does_a_step_of_learners_with_people_of_their_own(
     params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
