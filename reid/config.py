@@ -125,6 +125,7 @@ class TrainParams(Section):
     auto_augment: float = Field(default=0.0, ge=0, le=1)
     gradient_clip: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
+    self_distillation: float = Field(default=0.0, ge=0)
     threads: int = Field(ge=1, le=4096)
     workers: int = Field(ge=1, le=4096)
     schedule: Literal["cosine", "one_cycle"]
@@ -133,6 +134,16 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
     compile: bool = False
+
+    @field_validator("self_distillation")
+    @classmethod
+    def _has_a_teacher(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("ema") == 0:
+            raise ValueError(
+                "its teacher is the averaged weights, which train.ema 0 turns off: set train.ema, such as to "
+                "0.99, or this to 0"
+            )
+        return value
 
 
 _ARGUMENTS = {"choice": None, "uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}

@@ -163,8 +163,8 @@ class PretrainParams(Section):
         """What is other than in `train`."""
         own = self.model_dump(exclude={"images", "method", "options", "batch"}, exclude_none=True)
         own |= {"identities": self.batch, "images": 2, "camera_aware": False}
-        # The whole network learns: there may be nothing yet that its first blocks know.
-        return own | {"freeze_steps": 0, "freeze_blocks": 0, "layer_decay": 1.0}
+        # The whole network learns: there may be nothing yet that its first blocks, or an average, know.
+        return own | {"freeze_steps": 0, "freeze_blocks": 0, "layer_decay": 1.0, "self_distillation": 0.0}
 
 
 def checked_objectives(

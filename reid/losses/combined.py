@@ -1,6 +1,7 @@
 """Several objectives at once, each with its weight and each still to be seen by name."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,13 @@ __all__ = ["CombinedLoss", "CombinedOutput"]
 
 
 class CombinedOutput(NamedTuple):
-    """The weighted sum, and the unweighted output of every term by its name."""
+    """The weighted sum, the unweighted output of every term by its name, and what else is in the sum,
+    unweighted.
+    """
 
     value: Tensor
     terms: dict[str, LossOutput]
+    extras: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class CombinedLoss(nn.Module):

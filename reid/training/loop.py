@@ -25,12 +25,7 @@ from reid.metric.class_tree import ClassTree
 from reid.metric.mining import labels_on
 from reid.models.embedder import EmbeddingModel
 from reid.models.inference import extract_features
-from reid.training.batches import (
-    Batches,
-    TrainingData,
-    augmented,
-    batches_of,
-)
+from reid.training.batches import Batches, TrainingData, augmented, batches_of
 from reid.training.checkpoint import load_checkpoint, save_checkpoint
 from reid.training.distributed import ALONE, Ranks, share_batch_statistics
 from reid.training.division import DivideAndConquer, draw
@@ -40,6 +35,7 @@ from reid.training.objective import features_by_term, labels_by_term
 from reid.training.out_of_memory import memory_advice
 from reid.training.renewal import PK_BATCHES, BatchPlan, Renewal
 from reid.training.samplers import Source
+from reid.training.self_distillation import Teacher
 from reid.training.state import TrainingState
 from reid.training.validation import validate, validate_continuous
 
@@ -62,6 +58,7 @@ class _Run:
     forward: Callable[[Tensor], Tensor]
     # Of every second row, where a loss wants them of averaged weights.
     keys: Callable[[Tensor], Tensor] | None
+    teacher: Teacher | None
     data: TrainingData
     settings: TrainParams
     seed: int
@@ -123,7 +120,8 @@ def train(
     state = TrainingState.start(model, objective, settings)
     keyed = any(getattr(term, "momentum_keys", False) for term in objective.terms.values())
     keys = key_pass(state.averaged.module, half) if keyed else None
-    run = _Run(forward, keys, data, settings, seed, ranks, on_step, clock)
+    teacher = Teacher.of(state.averaged.module, settings, ranks)
+    run = _Run(forward, keys, teacher, data, settings, seed, ranks, on_step, clock)
     embed = partial(_embedded, model, objective, data, half)
     if checkpoint is not None and checkpoint.exists():
         figures = load_checkpoint(checkpoint, state)
@@ -250,7 +248,10 @@ def _run_epoch(state: TrainingState, run: _Run, sampler: Batches) -> dict[str, f
         features = ranks.gather(features, len(rows))
         # Asked before the losses, which would refuse such features by row number instead of by file.
         finite.look("the embeddings are", features, state.step, rows)
-        output = _loss(state, features, data, rows)
+        necked = state.model.neck(features)
+        output = _loss(state, features, necked, data, rows)
+        if run.teacher is not None:
+            output = run.teacher.taught(output, images, necked, progress)
         finite.look("the loss is", output.value, state.step, rows)
         state.optimizer.zero_grad(set_to_none=True)
         output.value.backward()
@@ -283,11 +284,11 @@ def _features(run: _Run, images: Tensor, first: int) -> Tensor:
 
 
 def _loss(
-    state: TrainingState, features: Tensor, data: TrainingData, rows: npt.NDArray[np.int64]
+    state: TrainingState, features: Tensor, necked: Tensor, data: TrainingData, rows: npt.NDArray[np.int64]
 ) -> CombinedOutput:
-    """The loss of the features (B, D) before the neck of these rows of the data."""
+    """The loss of the features (B, D) before the neck, and after it, of these rows of the data."""
     labels = labels_on(features.device, torch.from_numpy(data.labels[rows]))
-    objective, necked = state.objective, state.model.neck(features)
+    objective = state.objective
     if isinstance(objective, DivideAndConquer):
         objective, features, necked = objective.learner_of(int(rows[0]), features, necked)
     by_term = features_by_term(objective, features, necked)
@@ -308,7 +309,7 @@ class _Means:
 
     def add(self, output: CombinedOutput, images: int) -> None:
         self.images += images
-        found = {"loss": output.value}
+        found = {"loss": output.value, **output.extras}
         for name, term in output.terms.items():
             values = {
                 "loss": term.value,

@@ -294,9 +294,15 @@ def test_what_is_learned_without_names_holds_for_people_never_seen(
 def test_the_whole_network_learns_whatever_the_objectives_hold_back(tiny_params: Params) -> None:
     params = with_values(
         tiny_params,
-        {"train.freeze_blocks": 3, "train.freeze_steps": 10, "train.layer_decay": 0.8},
+        {
+            "train.freeze_blocks": 3,
+            "train.freeze_steps": 10,
+            "train.layer_decay": 0.8,
+            "train.self_distillation": 1.0,
+            "train.auto_augment": 0.5,
+        },
     )
     own = PretrainParams(images="crops", method="simclr", compression=0.2)
     settings = settings_of(params.model_copy(update={"pretrain": {"views": own}}), "views")
     assert (settings.freeze_blocks, settings.freeze_steps, settings.layer_decay) == (0, 0, 1.0)
-    assert settings.compression == 0.2
+    assert (settings.compression, settings.auto_augment, settings.self_distillation) == (0.2, 0, 0)

@@ -139,6 +139,11 @@ def test_nor_does_a_memory_of_earlier_batches(
     assert waits_of("batch_hard", remembering, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
 
 
+def test_nor_does_a_teacher(params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = with_values(params, {"train.self_distillation": 1.0})
+    assert waits_of("batch_hard", taught, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
+
+
 def test_nor_does_a_step_of_learners_with_people_of_their_own(
     params: Params, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
