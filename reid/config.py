@@ -28,6 +28,7 @@ from reid.config_objectives import (
 )
 from reid.errors import UsageError
 from reid.text_files import read_yaml
+from reid.wrong_values import what_to_take
 
 __all__ = [
     "UNTRAINED",
@@ -108,7 +109,7 @@ class TrainParams(Section):
     epoch_steps: int = Field(ge=1)
     max_seconds: float | None = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    layer_decay: float = Field(default=1.0, ge=0.1, le=1)
     weight_decay: float = Field(ge=0)
     warmup_share: float = Field(ge=0, lt=1)
     identities: int = Field(ge=2, le=100_000)
@@ -323,10 +324,9 @@ def parse_params(value: object, where: str = "params.yaml") -> Params:
         reason = {
             "extra_forbidden": "unknown key, remove it or correct its spelling",
             "missing": "missing key, add it",
-        }
-        raise UsageError(
-            f"{where}: {key}: {reason.get(first['type'], first['msg'].removeprefix('Value error, '))}"
-        ) from error
+        }.get(first["type"])
+        line = what_to_take(first, key, Params) if reason is None else f"{key}: {reason}"
+        raise UsageError(f"{where}: {line}") from error
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

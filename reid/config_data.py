@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from reid.wrong_values import TRUTH_FOR_NUMBER, is_truth_for_number
 
 __all__ = ["DataParams", "FootageParams", "PolicyParams", "Section", "Source", "SyntheticParams"]
 
@@ -11,6 +14,13 @@ class Section(BaseModel):
     """A part of params.yaml: frozen, and a key that is not named here is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if is_truth_for_number(value, cls.model_fields[str(info.field_name)].annotation):
+            raise PydanticCustomError(TRUTH_FOR_NUMBER, "true and false are no numbers")
+        return value
 
 
 # "synthetic" and "wardrobe" are rendered, "folder", "table" and "footage" are anybody's own; the rest are the

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from reid.errors import UsageError
+from reid.wrong_values import is_truth_for_number, what_to_take
 
 __all__ = ["fitting", "one_of"]
 
@@ -47,10 +48,12 @@ def fitting(make: Callable[..., object], options: Mapping[str, Any], what: str) 
 def _typed(parameter: inspect.Parameter, value: Any, what: str) -> Any:
     if parameter.annotation is parameter.empty:
         return value
+    shown = f"{what}: the option {parameter.name!r}"
+    if is_truth_for_number(value, parameter.annotation):
+        raise UsageError(f"{shown} is {str(value).lower()}: take a number")
     try:
         return TypeAdapter(parameter.annotation).validate_python(value)
     except PydanticSchemaGenerationError:  # a type of our own, which no YAML file holds
         return value
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise UsageError(f"{what}: the option {parameter.name!r} is {value!r}: {reason}") from error
+        raise UsageError(what_to_take(error.errors()[0], shown, parameter.annotation)) from error

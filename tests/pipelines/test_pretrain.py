@@ -185,7 +185,7 @@ def test_a_collapse_is_said_once_in_one_line(tiny_params: Params, capsys: pytest
         ({"untrained": {}}, "pretrain: 'untrained' is taken by another folder of models"),
         ({"batch_hard": {}}, "objectives: 'batch_hard' names a pre-training as well"),
         ({"a.b": {}}, "pretrain: 'a.b' cannot name a pre-training"),
-        ({"mine": {"method": "byol"}}, "pretrain.mine.method: Input should be 'simclr', 'moco' or 'simsiam'"),
+        ({"mine": {"method": "byol"}}, "pretrain.mine.method is 'byol': take 'simclr', 'moco' or 'simsiam'"),
         ({"mine": {"queue": 3}}, "pretrain.mine.queue: unknown key"),
     ],
 )

@@ -45,7 +45,7 @@ def changed(params: Params, **values: Any) -> Params:
         ({"sampler": {"name": "pk", "options": {"p": 3}}}, "sampler pk has no option 'p': it takes none"),
         (
             {"sampler": {"name": "mined", "options": {"rule": "easy"}}},
-            "sampler mined: the option 'rule' is 'easy': Input should be 'hard' or 'semi_hard'",
+            "sampler mined: the option 'rule' is 'easy': take 'hard' or 'semi_hard'",
         ),
         (
             {"terms": {"triplet": {"miner": "drawn"}}},

@@ -52,7 +52,11 @@ def test_params_yaml_may_choose_the_side_and_leave_a_term_out() -> None:
     [
         ("terms.softmax.loss", "sofmax", r"loss 'sofmax' is unknown: take one of .*circle.*softmax"),
         ("terms.batch_hard.options.margn", 1, r"loss batch_hard has no option 'margn': it takes margin"),
-        ("terms.batch_hard.options.margin", "far", r"loss batch_hard: the option 'margin' is 'far': Input"),
+        (
+            "terms.batch_hard.options.margin",
+            "far",
+            r"loss batch_hard: the option 'margin' is 'far': take a number",
+        ),
         ("terms.softmax.miner", "semi_hard", r"loss softmax takes no miner: take the loss triplet"),
         ("terms", {"keys": {"loss": "softmax"}}, r"term keys: torch has another use"),
     ],
