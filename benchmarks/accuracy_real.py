@@ -87,7 +87,7 @@ LADDER: Changes = {
     "cross-batch memory": {
         f"{_TERMS}.cross_batch_memory": {"weight": 0.5, "options": {"memory": 1024, "start": 30}}
     },
-    "self-distillation": {"train.self_distillation": 1.0},
+    "self-distillation": {"train.self_distillation": 10.0},
     "layer-wise decay 0.8": {"train.layer_decay": 0.8},
     "layer-wise decay 0.9": {"train.layer_decay": 0.9},
     "embedded at two scales": {"scales": (1.0, 1.5)},

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -67,10 +68,26 @@ def augmented(
     ``generator``.
     """
     how = Augmentation(**settings.model_dump(include={field.name for field in fields(Augmentation)}))
-    pixels = torch.from_numpy(data.images[rows])
-    if device.type == "cuda":
-        # Bytes, a quarter of what floats would be; the copy goes on while the GPU works on the batch before.
-        pixels = pixels.pin_memory().to(device, non_blocking=True)
-    pixels = augment(pixels, how, generator)
+    pixels = augment(_on(device, torch.from_numpy(data.images[rows])), how, generator)
     # Erasing comes after normalising, for it fills in 0, which only then is the mean colour.
     return erase(normalise(pixels), settings.erasing, generator)
+
+
+def _on(device: torch.device, pixels: Tensor) -> Tensor:
+    """``pixels`` on the device. To a GPU they go as bytes, a quarter of what floats would be, and on a stream
+    of their own: the copy does not wait until the GPU is done with the batch before.
+    """
+    if device.type != "cuda":
+        return pixels
+    copying, calculating = _copy_stream(device), torch.cuda.current_stream(device)
+    with torch.cuda.stream(copying):
+        there = pixels.pin_memory().to(device, non_blocking=True)
+    calculating.wait_stream(copying)
+    # The memory is the copying stream's: it must not be given away while the other one still reads it.
+    there.record_stream(calculating)
+    return there
+
+
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)

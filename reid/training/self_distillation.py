@@ -79,9 +79,9 @@ def ramp(progress: float, beginning: float) -> float:
 
 
 def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """``mean over i of KL(softmax_j(t_i t_j / T) || softmax_j(s_i s_j / T))`` of the unit rows t and s, j
+    """``T^2 mean over i of KL(softmax_j(t_i t_j / T) || softmax_j(s_i s_j / T))`` of the unit rows t and s, j
     over the other rows of the batch, T = 0.1: whom each image resembles, and how much, as the teacher sees
-    it.
+    it. T^2 keeps its gradient in proportion to the losses' (Hinton et al. 2015, section 2).
 
     The relations of Zheng et al. 2021 (ReSSL), whose queue is the batch here, with one temperature for both
     and the divergence in place of the cross-entropy, which makes it 0 where both agree. Unlike the classes
@@ -94,7 +94,7 @@ def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     with full_precision(student):
         ours, theirs = (_resemblance(rows) for rows in (student, teacher.detach()))
-    return F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    return _TEMPERATURE**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
 def _resemblance(rows: Tensor) -> Tensor:
