@@ -140,7 +140,7 @@ def test_a_boosted_ensemble_is_saved_as_one_embedding(
         ),
         ({"divide": {"learners": 2}, "sampler": "mined"}, "the sampler mined draws from everybody: take one"),
         ({"divide": {"learners": 2}, "terms": {"hierarchical": {}}}, "term hierarchical has a class tree or"),
-        ({"divide": {"learners": 0}}, "greater than or equal to 1"),
+        ({"divide": {"learners": 0}}, "learners is 0: take a whole number, at least 1"),
     ],
 )
 def test_what_cannot_be_divided_is_one_line(tiny_params: Params, values: Any, message: str) -> None:
