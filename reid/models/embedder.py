@@ -203,9 +203,16 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
     pixels = batch.float()
     if batch.shape[-1] == 3:
         pixels = pixels.permute(0, 3, 1, 2)
-    mean = torch.tensor(IMAGENET_MEAN, device=batch.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=batch.device).view(1, 3, 1, 1)
+    mean = _numbers(IMAGENET_MEAN, batch.device).view(1, 3, 1, 1)
+    std = _numbers(IMAGENET_STD, batch.device).view(1, 3, 1, 1)
     return (pixels / 255.0 - mean) / std
+
+
+def _numbers(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    if device.type != "cuda":
+        return torch.tensor(values, device=device)
+    # Made there at once, they would be copied from memory that is not pinned, for which the processor waits.
+    return torch.tensor(values).pin_memory().to(device, non_blocking=True)
 
 
 def build_model(spec: ModelSpec) -> EmbeddingModel:
