@@ -6,7 +6,8 @@ rendered of another seed, PKU-Reid's and CUHK03's, each camera against the other
 as they are, and torchreid's OSNet x0.25 from MSMT17. No real picture is trained on or chosen by.
 
 ``--without`` leaves ingredients of the renderer out, one training each (``each``: all of them in turn), and
-tells what each is worth. Every training is a row of ``--results``; one that is in there is not run again.
+tells what each is worth; ``--with`` adds, likewise, those that are off unless asked for. Every training is a
+row of ``--results``; one that is in there is not run again.
 """
 
 import argparse
@@ -42,7 +43,7 @@ from _people import (
 from reid.config import load_params, with_values
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
-from reid.data.synthetic.wardrobe import INGREDIENTS, WardrobeSpec, render_people
+from reid.data.synthetic.wardrobe import INGREDIENTS, LATER, WardrobeSpec, render_people
 from reid.errors import ReidError, UsageError
 from reid.evaluation import rank_gallery
 from reid.files import read_json, write_json
@@ -182,6 +183,21 @@ def rendering_rate(spec: WardrobeSpec) -> None:
     )
 
 
+def variants(spec: WardrobeSpec, options: argparse.Namespace) -> dict[str, WardrobeSpec]:
+    """What to train on, by the name of the training: the spec as it is, or ingredients left out or added in
+    turn.
+    """
+    found: dict[str, WardrobeSpec] = {}
+    asked = (("without", options.without, INGREDIENTS, 0.0), ("with", options.added, LATER, 1.0))
+    for way, words, known, share in asked:
+        names = [name for name in words.split(",") if name]
+        for name in known if names == ["each"] else names:
+            if name not in known:
+                raise UsageError(f"--{way}: {name!r} is no such ingredient: take of {', '.join(known)}")
+            found[f"{way} {name}"] = replace(spec, **{name: share})
+    return found or {options.name or "all": spec}
+
+
 def data_of(spec: WardrobeSpec, watched: Thermometer, processes: int, store: Path | None) -> TrainingData:
     images, people, cameras = stored(spec, processes, store)
     paths = [Path(f"{who:05d}_c{camera}") for who, camera in zip(people, cameras, strict=True)]
@@ -205,6 +221,7 @@ def main() -> None:
         "--render", action="append", default=[], metavar="FIELD=VALUE", help="of WardrobeSpec"
     )
     parser.add_argument("--without", default="", help="ingredients to leave out in turn, or each")
+    parser.add_argument("--with", dest="added", default="", help="ingredients to add in turn, or each")
     parser.add_argument("--instance-norm", type=int, default=0, help="first blocks that have it by half")
     parser.add_argument("--mix-styles", type=float, default=0.0, help="share of the steps")
     parser.add_argument("--name", default="", help="of the training in the table")
@@ -237,13 +254,9 @@ def main() -> None:
     if options.rate:
         rendering_rate(spec)
         return
-    left_out = [name for name in options.without.split(",") if name]
-    left_out = list(INGREDIENTS) if left_out == ["each"] else left_out
-    if options.checkpoint and len(left_out) > 1:
-        raise UsageError("--checkpoint is of one training: leave out one ingredient at a time")
-    for name in left_out:
-        if name not in INGREDIENTS:
-            raise UsageError(f"--without: {name!r} is no ingredient: take of {', '.join(INGREDIENTS)}")
+    trainings = variants(spec, options)
+    if options.checkpoint and len(trainings) > 1:
+        raise UsageError("--checkpoint is of one training: leave out or add one ingredient at a time")
     other = WardrobeSpec(
         people=100, cameras=24, cameras_per_person=4, images_per_camera=2, seed=options.seed + 1000, **size
     )
@@ -263,8 +276,7 @@ def main() -> None:
     for name, features in (("ImageNet, untrained", imagenet), ("OSNet x0.25, MSMT17", partial(ready, OSNET))):
         if not any(row["name"] == name for row in rows):
             measured(name, features())
-    for ingredient in left_out or [""]:
-        own = replace(spec, **{ingredient: 0.0}) if ingredient else spec
+    for name, own in trainings.items():
         parts = [
             asdict(own),
             params.model_dump(),
@@ -278,7 +290,6 @@ def main() -> None:
             continue
         data = data_of(own, thermometers["PKU-Reid"], options.processes, options.store)
         model, epochs = trained(data, options, changes)
-        name = f"without {ingredient}" if ingredient else options.name or "all"
         curve = [[epoch.step, epoch.figures["val_mean_ap"]] for epoch in epochs]
         facts = {"minutes": options.minutes, "steps": epochs[-1].step, "curve": curve, "digest": digest}
         measured(name, lambda images, model=model: embed_images(model, images), **facts)

@@ -5,7 +5,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from reid.files import atomic_directory
 from reid.shipped import model_folder, shipped_models
 
 if TYPE_CHECKING:
+    from reid.card import ModelCard
     from reid.public import PublicModel
 
 __all__ = ["fetch", "list_models", "show_model"]
@@ -158,8 +159,9 @@ def show_model(
     from reid.public import public_model, public_models
 
     if model not in public_models() and (model_folder(model) / CARD_NAME).is_file():
-        card = load_card(model).model_dump(mode="json")
-        typer.echo(json.dumps(card, ensure_ascii=False) if as_json else "\n".join(_lines(card)))
+        card = load_card(model)
+        shown = json.dumps(card.model_dump(mode="json"), ensure_ascii=False) if as_json else _shown(card)
+        typer.echo(shown)
         return
     public = public_model(model)
     value = public.model_dump(mode="json")
@@ -168,7 +170,8 @@ def show_model(
     typer.echo(text)
 
 
-def _lines(card: dict[str, Any]) -> list[str]:
+def _shown(of: "ModelCard") -> str:
+    card = of.model_dump(mode="json", exclude={"by_group"})
     empty: tuple[object, ...] = ("", None, [], {}, ())
     shown = {key: value for key, value in card.items() if value not in empty and key != "thresholds"}
     lines = [f"{key}: {_text(value)}" for key, value in shown.items()]
@@ -177,7 +180,8 @@ def _lines(card: dict[str, Any]) -> list[str]:
         f"rate of {one['false_accept_rate']:g}"
         for one in card["thresholds"]
     ]
-    return [*lines, *(thresholds or ["no threshold: `reid calibrate` measures one"])]
+    lines += thresholds or ["no threshold: `reid calibrate` measures one"]
+    return "\n".join(lines + (of.by_group.lines() if of.by_group else []))
 
 
 def _text(value: object) -> str:

@@ -83,6 +83,7 @@ def write_folded(
             "fingerprint": fitted_fingerprint(card.fingerprint, metric.to_bytes()),
             "thresholds": (),
             "fitted_metric": record,
+            "by_group": None,
         }
     )
     lowest: dict[str, float] = {}

@@ -17,7 +17,7 @@ from reid.data.datasets.files import Stray, find_images
 from reid.data.datasets.folder import scan_folder
 from reid.data.splits import choose_test_people, hold_out_validation, split_people
 from reid.data.synthetic import TownSpec, crop_poses, generate_town, sample_person
-from reid.data.synthetic.wardrobe import PATTERN, WardrobeSpec, write_people
+from reid.data.synthetic.wardrobe import LATER, PATTERN, WardrobeSpec, write_people
 from reid.errors import UsageError
 from reid.files import write_json
 from reid.processors import processors
@@ -43,7 +43,7 @@ def render(params: Params, data: Path) -> list[Record]:
     and beside them stands the pose in each crop.
     """
     town = params.synthetic
-    spec = TownSpec(**town.model_dump(exclude={"cameras_per_person"}), seed=params.seed)
+    spec = TownSpec(**town.model_dump(exclude={"cameras_per_person", *LATER}), seed=params.seed)
     identities = [f"{number:04d}" for number in range(1, town.people + 1)]
     test = choose_test_people(identities, params.data.test_share, params.seed)
     crops = spec.people * spec.cameras * spec.images_per_camera
@@ -70,6 +70,7 @@ def render_wardrobe(params: Params, data: Path) -> list[Record]:
         cameras_per_person=town.cameras_per_person or town.cameras,
         images_per_camera=town.images_per_camera,
         seed=params.seed,
+        **town.model_dump(include=set(LATER)),
     )
     with progress_bar("rendering people") as progress:
         write_people(spec, data / "crops", progress, _processes(spec.people * spec.images_per_person))

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save
 
 from pipelines.console import run_stage, say
+from pipelines.group_figures import PEOPLE, group_figures
 from reid.card import ModelFile, load_card, save_card
 from reid.data.catalog import read_catalog
 from reid.data.store import load_images
@@ -41,13 +42,14 @@ _ABOUT = (
 )
 
 
-def ship(exported: Path, crops: npt.NDArray[np.uint8], out: Path) -> int:
+def ship(exported: Path, crops: npt.NDArray[np.uint8], out: Path, people: int = PEOPLE) -> int:
     """Write the directory, whole or not at all.
 
     Args:
         exported: of the stage ``export``.
         crops: uint8 ``(N, H, W, 3)``, RGB, of its training.
         out: an earlier model there is replaced.
+        people: rendered, whom its figures by group are measured on.
 
     Returns:
         Its size in bytes.
@@ -87,6 +89,7 @@ def ship(exported: Path, crops: npt.NDArray[np.uint8], out: Path) -> int:
                     "licence": _LICENCE,
                     "about": _ABOUT,
                     "mlflow_run_id": "",
+                    "by_group": group_figures(embedder, people),
                 }
             ),
             folder,

@@ -20,6 +20,8 @@ from reid.shipped import CARD_NAME, model_folder, shipped_models, shipped_weight
 __all__ = [
     "CARD_NAME",
     "Certainty",
+    "GroupFigure",
+    "GroupRecord",
     "InputSpec",
     "MetricRecord",
     "ModelCard",
@@ -146,6 +148,41 @@ class MetricRecord(_Frozen):
     mean_ap: tuple[float, float] | None = None
 
 
+class GroupFigure(_Frozen):
+    """Rank-1 and mAP of the queries of one group, such as ``dark`` of ``skin``."""
+
+    of: str
+    group: str
+    queries: int
+    rank1: float = Field(ge=0, le=1)
+    mean_ap: float = Field(ge=0, le=1)
+
+
+class GroupRecord(_Frozen):
+    """How well people are found by what they look like: rendered ones of a seed, each picture asking for the
+    same person in other cameras.
+    """
+
+    people: int
+    images: int
+    seed: int
+    groups: tuple[GroupFigure, ...]
+
+    def lines(self) -> list[str]:
+        """One for people to read of each group, and one before them."""
+        head = (
+            f"by group: {self.people} rendered people of seed {self.seed}, {self.images} pictures, each "
+            "asking for the same person in other cameras"
+        )
+        return [
+            head,
+            *(
+                f"{one.of} {one.group}: rank-1 {one.rank1:.3f}, mAP {one.mean_ap:.3f}, {one.queries} queries"
+                for one in self.groups
+            ),
+        ]
+
+
 class ModelCard(_Frozen):
     """Everything outside the weights that a user of the model must know."""
 
@@ -163,6 +200,7 @@ class ModelCard(_Frozen):
     certainty: Certainty | None = None  # None: of a card before it was calibrated
     self_test: SelfTestRecord | None = None  # None in a hand-written card
     fitted_metric: MetricRecord | None = None
+    by_group: GroupRecord | None = None  # None: not measured; the shipped model's is
     left_out: dict[str, str] = {}  # precisions that were asked for and failed at the export, and why
     backbone: str = ""
     objective: str = ""

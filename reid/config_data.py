@@ -120,3 +120,7 @@ class SyntheticParams(Section):
     compression: float = Field(ge=0, le=1)
     look_alikes: float = Field(ge=0, le=1)
     views: Literal["disjoint", "overlapping", "passage"]
+    ages: float = Field(default=0.0, ge=0, le=1)
+    vignette: float = Field(default=0.0, ge=0, le=1)
+    rolling_shutter: float = Field(default=0.0, ge=0, le=1)
+    h264: float = Field(default=0.0, ge=0, le=1)

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from pipelines.model_metric import choose_groups
-from reid.card import MetricRecord, load_card, save_card
+from reid.card import GroupRecord, MetricRecord, load_card, save_card
 from reid.data.catalog import write_catalog
 from reid.data.synthetic.crops import render_crop
 from reid.data.synthetic.spec import TownSpec
@@ -68,7 +68,9 @@ def test_the_new_model_gives_l_of_the_old_ones_embeddings(
     method: Any,
     options: dict[str, int],
 ) -> None:
-    model, out = with_self_test(tmp_path / "model", dim=DIM), tmp_path / "fitted"
+    # Figures of the old embeddings, which are not those of the new ones.
+    measured = GroupRecord(people=5, images=40, seed=1, groups=())
+    model, out = with_self_test(tmp_path / "model", dim=DIM, card={"by_group": measured}), tmp_path / "fitted"
     words: list[object] = [f"--{key}={value}" for key, value in options.items()]
     words += ["--kernel", "nystroem"] if "landmarks" in options else []
     code, said, told = run(
@@ -88,6 +90,7 @@ def test_the_new_model_gives_l_of_the_old_ones_embeddings(
     assert (card.dim, card.normalised, card.name) == (fitted.dim, True, before.name)
     assert (record.method, record.people, record.held_out_people, record.images) == (method, 8, 2, 48)
     assert record.fitted_to == before.fingerprint != card.fingerprint
+    assert before.by_group == measured and card.by_group is None
     assert {(one.policy, one.unit) for one in card.thresholds} == {
         (p, u) for p in ("min", "mean", "top_k") for u in ("image", "tracklet")
     }

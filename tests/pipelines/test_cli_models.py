@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 import reid.shipped
-from reid.card import load_card
+from reid.card import GroupFigure, GroupRecord, load_card
 from reid.public import public_models
 from tests.reid.public.model_server import serving
 from tests.serving.tiny_models import tiny_model
@@ -130,7 +130,10 @@ def test_list_and_show(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with a tiny model in it."""
-    folder = tiny_model(tmp_path / "package" / "rendered", card={"licence": "MIT", "about": "for tests"})
+    figure = GroupFigure(of="skin", group="dark", queries=20, rank1=0.75, mean_ap=0.5)
+    record = GroupRecord(people=5, images=40, seed=1, groups=(figure,))
+    card = {"licence": "MIT", "about": "for tests", "by_group": record}
+    folder = tiny_model(tmp_path / "package" / "rendered", card=card)
     monkeypatch.setattr(reid.shipped, "_FOLDER", folder.parent)
     monkeypatch.chdir(tmp_path)
     return folder
@@ -142,7 +145,11 @@ def test_it_is_listed_shown_and_copied(shipped: Path, run) -> None:  # type: ign
     models = json.loads(run("list", "--json")[1])["models"]
     size = sum(path.stat().st_size for path in shipped.iterdir())
     assert models["rendered"] == {"kind": "embedder", "about": "for tests", "licence": "MIT", "bytes": size}
-    assert "about: for tests" in run("show", "rendered")[1]
+    said = run("show", "rendered")[1]
+    assert "about: for tests" in said
+    assert "\nby group: 5 rendered people of seed 1, 40 pictures" in said
+    assert "\nskin dark: rank-1 0.750, mAP 0.500, 20 queries\n" in said
+    assert json.loads(run("show", "rendered", "--json")[1])["by_group"]["groups"][0]["mean_ap"] == 0.5
     assert run("fetch", "rendered")[:2] == (0, "weights/rendered\n")
     assert load_card("weights/rendered") == load_card(shipped)
     # A copy may hold thresholds of its owner's by now.

@@ -37,7 +37,7 @@ def test_rendered_people_carry_their_attributes(folder: Path) -> None:
 def test_people_made_to_carry_over_are_the_same_again(folder: Path) -> None:
     configure(source="wardrobe")
     params = yaml.safe_load(Path("params.yaml").read_text())
-    params["synthetic"] |= {"people": 25, "cameras": 6, "cameras_per_person": 3}
+    params["synthetic"] |= {"people": 25, "cameras": 6, "cameras_per_person": 3, "ages": 1.0, "h264": 0.5}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     prepare.main()
     catalog = read_catalog("data/catalog.parquet")
@@ -47,11 +47,16 @@ def test_people_made_to_carry_over_are_the_same_again(folder: Path) -> None:
     assert len(set().union(*cameras.values())) == 6
     assert set(catalog.table["split"].to_pylist()) == {"train", "val", "query", "gallery"}
     written = {path.name: path.read_bytes() for path in Path("data/crops").iterdir()}
-    write_people(
-        WardrobeSpec(people=25, cameras=6, cameras_per_person=3, images_per_camera=2, seed=params["seed"]),
-        folder / "again",
-        processes=2,
+    spec = WardrobeSpec(
+        people=25,
+        cameras=6,
+        cameras_per_person=3,
+        images_per_camera=2,
+        seed=params["seed"],
+        ages=1.0,
+        h264=0.5,
     )
+    write_people(spec, folder / "again", processes=2)
     assert {path.name: path.read_bytes() for path in (folder / "again").iterdir()} == written
 
 

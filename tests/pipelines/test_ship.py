@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 from pipelines import ship as module
+from pipelines.group_figures import group_figures
 from pipelines.ship import ship
 from reid.card import load_card
 from reid.errors import ReidError
@@ -25,13 +26,14 @@ def no_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_file_with_its_self_test_and_what_it_is_for(tmp_path: Path) -> None:
     exported = with_self_test(tmp_path / "exported", card={"mlflow_run_id": "a" * 32}, int8=True)
-    size = ship(exported, CROPS, tmp_path / "rendered")
+    size = ship(exported, CROPS, tmp_path / "rendered", people=6)
     files = {path.name for path in (tmp_path / "rendered").iterdir()}
     assert files == {"model.json", "model.onnx", "self_test.safetensors", STATISTICS}
     assert size == sum(path.stat().st_size for path in (tmp_path / "rendered").iterdir())
     was, card = load_card(exported), load_card(tmp_path / "rendered")
     assert (card.name, set(card.files), set(card.left_out)) == ("rendered", {"fp32"}, {"fp16", "int8"})
     assert (card.fingerprint, card.thresholds, card.mlflow_run_id) == (was.fingerprint, was.thresholds, "")
+    assert card.by_group == group_figures(load(tmp_path / "rendered", "onnxruntime", 1), 6)
     for word in ("children", "wheelchairs", "uniforms", "night", "crowds"):
         assert word in card.about
     images = np.random.default_rng(3).integers(0, 256, (4, 16, 8, 3), np.uint8)
@@ -54,5 +56,5 @@ def test_what_cannot_be_shipped_is_one_line_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", most)
     with pytest.raises(ReidError, match=message):
-        ship(make(tmp_path / "exported"), CROPS, tmp_path / "rendered")
+        ship(make(tmp_path / "exported"), CROPS, tmp_path / "rendered", people=6)
     assert not (tmp_path / "rendered").exists()

@@ -82,5 +82,7 @@ def test_the_real_one_is_what_its_card_says() -> None:
     card = load_card(folder)
     assert card.name == "rendered" and card.self_test is not None
     assert {(one.policy, one.unit) for one in card.thresholds} >= {("min", "image"), ("mean", "tracklet")}
+    assert card.by_group is not None
+    assert {one.of for one in card.by_group.groups} == {"people", "skin", "body", "light", "clothes"}
     embedder = load("rendered", "onnxruntime", 1)  # which runs the self-test
     assert embedder.fingerprint == card.fingerprint

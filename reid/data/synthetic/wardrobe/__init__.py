@@ -7,10 +7,11 @@ of clothes, what is only seen from one side, and how much cameras disagree.
 
 from reid.data.synthetic.wardrobe.crops import Crop, render_people, render_person
 from reid.data.synthetic.wardrobe.files import PATTERN, write_people
-from reid.data.synthetic.wardrobe.spec import INGREDIENTS, WardrobeSpec
+from reid.data.synthetic.wardrobe.spec import INGREDIENTS, LATER, WardrobeSpec
 
 __all__ = [
     "INGREDIENTS",
+    "LATER",
     "PATTERN",
     "Crop",
     "WardrobeSpec",

@@ -1,8 +1,8 @@
 """Cameras that differ as real ones do: where they hang, the light on their place, what they make of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import atan2, cos, pi, sin
+from math import atan2, cos, pi, sin, tan
 
 import cv2
 import numpy as np
@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.wardrobe.fabric import Floats, clouds
+from reid.data.synthetic.wardrobe.h264 import through_h264
+from reid.data.synthetic.wardrobe.recorder import Moment, Recorder, build_recorder, darken_edges, slant, smear
 from reid.data.synthetic.wardrobe.scenery import Image
 from reid.data.synthetic.wardrobe.spec import WardrobeSpec
 
-__all__ = ["Light", "Place", "build_place", "respond"]
+__all__ = ["Light", "Place", "build_place", "nearer", "respond"]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -50,6 +52,8 @@ class Place:
         dapples: how dark the spots of shade that fall on people are.
         loose: mean of what the boxes leave around people, shares of their height.
         aspect: narrowest box, width over height; people who need more get more.
+        recorder: its lens, shutter and coder.
+        size: of whom it looks at, of a grown-up's height.
     """
 
     distance: float
@@ -68,6 +72,8 @@ class Place:
     dapples: float
     loose: float
     aspect: float
+    recorder: Recorder
+    size: float = 1.0
 
 
 def build_place(spec: WardrobeSpec, number: int) -> Place:
@@ -95,6 +101,24 @@ def build_place(spec: WardrobeSpec, number: int) -> Place:
         dapples=spec.light * float(max(0.0, rng.uniform(-0.9, 0.55))),
         loose=float(rng.uniform(0.0, 0.07)),
         aspect=float(rng.uniform(0.26, 0.5)),
+        recorder=build_recorder(spec, number),
+    )
+
+
+def nearer(place: Place, size: float) -> Place:
+    """The same camera as it looks at somebody of this share of a grown-up's height: further down, from more
+    of their body heights away, with fewer pixels; and more of their crop is ground.
+    """
+    if size == 1:
+        return place
+    above = place.distance * tan(place.pitch) + 0.5 * (1 - size)
+    return replace(
+        place,
+        distance=place.distance / size,
+        pitch=atan2(above, place.distance),
+        base=float(np.clip(1 - (1 - place.base) / size, -0.3, 0.8)),
+        keeps=(max(0.2, place.keeps[0] * size), place.keeps[1] * size),
+        size=size,
     )
 
 
@@ -139,9 +163,16 @@ def _noise_field(seed: int) -> npt.NDArray[np.float32]:
     return np.asarray(0.6 * grains / grains.std() + 0.8 * clouds(rng, 512, 512, 1.5)[..., None], np.float32)
 
 
-def respond(image: Floats, place: Place, spec: WardrobeSpec, rng: np.random.Generator) -> Image:
+def respond(
+    image: Floats, place: Place, spec: WardrobeSpec, rng: np.random.Generator, moment: Moment
+) -> Image:
     """What the camera makes of a scene (H, W, 3) float32 RGB in [0, 255]: uint8 of the same shape."""
     height, width = image.shape[:2]
+    recorder, panned = place.recorder, moment.panning * place.recorder.turning * place.distance
+    if recorder.fall_off:
+        darken_edges(image, recorder, moment, place.distance)
+    if recorder.readout_s and panned:
+        image = smear(slant(image, recorder, panned, place.distance), recorder, panned)
     drift = np.exp(spec.response * (rng.normal(0, 0.09) + rng.normal(0, 0.025, (3, 1))))
     seen = cv2.transform(image, place.mixing * drift)
     if place.motion > 0.6:
@@ -159,7 +190,9 @@ def respond(image: Floats, place: Place, spec: WardrobeSpec, rng: np.random.Gene
         seen = seen + place.noise * field[y : y + seen.shape[0], x : x + seen.shape[1]]
     pixels: Image = cv2.LUT(np.clip(seen, 0, 255).astype(np.uint8), place.curve)
     quality = int(rng.integers(place.quality[0], place.quality[1] + 1))
-    if quality < 95:
+    if recorder.quantiser is not None:
+        pixels = through_h264(pixels, recorder.quantiser, moment.corner, (height, width))
+    elif quality < 95:
         _, code = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
         pixels = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)
     if pixels.shape[:2] != (height, width):

@@ -10,14 +10,17 @@ import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.surface import floats
+from reid.data.synthetic.wardrobe.ages import draw_person
 from reid.data.synthetic.wardrobe.atlas import build_atlas
-from reid.data.synthetic.wardrobe.cameras import Light, Place, build_place, respond
+from reid.data.synthetic.wardrobe.cameras import Light, Place, build_place, nearer, respond
 from reid.data.synthetic.wardrobe.fabric import COLUMNS, Floats, clouds
-from reid.data.synthetic.wardrobe.figure import Stance, draw_stance, solids_of
+from reid.data.synthetic.wardrobe.figure import solids_of
 from reid.data.synthetic.wardrobe.outfits import Outfit, draw_outfit
+from reid.data.synthetic.wardrobe.recorder import Moment, draw_moment, slant
 from reid.data.synthetic.wardrobe.scenery import Image, paint_place, paint_thing
 from reid.data.synthetic.wardrobe.solids import Buffers, Camera3D, draw
 from reid.data.synthetic.wardrobe.spec import WardrobeSpec
+from reid.data.synthetic.wardrobe.stances import Stance, draw_stance
 
 __all__ = ["Crop", "render_people", "render_person"]
 
@@ -55,14 +58,17 @@ def render_people(
 
 def render_person(spec: WardrobeSpec, person: int) -> Iterator[Crop]:
     """All crops of one person, camera by camera; the same whoever else was rendered before."""
-    outfit = draw_outfit(spec, person)
+    outfit = draw_person(spec, person)
     atlas = build_atlas(outfit)
     own = generator(spec.seed, "wardrobe cameras of", person)
     for camera in np.sort(own.choice(spec.cameras, spec.cameras_per_person, replace=False)).tolist():
         place, backdrop = _place(spec, camera)
+        place = nearer(place, outfit.age.size)
         rng = generator(spec.seed, "wardrobe crops", person, camera)
+        moments = generator(spec.seed, "wardrobe moments", person, camera)
         for n in range(spec.images_per_camera):
-            yield Crop(_crop(spec, outfit, atlas, place, backdrop, rng), person, camera, n)
+            moment = draw_moment(moments)
+            yield Crop(_crop(spec, outfit, atlas, place, backdrop, rng, moment), person, camera, n)
 
 
 @lru_cache(maxsize=256)
@@ -172,7 +178,13 @@ def _shade(
 
 
 def _crop(
-    spec: WardrobeSpec, outfit: Outfit, atlas: Floats, place: Place, backdrop: Image, rng: np.random.Generator
+    spec: WardrobeSpec,
+    outfit: Outfit,
+    atlas: Floats,
+    place: Place,
+    backdrop: Image,
+    rng: np.random.Generator,
+    moment: Moment,
 ) -> Image:
     height, width = spec.image_height, spec.image_width
     layer = _figure(spec, outfit, atlas, place, draw_stance(rng, outfit, spec.poses), rng)
@@ -183,22 +195,23 @@ def _crop(
     x, y = round(-left * sx), round(-top * sy)
     foot = y + small.shape[0]
     canvas = _behind(backdrop, place, height, width, wide / tall, rng)
-    alpha = np.zeros((height, width), np.float32)
-    over = np.zeros((height, width, 3), np.float32)
+    over = np.zeros((height, width, 4), np.float32)
     # A box that misses them altogether by chance shows nobody.
     rows = slice(min(max(0, y), height), max(0, min(height, foot)))
     columns = slice(min(max(0, x), width), max(0, min(width, x + small.shape[1])))
-    part = small[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
-    alpha[rows, columns], over[rows, columns] = part[..., 3], part[..., :3]
+    over[rows, columns] = small[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+    if place.recorder.readout_s:
+        over = slant(over, place.recorder, moment.walking, place.distance)
+    alpha = over[..., 3]
     _cast_shadow(canvas, alpha, foot, place.light, spec.light)
     canvas *= 1 - alpha[..., None]
-    canvas += over
+    canvas += over[..., :3]
     if place.dapples > 0.05:
         spots = np.clip(clouds(rng, height, width, float(rng.uniform(8, 22))), -0.5, 1) * place.dapples
         canvas *= (1 - spots)[..., None]
     if rng.random() < 0.3 * spec.occlusion:
         _occlude(canvas, _passers_by(spec.seed, spec.image_height), rng)
-    return respond(canvas, place, spec, rng)
+    return respond(canvas, place, spec, rng, moment)
 
 
 def _box(
@@ -218,7 +231,7 @@ def _behind(
     backdrop: Image, place: Place, height: int, width: int, aspect: float, rng: np.random.Generator
 ) -> Floats:
     zoom = float(rng.uniform(0.85, 1.2))
-    tall = round(height * zoom)
+    tall = round(height * zoom * place.size)
     wide = min(max(8, round(tall * aspect)), backdrop.shape[1])
     base = round(_PLACE_BASE * height)
     top = int(np.clip(base - (place.base + rng.normal(0, 0.06)) * tall, 0, backdrop.shape[0] - tall))

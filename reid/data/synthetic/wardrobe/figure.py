@@ -1,7 +1,7 @@
 """A clothed body in a pose, as the solids it is made of."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from math import cos, pi, sin
 
 import numpy as np
@@ -9,78 +9,45 @@ import numpy as np
 from reid.data.synthetic.wardrobe.atlas import ROWS
 from reid.data.synthetic.wardrobe.outfits import Outfit
 from reid.data.synthetic.wardrobe.solids import Point, Solid
+from reid.data.synthetic.wardrobe.stances import Stance
 
-__all__ = ["Stance", "draw_stance", "solids_of"]
+__all__ = ["solids_of"]
 
-_HIP, _KNEE, _ANKLE = 0.505, 0.275, 0.04
+_HIP, _ANKLE, _THIGH, _SHIN = 0.505, 0.04, 0.23, 0.235
+_LEG = _THIGH + _SHIN
+_CHIN, _CROWN = 0.028, 0.165  # over the base of the neck
 _TORSO = np.array([0.040, 0.066, 0.104, 0.114, 0.112, 0.107, 0.102, 0.098, 0.095, 0.096, 0.099, 0.1, 0.098])
 _WAIST = np.array([0, 0, 0, 0, 0, -0.02, -0.06, -0.1, -0.12, -0.04, 0.06, 0.1, 0.08])
 _BROAD = np.array([0, 0.4, 1, 1, 0.9, 0.7, 0.4, 0.2, 0, 0, 0, 0, 0])
 
 
-@dataclass(frozen=True, slots=True)
-class Stance:
-    """How a person stands. Angles are radians.
-
-    Attributes:
-        phase, stride: of the gait, and how far the legs swing; 0 stands.
-        lean: of the trunk, ahead.
-        head_turn, head_tilt: against the trunk; to the left, ahead.
-        arms: left and right: what each does, swing, pocket, ear, front or strap.
-        bend: of the elbows, beyond what the arm does.
-        spread: of the arms from the trunk.
-        leg_spread: of the feet.
-    """
-
-    phase: float = 0.0
-    stride: float = 0.0
-    lean: float = 0.0
-    head_turn: float = 0.0
-    head_tilt: float = 0.0
-    arms: tuple[str, str] = ("swing", "swing")
-    bend: float = 0.1
-    spread: float = 0.08
-    leg_spread: float = 0.0
-
-
-_ARMS = ("swing", "pocket", "ear", "front", "strap")
-_ARM_SHARES = {"": (0.72, 0.09, 0.05, 0.12, 0.02), "strapped": (0.62, 0.08, 0.04, 0.11, 0.15)}
-
-
-def draw_stance(rng: np.random.Generator, outfit: Outfit, share: float) -> Stance:
-    """A stance by chance; ``share`` is how far from standing straight."""
-    walks = rng.random() < 0.8
-    shares = _ARM_SHARES["strapped" if outfit.bag in ("backpack", "one_strap", "shoulder") else ""]
-    left, right = (_ARMS[int(place)] for place in rng.choice(len(_ARMS), 2, p=shares))
-    if rng.random() < 0.07:
-        left = right = "front"
-    drawn = rng.normal(0, 1, 6)
-    if rng.random() >= share:
-        left = right = "swing"
-    return Stance(
-        phase=float(rng.uniform(0, 2 * pi)),
-        stride=share * float(rng.uniform(0.18, 0.48) if walks else rng.uniform(0, 0.08)),
-        lean=share * float(0.03 + 0.05 * drawn[0]),
-        head_turn=share * float(0.3 * drawn[1]),
-        head_tilt=share * float(0.08 + 0.12 * abs(drawn[2])),
-        arms=(left, right),
-        bend=0.1 + share * float(abs(0.25 * drawn[3])),
-        spread=0.06 + share * float(abs(0.08 * drawn[4])),
-        leg_spread=share * float(abs(0.012 * drawn[5])),
-    )
-
-
 def solids_of(outfit: Outfit, stance: Stance) -> Iterator[Solid]:
-    """All solids of a person who stands like this; the ground is at y = 0."""
+    """All solids of a person who stands like this, one high; the ground is at y = 0."""
+    age = outfit.age
+    longer = (_CROWN - _CHIN) * (age.head - 1) - _LEG * (1 - age.legs)
+    for solid in _solids(outfit, stance):
+        yield solid if longer == 0 else _scaled(solid, 1 / (1 + longer))
+
+
+def _scaled(solid: Solid, by: float) -> Solid:
+    (x0, y0, z0), (x1, y1, z1) = solid.start, solid.end
+    knots = [by * knot for knot in solid.knots]
+    return replace(solid, start=(by * x0, by * y0, by * z0), end=(by * x1, by * y1, by * z1), knots=knots)
+
+
+def _solids(outfit: Outfit, stance: Stance) -> Iterator[Solid]:
     legs, drop = _joints_of_legs(outfit, stance)
     pelvis: Point = (0.0, _HIP - drop, 0.0)
-    lean = stance.lean + 0.05 * (outfit.bag == "backpack")
+    lean = stance.lean + 0.05 * (outfit.bag == "backpack") + outfit.age.stoop
     yield from _legs(outfit, legs)
     yield from _trunk(outfit, stance, pelvis, lean)
     arms = list(_joints_of_arms(outfit, stance, pelvis, lean))
     yield from _arms(outfit, arms)
     yield from _head(outfit, stance, pelvis, lean)
     yield from _bags(outfit, arms, pelvis, lean)
+    if outfit.age.stick:
+        hand = arms[1][2]
+        yield Solid(hand, (hand[0] - 0.02, 0.0, hand[2] + 0.06), (0.009, 0.008), ROWS["shoes"])
 
 
 _Chain = tuple[Point, Point, Point]
@@ -89,13 +56,14 @@ _Chain = tuple[Point, Point, Point]
 def _joints_of_legs(outfit: Outfit, stance: Stance) -> tuple[list[_Chain], float]:
     chains = []
     apart = 0.044 + 0.012 * outfit.hips
+    upper, lower, bent = _THIGH * outfit.age.legs, _SHIN * outfit.age.legs, outfit.age.stoop
     for side in (1, -1):
         phase = stance.phase + (0 if side > 0 else pi)
-        thigh = stance.stride * sin(phase) + 0.02
-        shin = thigh - 0.04 - 1.7 * stance.stride * max(0.0, cos(phase + 0.35)) ** 1.5
-        knee = (side * apart, _HIP - 0.23 * cos(thigh), 0.23 * sin(thigh))
+        thigh = stance.stride * sin(phase) + 0.02 + 0.35 * bent
+        shin = thigh - 0.04 - 1.7 * stance.stride * max(0.0, cos(phase + 0.35)) ** 1.5 - 0.7 * bent
+        knee = (side * apart, _HIP - upper * cos(thigh), upper * sin(thigh))
         foot_x = side * (0.8 * apart + stance.leg_spread)
-        foot = (foot_x, knee[1] - 0.235 * cos(shin), knee[2] + 0.235 * sin(shin))
+        foot = (foot_x, knee[1] - lower * cos(shin), knee[2] + lower * sin(shin))
         chains.append(((side * apart, _HIP, 0.0), knee, foot))
     drop = min(foot[1] for _, _, foot in chains) - _ANKLE
     lowered = [tuple((x, y - drop, z) for x, y, z in chain) for chain in chains]
@@ -238,10 +206,13 @@ def _arms(outfit: Outfit, arms: list[_Chain]) -> Iterator[Solid]:
 
 
 def _head(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) -> Iterator[Solid]:
-    tilt = lean + stance.head_tilt
-    base = _at(pelvis, lean, 0, 0.335, -0.006)
+    big, stoop = outfit.age.head, outfit.age.stoop
+    # A bent back carries the head ahead, which looks up again.
+    tilt = lean + stance.head_tilt - 0.8 * stoop
+    base = _at(pelvis, lean, 0, 0.335, -0.006 + 0.06 * stoop)
 
     def at(up: float, ahead: float, x: float = 0.0) -> Point:
+        up, ahead = up + (up - _CHIN) * (big - 1), ahead * big
         side, front = sin(stance.head_turn), cos(stance.head_turn)
         return (
             base[0] + x * front + ahead * side,
@@ -249,15 +220,18 @@ def _head(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) -> Iterato
             base[2] + up * sin(tilt) + ahead * front * cos(tilt) - x * side,
         )
 
+    def broad(*knots: float) -> list[float]:
+        return [big * knot for knot in knots]
+
     yield Solid(base, at(0.06, 0.004), (0.034, 0.030), ROWS["skin"], round=0.3)
-    big = 1.0 + 0.05 * (outfit.hair_kind in ("bob", "long")) + 0.05 * (outfit.hat == "beanie")
-    skull = [w * big for w in (0.022, 0.040, 0.049, 0.053, 0.053, 0.050, 0.046, 0.039, 0.024)]
+    full = 1.0 + 0.05 * (outfit.hair_kind in ("bob", "long")) + 0.05 * (outfit.hat == "beanie")
+    skull = [w * full for w in broad(0.022, 0.040, 0.049, 0.053, 0.053, 0.050, 0.046, 0.039, 0.024)]
     yield Solid(
         at(0.16, 0.006), at(0.034, 0.012), skull, ROWS["head"], flat=1.15, round=0.25, turn=stance.head_turn
     )
     hair, length = ROWS["hair"], outfit.hair_length
     if outfit.hair_kind == "bob":
-        knots = (0.052, 0.06, 0.062, 0.052)
+        knots = broad(0.052, 0.06, 0.062, 0.052)
         yield Solid(
             at(0.11, -0.012),
             at(0.015 - 0.02 * length, -0.018),
@@ -270,18 +244,25 @@ def _head(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) -> Iterato
     elif outfit.hair_kind == "long":
         end = _at(pelvis, lean, 0, 0.25 - 0.17 * length, -0.062)
         yield Solid(
-            at(0.11, -0.012), at(0.03, -0.022), (0.05, 0.057, 0.058), hair, flat=0.85, turn=stance.head_turn
+            at(0.11, -0.012),
+            at(0.03, -0.022),
+            broad(0.05, 0.057, 0.058),
+            hair,
+            flat=0.85,
+            turn=stance.head_turn,
         )
-        yield Solid(at(0.03, -0.03), end, (0.056, 0.06, 0.058, 0.04), hair, flat=0.45)
+        yield Solid(at(0.03, -0.03), end, broad(0.056, 0.06, 0.058, 0.04), hair, flat=0.45)
     elif outfit.hair_kind == "tied":
         end = at(0.02 - 0.12 * length, -0.085)
-        yield Solid(at(0.1, -0.062), end, (0.016, 0.021, 0.013), hair)
+        yield Solid(at(0.1, -0.062), end, broad(0.016, 0.021, 0.013), hair)
     elif outfit.hair_kind == "bun":
-        yield Solid(at(0.13 + 0.03 * length, -0.05), at(0.12 + 0.03 * length, -0.06), (0.026, 0.026), hair)
+        yield Solid(
+            at(0.13 + 0.03 * length, -0.05), at(0.12 + 0.03 * length, -0.06), broad(0.026, 0.026), hair
+        )
     if outfit.hat == "cap":
-        yield Solid(at(0.118, 0.045), at(0.108, 0.1), (0.04, 0.03), ROWS["hat"], flat=0.3)
+        yield Solid(at(0.118, 0.045), at(0.108, 0.1), broad(0.04, 0.03), ROWS["hat"], flat=0.3)
     elif outfit.hat == "brim":
-        yield Solid(at(0.122, 0.0), at(0.108, 0.0), (0.075, 0.085), ROWS["hat"], round=0.1)
+        yield Solid(at(0.122, 0.0), at(0.108, 0.0), broad(0.075, 0.085), ROWS["hat"], round=0.1)
 
 
 def _bags(outfit: Outfit, arms: list[_Chain], pelvis: Point, lean: float) -> Iterator[Solid]:

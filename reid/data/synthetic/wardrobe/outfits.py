@@ -11,7 +11,7 @@ import numpy.typing as npt
 from reid.data.synthetic.seeds import generator
 from reid.data.synthetic.wardrobe.spec import WardrobeSpec
 
-__all__ = ["COLOURS", "Colour", "Fabric", "Outfit", "draw_outfit"]
+__all__ = ["COLOURS", "HAIRS", "Age", "Colour", "Fabric", "Outfit", "draw_outfit", "near"]
 
 Colour = tuple[float, float, float]
 _Rng = np.random.Generator
@@ -64,7 +64,7 @@ _BAG = (
     "purple 2"
 )
 _SKINS = ((0.93, 0.77, 0.66), (0.86, 0.67, 0.53), (0.78, 0.57, 0.42), (0.58, 0.40, 0.28), (0.36, 0.24, 0.17))
-_HAIRS = ((0.07, 0.06, 0.06), (0.16, 0.11, 0.08), (0.30, 0.19, 0.12), (0.62, 0.48, 0.28), (0.62, 0.61, 0.60))
+HAIRS = ((0.07, 0.06, 0.06), (0.16, 0.11, 0.08), (0.30, 0.19, 0.12), (0.62, 0.48, 0.28), (0.62, 0.61, 0.60))
 _PATTERNS = (
     "plain 50, melange 10, rings 9, pinstripes 3, checks 6, plaid 6, dots 2, floral 4, camouflage 2, "
     "fade 2, halves 3, band 3"
@@ -81,6 +81,26 @@ class Fabric:
     third: Colour = (0.5, 0.5, 0.5)
     size: float = 0.03
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """What years make of a body; as it stands, of a grown-up's nothing.
+
+    Attributes:
+        head, legs: how much larger the head and how much longer the legs are against the trunk.
+        size: of a grown-up's height.
+        stoop: how far the back is bent, radians.
+        pace: of the steps, against a grown-up's.
+        stick: in the right hand.
+    """
+
+    head: float = 1.0
+    legs: float = 1.0
+    size: float = 1.0
+    stoop: float = 0.0
+    pace: float = 1.0
+    stick: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,7 @@ class Outfit:
         boot: how far shoes reach up the shin; 0: not.
         side_stripe: down the trousers' and sleeves' sides.
         bag: none, backpack, one_strap, cross, shoulder, hand, sack.
+        age: what it makes of their body.
     """
 
     stature: float
@@ -149,6 +170,7 @@ class Outfit:
     bag_fabric: Fabric
     bag_size: float
     seed: int
+    age: Age = Age()
 
 
 @lru_cache(maxsize=64)
@@ -175,7 +197,8 @@ def _of_range(rng: _Rng, of: _Range) -> Colour:
     return red, green, blue
 
 
-def _near(rng: _Rng, colours: tuple[Colour, ...], weights: tuple[float, ...], spread: float) -> Colour:
+def near(rng: _Rng, colours: tuple[Colour, ...], weights: tuple[float, ...], spread: float) -> Colour:
+    """A colour like one of these, drawn by weight."""
     place = rng.choice(len(colours), p=np.array(weights) / sum(weights))
     mixed = np.array(colours[place]) * np.exp(rng.normal(0, spread) + rng.normal(0, spread / 4, 3))
     red, green, blue = np.clip(mixed, 0.02, 1).tolist()
@@ -248,8 +271,8 @@ def draw_outfit(spec: WardrobeSpec, person: int) -> Outfit:
         build=float(np.clip(rng.normal(0.4 if female else 0.5, 0.22), 0, 1)),
         shoulders=float(np.clip(rng.normal(0.3 if female else 0.65, 0.18), 0, 1)),
         hips=float(np.clip(rng.normal(0.65 if female else 0.35, 0.2), 0, 1)),
-        skin=_near(rng, _SKINS, (34, 34, 16, 9, 7), 0.07),
-        hair=_near(rng, _HAIRS, hair_weights, 0.15),
+        skin=near(rng, _SKINS, (34, 34, 16, 9, 7), 0.07),
+        hair=near(rng, HAIRS, hair_weights, 0.15),
         hair_kind=hair_kind,
         hair_length=float(rng.uniform(0, 1)),
         hat=hat,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from reid.errors import UsageError
 
-__all__ = ["INGREDIENTS", "WardrobeSpec"]
+__all__ = ["INGREDIENTS", "LATER", "WardrobeSpec"]
 
 _LEAST = {
     "people": 2,
@@ -28,7 +28,9 @@ INGREDIENTS = (
     "occlusion",
     "boxes",
 )
-"""The fields of `WardrobeSpec` that are shares from 0 to 1."""
+"""Shares from 0 to 1 among the fields of `WardrobeSpec`, all of them 1 unless said otherwise."""
+LATER = ("ages", "vignette", "rolling_shutter", "h264")
+"""Shares that came after the shipped model was trained: 0 unless asked for, and every byte as it was then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,13 @@ class WardrobeSpec:
     - ``scenery``: structure behind people;
     - ``occlusion``: of the crops, where something or somebody stands before or beside the person;
     - ``boxes``: how far the box is off.
+
+    Four more are 0 unless asked for. They draw by themselves: with one of them on, all else stays as it is:
+
+    - ``ages``: of the people, who are children (at 1 sixteen of a hundred) or old (twenty);
+    - ``vignette``: how much darker pictures are towards their edges;
+    - ``rolling_shutter``: how far what moves is slanted and smeared, row after row;
+    - ``h264``: of the cameras, which send H.264 in place of JPEG (at 1 six of ten).
 
     Raises:
         UsageError: a field is too small, too large for another, or not a number of its type.
@@ -73,11 +82,15 @@ class WardrobeSpec:
     scenery: float = 1.0
     occlusion: float = 1.0
     boxes: float = 1.0
+    ages: float = 0.0
+    vignette: float = 0.0
+    rolling_shutter: float = 0.0
+    h264: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             name, value = field.name, getattr(self, field.name)
-            if name in INGREDIENTS:
+            if name in INGREDIENTS + LATER:
                 if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
                     raise UsageError(f"rendered people: {name} is {value!r}, want a share from 0 to 1")
                 continue

@@ -1,17 +1,19 @@
 """People rendered for training that carries over."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from reid.data.synthetic.wardrobe import INGREDIENTS, WardrobeSpec, render_people, render_person
+from reid.data.synthetic.wardrobe import INGREDIENTS, LATER, WardrobeSpec, render_people, render_person
 from reid.data.synthetic.wardrobe.atlas import ROWS, build_atlas
 from reid.data.synthetic.wardrobe.fabric import COLUMNS
-from reid.data.synthetic.wardrobe.figure import Stance, draw_stance, solids_of
+from reid.data.synthetic.wardrobe.figure import solids_of
 from reid.data.synthetic.wardrobe.outfits import draw_outfit
 from reid.data.synthetic.wardrobe.solids import Buffers, Camera3D, Solid, draw
+from reid.data.synthetic.wardrobe.stances import Stance, draw_stance
 from reid.errors import UsageError
 
 SPEC = WardrobeSpec(
@@ -93,6 +95,30 @@ def test_each_ingredient_changes_pictures(
     assert not np.array_equal(without, images[: len(without)])
 
 
+@pytest.mark.parametrize("name", LATER)
+def test_what_came_later_changes_pictures_where_it_is_asked_for(
+    name: str, rendered: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+) -> None:
+    images, _, _ = rendered
+    with_it = render_people(replace(SPEC, **{name: 1.0}))[0]  # type: ignore[arg-type]
+    assert not np.array_equal(with_it, images)
+    people = [crop.image for crop in render_person(replace(SPEC, **{name: 1.0}), 7)]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(people, with_it[7 * 6 : 8 * 6])
+
+
+def test_the_people_of_the_shipped_model_are_drawn_as_they_were(
+    rendered: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]],
+) -> None:
+    """Of these bytes, in the size of its recipe, is the ``data_hash`` of its card; what is added to the
+    renderer must draw by itself.
+    """
+    shipped = render_people(WardrobeSpec(people=4, cameras=96, cameras_per_person=4, images_per_camera=2))[0]
+    assert [hashlib.sha256(images.tobytes()).hexdigest()[:16] for images in (rendered[0], shipped)] == [
+        "c0179f65eff3e44d",
+        "ea2c9bf32a02b498",
+    ]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -101,6 +127,7 @@ def test_each_ingredient_changes_pictures(
         ("cameras", 2.5, "cameras is 2.5, want a whole number"),
         ("bags", 1.5, "bags is 1.5, want a share from 0 to 1"),
         ("light", True, "light is True, want a share"),
+        ("h264", 2, "h264 is 2, want a share from 0 to 1"),
         ("cameras_per_person", 49, "cameras_per_person is 49, more than the 48 cameras"),
         ("image_width", 2000, "image_width is 2000, want at most 1024"),
     ],
