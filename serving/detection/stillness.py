@@ -141,7 +141,7 @@ class Background:
         changed.
         """
         sample = self._mean[::_SAMPLE, ::_SAMPLE]
-        light = float(np.median(now[::_SAMPLE, ::_SAMPLE] / np.maximum(sample, 8.0)))
+        light = _median(now[::_SAMPLE, ::_SAMPLE] / np.maximum(sample, 8.0))
         strays = cv2.absdiff(now, self._mean * np.float32(light))
         return light, strays, strays > np.clip(_SIGMAS * self._deviation, _LEAST, _MOST)
 
@@ -179,6 +179,13 @@ class Background:
         if people is not None:
             inliers[people] = self._deviation[people]
         self._deviation += slow * (inliers - self._deviation)
+
+
+def _median(values: npt.NDArray[np.floating]) -> float:
+    """NumPy's, without its checks, which take four times as long for so few."""
+    low, high = (values.size - 1) // 2, values.size // 2
+    ordered = np.partition(values, (low, high), axis=None)
+    return float((ordered[low] + ordered[high]) / 2)
 
 
 def _clustered(over: Mask) -> bool:

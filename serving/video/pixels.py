@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import SideDataContainer
 
 __all__ = ["Size", "is_plain", "orientation", "planes_of", "shown_size", "upright"]
 
@@ -47,7 +48,9 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     """Quarter turns counter-clockwise that make a frame upright, and whether it is mirrored (left and right)
     before.
     """
-    data = frame.side_data
+    # Not ``frame.side_data``: that keeps what it makes, which refers to the frame. Each picture would lie in
+    # memory until Python looks for circles, which after thousands of them was a gigabyte.
+    data = SideDataContainer(frame)  # type: ignore[call-arg]  # the library's stub leaves its argument out
     if not len(data):
         return 0, False
     matrix = next((bytes(one) for one in data if one.type.name == "DISPLAYMATRIX"), None)

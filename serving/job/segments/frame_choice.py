@@ -60,8 +60,12 @@ LOOKS = "looks"  # in a segment's counts: see Looks
 _SAME = 0.5  # IoU of one person's boxes in two frames in which nothing has moved
 _BLIND = 0.5  # of the time between forced looks: key frames further apart are not relied on
 _LEAST_PASSED = 4  # frames between key frames; fewer are not worth it
-_STOPS_AHEAD = 4
+# Read ahead of the watch. More would often be in vain: it goes from one way of reading to the other, and what
+# was read beyond that place is dropped.
+_PICTURES_AHEAD, _STOPS_AHEAD = 8, 3
 _DOUBTFUL = 0.5  # of the confidence that starts a tracklet: a box that wakes the watch when it is new
+
+_NOBODY = sv.Detections.empty()
 
 Boxes = npt.NDArray[np.float32]
 
@@ -227,8 +231,7 @@ class Watch:
         """Let all but the last ``lead`` frames that were not looked at go."""
         while len(self._asleep) > lead:
             one = self._asleep.popleft()
-            empty, decoded = sv.Detections.empty(), isinstance(one, Picture)
-            yield Seen(one.number, one.time_s, None, empty, decoded=decoded)
+            yield Seen(one.number, one.time_s, None, _NOBODY, decoded=isinstance(one, Picture))
 
     def _is_steady(self, found: sv.Detections) -> bool:
         """Whether a forced look has found whom the tracker follows, and nobody else.
@@ -276,7 +279,7 @@ class Watch:
         places = {one: place for place, one in enumerate(stops)}
         entered = number
         pictures = read_pictures(self._footage, number, last, step, self._pulse)
-        found = ahead(self._with_cells(pictures), self._most, self._pulse)
+        found = ahead(self._with_cells(pictures), min(_PICTURES_AHEAD, self._most), self._pulse)
         with closing(found):
             for picture, cells in found:
                 place = places.get(picture.number)

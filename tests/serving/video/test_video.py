@@ -1,3 +1,4 @@
+import gc
 import struct
 import threading
 import time
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from reid.errors import ReidError
-from serving.video import ahead, open_footage, read_frames
+from serving.video import ahead, open_footage, read_frames, read_pictures, upright
 from tests.serving.tiny_footage import (
     FPS,
     HEIGHT,
@@ -58,6 +59,23 @@ def test_any_range_is_the_same_pictures_as_reading_through(
 def test_pictures_show_what_was_written(all_frames: list) -> None:
     for frame in all_frames[::20]:
         assert np.abs(frame.image.astype(int) - draw(frame.number, [WALK]).astype(int)).mean() < 12
+
+
+def test_a_picture_is_freed_as_soon_as_nobody_holds_it(clip: Path) -> None:
+    """Not only when Python looks for circles, until when an hour of large pictures would fill the memory."""
+
+    def held() -> int:
+        return sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        for picture in read_pictures(open_footage([str(clip)])):
+            upright(picture.frame)
+        assert held() <= before + 1
+    finally:
+        gc.enable()
 
 
 def test_numbers_and_times_go_on_over_the_files_of_a_camera(clip: Path, all_frames: list) -> None:
