@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from torch import nn
@@ -10,7 +11,9 @@ from pipelines import ship as module
 from pipelines.group_figures import group_figures
 from pipelines.ship import ship
 from reid.card import load_card
-from reid.errors import ReidError
+from reid.data.catalog import write_catalog
+from reid.errors import ReidError, UsageError
+from reid.files import sha256_of
 from reid.shipped import STATISTICS
 from serving.runtime import load
 from tests.serving.tiny_models import DIM, HEIGHT, tiny_model, with_self_test
@@ -57,4 +60,50 @@ def test_what_cannot_be_shipped_is_one_line_and_leaves_nothing(
     monkeypatch.setattr(module, "MOST_BYTES", most)
     with pytest.raises(ReidError, match=message):
         ship(make(tmp_path / "exported"), CROPS, tmp_path / "rendered", people=6)
+    assert not (tmp_path / "rendered").exists()
+
+
+def project_of(folder: Path) -> Path:
+    """A project that has prepared four crops of two people and exported a tiny model."""
+    with_self_test(folder / "exported")
+    (folder / "data").mkdir()
+    rows: list[dict[str, object]] = []
+    for number in range(4):
+        crop = folder / f"data/{number}.png"
+        cv2.imwrite(str(crop), np.full((16, 8, 3), 50 * number, np.uint8))
+        facts = {"identity": f"p{number // 2}", "camera": f"c{number % 2}", "split": "train"}
+        rows.append(
+            {"path": str(crop), **facts, "width": 8, "height": 16, "sha256": sha256_of(crop)},
+        )
+    write_catalog(rows, folder / "data/catalog.parquet")
+    return folder
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *words: Path) -> None:
+    monkeypatch.setattr("sys.argv", ["ship", *map(str, words)])
+    module.main()
+
+
+def test_a_project_is_shipped_by_the_command_and_again_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, out = project_of(tmp_path / "project"), tmp_path / "rendered"
+    monkeypatch.setattr(module, "group_figures", lambda embed, _: group_figures(embed, 4))
+    run_main(monkeypatch, project, out)
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert f"{out}: {sum(map(len, first.values())):,} bytes" in "".join(capsys.readouterr())
+    run_main(monkeypatch, project, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+
+def test_what_is_no_project_that_has_exported_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"say python -m pipelines\.ship PROJECT OUT"):
+        run_main(monkeypatch, tmp_path)
+    with pytest.raises(UsageError, match=r"exported does not exist: name a directory that holds model\.json"):
+        run_main(monkeypatch, tmp_path, tmp_path / "rendered")
+    with_self_test(tmp_path / "exported")
+    with pytest.raises(UsageError, match=r"catalog\.parquet"):
+        run_main(monkeypatch, tmp_path, tmp_path / "rendered")
     assert not (tmp_path / "rendered").exists()

@@ -2,11 +2,13 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from reid.config import load_params
 from reid.data.synthetic.wardrobe import INGREDIENTS, LATER, WardrobeSpec, render_people, render_person
 from reid.data.synthetic.wardrobe.atlas import ROWS, build_atlas
 from reid.data.synthetic.wardrobe.fabric import COLUMNS
@@ -104,6 +106,11 @@ def test_what_came_later_changes_pictures_where_it_is_asked_for(
     assert not np.array_equal(with_it, images)
     people = [crop.image for crop in render_person(replace(SPEC, **{name: 1.0}), 7)]  # type: ignore[arg-type]
     np.testing.assert_array_equal(people, with_it[7 * 6 : 8 * 6])
+
+
+def test_the_recipe_of_the_shipped_model_asks_for_none_of_it() -> None:
+    town = load_params(Path(__file__).parents[4] / "recipes/rendered.yaml").synthetic
+    assert [getattr(town, name) for name in LATER] == [0.0] * len(LATER)
 
 
 def test_the_people_of_the_shipped_model_are_drawn_as_they_were(
