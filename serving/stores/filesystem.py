@@ -11,6 +11,7 @@ from typing import Any
 from reid.addresses import redacted
 from reid.errors import ReidError, UsageError
 from serving.protocols import STORES
+from serving.stores.azure import register_azure
 from serving.stores.sftp import sftp_files
 
 __all__ = ["connect_anew", "file_system", "refused", "store_problem"]
@@ -51,6 +52,8 @@ def file_system(source: str, kind: str = "video", done: str = "read") -> tuple[A
     try:
         if scheme == "sftp":
             return sftp_files(source)
+        if package == "adlfs":
+            register_azure()
         # Listings are asked for anew: a job that is run again must see what has changed.
         file_system, path = url_to_fs(source.removeprefix("range+"), use_listings_cache=False)
     except Exception as error:  # noqa: BLE001 - each driver has classes of its own
