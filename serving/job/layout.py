@@ -14,11 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import ValidationError
 
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from reid.files import read_json
 from reid.parquet import read_parquet
 from reid.system_errors import shown
 from serving.job.record import SCHEMA, RecordPart
+from serving.protocols import STORES
 
 __all__ = [
     "DETECTIONS",
@@ -133,9 +134,19 @@ def segment_name(camera: str, index: int) -> str:
 class JobFolder:
     """The files of an output folder, whether they are there or not; ``crops``, videos and report are only
     where the job wants them.
+
+    Raises:
+        UsageError: the folder is an address in a store.
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        scheme, colon, rest = str(self.path).partition(":/")
+        if colon and scheme in STORES and not self.path.exists():
+            raise UsageError(
+                f"output {scheme}://{rest} is in a store: copy it into a folder here and name that"
+            )
 
     @property
     def record(self) -> Path:

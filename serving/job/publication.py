@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from reid.addresses import is_url
+from reid.addresses import is_url, redacted
 from reid.cache import private_cache
 from reid.errors import ReidError
 from reid.files import atomic_directory
@@ -36,7 +36,9 @@ class PublishedOutput:
         self._there = StoredFolder(address)
         self.address = self._there.address
         above, _, name = self.address.rpartition("/")
-        self._segments = StoredFolder(f"{above}/.{name}.work")
+        if above.endswith("/"):
+            raise ReidError(f"output {redacted(self.address)} is all of a store: name a folder in it")
+        self._segments = StoredFolder(f"{above}/.{name}.work", self.address)
         digest = hashlib.sha256(self.address.encode()).hexdigest()[:32]
         self.local = private_cache("reid-outputs") / digest / name
         self._work = WorkFolder.of(self.local)

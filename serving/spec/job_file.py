@@ -58,6 +58,8 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key {key!r}: check its spelling"
     if first["type"] == "missing":
         return f"missing key {key!r}"
+    if first["type"] == "model_type":  # as of `idle: false`
+        return f"{key}: want keys with values below it, as docs/reference/job.md has them"
     message = first["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
 

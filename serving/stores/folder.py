@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from reid.errors import ReidError
 from serving.protocols import scheme_problem
-from serving.stores.filesystem import file_system, refused, store_problem
+from serving.stores.filesystem import connect_anew, file_system, refused, store_problem
 
 __all__ = ["StoredFolder"]
 
-_WAITS_S = (0.2, 1.0, 4.0)  # before each further try; the drivers try again for a while themselves
+_WAITS_S = (0.2, 1.0, 4.0)  # before each further try
+_LONGEST_S = 30.0  # after which none is made: the drivers try again for a while themselves
 _WRITABLE = ("s3", "gs", "gcs", "az", "abfs", "sftp")
 T = TypeVar("T")
 
@@ -21,20 +22,24 @@ class StoredFolder:
 
     A file appears whole or not at all: object stores do so themselves, on an SFTP server it is renamed.
 
+    Args:
+        named: what a refusal calls it, where that is not ``address``.
+
     Raises:
         UsageError: the store needs a package that is not installed.
         ReidError: the address is none that can be written to.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, named: str = "") -> None:
         self.address = address.rstrip("/")
+        self._named = named or self.address
         problem = scheme_problem(self.address)
         if problem is None and address.partition("://")[0] not in _WRITABLE:
             problem = f"outputs are written to {', '.join(_WRITABLE)}"
         if problem is not None:
             raise ReidError(f"output {self.address.partition('://')[0]}://...: {problem}")
-        self._store, self._root = file_system(self.address)
-        self._renames = address.startswith("sftp")
+        self._store, self._root = file_system(self.address, "output", "written")
+        self._has_folders = address.startswith("sftp")
 
     def names(self) -> list[str]:
         """The files, in order."""
@@ -60,40 +65,41 @@ class StoredFolder:
 
     def put(self, path: Path, name: str) -> None:
         """Copy a file of this machine there, in place of what is there."""
-
-        def put() -> None:
-            target = self._at(name)
-            if not self._renames:
-                self._store.put_file(str(path), target)
-                return
-            self._store.makedirs(target.rpartition("/")[0], exist_ok=True)
-            self._store.put_file(str(path), f"{target}.part")
-            if self._store.exists(target):
-                self._store.rm_file(target)
-            self._store.mv(f"{target}.part", target)
-
-        self._tried(put, "written")
+        self._tried(lambda: self._store.put_file(str(path), self._at(name)), "written")
 
     def remove(self, name: str) -> None:
-        """Remove a file; it may have gone already."""
+        """Remove a file; it may have gone already. A folder that it leaves empty goes with it."""
 
         def remove() -> None:
             try:
                 self._store.rm_file(self._at(name))
             except FileNotFoundError:
                 return
+            if self._has_folders:
+                self._remove_empty(PurePosixPath(self._at(name)).parent)
 
         self._tried(remove, "written")
+
+    def _remove_empty(self, folder: PurePosixPath) -> None:
+        """Remove a folder and those above it, down from this one, as long as nothing is in them."""
+        while folder.is_relative_to(self._root):
+            try:
+                self._store.rmdir(str(folder))
+            except OSError:
+                return
+            folder = folder.parent
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
     def _tried(self, ask: Callable[[], T], done: str) -> T:
+        end = time.monotonic() + _LONGEST_S
         for wait_s in (*_WAITS_S, None):
             try:
                 return ask()
             except Exception as error:  # noqa: BLE001 - each driver has classes of its own
-                if wait_s is None or refused(error):
-                    raise store_problem(self.address, error, "output", done) from None
+                if wait_s is None or refused(error) or time.monotonic() > end:
+                    raise store_problem(self._named, error, "output", done) from None
+            connect_anew(self._store)
             time.sleep(wait_s)
         raise AssertionError

@@ -8,7 +8,7 @@ from reid.addresses import redacted
 from reid.errors import ReidError
 from serving.stores.blocks import BLOCK, Blocks, blocks_of_process
 from serving.stores.files import version_of
-from serving.stores.filesystem import file_system, refused, store_problem
+from serving.stores.filesystem import connect_anew, file_system, refused, store_problem
 
 __all__ = ["StoredFile"]
 
@@ -131,6 +131,7 @@ class StoredFile:
             except Exception as error:  # noqa: BLE001 - each driver has classes of its own
                 if wait_s is None or refused(error) or time.monotonic() > end:
                     raise store_problem(self.source, error) from None
+                connect_anew(self._store)
                 # A range beyond the end of a file that was made shorter never comes.
                 if check_version and version_of(self._facts()) != self.version:
                     raise self._changed() from None

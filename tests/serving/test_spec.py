@@ -49,6 +49,7 @@ def test_a_gallery_may_be_left_out(folder: Path) -> None:
     ("value", "words"),
     [
         (minimal(galery="x"), ["unknown key 'galery'"]),
+        (minimal(adaptive=True), ["adaptive: want keys with values below it"]),
         (minimal(detector={"name": "motion", "threshold": 1}), ["unknown key 'detector.threshold'"]),
         (minimal(cameras=[{"id": "c1", "source": "a.avi", "fps": 3}]), ["unknown key 'cameras.0.fps'"]),
         ({"cameras": [{"id": "c1", "source": "a.avi"}]}, ["missing key 'model'"]),

@@ -97,7 +97,10 @@ def _prepared(
     rows = files.read_sightings().to_pylist()
     fingerprint = record.model.fingerprint
     if (job.gallery, fingerprint) not in galleries:
-        galleries[job.gallery, fingerprint] = open_gallery(job, fingerprint, opened)
+        try:
+            galleries[job.gallery, fingerprint] = open_gallery(job, fingerprint, opened)
+        except ReidError as error:  # which of the jobs it is that does not go with it
+            raise type(error)(f"{folder}: {error}") from error
     known = galleries[job.gallery, fingerprint]
     index, notes = search_index(job, known)  # what is wrong in it is said before the work
     decision = decision_of(job, *_threshold(job, record))

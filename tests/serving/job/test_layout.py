@@ -120,3 +120,9 @@ def test_no_other_module_spells_a_name_of_the_output_folder() -> None:
             if text.rpartition("/")[2] in names and not text.startswith("templates/")
         }
         assert not literals, path
+
+
+def test_an_output_in_a_store_is_said_to_be_one() -> None:
+    for address in ("s3://bucket/found", "sftp://host/found"):
+        with pytest.raises(UsageError, match=rf"output {address} is in a store: copy it into a folder here"):
+            open_job(Path(address), JobRecord)

@@ -104,12 +104,14 @@ def test_cut_uploads_are_tried_again_and_in_the_end_said(
 
 
 def test_what_a_store_refuses_is_said_before_the_work(store: Bucket, here: Path) -> None:
-    with pytest.raises(ReidError, match=r"output s3://nowhere/\S+ does not exist, or its bucket does not"):
+    with pytest.raises(ReidError, match="output s3://nowhere/found does not exist, or its bucket does not"):
         run(here, "s3://nowhere/found")
     for address in ("range+http://host/found", "http://host/found", "s3://key:hidden@bucket/found"):
         with pytest.raises(ReidError) as raised:
             published_output(address)
         assert "hidden" not in str(raised.value)
+    with pytest.raises(ReidError, match=r"output s3://footage is all of a store: name a folder in it"):
+        published_output("s3://footage")
     store.close_to_all()
     with pytest.raises(ReidError, match="may not be written with these credentials") as raised:
         run(here)

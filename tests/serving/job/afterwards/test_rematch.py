@@ -172,7 +172,7 @@ def test_what_cannot_be_named_anew_is_one_line_and_no_job_is_changed(place: Path
         rematched(place / "found", "--gallery", place / "nobody.db")
     with Gallery.open(place / "other.db", "another", create=True) as other:
         assert other.version == 0
-    with pytest.raises(ReidError, match="another"):
+    with pytest.raises(ReidError, match=r"found: gallery .*another"):
         rematched(place / "found", "--gallery", place / "other.db")
     (place / "other.db").unlink()
     assert content(place / "found") == before
