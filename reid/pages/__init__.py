@@ -6,9 +6,13 @@ from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from reid.errors import UsageError
 from reid.files import atomic_path
+from reid.system_errors import os_problem
 
 __all__ = ["write_html"]
+
+_HEAD = b"<!doctype html"
 
 
 def write_html(path: Path | str, package: str, template: str, **values: object) -> None:
@@ -21,8 +25,12 @@ def write_html(path: Path | str, package: str, template: str, **values: object) 
         values: what the template shows; a name that it misses is an error.
 
     Raises:
+        UsageError: ``path`` is a file and no page, as a gallery that somebody named by mistake.
         ReidError: ``path`` cannot be written.
     """
+    path = Path(path)
+    if path.is_file() and not _may_be_replaced(path):
+        raise UsageError(f"{path} is there and is no page: name another file, or remove it")
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("reid.pages")]),
         autoescape=True,
@@ -39,3 +47,12 @@ def write_html(path: Path | str, package: str, template: str, **values: object) 
         temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
     ):
         file.writelines(pieces)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_HEAD))
+    except OSError as error:
+        raise os_problem(error, path) from error
+    return not head or head.lower() == _HEAD

@@ -20,9 +20,15 @@ def register_azure() -> None:
     class Files(AzureBlobFileSystem):
         def do_connect(self) -> None:
             super().do_connect()
+            waits = LinearRetry(backoff=_WAIT_S, retry_total=_TRIES)
+            credential = self.credential or self.account_key
             if self.connection_string is not None:
                 self.service_client: Any = BlobServiceClient.from_connection_string(
-                    self.connection_string, retry_policy=LinearRetry(backoff=_WAIT_S, retry_total=_TRIES)
+                    self.connection_string, retry_policy=waits
+                )
+            elif credential is not None:
+                self.service_client = BlobServiceClient(
+                    self.account_url, credential=credential, retry_policy=waits
                 )
 
     for scheme in ("az", "abfs"):

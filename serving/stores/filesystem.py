@@ -22,7 +22,7 @@ _CREDENTIALS = {
     "gcs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_CONNECTION_STRING",
     "abfs": "AZURE_STORAGE_CONNECTION_STRING",
-    "sftp": "a key in ssh-agent or ~/.ssh",
+    "sftp": "a key in ssh-agent or ~/.ssh, or FSSPEC_SFTP_PASSWORD",
 }
 _NO_CREDENTIALS = ("Credential", "Authentication")  # in the names of the drivers' errors
 _HOLDERS = {"az": "container", "abfs": "container", "sftp": "folder"}  # of files; else a bucket

@@ -12,7 +12,7 @@ import pytest
 
 from serving.stores import sftp
 
-PASSPHRASE = "s3cret-phrase-of-the-test"
+PASSPHRASE, PASSWORD = "s3cret-phrase-of-the-test", "s3cret-word-of-the-test"
 
 
 class Server:
@@ -54,6 +54,12 @@ class Server:
         class Connection(asyncssh.SSHServer):
             def connection_made(self, connection: Any) -> None:
                 outer.connections += 1
+
+            def password_auth_supported(self) -> bool:
+                return True
+
+            def validate_password(self, username: str, password: str) -> bool:
+                return password == PASSWORD
 
         class Files(asyncssh.SFTPServer):
             def posix_rename(self, oldpath: bytes, newpath: bytes) -> Any:

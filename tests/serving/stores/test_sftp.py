@@ -1,5 +1,6 @@
 """Footage and outputs on an SFTP server: what a job finds, what breaks off, and what is refused."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from tests.serving.execution_job import SEGMENT_S, make_place, same_rows
 pytest.importorskip("paramiko", reason="the driver of sftp:// is not installed: reid-pipeline[sftp]")
 asyncssh = pytest.importorskip("asyncssh", reason="the SFTP server of the tests is not installed")
 
-from tests.serving.sftp_server import PASSPHRASE, Server, sftp_server  # noqa: E402
+from tests.serving.sftp_server import PASSPHRASE, PASSWORD, Server, sftp_server  # noqa: E402
 
 
 @pytest.fixture
@@ -184,21 +185,38 @@ def test_a_host_must_have_the_key_that_is_known(server: Server, noise: Path) -> 
         listed(address)
 
 
-def test_nothing_that_the_driver_logs_comes_onto_the_screen(server: Server) -> None:
-    proxy = CuttingProxy(server.url, cuts=10**9, after=0)
+def listed_elsewhere(address: str, **environment: str) -> tuple[str, str]:
+    """What another process says, and its errors: drivers look at the environment as they begin."""
     code = """
 import sys
 from reid.errors import ReidError
 from serving.stores import listed
 try:
-    listed(sys.argv[1])
+    print(len(listed(sys.argv[1])))
 except ReidError as error:
     print(error)
 """
-    address = server.address(Path("/a.mp4"), int(proxy.url.rpartition(":")[2]))
-    done = subprocess.run([sys.executable, "-c", code, address], capture_output=True, text=True, timeout=60)
-    assert "cannot be read (SSHException)" in done.stdout
-    assert done.stderr == ""  # paramiko's own logger has a traceback for it
+    done = subprocess.run(
+        [sys.executable, "-c", code, address], capture_output=True, text=True, timeout=60,
+        env=os.environ | environment,
+    )  # fmt: skip
+    return done.stdout.strip(), done.stderr
+
+
+def test_a_password_comes_from_the_environment(server: Server, noise: Path) -> None:
+    server.give(None)
+    address = server.address(noise)
+    assert listed_elsewhere(address, FSSPEC_SFTP_PASSWORD=PASSWORD) == ("1", "")
+    said, errors = listed_elsewhere(address, FSSPEC_SFTP_PASSWORD=f"{PASSWORD}-of-another")
+    assert said.endswith("want a key in ssh-agent or ~/.ssh, or FSSPEC_SFTP_PASSWORD")
+    assert PASSWORD not in said + errors
+
+
+def test_nothing_that_the_driver_logs_comes_onto_the_screen(server: Server) -> None:
+    proxy = CuttingProxy(server.url, cuts=10**9, after=0)
+    said, errors = listed_elsewhere(server.address(Path("/a.mp4"), int(proxy.url.rpartition(":")[2])))
+    assert "cannot be read (SSHException)" in said
+    assert errors == ""  # paramiko's own logger has a traceback for it
     proxy.close()
 
 
