@@ -342,7 +342,8 @@ def with_values(params: Params, values: dict[str, Any]) -> Params:
     """A copy with dotted keys replaced, e.g. ``{"train.learning_rate": 1e-4}``; checked like the file
     itself.
 
-    ``{"objectives.NAME.terms.TERM": {...}}`` may be a term more.
+    The last name may be a new one below ``terms`` and ``options`` alone: ``{"objectives.NAME.terms.TERM":
+    {...}}`` is a term more. What it lies in must be there.
 
     ``{"objectives.NAME": "OTHER"}`` puts the section of another objective in the place of one. Both must
     start alike, since a start is chosen before anything is tuned.
@@ -350,10 +351,10 @@ def with_values(params: Params, values: dict[str, Any]) -> Params:
     data = params.model_dump()
     for key, value in values.items():
         *parents, last = key.split(".")
-        section = data
+        section: Any = data
         for parent in parents:
-            section = section.get(parent, {}) if isinstance(section, dict) else {}
-        free = "options" in parents or parents[-1:] == ["terms"]  # what may have names of any kind
+            section = section.get(parent) if isinstance(section, dict) else None
+        free = parents[-1:] in (["options"], ["terms"])  # what may have names of any kind
         if not isinstance(section, dict) or not (last in section or free):
             raise UsageError(f"params.yaml has no key {key!r}: correct its spelling")
         section[last] = _in_its_place(params, key, last, value) if parents == ["objectives"] else value
@@ -362,9 +363,9 @@ def with_values(params: Params, values: dict[str, Any]) -> Params:
 
 def _in_its_place(params: Params, key: str, name: str, other: object) -> dict[str, Any]:
     """The section of ``other`` for the objective ``name``."""
-    if other not in params.objectives:
+    if not isinstance(other, str) or other not in params.objectives:
         raise UsageError(f"{key}: {other!r} is no objective: take one of {', '.join(params.objectives)}")
-    own, theirs = params.objectives[name], params.objectives[str(other)]
+    own, theirs = params.objectives[name], params.objectives[other]
     if own.start != theirs.start:
         raise UsageError(
             f"{key}: {name} starts from {own.start} and {other} from {theirs.start}: search among objectives "

@@ -129,6 +129,30 @@ def test_a_term_may_be_added_and_no_other_key() -> None:
             with_values(params, {key: {"weight": 0.5}})
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "objectives.batchhard.terms.softmax.options.label_smoothing",
+        "objectives.batch_hard.terms.softmx.options.label_smoothing",
+        "objectives.batch_hard.terms.softmax.option.label_smoothing",
+        "objectives.batch_hard.terms.softmax.options.deeper.label_smoothing",
+        "objectives.batch_hard.terms.softmax.miner.options.margin",  # there is no miner
+        "objectives.batch_hard.term.circle",
+        "options.foo",
+        "train.options.learning_rate",
+    ],
+)
+def test_what_a_key_lies_in_must_be_there(key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        with_values(load_params(PARAMS), {key: 0.5})
+    assert str(caught.value) == f"params.yaml has no key {key!r}: correct its spelling"
+
+
+def test_what_names_no_objective_is_one_line() -> None:
+    with pytest.raises(UsageError, match=r"^objectives\.batch_hard: \['quadruplet'\] is no objective: take one"):
+        with_values(load_params(PARAMS), {"objectives.batch_hard": ["quadruplet"]})
+
+
 def test_a_precision_without_a_limit_is_named() -> None:
     value = raw()
     del value["export"]["parity"]["int8"]
