@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from reid.wrong_values import TRUTH_FOR_NUMBER, is_truth_for_number
+from reid.wrong_values import TRUTH_FOR_NUMBER, truths_for_numbers
 
 __all__ = ["DataParams", "FootageParams", "PolicyParams", "Section", "Source", "SyntheticParams"]
 
@@ -18,8 +18,13 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        if is_truth_for_number(value, cls.model_fields[str(info.field_name)].annotation):
-            raise PydanticCustomError(TRUTH_FOR_NUMBER, "true and false are no numbers")
+        kind = PydanticCustomError(TRUTH_FOR_NUMBER, "true and false are no numbers")
+        wrong = [
+            InitErrorDetails(type=kind, loc=place, input=truth)
+            for place, truth in truths_for_numbers(value, cls.model_fields[str(info.field_name)].annotation)
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
         return value
 
 

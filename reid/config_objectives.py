@@ -10,8 +10,10 @@ from collections.abc import Container, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from reid.config_data import Section
+from reid.wrong_values import NAME_OR_MAPPING
 
 __all__ = [
     "UNTRAINED",
@@ -46,6 +48,8 @@ class Named(Section):
     @model_validator(mode="before")
     @classmethod
     def _name_alone(cls, value: object) -> object:
+        if not isinstance(value, str | Mapping | Named):
+            raise PydanticCustomError(NAME_OR_MAPPING, "neither a name nor a mapping")
         return {"name": value} if isinstance(value, str) else value
 
 

@@ -2,14 +2,19 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from reid.errors import UsageError
-from reid.wrong_values import is_truth_for_number, what_to_take
+from reid.wrong_values import truths_for_numbers, what_to_take
 
-__all__ = ["fitting", "one_of"]
+__all__ = ["AboveZero", "Count", "Share", "fitting", "one_of"]
+
+# What an option's annotation may be, for :func:`fitting` to refuse values that no calculation can use.
+Share = Annotated[float, Field(ge=0, le=1)]
+AboveZero = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 
 
 def one_of(registry: Mapping[str, Any], name: str, what: str) -> Any:
@@ -32,7 +37,8 @@ def fitting(make: Callable[..., object], options: Mapping[str, Any], what: str) 
         what: begins the message, e.g. ``loss circle``.
 
     Raises:
-        UsageError: an option is unknown, missing or of another type; the message names it and the known ones.
+        UsageError: an option is unknown, missing, of another type or out of its annotation's range, or a
+            number is not finite; the message names it and the known ones, or what to take.
     """
     known = inspect.signature(make).parameters
     takes = f"it takes {', '.join(known) or 'none'}"
@@ -49,11 +55,15 @@ def _typed(parameter: inspect.Parameter, value: Any, what: str) -> Any:
     if parameter.annotation is parameter.empty:
         return value
     shown = f"{what}: the option {parameter.name!r}"
-    if is_truth_for_number(value, parameter.annotation):
-        raise UsageError(f"{shown} is {str(value).lower()}: take a number")
+    for _, truth in truths_for_numbers(value, parameter.annotation):
+        raise UsageError(f"{shown} is {str(truth).lower()}: take a number")
     try:
-        return TypeAdapter(parameter.annotation).validate_python(value)
-    except PydanticSchemaGenerationError:  # a type of our own, which no YAML file holds
+        checked = TypeAdapter(parameter.annotation, config=ConfigDict(allow_inf_nan=False))
+    except PydanticSchemaGenerationError as error:  # a type of our own, which no YAML file holds
+        if isinstance(value, str | int | float | list | dict):
+            raise UsageError(f"{shown} is set by the training, and not by a file: leave it out") from error
         return value
+    try:
+        return checked.validate_python(value)
     except ValidationError as error:
         raise UsageError(what_to_take(error.errors()[0], shown, parameter.annotation)) from error

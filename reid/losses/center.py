@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from reid.losses.output import LossOutput, checked, checked_classes, pair_means
 from reid.losses.softmax import SoftmaxLoss
+from reid.options import Share
 
 __all__ = ["CenterLoss"]
 
@@ -32,8 +33,8 @@ class CenterLoss(nn.Module):
         num_classes: int,
         embedding_dim: int,
         center_weight: float = 0.003,
-        center_lr: float = 0.5,
-        label_smoothing: float = 0.0,
+        center_lr: Share = 0.5,
+        label_smoothing: Share = 0.0,
         classify: bool = True,
     ) -> None:
         super().__init__()

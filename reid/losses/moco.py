@@ -8,6 +8,7 @@ from reid.losses.output import LossOutput, checked, mean_over
 from reid.losses.projection import SPREAD, head, nothing_learned, spread
 from reid.metric.distances import full_precision, unit_rows
 from reid.models.averaging import AveragedWeights
+from reid.options import AboveZero
 
 __all__ = ["MoCoLoss"]
 
@@ -49,7 +50,7 @@ class MoCoLoss(nn.Module):
         self,
         embedding_dim: int,
         queue: int = 4096,
-        temperature: float = 0.2,
+        temperature: AboveZero = 0.2,
         momentum: float = 0.99,
         projection: int = 128,
         hidden: int | None = None,

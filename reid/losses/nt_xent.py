@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from reid.losses.output import LossOutput, checked, mean_over, pair_means
 from reid.losses.projection import SPREAD, head, spread
 from reid.metric.distances import full_precision, unit_rows
+from reid.options import AboveZero
 
 __all__ = ["NTXentLoss"]
 
@@ -31,7 +32,7 @@ class NTXentLoss(nn.Module):
     def __init__(
         self,
         embedding_dim: int,
-        temperature: float = 0.1,
+        temperature: AboveZero = 0.1,
         projection: int | None = 128,
         hidden: int | None = None,
     ) -> None:

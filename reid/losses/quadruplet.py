@@ -12,6 +12,7 @@ from reid.losses.output import LossOutput, checked, split_means
 from reid.metric import mining
 from reid.metric.distances import squared_distances, unit_rows
 from reid.models.pair_metric import PairMetric
+from reid.options import Count
 
 __all__ = ["QuadrupletLoss"]
 
@@ -49,7 +50,7 @@ class QuadrupletLoss(nn.Module):
         metric: Literal["learned", "euclidean"] = "learned",
         adaptive: bool = True,
         margins: tuple[float, float] = (1.0, 0.5),
-        warmup_steps: int = 0,
+        warmup_steps: Count = 0,
         detach_margin: bool = True,
         selection: Literal["margin", "all", "hardest"] = "margin",
         pair_weight: float = 1.0,

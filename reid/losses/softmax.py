@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from reid.losses.output import LossOutput, checked, checked_classes, pair_means
 from reid.metric.distances import full_precision
+from reid.options import Share
 
 __all__ = ["SoftmaxLoss"]
 
@@ -22,7 +23,7 @@ class SoftmaxLoss(nn.Module):
         label_smoothing: share of the target spread evenly over all classes.
     """
 
-    def __init__(self, num_classes: int, embedding_dim: int, label_smoothing: float = 0.0) -> None:
+    def __init__(self, num_classes: int, embedding_dim: int, label_smoothing: Share = 0.0) -> None:
         super().__init__()
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
         self.classifier = nn.Linear(embedding_dim, num_classes, bias=False)
