@@ -18,12 +18,12 @@ core (one thread, torchreid's loader in the same process), so that other work on
 from a candidate.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import _torchreid
 import cv2
@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
+from _ladder import AUGMENTATIONS, LADDER, Changes, Extras, effective, wanted, with_change
 from _measure import SHARED, abilities, arguments, report
 from _people import each_camera_asks, instance_norm, mix_styles
 
@@ -48,68 +49,8 @@ from reid.training.trial import loss_and_batches, model_spec
 
 FIGURES = ("rank1", "rank5", "mean_ap", "mean_inp")
 
-# What is left out of the recipe or added to it, one at a time: how far the figures change is what the part is
-# worth.
-Changes = dict[str, dict[str, object]]
-_BASE = "objectives.BASE"  # the section of the objective that is changed
-_TERMS = f"{_BASE}.terms"
-LADDER: Changes = {
-    "without random erasing": {"train.erasing": 0.0},
-    "without colour jitter": {"train.colour_jitter": 0.0},
-    "without shifts": {"train.pad_crop": 0},
-    "without flips": {"train.flip": False},
-    "without averaged weights": {"train.ema": 0.0},
-    "without warm-up": {"train.warmup_share": 0.0},
-    "without label smoothing": {f"{_TERMS}.softmax.options.label_smoothing": 0.0},
-    "without classification": {f"{_TERMS}.softmax.weight": 0.0},
-    "without camera-aware batches": {"train.camera_aware": False},
-    "without the BN-neck": {"model.neck_feature": "before_bn"},
-    "last stride 2": {"model.last_stride": 2},
-    "without gradient clipping": {"train.gradient_clip": 0.0},
-    "generalised-mean pooling": {"model.pooling": "gem"},
-    "one cycle": {"train.schedule": "one_cycle"},
-    "backbone frozen for the first 50 steps": {"train.freeze_steps": 50},
-    "mirror images averaged": {"model.flip": True},
-    "images of 192 x 96": {"model.height": 192, "model.width": 96},
-    "images of 256 x 128": {"model.height": 256, "model.width": 128},
-    "batches of 32 people": {"train.identities": 32, "train.images": 4},
-    "random batches": {f"{_BASE}.sampler": {"name": "shuffled"}},
-    "twice the learning rate": {"train.learning_rate": 1.4e-3},
-    "half the learning rate": {"train.learning_rate": 3.5e-4},
-    "ten times the weight decay": {"train.weight_decay": 5e-3},
-    "from the shipped model": {"model.weights": "rendered"},
-    "first three blocks frozen": {"train.freeze_blocks": 3},
-    "a tenth grey": {"train.grey": 0.1},
-    "a third blurred": {"train.blur": 0.33},
-    "cut-outs": {"train.min_crop": 0.6},
-    "a third compressed": {"train.compression": 0.33},
-    "auto-augment": {"train.auto_augment": 0.5},
-    "cross-batch memory": {
-        f"{_TERMS}.cross_batch_memory": {"weight": 0.5, "options": {"memory": 1024, "start": 30}}
-    },
-    "self-distillation": {"train.self_distillation": 10.0},
-    "layer-wise decay 0.8": {"train.layer_decay": 0.8},
-    "layer-wise decay 0.9": {"train.layer_decay": 0.9},
-    "embedded at two scales": {"scales": (1.0, 1.5)},
-    "softmax of four times the weight": {f"{_TERMS}.softmax.weight": 4.0},
-}
-
-# What is said to help on pictures of other cameras.
-AUGMENTATIONS: Changes = {
-    "colour jitter 0.5": {"train.colour_jitter": 0.5},
-    "half grey": {"train.grey": 0.5},
-    "half blurred": {"train.blur": 0.5},
-    "half grey and half blurred and colour jitter 0.5": {
-        "train.grey": 0.5,
-        "train.blur": 0.5,
-        "train.colour_jitter": 0.5,
-    },
-    "without random erasing": {"train.erasing": 0.0},
-    "styles mixed in half of the steps": {"mix_styles": 0.5},
-    "instance norm in four blocks": {"instance_norm": 4},
-    "styles mixed and instance norm": {"mix_styles": 0.5, "instance_norm": 4},
-    "from the shipped model": {"model.weights": "rendered"},
-}
+THEIRS = "torchreid_triplet"
+AS_THEY_ARE = Extras()
 SETS = {"cuhk03": SHARED / "data/cuhk03_np/bounding_box_train", "pku": SHARED / "data/pku_reid/dev"}
 
 
@@ -122,6 +63,8 @@ class Task:
     identities: npt.NDArray[np.str_]
     cameras: npt.NDArray[np.str_]
 
+
+_EXAMPLE = "take a mapping of dotted keys, such as '{train.learning_rate: 0.001}'"
 
 Candidate = Callable[[Task, int], npt.NDArray[np.float32]]
 
@@ -201,18 +144,6 @@ def score(embeddings: npt.NDArray[np.float32], task: Task, protocol: str) -> dic
 
 
 @dataclass(frozen=True)
-class Extras:
-    """What the benchmark itself changes, beside parameters: styles are mixed in the share ``mix_styles`` of
-    the steps, ``instance_norm`` first blocks normalise each image by itself, and test images are embedded at
-    every one of these ``scales``.
-    """
-
-    mix_styles: float = 0.0
-    instance_norm: int = 0
-    scales: tuple[float, ...] = (1.0,)
-
-
-@dataclass(frozen=True)
 class Training:
     """How an objective is trained."""
 
@@ -257,15 +188,6 @@ def embedded(
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
-def wanted(words: str, changes: Changes) -> Changes:
-    """All, none or the named ones of some changes. Raises UsageError where one is unknown."""
-    if words in ("yes", "no"):
-        return changes if words == "yes" else {}
-    if unknown := [name for name in words.split(",") if name not in changes]:
-        raise UsageError(f"change {unknown[0]!r} is unknown: take of {', '.join(changes)}")
-    return {name: changes[name] for name in words.split(",")}
-
-
 def gain(row: Row, base: Row | None) -> str:
     """How much mAP a row has more than the recipe as it is, of the same seeds, and the spread over these."""
     if base is None or row is base or len(row.runs) != len(base.runs):
@@ -285,7 +207,7 @@ def candidates_of(
 ) -> dict[str, tuple[Params, Candidate]]:
     """By name, the parameters in force, and what embeds the test images after a training."""
 
-    def ours(own: Params, name: str, extras: Extras = Extras()) -> Candidate:
+    def ours(own: Params, name: str, extras: Extras = AS_THEY_ARE) -> Candidate:
         training = Training(own, name, seconds, clock, extras)
         return lambda task, seed: embedded(training.run(task, seed), task.images, extras.scales)
 
@@ -294,17 +216,30 @@ def candidates_of(
             model_spec(params), task.data, task.images, seconds, seed, params.train, clock
         )
 
-    found = {name: (params, theirs if name == "torchreid_triplet" else ours(params, name)) for name in names}
+    found = {name: (params, theirs if name == THEIRS else ours(params, name)) for name in names}
     for step, change in changes.items():
-        values = {key.replace(_BASE, f"objectives.{base}"): value for key, value in change.items()}
-        own: dict[str, Any] = {one.name: values.pop(one.name) for one in fields(Extras) if one.name in values}
-        changed = with_values(params, values)
-        if changed == params and not own:
+        changed, extras = with_change(params, base, change)
+        if effective(changed, base) == effective(params, base) and extras == AS_THEY_ARE:
             print(f"note: {step}: the parameters are so already, its row is the base once more")
-        if own and changed.model.backbone != "mobilenet_v2":  # known now, and not after hours
+        if extras.of_mobilenet and changed.model.backbone != "mobilenet_v2":  # known now, and not after hours
             raise UsageError(f"change {step!r} is of mobilenet_v2 alone: name the changes to run")
-        found[step] = changed, ours(changed, base, Extras(**own))
+        found[step] = changed, ours(changed, base, extras)
     return found
+
+
+def overridden(params: Params, text: str) -> Params:
+    """The parameters with those of a YAML mapping of dotted keys.
+
+    Raises:
+        UsageError: it is none, or a key or a value is wrong.
+    """
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"--override is no YAML ({' '.join(str(error).split())}): {_EXAMPLE}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UsageError(f"--override is {text!r}: {_EXAMPLE}")
+    return with_values(params, values)
 
 
 def main() -> None:
@@ -334,16 +269,24 @@ def main() -> None:
         raise UsageError(f"--protocol is {options.protocol!r}: take both_directions or market")
     if options.clock not in ("wall", "processor"):
         raise UsageError(f"--clock is {options.clock!r}: take wall or processor")
-    params = with_values(load_params(options.params), yaml.safe_load(options.override) or {})
+    if options.seeds < 1:
+        raise UsageError(f"--seeds is {options.seeds}: take at least 1")
+    if not 0 <= options.minutes < math.inf:
+        raise UsageError(f"--minutes is {options.minutes:g}: take a finite number, at least 0")
+    params = overridden(load_params(options.params), options.override)
     if options.base not in params.objectives:
-        known = ", ".join(params.objectives)
-        raise UsageError(f"--base: {options.base!r} is not in {options.params}: take of {known}")
+        raise UsageError(
+            f"--base: {options.base!r} is not in {options.params}: take of {', '.join(params.objectives)}"
+        )
     clock = time.perf_counter
     if options.clock == "processor":
         clock = time.process_time
         params = with_values(params, {"train.threads": 1})
     changes = wanted(options.ladder, LADDER) | wanted(options.augmentations, AUGMENTATIONS)
-    names = (options.objectives or ",".join((*params.objectives, "torchreid_triplet"))).split(",")
+    known = (*params.objectives, THEIRS)
+    names = options.objectives.split(",") if options.objectives else [*known]
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"--objectives: {unknown[0]!r} is unknown: take of {', '.join(known)}")
     candidates = candidates_of(params, names, changes, options.base, 60 * options.minutes, clock)
     folders = [SETS.get(folder, Path(folder)) for folder in (options.train, options.test)]
     rows = {name: Row() for name in ("untrained", *candidates)}
