@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reid.config import Params, load_params, settings_of, with_values
+from reid.data.auto_augment import OPERATIONS, apply_operations
 from reid.metric import host, mining
 from reid.models.embedder import build_model
 from reid.training import loop
@@ -127,6 +128,17 @@ def test_nor_does_any_augmentation(
     shares = dict.fromkeys(names, 0.5)
     everything = with_values(params, {f"train.{name}": share for name, share in shares.items()})
     assert waits_of("batch_hard", everything, data, monkeypatch) == {"aten::_local_scalar_dense": 1}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_nor_does_any_operation_of_auto_augment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "is_near", lambda tensor: False)
+    images = torch.randint(255, (3, 32, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    operations = torch.full((3,), list(OPERATIONS).index(name))
+    with Waits() as waits:
+        changed = apply_operations(images, operations, torch.tensor([-0.7, 0.2, 1.0]))
+    assert waits.found == {}
+    assert torch.equal(changed, images) == (name == "identity")
 
 
 def test_nor_does_a_memory_of_earlier_batches(
