@@ -26,6 +26,9 @@ class Teacher:
     batch looks like, and the trained one is to agree. It is asked without a gradient, and normalises by its
     running statistics, so that what it says of an image does not depend on the batch.
 
+    Unlike there, where each network is given its own noise, and unlike ReSSL, whose teacher is given an image
+    changed less, it looks at the very images that the student is given, augmented alike.
+
     Attributes:
         model: the averaged network.
         look: its float32 features (b, D) before the neck, of images (b, 3, H, W).
@@ -83,7 +86,8 @@ def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     over the other rows of the batch, T = 0.1: whom each image resembles, and how much, as the teacher sees
     it. T^2 keeps its gradient in proportion to the losses' (Hinton et al. 2015, section 2).
 
-    The relations of Zheng et al. 2021 (ReSSL), whose queue is the batch here, with one temperature for both
+    The relations of Zheng et al. 2021 (ReSSL). There both sides are compared with a queue of the teacher's
+    earlier features; here each is compared with its own features of the batch, with one temperature for both
     and the divergence in place of the cross-entropy, which makes it 0 where both agree. Unlike the classes
     that mutual mean teachers (Ge et al. 2020) agree about, relations mean something for people whom no
     classifier knows.
