@@ -68,7 +68,7 @@ def build_atlas(outfit: Outfit) -> Floats:
     for name, (start, end) in ROWS.items():
         out[start:end] = pieces[name] if name in pieces else floats(flat[name])
         out[start - 1], out[end] = out[start], out[end - 1]
-    # Uneven wear and weave, everywhere; but the stick came later, and what is drawn by chance stays as it was.
+    # Uneven wear and weave, everywhere; the stick came later, and what is drawn by chance stays as it was.
     worn = out[: ROWS["stick"][0] - 1]
     worn *= 1 + 0.03 * clouds(rng, *worn.shape[:2], 5.0)[..., None]
     return np.clip(out, 0.015, 1)

@@ -164,7 +164,9 @@ def _noise_field(seed: int, times: int) -> npt.NDArray[np.float32]:
     fine = rng.normal(0, 1, (_FIELD, _FIELD, 3)).astype(np.float32)
     # Sensors' noise comes in grains after their own interpolation, most of it alike in all colours.
     grains = cv2.GaussianBlur(fine, (0, 0), 0.7)
-    return np.asarray(0.6 * grains / grains.std() + 0.8 * clouds(rng, _FIELD, _FIELD, 1.5)[..., None], np.float32)
+    return np.asarray(
+        0.6 * grains / grains.std() + 0.8 * clouds(rng, _FIELD, _FIELD, 1.5)[..., None], np.float32
+    )
 
 
 def respond(
