@@ -94,7 +94,7 @@ def test_the_docs_and_the_card_give_the_same_figures() -> None:
     lines = (Path(__file__).parents[2] / "docs/ready_model.md").read_text("utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     table = rows[next(n for n, row in enumerate(rows) if row[0].startswith("of 400 people")) + 1 :]
-    stated = {}
+    stated: dict[tuple[str, str], list[str]] = {}
     for words, *figures in table:
         of, _, groups = words.partition(" ")
         columns = [column.split(", ") for column in figures]
