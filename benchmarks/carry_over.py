@@ -16,7 +16,7 @@ import json
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -198,6 +198,37 @@ def variants(spec: WardrobeSpec, options: argparse.Namespace) -> dict[str, Wardr
     return found or {options.name or "all": spec}
 
 
+def values(option: str, words: list[str]) -> Row:
+    """What ``KEY=VALUE`` words set.
+
+    Raises:
+        UsageError: a word is none, or its value no YAML.
+    """
+    found: Row = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {word}: want a value, {option} {word}=VALUE")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"{option} {word}: {value!r} is no YAML value") from None
+    return found
+
+
+def spec_with(spec: WardrobeSpec, words: list[str]) -> WardrobeSpec:
+    """The spec as ``--render`` wants it.
+
+    Raises:
+        UsageError: there is no such field, or its value does not fit.
+    """
+    known = [field.name for field in fields(WardrobeSpec)]
+    for word in words:
+        if word.partition("=")[0] not in known:
+            raise UsageError(f"--render {word}: no such field, take FIELD=VALUE of {', '.join(known)}")
+    return replace(spec, **values("--render", words))
+
+
 def data_of(spec: WardrobeSpec, watched: Thermometer, processes: int, store: Path | None) -> TrainingData:
     images, people, cameras = stored(spec, processes, store)
     paths = [Path(f"{who:05d}_c{camera}") for who, camera in zip(people, cameras, strict=True)]
@@ -240,12 +271,11 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
-    changes = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in options.set)}
+    changes = values("--set", options.set)
     params = with_values(load_params(options.params), changes)
     size = {"image_height": params.model.height, "image_width": params.model.width}
-    fields = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in options.render)}
     spec = WardrobeSpec(people=options.people, cameras=options.cameras, seed=options.seed, **size)
-    spec = replace(spec, **fields)
+    spec = spec_with(spec, options.render)
     if options.save and options.instance_norm:
         raise UsageError("--save with --instance-norm: no other command builds such a network, leave one out")
     if options.sheet:

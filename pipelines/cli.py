@@ -62,6 +62,7 @@ def _root(
 @app.command()
 def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("params.yaml")) -> None:
     """Check a params.yaml and say what is wrong with it."""
+    from pipelines.shortages import dropped_ingredients
     from reid.card import shipped_start
     from reid.config import load_params
 
@@ -73,6 +74,8 @@ def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pa
         for name in (*checked.pretrain, *checked.objectives):
             check_objective(checked, name)
             check_space(checked, name)
+    for line in dropped_ingredients(checked):
+        typer.echo(line)
     typer.echo(f"{path} is valid")
 
 

@@ -163,6 +163,11 @@ def show_model(
         shown = json.dumps(card.model_dump(mode="json"), ensure_ascii=False) if as_json else _shown(card)
         typer.echo(shown)
         return
+    if model not in public_models():
+        raise UsageError(
+            f"no public model is named {model!r}, and no model directory lies there: `reid models list` "
+            f"names them, a directory holds {CARD_NAME}"
+        )
     public = public_model(model)
     value = public.model_dump(mode="json")
     said = {"name": model, **value}

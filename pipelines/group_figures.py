@@ -1,7 +1,8 @@
 """How well a model finds people by what they look like: rendered ones of a seed that no training has.
 
 ``python -m pipelines.group_figures DIR`` measures the model of a directory and writes the figures into its
-card, as ``pipelines.ship`` does where it makes one.
+card, as ``pipelines.ship`` does where it makes one. Those of a model that comes with the package are in its
+card already, which stays as it is.
 """
 
 import sys
@@ -17,6 +18,7 @@ from reid.data.synthetic.wardrobe import WardrobeSpec, render_people
 from reid.data.synthetic.wardrobe.outfits import Outfit, draw_outfit
 from reid.errors import UsageError
 from reid.evaluation import rank_gallery
+from reid.shipped import refuse_shipped
 from serving.runtime import load
 
 __all__ = ["PEOPLE", "Embed", "group_figures", "measure"]
@@ -81,9 +83,10 @@ def measure(folder: Path, people: int = PEOPLE) -> GroupRecord:
     """Measure the float32 model of a directory and write its figures into the card.
 
     Raises:
-        UsageError: the directory or its card is missing.
+        UsageError: the directory or its card is missing, or it is a shipped model's.
         ReidError: the model is not the card's, or cannot be opened.
     """
+    refuse_shipped(folder)
     card = load_card(folder)
     for file in card.files.values():
         check_file(folder / file.path, file.sha256)

@@ -37,8 +37,11 @@ _LEFT_OUT = "the package carries one file: `make ready-model` exports the others
 _LICENCE = "MIT; trained on rendered people alone, from ImageNet weights"
 _ABOUT = (
     "Tells people apart whom a camera sees from the street or the hall, small or large, by day or in light. "
-    "Trained on rendered adults in everyday clothes, no real picture among them. Not measured and not to be "
-    "relied on: children, wheelchairs, uniforms, night, crowds. Figures on real people: docs/ready_model.md"
+    "Trained on rendered adults in everyday clothes, no real picture among them. Measured on real people, "
+    "each camera asking the other, one way / the other: 50 of PKU-Reid, rank-1 0.775 / 0.782, mAP 0.615 / "
+    "0.627; 100 of CUHK03, rank-1 0.319 / 0.324, mAP 0.285 / 0.296; the renderer was tuned beside pictures "
+    "of both. Not seen in training, not measured and not to be relied on: children, the old, wheelchairs, "
+    "uniforms, night, crowds. More in docs/ready_model.md of the project's repository"
 )
 
 

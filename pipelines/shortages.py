@@ -6,9 +6,18 @@ import math
 
 from reid.config import Params
 from reid.data.catalog import Catalog
+from reid.data.synthetic.wardrobe import LATER
 from reid.evaluation.within_camera import WITHIN_CAMERA, seen_by_two, views
 
-__all__ = ["impostor_probes", "shortages"]
+__all__ = ["dropped_ingredients", "impostor_probes", "shortages"]
+
+
+def dropped_ingredients(params: Params) -> list[str]:
+    """A line where ``synthetic`` asks for what only the other of the two renderers draws."""
+    asked = [f"synthetic.{name}" for name in LATER if getattr(params.synthetic, name)]
+    if params.data.source != "synthetic" or not asked:
+        return []
+    return [f"{', '.join(asked)}: data.source synthetic does not draw that, data.source wardrobe does"]
 
 
 def impostor_probes(validation: Catalog) -> tuple[int, int]:
@@ -30,7 +39,7 @@ def impostor_probes(validation: Catalog) -> tuple[int, int]:
 
 def shortages(params: Params, catalog: Catalog) -> list[str]:
     """A line for each thing that will be too little; none where all is enough."""
-    lines = []
+    lines = dropped_ingredients(params)
     judged = catalog.split("query", "gallery")
     if len(judged) and not seen_by_two(judged.identities, judged.cameras):
         lines.append(f"{WITHIN_CAMERA}; what needs two cameras is left out")

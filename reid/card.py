@@ -38,6 +38,8 @@ __all__ = [
     "shipped_start",
 ]
 
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no escape codes of terminals
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -71,7 +73,7 @@ class ModelFile(_Frozen):
     checked.
     """
 
-    path: str = Field(max_length=255, pattern=r"^[^\x00-\x1f]+$")
+    path: str = Field(max_length=255, pattern=_PRINTABLE)
     sha256: str = ""
 
 
@@ -151,9 +153,9 @@ class MetricRecord(_Frozen):
 class GroupFigure(_Frozen):
     """Rank-1 and mAP of the queries of one group, such as ``dark`` of ``skin``."""
 
-    of: str
-    group: str
-    queries: int
+    of: str = Field(max_length=255, pattern=_PRINTABLE)
+    group: str = Field(max_length=255, pattern=_PRINTABLE)
+    queries: int = Field(ge=1)
     rank1: float = Field(ge=0, le=1)
     mean_ap: float = Field(ge=0, le=1)
 
@@ -163,9 +165,9 @@ class GroupRecord(_Frozen):
     same person in other cameras.
     """
 
-    people: int
-    images: int
-    seed: int
+    people: int = Field(ge=1)
+    images: int = Field(ge=1)
+    seed: int = Field(ge=0)
     groups: tuple[GroupFigure, ...]
 
     def lines(self) -> list[str]:

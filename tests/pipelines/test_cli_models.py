@@ -125,6 +125,11 @@ def test_list_and_show(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-
     code, _, problems = run("show", "nobody")
     assert (code, problems.count("\n")) == (2, 1)
     assert "`reid models list` names them" in problems
+    (tmp_path / "empty").mkdir()
+    for name in ("missing", "empty"):
+        code, _, problems = run("show", tmp_path / name)
+        assert (code, problems.count("\n")) == (2, 1)
+        assert "and no model directory lies there" in problems
 
 
 @pytest.fixture

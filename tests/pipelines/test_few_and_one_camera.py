@@ -198,6 +198,21 @@ def test_a_folder_with_everything_wrong_is_prepared(folder: Path, said: list[str
     assert any(re.match(unread, line) for line in said) or importlib.util.find_spec("pillow_heif")
 
 
+def test_ingredients_that_the_town_does_not_draw_are_named(folder: Path, said: list[str]) -> None:
+    line = (
+        "synthetic.ages, synthetic.h264: data.source synthetic does not draw that, data.source wardrobe does"
+    )
+    for source, lines in (("wardrobe", []), ("synthetic", [line])):
+        configure(source=source)
+        value = yaml.safe_load(Path("params.yaml").read_text())
+        value["synthetic"] |= {"ages": 1.0, "h264": 0.5}
+        Path("params.yaml").write_text(yaml.safe_dump(value))
+        output = CliRunner().invoke(app, ["params"]).output
+        assert output.splitlines() == [*lines, "params.yaml is valid"]
+    prepare.main()
+    assert line in said
+
+
 def test_a_shorter_list_of_objectives(folder: Path) -> None:
     """Case 43: what `reid params` says is true, and what cannot be trained is refused before anything
     runs.

@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipelines.group_figures import Embed, group_figures, measure
+import reid.shipped
+from pipelines.group_figures import Embed, group_figures, main, measure
 from reid.card import GroupRecord, load_card
 from reid.data.synthetic.wardrobe.outfits import draw_outfit
 from reid.data.synthetic.wardrobe.spec import WardrobeSpec
-from reid.errors import ReidError
+from reid.errors import ReidError, UsageError
 from tests.serving.tiny_models import with_self_test
 
 PEOPLE = 24
@@ -67,3 +68,17 @@ def test_the_card_of_a_directory_takes_them_and_nothing_else_changes(tmp_path: P
     (folder / "model.onnx").write_bytes(b"another")
     with pytest.raises(ReidError, match=r"is not the file that model\.json describes"):
         measure(folder, 6)
+
+
+def test_the_card_that_comes_with_the_package_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_self_test(tmp_path / "package" / "rendered")
+    before = (folder / "model.json").read_bytes()
+    monkeypatch.setattr(reid.shipped, "_FOLDER", folder.parent)
+    monkeypatch.chdir(tmp_path)
+    for word in ("rendered", str(folder)):
+        monkeypatch.setattr("sys.argv", ["group_figures", word])
+        with pytest.raises(UsageError, match=r"stays as it is: `reid models fetch rendered` copies it"):
+            main()
+    assert (folder / "model.json").read_bytes() == before

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reid.card import InputSpec, ModelCard, ModelFile, Threshold, load_card, save_card
+from reid.card import GroupFigure, InputSpec, ModelCard, ModelFile, Threshold, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.files import sha256_of
 
@@ -83,3 +83,27 @@ def test_a_missing_directory(tmp_path: Path) -> None:
         load_card(tmp_path / "none")
     with pytest.raises(UsageError, match=r"model card .* does not exist"):
         load_card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("queries", -4),
+        ("queries", 0),
+        ("rank1", 1.5),
+        ("mean_ap", -0.1),
+        ("of", "skin\x1b[31m"),
+        ("group", "dark\x9b2J"),
+        ("group", "dark\nlight"),
+        ("group", ""),
+    ],
+)
+def test_figures_of_a_group_that_can_be_none_are_named(tmp_path: Path, key: str, value: object) -> None:
+    figure = {"of": "skin", "group": "dark", "queries": 4, "rank1": 1, "mean_ap": 0.5}
+    record = {"people": 2, "images": 4, "seed": 1}
+    load_card(model_dir(tmp_path, by_group=record | {"groups": [figure]}))
+    assert GroupFigure.model_validate(figure).group == "dark"
+    folder = model_dir(tmp_path, by_group=record | {"groups": [figure | {key: value}]})
+    with pytest.raises(ReidError, match=rf"by_group\.groups\.0\.{key}: .*correct it or export") as said:
+        load_card(folder)
+    assert "\x1b" not in str(said.value) and "\x9b" not in str(said.value)

@@ -1,5 +1,6 @@
 """Models that come with the package: by name wherever a model directory is, and never written into."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,21 @@ def test_the_real_one_is_what_its_card_says() -> None:
     assert {one.of for one in card.by_group.groups} == {"people", "skin", "body", "light", "clothes"}
     embedder = load("rendered", "onnxruntime", 1)  # which runs the self-test
     assert embedder.fingerprint == card.fingerprint
+
+
+def test_the_docs_and_the_card_give_the_same_figures() -> None:
+    card = load_card(shipped_models()["rendered"])
+    lines = (Path(__file__).parents[2] / "docs/ready_model.md").read_text("utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    table = rows[next(n for n, row in enumerate(rows) if row[0].startswith("of 400 people")) + 1 :]
+    stated: dict[tuple[str, str], list[str]] = {}
+    for words, *figures in table:
+        of, _, groups = words.partition(" ")
+        columns = [column.split(", ") for column in figures]
+        stated |= {(of, group): pair for group, *pair in zip(groups.split(", "), *columns, strict=True)}
+    assert card.by_group is not None and card.by_group.people == 400
+    assert stated == {
+        (one.of, one.group): [f"{one.rank1:.3f}", f"{one.mean_ap:.3f}"] for one in card.by_group.groups
+    }
+    measured = next(row for row in rows if row[0] == "`rendered`" and " / " in row[1])
+    assert re.findall(r"0\.\d{3} / 0\.\d{3}", card.about) == measured[1:]

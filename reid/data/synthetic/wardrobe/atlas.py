@@ -24,8 +24,9 @@ _NAMES = (
     "hat",
     "hand_bag",
     "hood",
+    "stick",
 )
-_LENGTHS = dict(zip(_NAMES, (32, 72, 56, 96, 64, 56, 40, 4, 4, 6, 4, 4, 4), strict=True))
+_LENGTHS = dict(zip(_NAMES, (32, 72, 56, 96, 64, 56, 40, 4, 4, 6, 4, 4, 4, 4), strict=True))
 
 
 @lru_cache(maxsize=1)
@@ -36,6 +37,7 @@ def _rows() -> dict[str, tuple[int, int]]:
 
 ROWS = _rows()
 """First row and the row after the last of each surface; a row on either side repeats its edge."""
+_STICK: Colour = (0.11, 0.07, 0.05)  # dark wood: a white one would be a blind person's
 _FRONT = COLUMNS // 2
 _BETA = (np.arange(COLUMNS, dtype=np.float32) + 0.5 - _FRONT) * (2 * np.pi / COLUMNS)
 
@@ -60,13 +62,15 @@ def build_atlas(outfit: Outfit) -> Floats:
         "hat": outfit.hat_colour,
         "hand_bag": outfit.bag_fabric.colour,
         "hood": outfit.upper.colour,
+        "stick": _STICK,
     }
     out = np.empty((max(end for _, end in ROWS.values()) + 1, COLUMNS, 3), np.float32)
     for name, (start, end) in ROWS.items():
         out[start:end] = pieces[name] if name in pieces else floats(flat[name])
         out[start - 1], out[end] = out[start], out[end - 1]
-    # Uneven wear and weave, everywhere.
-    out *= 1 + 0.03 * clouds(rng, *out.shape[:2], 5.0)[..., None]
+    # Uneven wear and weave, everywhere; the stick came later, and what is drawn by chance stays as it was.
+    worn = out[: ROWS["stick"][0] - 1]
+    worn *= 1 + 0.03 * clouds(rng, *worn.shape[:2], 5.0)[..., None]
     return np.clip(out, 0.015, 1)
 
 

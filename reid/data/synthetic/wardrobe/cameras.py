@@ -18,6 +18,7 @@ from reid.data.synthetic.wardrobe.spec import WardrobeSpec
 __all__ = ["Light", "Place", "build_place", "nearer", "respond"]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
+_FIELD = 512  # side of the noise that is drawn, pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +156,17 @@ def _curve(rng: np.random.Generator, share: float) -> Image:
 
 
 @lru_cache(maxsize=4)
-def _noise_field(seed: int) -> npt.NDArray[np.float32]:
+def _noise_field(seed: int, times: int) -> npt.NDArray[np.float32]:
+    """(side, side, 3), a side ``times`` that of the field that is drawn, which is then repeated."""
+    if times > 1:
+        return np.tile(_noise_field(seed, 1), (times, times, 1))
     rng = generator(seed, "wardrobe noise")
-    fine = rng.normal(0, 1, (512, 512, 3)).astype(np.float32)
+    fine = rng.normal(0, 1, (_FIELD, _FIELD, 3)).astype(np.float32)
     # Sensors' noise comes in grains after their own interpolation, most of it alike in all colours.
     grains = cv2.GaussianBlur(fine, (0, 0), 0.7)
-    return np.asarray(0.6 * grains / grains.std() + 0.8 * clouds(rng, 512, 512, 1.5)[..., None], np.float32)
+    return np.asarray(
+        0.6 * grains / grains.std() + 0.8 * clouds(rng, _FIELD, _FIELD, 1.5)[..., None], np.float32
+    )
 
 
 def respond(
@@ -185,8 +191,8 @@ def respond(
     if place.sharpening > 0.05:
         seen = seen + place.sharpening * (seen - cv2.GaussianBlur(seen, (0, 0), 1.0))
     if place.noise > 0.3:
-        field = _noise_field(spec.seed)
-        y, x = int(rng.integers(512 - seen.shape[0])), int(rng.integers(512 - seen.shape[1]))
+        field = _noise_field(spec.seed, 1 + max(seen.shape[:2]) // _FIELD)
+        y, x = (int(rng.integers(len(field) - side)) for side in seen.shape[:2])
         seen = seen + place.noise * field[y : y + seen.shape[0], x : x + seen.shape[1]]
     pixels: Image = cv2.LUT(np.clip(seen, 0, 255).astype(np.uint8), place.curve)
     quality = int(rng.integers(place.quality[0], place.quality[1] + 1))

@@ -47,7 +47,7 @@ def _solids(outfit: Outfit, stance: Stance) -> Iterator[Solid]:
     yield from _bags(outfit, arms, pelvis, lean)
     if outfit.age.stick:
         hand = arms[1][2]
-        yield Solid(hand, (hand[0] - 0.02, 0.0, hand[2] + 0.06), (0.009, 0.008), ROWS["shoes"])
+        yield Solid(hand, (hand[0] - 0.02, 0.0, hand[2] + 0.06), (0.009, 0.008), ROWS["stick"])
 
 
 _Chain = tuple[Point, Point, Point]
@@ -156,11 +156,12 @@ def _trunk(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) -> Iterat
 def _joints_of_arms(outfit: Outfit, stance: Stance, pelvis: Point, lean: float) -> Iterator[_Chain]:
     reach = (0.096 + 0.02 * outfit.shoulders) * (0.92 + 0.16 * outfit.build)
     for side, doing in zip((1, -1), stance.arms, strict=True):
-        carries = outfit.bag in ("hand", "sack") and side < 0
+        leans = outfit.age.stick and side < 0
+        carries = leans or (outfit.bag in ("hand", "sack") and side < 0)
         swing = -(0.2 if carries else 0.85) * stance.stride * sin(stance.phase + (0 if side > 0 else pi))
         forward, bend, spread, inward = swing, stance.bend + max(0.0, swing), stance.spread, 0.0
         if carries:
-            bend = 0.06
+            bend = 0.3 if leans else 0.06
         elif doing == "pocket":
             forward, bend, spread, inward = -0.25, 0.5, 0.22, 0.35
         elif doing == "ear":

@@ -7,11 +7,11 @@ import pytest
 
 from reid.data.synthetic.wardrobe import WardrobeSpec, render_person
 from reid.data.synthetic.wardrobe.ages import draw_person
-from reid.data.synthetic.wardrobe.atlas import ROWS
+from reid.data.synthetic.wardrobe.atlas import ROWS, build_atlas
 from reid.data.synthetic.wardrobe.cameras import build_place, nearer
 from reid.data.synthetic.wardrobe.figure import solids_of
 from reid.data.synthetic.wardrobe.outfits import Age, Outfit, draw_outfit
-from reid.data.synthetic.wardrobe.stances import Stance
+from reid.data.synthetic.wardrobe.stances import Stance, draw_stance
 
 WITHOUT = WardrobeSpec(cameras=6, cameras_per_person=2, images_per_camera=2, image_height=64, image_width=32)
 SPEC = replace(WITHOUT, ages=1.0)
@@ -84,6 +84,20 @@ def test_old_people_bend_walk_in_small_steps_and_are_mostly_grey() -> None:
     grey = [max(one.hair) - min(one.hair) < 0.12 and min(one.hair) > 0.35 for one in OLD]
     assert np.mean(grey) > 0.8
     assert 0.05 < np.mean([one.age.stick for one in OLD]) < 0.4
+
+
+def test_a_stick_is_dark_and_held_low_whatever_else_the_arm_would_do() -> None:
+    for number, one in enumerate(outfit for outfit in OLD if outfit.age.stick):
+        drawn = draw_stance(np.random.default_rng(number), one, 1.0)
+        for right in ("swing", "pocket", "ear", "front", "strap"):
+            solids = list(solids_of(one, replace(drawn, arms=("swing", right))))
+            (stick,) = (solid for solid in solids if solid.rows == ROWS["stick"])
+            assert stick.end[1] == 0
+            assert 0.3 < stick.start[1] < 0.55
+            assert abs(stick.start[2] - stick.end[2]) < 0.1
+        white = replace(one, shoes=(0.95, 0.95, 0.95), soles=(0.95, 0.95, 0.95))
+        first, last = ROWS["stick"]
+        assert build_atlas(white)[first:last].max() < 0.2
 
 
 def test_a_child_is_seen_from_higher_and_further_off_and_in_fewer_pixels() -> None:

@@ -144,6 +144,21 @@ def test_a_wrong_option_is_named(field: str, value: object, message: str) -> Non
         WardrobeSpec(**{field: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("height", "width"), [(600, 300), (32, 1024)])
+def test_pictures_as_large_as_may_be_asked_for(height: int, width: int) -> None:
+    spec = WardrobeSpec(
+        cameras=2,
+        cameras_per_person=2,
+        images_per_camera=1,
+        image_height=height,
+        image_width=width,
+        h264=1.0,
+        scenery=0.0,
+    )
+    images = [crop.image for crop in render_person(spec, 0)]
+    assert {image.shape for image in images} == {(height, width, 3)}
+
+
 def test_the_front_is_seen_from_the_front_and_the_left_from_the_left() -> None:
     """Columns of the atlas run from the back over the right, the front and the left to the back."""
     solid = Solid((0, 0.8, 0), (0, 0.2, 0), (0.2, 0.2), (0, 10), flat=0.6)
