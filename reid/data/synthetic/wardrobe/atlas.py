@@ -70,7 +70,7 @@ def build_atlas(outfit: Outfit) -> Floats:
         out[start - 1], out[end] = out[start], out[end - 1]
     # Uneven wear and weave, everywhere; the stick came later, and what is drawn by chance stays as it was.
     worn = out[: ROWS["stick"][0] - 1]
-    worn *= 1 + 0.03 * clouds(rng, *worn.shape[:2], 5.0)[..., None]
+    worn *= 1 + 0.03 * clouds(rng, len(worn), COLUMNS, 5.0)[..., None]
     return np.clip(out, 0.015, 1)
 
 
