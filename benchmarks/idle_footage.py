@@ -2,11 +2,11 @@
 job looking at every frame, and against decoding alone.
 
 The footage is made of real pieces: the PETS clip's own background, which is its median, with sensor noise of
-its own in each frame, and stretches of rendered people walking through it; nine tenths of it are empty. It is
-encoded as H.264 by x264 with a key frame every two seconds. Beside it stands the PETS clip as it is, where
-somebody always walks (``--busy 0``: not): sightings and scores with the look and without. Rounds take turns;
-a job before them opens files and remembers the runtimes. Seconds are those of the clock and those of the
-processors (workers' too), which other work on the machine moves less.
+its own in each frame, and stretches in which somebody cut out of the clip is moved through it; nine tenths of
+it are empty. It is encoded as H.264 by x264 with a key frame every two seconds. Beside it stands the PETS
+clip as it is, where somebody always walks (``--busy 0``: not): sightings and scores with the look and
+without. Rounds take turns; a job before them opens files and remembers the runtimes. Seconds are those of
+the clock and those of the processors (workers' too), which other work on the machine moves less.
 
 ``--adaptive 1`` adds a job that is ``adaptive`` too; ``--workers`` and ``--segment-s`` are those of all jobs.
 Needs the real data of REID_SHARED.

@@ -10,7 +10,7 @@ from reid.errors import UsageError
 from reid.files import atomic_path
 from reid.system_errors import os_problem
 
-__all__ = ["write_html"]
+__all__ = ["check_page", "write_html"]
 
 _HEAD = b"<!doctype html"
 
@@ -25,12 +25,11 @@ def write_html(path: Path | str, package: str, template: str, **values: object) 
         values: what the template shows; a name that it misses is an error.
 
     Raises:
-        UsageError: ``path`` is a file and no page, as a gallery that somebody named by mistake.
+        UsageError: as :func:`check_page`.
         ReidError: ``path`` cannot be written.
     """
     path = Path(path)
-    if path.is_file() and not _may_be_replaced(path):
-        raise UsageError(f"{path} is there and is no page: name another file, or remove it")
+    check_page(path)
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("reid.pages")]),
         autoescape=True,
@@ -47,6 +46,19 @@ def write_html(path: Path | str, package: str, template: str, **values: object) 
         temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
     ):
         file.writelines(pieces)
+
+
+def check_page(path: Path) -> None:
+    """Refuse a place that a page may not take, before the work for it.
+
+    Raises:
+        UsageError: it is a folder, or a file and no page, as a gallery that somebody named by mistake.
+        ReidError: it cannot be read.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file in it, as {path / 'page.html'}")
+    if path.is_file() and not _may_be_replaced(path):
+        raise UsageError(f"{path} is there and is no page: name another file, or remove it")
 
 
 def _may_be_replaced(path: Path) -> bool:

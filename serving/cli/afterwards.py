@@ -71,10 +71,11 @@ def forget(
     from reid.errors import UsageError
     from serving.job.afterwards.erasure import expire
     from serving.job.afterwards.erasure import forget as erase
+    from serving.job.folders import distinct
 
     if bool(person or sighting) == (older_than is not None):
         raise UsageError("name whom to erase, --person NAME or --sighting CAMERA-N; or --older-than DAYS")
-    jobs = list(dict.fromkeys(folders))
+    jobs = distinct(folders)
     if sighting and len(jobs) > 1:
         raise UsageError("--sighting is of one job: name one folder")
     now = datetime.now(UTC)

@@ -69,6 +69,7 @@ def find(
     from reid.errors import UsageError
     from serving.job.afterwards.search import certainty_of, of_name, of_sighting, open_seen, same_model
     from serving.job.afterwards.search import find as nearest
+    from serving.job.folders import check_free_page, distinct
 
     if not jobs:
         raise UsageError("name the output folders of finished jobs: --in DIR, again for each")
@@ -79,7 +80,9 @@ def find(
     from serving.cli.query import parse_box, query_of
 
     place = parse_box(box)
-    seen = [open_seen(folder) for folder in dict.fromkeys(jobs)]
+    if report is not None:  # before the search
+        check_free_page(report)
+    seen = [open_seen(folder) for folder in distinct(jobs)]
     same_model(seen)
     without, unreadable = None, tuple[str, ...]()
     pictures: tuple[Image, ...] = ()

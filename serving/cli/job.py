@@ -296,12 +296,13 @@ def _report_many(folders: list[Path], out: Path, timezone: str) -> None:
 
     from serving.cli.shared import print_warnings
     from serving.job.dashboard import write_dashboard
+    from serving.job.folders import distinct
 
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise UsageError(f"--timezone {timezone!r} is unknown: name one like Europe/Berlin") from error
-    print_warnings(write_dashboard(list(dict.fromkeys(folders)), out, timezone))
+    print_warnings(write_dashboard(distinct(folders), out, timezone))
     typer.echo(f"report: {out}")
 
 

@@ -35,11 +35,12 @@ Jobs = Annotated[
 def remove(gallery: GalleryPath, identity: Name, jobs: Jobs = None, as_json: AsJson = False) -> None:
     """Take a person out: the embeddings are erased from the file, with --in all that jobs keep of them."""
     from serving.job.afterwards.erasure import forget
+    from serving.job.folders import distinct
 
     with open_for_admin(gallery) as opened:
         opened.show(identity)  # nothing is erased where nobody is called so
         # The jobs first: who is killed between the two can say the same again.
-        forgotten = [forget(folder, [identity]) for folder in dict.fromkeys(jobs or [])]
+        forgotten = [forget(folder, [identity]) for folder in distinct(jobs or [])]
         _report_removal(opened.remove(identity), as_json, forgotten)
 
 
@@ -56,6 +57,7 @@ def expire(
 
     from reid.errors import UsageError
     from serving.job.afterwards.erasure import expire as expire_job
+    from serving.job.folders import distinct
 
     try:
         moment = None if now is None else datetime.fromisoformat(now)
@@ -69,7 +71,7 @@ def expire(
             raise UsageError(
                 f"gallery {gallery} keeps for ever: set its retention, or name days to reid forget"
             )
-        expired = [expire_job(folder, days, moment) for folder in dict.fromkeys(jobs or []) if days]
+        expired = [expire_job(folder, days, moment) for folder in distinct(jobs or []) if days]
         _report_removal(opened.expire(moment), as_json, expired)
 
 

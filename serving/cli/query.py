@@ -71,10 +71,11 @@ def query_of(
         detector: file of one, for all pictures; where None, that of the jobs, for wide ones.
 
     Raises:
-        UsageError: a box is given for several pictures, or lies outside.
+        UsageError: a folder is a job's output, or a box is given for several pictures or lies outside.
         ReidError: no picture can be read, one shows nobody, or the model is another than the jobs'.
     """
     from serving.embedding.table import collect_images
+    from serving.job.folders import is_output
     from serving.runtime import load
 
     embedder = load(model or jobs[0].model, backend, threads)
@@ -83,6 +84,9 @@ def query_of(
             f"{jobs[0].folder} was embedded by another model than {model or jobs[0].model}: name that "
             "one, or run the job again with this one"
         )
+    for folder in images:
+        if is_output(folder):  # its crops are of several people
+            raise UsageError(f"{folder} is a job's output and no query: name it by --in {folder}")
     paths = collect_images(list(images), lambda line: print_warnings([line]))
     if box is not None and len(paths) != 1:
         raise UsageError(f"--box is of one picture, and {len(paths)} are named: name one")

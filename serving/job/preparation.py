@@ -15,6 +15,7 @@ from reid.card import ModelCard, load_card
 from reid.errors import ReidError, UsageError
 from reid.files import is_there, write_json
 from serving.gallery import CompactIndex, Gallery, key_from_environment
+from serving.gallery.index.build import LEAST
 from serving.job.kept import take_up
 from serving.job.layout import JobFolder, WorkFolder, open_job
 from serving.job.record import FinishedRecord, JobFacts
@@ -151,6 +152,8 @@ def search_index(job: Job, gallery: Gallery) -> tuple[CompactIndex | None, list[
         if job.rescore or job.policy != "min":
             why_not = "rescore" if job.rescore else f"the policy {job.policy}"
             why_not = f"{why_not} looks at all of somebody's references, not at the nearest alone"
+        elif newer is None and references < LEAST:
+            why_not = f"none is built of fewer than {LEAST} references"
         elif newer is None:
             why_not = "it has none, `reid gallery index` builds it"
         elif newer > _MOST_NEWER * references:

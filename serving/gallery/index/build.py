@@ -16,7 +16,7 @@ from serving.gallery.index.parts import drop_index, write_index_parts
 if TYPE_CHECKING:
     from serving.gallery.gallery import Gallery
 
-__all__ = ["AUTO", "KINDS", "RECALL", "BuiltIndex", "build_index", "remove_index"]
+__all__ = ["AUTO", "KINDS", "LEAST", "RECALL", "BuiltIndex", "build_index", "remove_index"]
 
 Rows = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ _TRAINED = 80_000  # references that lists and codes are learned from
 _ROWS_A_LIST = 500
 _MAX_LISTS = 2000  # more cost more to learn than they save
 _WIDTH = 256  # numbers a row is turned into: in embeddings, the rest is nearly nothing
-_LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time
+LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ def build_index(gallery: "Gallery", kind: str = AUTO) -> BuiltIndex:
         gallery.check_model(db)
         version = gallery.store.meta(db, "version") or 0
         ids = active_references(db)
-        if len(ids) < _LEAST:
+        if len(ids) < LEAST:
             raise ReidError(
-                f"gallery {gallery.path} holds {len(ids)} references, an index wants {_LEAST} or more: "
+                f"gallery {gallery.path} holds {len(ids)} references, an index wants {LEAST} or more: "
                 "search it without"
             )
         rng = np.random.default_rng(0)

@@ -19,6 +19,7 @@ from reid.errors import ReidError
 from reid.system_errors import shown
 from serving.gallery import Gallery
 from serving.job.corrections.plan import names_of
+from serving.job.folders import distinct
 from serving.job.kept import finished_with, inputs_of, stored_runs
 from serving.job.layout import NAMED, JobFolder, Key, WorkFolder, open_job
 from serving.job.outputs import write_outputs
@@ -77,7 +78,7 @@ def rematch(folders: Sequence[Path], gallery: Path | None = None) -> list[Rematc
     """
     galleries: dict[tuple[str | None, str], Gallery] = {}
     with ExitStack() as opened:
-        prepared = [_prepared(folder, gallery, galleries, opened) for folder in dict.fromkeys(folders)]
+        prepared = [_prepared(folder, gallery, galleries, opened) for folder in distinct(folders)]
         return [_named_anew(one) if isinstance(one, _Prepared) else one for one in prepared]
 
 

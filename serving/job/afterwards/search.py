@@ -30,7 +30,7 @@ __all__ = [
 
 _AHEAD = 4  # sightings after each that are asked whether they are there at the same time
 _HANDOVER_S = 0.5  # longer than one tracklet of a person lives on after the next has begun
-_LEAST_APART, _MOST_APART = 10, 3000  # pairs
+_LEAST_APART, _MOST_APART = 10, 3000  # pairs, over all jobs
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,8 @@ class Seen:
     """What a finished job saw: rows of ``sightings.parquet`` and an embedding (N, D) for each.
 
     ``threshold``: the distance up to which the job gave names; ``model``: the directory it named;
-    ``detector``: the file of its detector, where it has one and it is there.
+    ``detector``: the file of its detector, where it has one and it is there; ``cameras`` (N,), a number for
+    each row's camera, and ``spans`` (N, 2), when it starts and ends in seconds.
     """
 
     folder: Path
@@ -48,6 +49,8 @@ class Seen:
     threshold: float
     model: Path
     detector: Path | None
+    cameras: npt.NDArray[np.int64]
+    spans: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,20 +79,26 @@ def open_seen(folder: Path) -> Seen:
     job = open_job(folder, FoundRecord)
     files = JobFolder(folder)
     sightings, embeddings, fingerprint = read_embeddings(files.embeddings)
-    of = {key_of(row): row for row in files.read_sightings().to_pylist()}
+    table = files.read_sightings()
+    every = table.to_pylist()
+    of = {key_of(row): index for index, row in enumerate(every)}
     if not of.keys() >= set(sightings):  # there may be fewer: some are erased when their time is over
         raise ReidError(f"{files.embeddings} is not of the sightings beside it: run the job again")
-    rows = [of[key] for key in sightings]
+    places = np.array([of[key] for key in sightings], np.int64)
+    cameras = np.unique(np.asarray(table["camera"].to_pylist(), str), return_inverse=True)[1]
+    spans = np.stack([table[which].to_numpy() for which in ("start_s", "end_s")], axis=1)
     record = job.record
     file = record.job.detector.model
     return Seen(
         folder,
-        tuple(rows),
+        tuple(every[place] for place in places),
         embeddings,
         fingerprint,
         record.decision.threshold,
         Path(record.job.model),
         Path(file) if file is not None and Path(file).is_file() else None,
+        cameras[places],
+        spans[places],
     )
 
 
@@ -106,19 +115,32 @@ def certainty_of(jobs: Sequence[Seen], model: Path | None = None) -> Certainty |
     sure = card.certainty if card.fingerprint == jobs[0].fingerprint else None
     if sure is None or sure.apart is None:
         return sure
-    apart = np.concatenate([together(job) for job in jobs])
+    apart = together(jobs)
     if len(apart) < _LEAST_APART:
         return sure
     middle = float(np.clip(sure.middle + apart.mean() - sure.apart, 0, 2))
     return sure.model_copy(update={"middle": middle})
 
 
-def together(job: Seen) -> npt.NDArray[np.float32]:
+def together(jobs: Sequence[Seen]) -> npt.NDArray[np.float32]:
     """Distances of sightings that are in one camera at one time, (N,): of those that follow each other
-    closely, and of no more than a few thousand.
+    closely, and of no more than a few thousand over all jobs, evenly chosen.
     """
-    spans = np.array([(row["start_s"], row["end_s"]) for row in job.rows], np.float64).reshape(-1, 2)
-    cameras = np.unique([row["camera"] for row in job.rows], return_inverse=True)[1]
+    pairs = [_pairs_together(job) for job in jobs]
+    ends = np.cumsum([len(one) for one in pairs])
+    total = int(ends[-1])
+    chosen = np.linspace(0, total - 1, min(total, _MOST_APART)).astype(int)
+    distances = [np.zeros(0, np.float32)]
+    for job, one, end in zip(jobs, pairs, ends.tolist(), strict=True):
+        begin = end - len(one)
+        mine = one[chosen[(chosen >= begin) & (chosen < end)] - begin]
+        between = job.embeddings[mine[:, 0]] - job.embeddings[mine[:, 1]]
+        distances.append(np.linalg.norm(between, axis=1).astype(np.float32))
+    return np.concatenate(distances)
+
+
+def _pairs_together(job: Seen) -> npt.NDArray[np.int64]:
+    cameras, spans = job.cameras, job.spans
     order = np.lexsort((spans[:, 0], cameras))
     found: list[npt.NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
     for ahead in range(1, _AHEAD + 1):
@@ -126,10 +148,7 @@ def together(job: Seen) -> npt.NDArray[np.float32]:
         shared_s = np.minimum(spans[one, 1], spans[other, 1]) - spans[other, 0]
         there = (cameras[one] == cameras[other]) & (shared_s > _HANDOVER_S)
         found.append(np.stack([one[there], other[there]], axis=1))
-    pairs = np.concatenate(found)
-    pairs = pairs[np.linspace(0, len(pairs) - 1, min(len(pairs), _MOST_APART)).astype(int)]
-    distances = np.linalg.norm(job.embeddings[pairs[:, 0]] - job.embeddings[pairs[:, 1]], axis=1)
-    return np.asarray(distances, np.float32)
+    return np.concatenate(found)
 
 
 def same_model(jobs: Sequence[Seen]) -> None:
@@ -155,9 +174,11 @@ def of_sighting(jobs: Sequence[Seen], name: str) -> tuple[npt.NDArray[np.float32
             several jobs.
 
     Raises:
-        UsageError: there is no such sighting, or several jobs have one.
+        UsageError: there is no such sighting, several jobs have one, or its folder is none of the jobs'.
     """
     folder, _, crop = name.rpartition("#")
+    if folder and all(job.folder.resolve() != Path(folder).resolve() for job in jobs):
+        raise UsageError(f"--sighting {name}: {folder} is not among --in: add --in {folder}")
     places = [
         (job, index)
         for job in jobs

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from reid.data.catalog import readable
 from reid.pages import write_html
 from serving.job.dashboard.sightings import Site, columns_of, gather
+from serving.job.folders import check_free_page
 
 __all__ = ["write_dashboard"]
 
@@ -31,9 +32,10 @@ def write_dashboard(folders: Sequence[Path], path: Path, zone: str = "UTC") -> t
         zone: of days and hours, as Europe/Berlin.
 
     Raises:
-        UsageError: a folder is no job's output.
+        UsageError: a folder is no job's output, or no page may be written to ``path``.
         ReidError: a file is damaged, or nobody was seen.
     """
+    check_free_page(path)
     site = gather(folders, zone)
     write_html(
         path,

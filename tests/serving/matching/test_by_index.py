@@ -66,6 +66,14 @@ def test_a_job_takes_the_index_of_a_large_gallery_and_says_why_not(gallery: Gall
                 )  # somebody nearer may be missing, nobody is made nearer
 
 
+def test_a_gallery_too_small_for_an_index_is_not_told_to_build_one(tmp_path: Path) -> None:
+    with Gallery.open(tmp_path / "gallery.db", "m", create=True) as small:
+        small.enroll(["a", "b", "c"], unit_rows(3, DIM, seed=1))
+        index, notes = search_index(job(small, index_above=1), small)
+    assert index is None and "none is built of fewer than 512 references" in notes[0]
+    assert "reid gallery index" not in notes[0]
+
+
 def test_an_index_that_lacks_many_references_is_not_used(gallery: Gallery) -> None:
     gallery.build_index("fp16")
     large = job(gallery, index_above=1000)

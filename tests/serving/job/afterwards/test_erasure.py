@@ -68,14 +68,16 @@ def kept_rows(folder: Path) -> np.ndarray:
 
 
 def test_a_person_is_erased_from_gallery_and_jobs_with_all_that_is_kept(place: Path) -> None:
-    found = place / "found"
+    found, twice = place / "found", place / "crops" / ".." / "found"
+    (place / "crops").mkdir(exist_ok=True)
     before, kept = people(found), kept_rows(found)
     who, vectors, _ = read_embeddings(JobFolder(found).embeddings)
     nearest = [before[who[np.linalg.norm(vectors - row, axis=1).argmin()]] for row in kept]
     anna = [row for row, name in zip(kept, nearest, strict=True) if name == "anna"]
     assert len(anna) >= 3  # several segments saw her
     assert pieces_in_files(found, np.asarray(anna)) == len(anna)
-    done = reid("gallery", "remove", place / "gallery.db", "anna", "--in", found)
+    done = reid("gallery", "remove", place / "gallery.db", "anna", "--in", found, "--in", twice)
+    assert done.stdout.count("sightings erased") == 1
     assert "1 references removed (anna)" in done.stdout and "2 sightings erased" in done.stdout
     left = {key: name for key, name in before.items() if name != "anna"}
     assert people(found) == left
@@ -96,9 +98,11 @@ def test_a_person_is_erased_from_gallery_and_jobs_with_all_that_is_kept(place: P
 def test_a_stranger_is_erased_and_a_match_does_not_bring_them_back(place: Path) -> None:
     found = place / "found"
     job = load_job(place / "job.yaml")
+    (place / "crops").mkdir(exist_ok=True)
     (carl,) = {name for name in people(found).values() if name.startswith("unknown")}
     stranger = read_strangers(found).embeddings
-    assert "2 sightings erased" in reid("forget", found, "--person", carl).stdout
+    done = reid("forget", found, place / "crops" / ".." / "found", "--person", carl)
+    assert "2 sightings erased" in done.stdout and done.stdout.count("sightings erased") == 1
     assert read_strangers(found).rows == () and carl not in people(found).values()
     assert pieces_in_files(found, stranger) == 0
     assert run_job(job, found, execution=Execution(SEGMENT_S)).unchanged

@@ -116,6 +116,13 @@ def test_names_given_later_are_written_as_another_match_writes_them(place: Path)
     assert (place / "found" / "job.json").read_bytes() == record
 
 
+def test_a_job_that_is_named_twice_is_named_anew_once(place: Path) -> None:
+    gallery(place, "rename", "bert", "Bertram")
+    (place / "aside").mkdir(exist_ok=True)
+    again = place / "aside" / ".." / "found"
+    assert rematched(place / "found", again).stdout.count("sightings have another name") == 1
+
+
 def test_two_merged_are_one_and_others_keep_their_numbers(place: Path) -> None:
     before = {row["number"] for row in read_strangers(place / "found").rows}
     gallery(place, "merge", "bert", "anna")

@@ -184,6 +184,47 @@ def test_other_models_and_damaged_files_are_refused(place: Path, tmp_path: Path)
         open_seen(other)
 
 
+def test_a_jobs_output_is_no_query_and_each_job_counts_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    done = CliRunner().invoke(app, ["find", "anna.png", "--in", "one", "two"])
+    assert isinstance(done.exception, UsageError) and not done.stdout
+    assert "two is a job's output and no query: name it by --in two" in str(done.exception)
+    once = CliRunner().invoke(app, ["find", "--sighting", "one#one-00001", "--in", "one", "--json"])
+    twice = ["find", "--sighting", "one#one-00001", "--in", "one", "--in", str(place / "one"), "--json"]
+    assert once.exit_code == 0 and CliRunner().invoke(app, twice).stdout == once.stdout
+    done = CliRunner().invoke(app, ["find", "--sighting", "two#two-00001", "--in", "one"])
+    assert "two is not among --in: add --in two" in str(done.exception)
+
+
+def test_a_page_is_refused_before_the_search_where_it_would_take_anothers_place(
+    place: Path, tmp_path: Path
+) -> None:
+    job = Path(shutil.copytree(place / "one", tmp_path / "one"))
+    own = JobFolder(job).report
+    own.write_text("<!doctype html>the job's own")
+    for page, told in (
+        (
+            own,
+            "is the place of that job's own report: name another file",
+        ),
+        (job, "is a folder: name a file in it"),
+        (place / "gallery.db", "is there and is no page"),
+    ):
+        for words in (
+            ["find", "--person", "anna", "--in", str(job), "--report", str(page)],
+            ["report", str(job), str(place / "two"), "--out", str(page)],
+        ):
+            done = CliRunner().invoke(app, words)
+            assert isinstance(done.exception, UsageError) and told in str(done.exception)
+            assert "\n" not in str(done.exception) and done.stdout == ""
+    own.unlink()
+    done = CliRunner().invoke(app, ["find", "--person", "anna", "--in", str(job), "--report", str(own)])
+    assert isinstance(done.exception, UsageError) and not own.exists()
+    assert CliRunner().invoke(app, ["report", str(job)]).exit_code == 0 and own.exists()
+
+
 def picture_of(path: Path, people: dict[str, tuple[int, int]], wide: bool = True) -> Path:
     """A picture with people, by the left upper corner of each."""
     image = np.full((160, 240 if wide else 100, 3), 90, np.uint8)
@@ -298,14 +339,17 @@ def test_sightings_at_one_time_in_two_cameras_are_pointed_out() -> None:
 def test_certainty_is_moved_by_people_who_are_seen_together(place: Path, tmp_path: Path) -> None:
     def seen(spans: list[tuple[str, float, float]], rows: np.ndarray) -> Seen:
         sightings = [sighting(camera, n, "anna", *span, 0.1) for n, (camera, *span) in enumerate(spans)]
-        return Seen(tmp_path, tuple(sightings), rows, "tiny-1", 0.5, place / "model", None)
+        cameras = np.array([int(camera[1:]) for camera, *_ in spans], np.int64)
+        times = np.array([span for _, *span in spans], np.float64).reshape(-1, 2)
+        model = place / "model"
+        return Seen(tmp_path, tuple(sightings), rows, "tiny-1", 0.5, model, None, cameras, times)
 
     rng = np.random.default_rng(2)
     rows = rng.standard_normal((30, 6)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     spans = [(f"c{n % 3}", 100.0 * (n // 6) + n % 6 // 3, 100.0 * (n // 6) + 7.0) for n in range(30)]
     spans[3] = ("c0", 6.7, 8.0)  # a handover of 0.3 s
-    found = together(seen(spans, rows))
+    found = together([seen(spans[:18], rows[:18]), seen(spans[18:], rows[18:])])
     plain = [
         float(np.linalg.norm(rows[i] - rows[j]))
         for i in range(30)
@@ -321,4 +365,6 @@ def test_certainty_is_moved_by_people_who_are_seen_together(place: Path, tmp_pat
     moved = certainty_of([seen(spans, rows)], model)
     assert moved is not None and moved.middle == pytest.approx(0.9 + np.mean(plain) - 1.0, abs=1e-6)
     assert certainty_of([seen(spans[:12], rows[:12])], model) == sure  # too few pairs
-    assert len(together(seen([], rows[:0]))) == 0
+    many = seen([("c0", 0.1 * n, 0.1 * n + 9) for n in range(2000)], np.repeat(rows, 67, axis=0)[:2000])
+    assert len(together([many, many])) == 3000  # over all jobs
+    assert len(together([seen([], rows[:0])])) == 0
