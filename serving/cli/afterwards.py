@@ -71,7 +71,7 @@ def forget(
     from reid.errors import UsageError
     from serving.job.afterwards.erasure import expire
     from serving.job.afterwards.erasure import forget as erase
-    from serving.job.folders import distinct
+    from serving.job.report.folders import distinct
 
     if bool(person or sighting) == (older_than is not None):
         raise UsageError("name whom to erase, --person NAME or --sighting CAMERA-N; or --older-than DAYS")

@@ -69,7 +69,7 @@ def find(
     from reid.errors import UsageError
     from serving.job.afterwards.search import certainty_of, of_name, of_sighting, open_seen, same_model
     from serving.job.afterwards.search import find as nearest
-    from serving.job.folders import check_free_page, distinct
+    from serving.job.report.folders import check_free_page, distinct
 
     if not jobs:
         raise UsageError("name the output folders of finished jobs: --in DIR, again for each")

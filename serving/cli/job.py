@@ -296,7 +296,7 @@ def _report_many(folders: list[Path], out: Path, timezone: str) -> None:
 
     from serving.cli.shared import print_warnings
     from serving.job.dashboard import write_dashboard
-    from serving.job.folders import distinct
+    from serving.job.report.folders import distinct
 
     try:
         ZoneInfo(timezone)

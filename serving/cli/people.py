@@ -35,7 +35,7 @@ Jobs = Annotated[
 def remove(gallery: GalleryPath, identity: Name, jobs: Jobs = None, as_json: AsJson = False) -> None:
     """Take a person out: the embeddings are erased from the file, with --in all that jobs keep of them."""
     from serving.job.afterwards.erasure import forget
-    from serving.job.folders import distinct
+    from serving.job.report.folders import distinct
 
     with open_for_admin(gallery) as opened:
         opened.show(identity)  # nothing is erased where nobody is called so
@@ -57,7 +57,7 @@ def expire(
 
     from reid.errors import UsageError
     from serving.job.afterwards.erasure import expire as expire_job
-    from serving.job.folders import distinct
+    from serving.job.report.folders import distinct
 
     try:
         moment = None if now is None else datetime.fromisoformat(now)

@@ -75,7 +75,7 @@ def query_of(
         ReidError: no picture can be read, one shows nobody, or the model is another than the jobs'.
     """
     from serving.embedding.table import collect_images
-    from serving.job.folders import is_output
+    from serving.job.report.folders import is_output
     from serving.runtime import load
 
     embedder = load(model or jobs[0].model, backend, threads)

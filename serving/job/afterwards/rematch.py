@@ -19,7 +19,6 @@ from reid.errors import ReidError
 from reid.system_errors import shown
 from serving.gallery import Gallery
 from serving.job.corrections.plan import names_of
-from serving.job.folders import distinct
 from serving.job.kept import finished_with, inputs_of, stored_runs
 from serving.job.layout import NAMED, JobFolder, Key, WorkFolder, open_job
 from serving.job.outputs import write_outputs
@@ -33,6 +32,7 @@ from serving.job.preparation import (
     search_index,
 )
 from serving.job.record import JobFacts, SeenRecord
+from serving.job.report.folders import distinct
 from serving.job.segments.camera import CameraState
 from serving.job.stranger_file import read_earlier
 from serving.matching import open_pair_scorer

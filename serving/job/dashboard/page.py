@@ -14,7 +14,7 @@ import numpy.typing as npt
 from reid.data.catalog import readable
 from reid.pages import write_html
 from serving.job.dashboard.sightings import Site, columns_of, gather
-from serving.job.folders import check_free_page
+from serving.job.report.folders import check_free_page
 
 __all__ = ["write_dashboard"]
 

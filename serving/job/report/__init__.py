@@ -4,4 +4,4 @@ outside escaped.
 
 from serving.job.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["folders", "write_report"]
