@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from pipelines.cli import app
 from reid.config import Params
+from reid.losses import LOSSES
 from serving.spec import Job
 
 ROOT = Path(__file__).parents[1]
@@ -112,3 +113,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "build_loss" in (tmp_path / "site" / "api" / "losses" / "index.html").read_text()
+
+
+def test_every_loss_has_its_place_on_the_page_of_losses() -> None:
+    shown = set(re.findall(r"^::: (\S+)$", (ROOT / "docs/api/losses.md").read_text(), re.MULTILINE))
+    assert {loss.__module__ for loss in LOSSES.values()} <= shown

@@ -56,7 +56,7 @@ def check_page(path: Path) -> None:
         ReidError: it cannot be read.
     """
     if path.is_dir():
-        raise UsageError(f"{path} is a folder: name a file in it, as {path / 'page.html'}")
+        raise UsageError(f"{path} is a folder: name a file in it, as {path / 'answer.html'}")
     if path.is_file() and not _may_be_replaced(path):
         raise UsageError(f"{path} is there and is no page: name another file, or remove it")
 

@@ -4,11 +4,12 @@ from serving.detection.detectors import Detector, NetworkDetector, build_detecto
 from serving.detection.geometry import inside
 from serving.detection.layouts import LAYOUTS
 from serving.detection.model import DetectorModel, open_model
-from serving.detection.ordered import detect_in_order
+from serving.detection.ordered import GROUP, detect_in_order
 from serving.detection.packets import PacketSizes
 from serving.detection.stillness import UNCHANGED, Background, Cells, Change, cell_mask, cells_of, grid_of
 
 __all__ = [
+    "GROUP",
     "LAYOUTS",
     "UNCHANGED",
     "Background",

@@ -11,9 +11,10 @@ from serving.concurrency import map_ordered
 from serving.detection.detectors import Detector, inside
 from serving.video import Frame
 
-__all__ = ["detect_in_order"]
+__all__ = ["GROUP", "detect_in_order"]
 
-_GROUP = 4  # frames of one call, so that handing them over costs little
+GROUP = 4
+"""Frames of one call of a detector, so that handing them over costs little."""
 
 
 def detect_in_order(
@@ -32,7 +33,7 @@ def detect_in_order(
     """
     at_once = max(1, min(detector.at_once, most // 2))
     depth = 2 * at_once
-    size = min(_GROUP, max(1, most // (depth + 1)))
+    size = min(GROUP, max(1, most // (depth + 1)))
 
     def detect(group: list[Frame]) -> tuple[list[Frame], list[sv.Detections], float]:
         begin = time.perf_counter()

@@ -15,6 +15,7 @@ from reid.evaluation.certainty import prior_of
 from serving.job.layout import JobFolder, is_called, key_of, name_of, open_job
 from serving.job.record import FoundRecord
 from serving.job.sightings.embeddings import read_embeddings
+from serving.job.sightings.presence import HANDOVER_S
 
 __all__ = [
     "Found",
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 _AHEAD = 4  # sightings after each that are asked whether they are there at the same time
-_HANDOVER_S = 0.5  # longer than one tracklet of a person lives on after the next has begun
 _LEAST_APART, _MOST_APART = 10, 3000  # pairs, over all jobs
 
 
@@ -146,7 +146,7 @@ def _pairs_together(job: Seen) -> npt.NDArray[np.int64]:
     for ahead in range(1, _AHEAD + 1):
         one, other = order[:-ahead], order[ahead:]
         shared_s = np.minimum(spans[one, 1], spans[other, 1]) - spans[other, 0]
-        there = (cameras[one] == cameras[other]) & (shared_s > _HANDOVER_S)
+        there = (cameras[one] == cameras[other]) & (shared_s > HANDOVER_S)
         found.append(np.stack([one[there], other[there]], axis=1))
     return np.concatenate(found)
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import supervision as sv
 
-from serving.detection import UNCHANGED, Change
+from serving.detection import GROUP, UNCHANGED, Change
 from serving.video import Frame, Picture
 
 __all__ = ["IN_FLIGHT", "Given", "Groups", "Look", "Seen", "Through"]
 
-_GROUP = 4  # frames of one call of the detector, so that handing them over costs little
-IN_FLIGHT = 2 * _GROUP  # frames for each thread of the detector, which has not lost its work when it is asked
+IN_FLIGHT = 2 * GROUP  # frames for each thread of the detector, which has not lost its work when it is asked
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Groups(Through):
         self, pool: ThreadPoolExecutor, at_once: int, most: int, look: Look, seconds: dict[str, float]
     ) -> None:
         super().__init__(pool, at_once, 2 * at_once, look, seconds)
-        self._size = min(_GROUP, max(1, most // (self._depth + 1)))
+        self._size = min(GROUP, max(1, most // (self._depth + 1)))
 
     def _complete(self, group: Sequence[Given]) -> bool:
         return len(group) >= self._size

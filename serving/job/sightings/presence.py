@@ -7,10 +7,10 @@ from serving.gallery import UNKNOWN
 from serving.job.sightings.sightings import Sighting
 from serving.matching import Match
 
-__all__ = ["resolve_simultaneous", "together_s"]
+__all__ = ["HANDOVER_S", "resolve_simultaneous", "together_s"]
 
-# Longer than one tracklet of a person lives on after the next has begun.
-_HANDOVER_S = 0.5
+HANDOVER_S = 0.5
+"""Longer than one tracklet of a person lives on after the next has begun."""
 
 
 def resolve_simultaneous(
@@ -51,7 +51,7 @@ def _apart(
 ) -> bool:
     one, other = sightings[i], sightings[j]
     if one.camera == other.camera:
-        return together_s(one, other) > _HANDOVER_S
+        return together_s(one, other) > HANDOVER_S
     return elsewhere is not None and elsewhere(i, j)
 
 

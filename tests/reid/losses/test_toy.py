@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reid.data.sampling import HierarchicalSampler, PKSampler
 from reid.losses import LOSSES, build_loss, loss_options
+from reid.losses.cross_batch_memory import CrossBatchMemoryLoss
 from reid.metric.class_tree import ClassTree
 from reid.metric.distances import pairwise_distances
 
@@ -73,7 +74,12 @@ def net() -> nn.Module:
 
 
 def on_fixed_margins(loss: nn.Module, embeddings: Tensor, labels: Tensor) -> float:
-    """The value on the whole set; margins that follow the embeddings would hide whether it falls."""
+    """The value on the whole set; margins that follow the embeddings would hide whether it falls, and so
+    would a memory of other embeddings: it is judged with one that has taken in this set alone.
+    """
+    if isinstance(loss, CrossBatchMemoryLoss):
+        with torch.no_grad():
+            return float(CrossBatchMemoryLoss(DIM, len(labels))(embeddings, labels).value)
     adaptive = getattr(loss, "adaptive", None)
     if adaptive:
         loss.adaptive = False
