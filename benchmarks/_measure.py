@@ -19,8 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
+
+from reid.errors import UsageError
 
 __all__ = [
     "SHARED",
@@ -32,6 +35,7 @@ __all__ = [
     "peak_rss_gb",
     "ratio",
     "report",
+    "settings",
 ]
 
 
@@ -156,6 +160,24 @@ def arguments(description: str, **defaults: Any) -> argparse.Namespace:
     for name, default in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return parser.parse_args()
+
+
+def settings(option: str, words: Sequence[str]) -> dict[str, Any]:
+    """What ``KEY=VALUE`` words set.
+
+    Raises:
+        UsageError: a word is none, or its value no YAML.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {word}: want a value, {option} {word}=VALUE")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"{option} {word}: {value!r} is no YAML value") from None
+    return found
 
 
 def report(

@@ -26,8 +26,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
-from _measure import SHARED, abilities, report
+from _measure import SHARED, abilities, report, settings
 from _people import (
     CUHK03,
     OSNET,
@@ -198,24 +197,6 @@ def variants(spec: WardrobeSpec, options: argparse.Namespace) -> dict[str, Wardr
     return found or {options.name or "all": spec}
 
 
-def values(option: str, words: list[str]) -> Row:
-    """What ``KEY=VALUE`` words set.
-
-    Raises:
-        UsageError: a word is none, or its value no YAML.
-    """
-    found: Row = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"{option} {word}: want a value, {option} {word}=VALUE")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UsageError(f"{option} {word}: {value!r} is no YAML value") from None
-    return found
-
-
 def spec_with(spec: WardrobeSpec, words: list[str]) -> WardrobeSpec:
     """The spec as ``--render`` wants it.
 
@@ -226,7 +207,7 @@ def spec_with(spec: WardrobeSpec, words: list[str]) -> WardrobeSpec:
     for word in words:
         if word.partition("=")[0] not in known:
             raise UsageError(f"--render {word}: no such field, take FIELD=VALUE of {', '.join(known)}")
-    return replace(spec, **values("--render", words))
+    return replace(spec, **settings("--render", words))
 
 
 def data_of(spec: WardrobeSpec, watched: Thermometer, processes: int, store: Path | None) -> TrainingData:
@@ -271,7 +252,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
-    changes = values("--set", options.set)
+    changes = settings("--set", options.set)
     params = with_values(load_params(options.params), changes)
     size = {"image_height": params.model.height, "image_width": params.model.width}
     spec = WardrobeSpec(people=options.people, cameras=options.cameras, seed=options.seed, **size)

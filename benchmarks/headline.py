@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from _claims import reach
-from _measure import abilities, report
+from _measure import abilities, report, settings
 from _people import CUHK03, PATTERN, each_camera_asks, mean_ap
 
 from reid.config import UNTRAINED, Params, load_params, settings_of, with_values
@@ -199,10 +198,7 @@ def main() -> None:
     parser.add_argument("--begin", action="store_true", help="prints what the start is worth, too")
     parser.add_argument("--results", type=Path, default=Path("headline.json"))
     options = parser.parse_args()
-    changes = dict(change.split("=", 1) for change in options.set)
-    params = with_values(
-        load_params(options.params), {key: yaml.safe_load(value) for key, value in changes.items()}
-    )
+    params = with_values(load_params(options.params), settings("--set", options.set))
     for name in options.objectives.split(","):
         if name not in params.objectives:
             known = ", ".join(params.objectives)

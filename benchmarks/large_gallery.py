@@ -60,12 +60,8 @@ def searched(path: Path, queries: int, dim: int, exact: bool) -> dict[str, Any]:
         references = gallery.counted()[0]
         with gallery.store.reading() as db:
             ids = sorted(rng.choice(references, queries, replace=False).tolist())
-            rows = [
-                db.execute("SELECT embedding FROM refs WHERE id > ? ORDER BY id LIMIT 1", (one,)).fetchone()[
-                    0
-                ]
-                for one in ids
-            ]
+            wanted = "SELECT embedding FROM refs WHERE id > ? ORDER BY id LIMIT 1"
+            rows = [db.execute(wanted, (one,)).fetchone()[0] for one in ids]
         # Half way between a reference and nobody: another picture of the same person.
         probes = np.frombuffer(b"".join(rows), "<f4").reshape(queries, dim)
         noise = rng.standard_normal(probes.shape).astype(np.float32)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipelines.console import run_stage, say
 from reid.card import GroupFigure, GroupRecord, check_file, load_card, save_card
+from reid.data.synthetic.surface import LUMA
 from reid.data.synthetic.wardrobe import WardrobeSpec, render_people
 from reid.data.synthetic.wardrobe.outfits import Outfit, draw_outfit
 from reid.errors import UsageError
@@ -29,7 +30,6 @@ PEOPLE = 400
 _SEED = 4321  # recipes/rendered.yaml trains on those of seed 7
 _DIGITS = 4  # beyond them processors differ
 _NAMES = {"slim": "slim trousers", "trousers": "straight trousers", "wide": "wide trousers"}
-_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def group_figures(embed: Embed, people: int = PEOPLE) -> GroupRecord:
@@ -51,8 +51,7 @@ def group_figures(embed: Embed, people: int = PEOPLE) -> GroupRecord:
     for of, group, chosen in _groups(outfits, identities, images):
         asked = chosen[ranking.query_index]
         if asked.any():
-            figures = (round(float(values[asked].mean()), _DIGITS) for values in (first, precision))
-            rank1, mean_ap = figures
+            rank1, mean_ap = (round(float(values[asked].mean()), _DIGITS) for values in (first, precision))
             found.append(
                 GroupFigure(of=of, group=group, queries=int(asked.sum()), rank1=rank1, mean_ap=mean_ap)
             )
@@ -64,7 +63,7 @@ def _groups(
 ) -> Iterator[tuple[str, str, Flags]]:
     """What is grouped, the group, and which of the images are in it."""
     yield "people", "everybody", np.ones(len(images), bool)
-    body = np.array([[_LUMA @ np.asarray(one.skin), one.build] for one in outfits])[identities]
+    body = np.array([[LUMA @ np.asarray(one.skin), one.build] for one in outfits])[identities]
     thirds = {
         "skin": (body[:, 0], ("dark", "medium", "light")),
         "body": (body[:, 1], ("thin", "medium", "stout")),

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import equalize
 
-from reid.data.on_device import beside, chosen
+from reid.data.on_device import LUMINANCE, beside, chosen
 
 __all__ = ["OPERATIONS", "apply_operations", "auto_augment"]
 
@@ -159,8 +159,8 @@ def _identity(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    red, green, blue = pixels.split(1, 1)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    red, green, blue = (share * channel for share, channel in zip(LUMINANCE, pixels.split(1, 1), strict=True))
+    return red + green + blue
 
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

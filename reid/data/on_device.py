@@ -4,7 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["beside", "chosen"]
+__all__ = ["LUMINANCE", "beside", "chosen"]
+
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Its share of red, green and blue (ITU-R BT.601)."""
 
 
 def beside(images: Tensor, drawn: Tensor) -> Tensor:

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.data.auto_augment import auto_augment
-from reid.data.on_device import beside, chosen
+from reid.data.on_device import LUMINANCE, beside, chosen
 
 __all__ = ["Augmentation", "augment", "erase"]
 
-_LUMINANCE = (0.299, 0.587, 0.114)  # of RGB (ITU-R BT.601)
 _TO_CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 # Steps of the coefficients at quality 50 (ITU-T T.81, tables K.1 and K.2): of the luminance, of the colours.
 _JPEG_STEPS = (
@@ -105,7 +104,7 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         moved = pixels.mul_(contrast).add_(offset).round_().clamp_(0, 255).to(torch.uint8)
     if how.grey:
         some = beside(moved, torch.rand(count, 1, 1, 1, generator=generator) < how.grey)
-        luminance = (moved.float() @ beside(moved, torch.tensor(_LUMINANCE))).round_().to(torch.uint8)
+        luminance = (moved.float() @ beside(moved, torch.tensor(LUMINANCE))).round_().to(torch.uint8)
         moved = torch.where(some, luminance[..., None], moved)
     if how.blur:
         moved = _blurred(moved, how.blur, generator)
@@ -169,7 +168,7 @@ def _compressed(images: Tensor, share: float, generator: torch.Generator) -> Ten
     turn = torch.arange(8)
     cosine = torch.cos((2 * turn + 1) * turn[:, None] * math.pi / 16) / 2  # rows: frequencies
     cosine[0] /= math.sqrt(2)
-    colours = torch.tensor((_LUMINANCE, *_TO_CHROMA))
+    colours = torch.tensor((LUMINANCE, *_TO_CHROMA))
     back = torch.from_numpy(np.linalg.inv(colours.numpy()))  # torch's would let the processor wait for a GPU
     rows, steps, cosine, colours, back = (beside(images, one) for one in (rows, steps, cosine, colours, back))
     whole = images[rows]

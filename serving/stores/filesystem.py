@@ -4,9 +4,11 @@ driver reads them; none is passed on or printed.
 
 import importlib.util
 import logging
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from reid.addresses import redacted
 from reid.errors import ReidError, UsageError
@@ -14,7 +16,10 @@ from serving.protocols import STORES
 from serving.stores.azure import register_azure
 from serving.stores.sftp import sftp_files
 
-__all__ = ["connect_anew", "file_system", "refused", "store_problem"]
+__all__ = ["asked_again", "file_system", "store_problem"]
+
+T = TypeVar("T")
+_LONGEST_S = 30.0  # after which nothing is asked again: the drivers try again for a while themselves
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -63,7 +68,40 @@ def file_system(source: str, kind: str = "video", done: str = "read") -> tuple[A
     return file_system, path
 
 
-def connect_anew(store: Any) -> None:
+def asked_again(
+    store: Any,
+    ask: Callable[[], T],
+    waits_s: Sequence[float],
+    problem: Callable[[BaseException], ReidError],
+    check: Callable[[], None] | None = None,
+) -> T:
+    """What ``ask`` gives, asked again with longer and longer waits where that may help.
+
+    Args:
+        store: the file system that is asked.
+        ask: the question.
+        waits_s: before each further try.
+        problem: what to raise for the error after which there is none.
+        check: asked before each further try; what it raises ends them.
+
+    Raises:
+        ReidError: there is no answer.
+    """
+    end = time.monotonic() + _LONGEST_S
+    for wait_s in (*waits_s, None):
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001 - each driver has classes of its own
+            if wait_s is None or _refused(error) or time.monotonic() > end:
+                raise problem(error) from None
+        _connect_anew(store)
+        if check is not None:
+            check()
+        time.sleep(wait_s)
+    raise AssertionError
+
+
+def _connect_anew(store: Any) -> None:
     """Leave a connection on which something went wrong; most drivers make one for each request anyway."""
     if (drop := getattr(store, "drop", None)) is not None:
         with suppress(Exception):  # it is broken
@@ -83,7 +121,7 @@ class _CredentialsError(Exception):
     """Those in the environment are none."""
 
 
-def refused(error: BaseException) -> bool:
+def _refused(error: BaseException) -> bool:
     """Whether it helps nothing to ask a store again."""
     if type(error).__name__ == _OTHER_HOST:
         return True

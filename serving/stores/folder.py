@@ -1,18 +1,16 @@
 """A folder in a store, written and read by whole files."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from reid.errors import ReidError
 from serving.protocols import scheme_problem
-from serving.stores.filesystem import connect_anew, file_system, refused, store_problem
+from serving.stores.filesystem import asked_again, file_system, store_problem
 
 __all__ = ["StoredFolder"]
 
 _WAITS_S = (0.2, 1.0, 4.0)  # before each further try
-_LONGEST_S = 30.0  # after which none is made: the drivers try again for a while themselves
 _WRITABLE = ("s3", "gs", "gcs", "az", "abfs", "sftp")
 T = TypeVar("T")
 
@@ -93,13 +91,6 @@ class StoredFolder:
         return f"{self._root.rstrip('/')}/{name}"
 
     def _tried(self, ask: Callable[[], T], done: str) -> T:
-        end = time.monotonic() + _LONGEST_S
-        for wait_s in (*_WAITS_S, None):
-            try:
-                return ask()
-            except Exception as error:  # noqa: BLE001 - each driver has classes of its own
-                if wait_s is None or refused(error) or time.monotonic() > end:
-                    raise store_problem(self._named, error, "output", done) from None
-            connect_anew(self._store)
-            time.sleep(wait_s)
-        raise AssertionError
+        return asked_again(
+            self._store, ask, _WAITS_S, lambda error: store_problem(self._named, error, "output", done)
+        )

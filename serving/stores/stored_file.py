@@ -1,19 +1,17 @@
 """A stored file as Python's file objects are: PyAV seeks and reads in it."""
 
 import io
-import time
 from typing import Any
 
 from reid.addresses import redacted
 from reid.errors import ReidError
 from serving.stores.blocks import BLOCK, Blocks, blocks_of_process
 from serving.stores.files import version_of
-from serving.stores.filesystem import connect_anew, file_system, refused, store_problem
+from serving.stores.filesystem import asked_again, file_system, store_problem
 
 __all__ = ["StoredFile"]
 
 _WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # before each further try of a range that did not come
-_LONGEST_S = 30.0  # after which none is tried: the drivers try again for a while themselves
 
 
 class StoredFile:
@@ -123,20 +121,18 @@ class StoredFile:
         return self._tried(lambda: dict(self._store.info(self._path)))
 
     def _tried(self, ask: Any, check_version: bool = False) -> Any:
-        """What ``ask`` gives, asked again with longer and longer waits where that may help."""
-        end = time.monotonic() + _LONGEST_S
-        for wait_s in (*_WAITS_S, None):
-            try:
-                return ask()
-            except Exception as error:  # noqa: BLE001 - each driver has classes of its own
-                if wait_s is None or refused(error) or time.monotonic() > end:
-                    raise store_problem(self.source, error) from None
-                connect_anew(self._store)
-                # A range beyond the end of a file that was made shorter never comes.
-                if check_version and version_of(self._facts()) != self.version:
-                    raise self._changed() from None
-            time.sleep(wait_s)
-        raise AssertionError
+        def check() -> None:
+            # A range beyond the end of a file that was made shorter never comes.
+            if version_of(self._facts()) != self.version:
+                raise self._changed()
+
+        return asked_again(
+            self._store,
+            ask,
+            _WAITS_S,
+            lambda error: store_problem(self.source, error),
+            check if check_version else None,
+        )
 
     def _changed(self) -> ReidError:
         return ReidError(

@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
-from reid.data.synthetic.surface import Light
+from reid.data.synthetic.surface import LUMA, Light
 
 __all__ = ["Camera", "build_camera", "respond"]
 
 Image = npt.NDArray[np.uint8]
-_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def build_camera(seed: int, number: int, width: int, height: int) -> Camera:
 
 def _mixing(style: _Style, rng: np.random.Generator) -> tuple[tuple[float, float, float, float], ...]:
     balance = np.array(style.balance) * rng.uniform(0.95, 1.05, 3)
-    colour = style.saturation * np.eye(3) + (1 - style.saturation) * _LUMA[None]
+    colour = style.saturation * np.eye(3) + (1 - style.saturation) * LUMA[None]
     matrix = style.gain * (1 - style.haze) * np.diag(balance) @ colour
     veil = 255 * style.haze * balance / balance.max()
     rows = np.hstack([matrix, veil[:, None]]).round(5).tolist()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "LUMA",
     "TEXTURE_COLUMNS",
     "Facing",
     "Floats",
@@ -25,6 +26,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 TEXTURE_COLUMNS, _HALF = 192, 256
+LUMA = np.array([0.299, 0.587, 0.114])
+"""The luminance's share of red, green and blue (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +92,8 @@ def test_threads_read_side_by_side(server: Server, noise: Path) -> None:
             if mine.read(70_000) != content[place : place + 70_000]:
                 wrong.append(place)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))  # an error in one of them is one here
     assert not wrong
     assert server.connections == 1
 

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -228,9 +228,6 @@ def test_threads_share_the_cache() -> None:
             if (data := blocks.get(key)) is not None and data != bytes([key[2]]) * 1000:
                 wrong.append(key)
 
-    threads = [threading.Thread(target=work, args=(mine,)) for mine in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))  # an error in one of them is one here
     assert not wrong

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reid.data.synthetic.seeds import generator
+from reid.data.synthetic.surface import LUMA
 from reid.data.synthetic.wardrobe.fabric import Floats, clouds
 from reid.data.synthetic.wardrobe.h264 import through_h264
 from reid.data.synthetic.wardrobe.recorder import Moment, Recorder, build_recorder, darken_edges, slant, smear
@@ -17,7 +18,6 @@ from reid.data.synthetic.wardrobe.spec import WardrobeSpec
 
 __all__ = ["Light", "Place", "build_place", "nearer", "respond"]
 
-_LUMA = np.array([0.299, 0.587, 0.114])
 _FIELD = 512  # side of the noise that is drawn, pixels
 
 
@@ -138,7 +138,7 @@ def _mixing(rng: np.random.Generator, share: float) -> npt.NDArray[np.float64]:
     warm, tint = share * rng.normal(0, 0.09), share * rng.normal(0, 0.04)
     balance = np.exp([warm, -tint, -warm] + share * rng.normal(0, 0.03, 3))
     saturation = 1 + share * (float(rng.uniform(0.35, 1.45)) - 1)
-    colour = saturation * np.eye(3) + (1 - saturation) * _LUMA[None]
+    colour = saturation * np.eye(3) + (1 - saturation) * LUMA[None]
     haze = share * max(0.0, float(rng.uniform(-0.2, 0.18)))
     gain = np.exp(share * rng.normal(0.0, 0.24))
     matrix = gain * (1 - haze) * np.diag(balance) @ colour
