@@ -18,8 +18,11 @@ from reid.data.synthetic import TownSpec, crop_poses
 from reid.data.synthetic.crops import render_crop
 from reid.errors import UsageError
 from reid.evaluation import rank_gallery
-from reid.models.embedder import EmbeddingModel, ModelSpec, build_model
+from reid.losses import CombinedLoss, LossOutput
+from reid.metric.distances import unit_rows
+from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model
 from reid.models.inference import extract_features
+from reid.training.self_distillation import relation_loss
 from serving.runtime import Said, load
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "OSNET",
     "PATTERN",
     "Features",
+    "Taught",
     "World",
     "each_camera_asks",
     "imagenet",
@@ -36,6 +40,8 @@ __all__ = [
     "ready",
     "real",
     "rendered",
+    "taught_by",
+    "town_pictures",
 ]
 
 HEIGHT, WIDTH = 128, 64
@@ -80,14 +86,22 @@ def rendered(network: Features, people: int, held_out: int, town: int = 7) -> Wo
     """People of a synthetic town, four pictures in each of three cameras; another ``town`` has others of
     both.
     """
-    spec = TownSpec(people=people, seed=town, image_height=HEIGHT, image_width=WIDTH)
-    poses = crop_poses(spec)
-    names = [name.removesuffix(".jpg").split("_") for name in poses]
+    images, who, seen_by = town_pictures(people, town, HEIGHT, WIDTH)
+    poses = crop_poses(TownSpec(people=people, seed=town, image_height=HEIGHT, image_width=WIDTH))
+    labels = np.asarray(list(poses.values()))
+    return World("rendered", network, images, network(images), who, seen_by, held_out, labels)
+
+
+def town_pictures(
+    people: int, town: int, height: int, width: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+    """Crops (N, height, width, 3) of a town's people, who is on them, and in which camera."""
+    spec = TownSpec(people=people, seed=town, image_height=height, image_width=width)
+    names = [name.removesuffix(".jpg").split("_") for name in crop_poses(spec)]
     keys = [(int(who), int(camera[1:]), int(n)) for who, camera, n in names]
     images = np.stack([render_crop(spec, *key) for key in keys])
     who, seen_by = (np.asarray([name[place] for name in names]) for place in (0, 1))
-    labels = np.asarray(list(poses.values()))
-    return World("rendered", network, images, network(images), who, seen_by, held_out, labels)
+    return images, who, seen_by
 
 
 def real(network: Features, folder: Path, held_out: int) -> World:
@@ -147,6 +161,36 @@ def each_camera_asks(
         asks = cameras == camera
         query, gallery = ((embeddings[rows], identities[rows], cameras[rows]) for rows in (asks, ~asks))
         yield query, gallery
+
+
+class Taught(torch.nn.Module):
+    """How far ``model`` is from several teachers in whom it finds alike: ``relation_loss`` against the mean
+    of their cosines (the cosine of their unit embeddings side by side). They see the very batch it sees.
+    """
+
+    def __init__(self, model: EmbeddingModel, teachers: list[Path]) -> None:
+        super().__init__()
+        # in a list, so that they are neither trained nor written into the checkpoint
+        self.teachers = [load_model(file)[0].eval() for file in teachers]
+        self.batch = torch.empty(0)
+        model.register_forward_pre_hook(self._keep)
+
+    def _keep(self, model: torch.nn.Module, images: tuple[torch.Tensor, ...]) -> None:
+        if model.training:  # not the averaged network, which carries this hook too
+            self.batch = images[0]
+
+    def forward(self, embeddings: torch.Tensor, _: torch.Tensor) -> LossOutput:
+        with torch.no_grad():
+            rows = [unit_rows(teacher.neck(teacher(self.batch))) for teacher in self.teachers]
+        apart = relation_loss(embeddings, torch.cat(rows, 1))
+        nothing = torch.zeros(())
+        return LossOutput(apart, nothing, nothing, nothing)
+
+
+def taught_by(objective: CombinedLoss, taught: Taught, weight: float) -> CombinedLoss:
+    """The objective with the agreement with the teachers in it, after the neck."""
+    terms = {name: (objective.weights[name], term) for name, term in objective.terms.items()}
+    return CombinedLoss(terms | {"teachers": (weight, taught)}, objective.after | {"teachers"})
 
 
 def mix_styles(model: EmbeddingModel, share: float) -> None:

@@ -8,6 +8,11 @@ as they are, and torchreid's OSNet x0.25 from MSMT17. No real picture is trained
 ``--without`` leaves ingredients of the renderer out, one training each (``each``: all of them in turn), and
 tells what each is worth; ``--with`` adds, likewise, those that are off unless asked for. Every training is a
 row of ``--results``; one that is in there is not run again.
+
+``--teachers`` distils: models that ``--save`` wrote after trainings with other seeds, so on other people,
+see each batch too, and the one that is trained is to find the same pictures alike as their mean does. For
+choosing without a real picture there are two more thermometers: people rendered with all that no training
+here has seen unless asked (``LATER``), and those of the town, which another renderer draws.
 """
 
 import argparse
@@ -32,11 +37,14 @@ from _people import (
     OSNET,
     PATTERN,
     Features,
+    Taught,
     each_camera_asks,
     imagenet,
     instance_norm,
     mix_styles,
     ready,
+    taught_by,
+    town_pictures,
 )
 
 from reid.config import load_params, with_values
@@ -47,10 +55,11 @@ from reid.errors import ReidError, UsageError
 from reid.evaluation import rank_gallery
 from reid.files import read_json, write_json
 from reid.memory import keep_freed_memory
-from reid.models.embedder import EmbeddingModel, build_model, save_model
+from reid.models.embedder import EmbeddingModel, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.training.batches import TrainingData
 from reid.training.loop import Epoch, train
+from reid.training.modes import half_precision
 from reid.training.trial import loss_and_batches, model_spec
 
 PKU = SHARED / "data/pku_reid/dev"
@@ -108,6 +117,13 @@ class Thermometer:
         images, people, cameras = render_people(spec)
         return cls(images, people, cameras % 2)
 
+    @classmethod
+    def town(cls, people: int, seed: int, height: int, width: int) -> "Thermometer":
+        """People whom the town's renderer draws, as two of its cameras see them."""
+        images, who, seen_by = town_pictures(people, seed, height, width)
+        two = np.isin(seen_by, np.unique(seen_by)[:2])
+        return cls(images[two], who[two], seen_by[two])
+
     def figures(self, embed: Features) -> list[float]:
         """Rank-1 and mAP, one way and the other."""
         found: list[float] = []
@@ -130,6 +146,10 @@ def trained(
     if options.mix_styles:
         mix_styles(model, options.mix_styles)
     objective, plan = loss_and_batches(params, options.objective, int(data.labels.max()) + 1, model.dim)
+    if options.teachers:
+        if half_precision(settings.precision):
+            raise UsageError("--teachers with bfloat16: add --set train.precision=float32")
+        objective = taught_by(objective, Taught(model, options.teachers), options.teach)
     epochs: list[Epoch] = []
 
     def said(epoch: Epoch) -> None:
@@ -153,6 +173,12 @@ def trained(
     if options.save:
         save_model(model, model_spec(params), options.save)
     return model, epochs
+
+
+def together(teachers: list[Path]) -> Features:
+    """What several models say side by side: their unit embeddings in one row, of norm 1 again."""
+    models = [load_model(file)[0] for file in teachers]
+    return lambda images: np.hstack([embed_images(model, images) for model in models]) / len(models) ** 0.5
 
 
 def contact_sheet(spec: WardrobeSpec, file: Path) -> None:
@@ -236,6 +262,8 @@ def main() -> None:
     parser.add_argument("--with", dest="added", default="", help="ingredients to add in turn, or each")
     parser.add_argument("--instance-norm", type=int, default=0, help="first blocks that have it by half")
     parser.add_argument("--mix-styles", type=float, default=0.0, help="share of the steps")
+    parser.add_argument("--teachers", type=Path, nargs="*", default=[], help=".safetensors files of --save")
+    parser.add_argument("--teach", type=float, default=10.0, help="weight of the agreement with the teachers")
     parser.add_argument("--name", default="", help="of the training in the table")
     parser.add_argument("--cuhk03-people", type=int, default=100)
     parser.add_argument("--processes", type=int, default=1, help="that render")
@@ -271,8 +299,11 @@ def main() -> None:
     other = WardrobeSpec(
         people=100, cameras=24, cameras_per_person=4, images_per_camera=2, seed=options.seed + 1000, **size
     )
+    unseen = replace(other, seed=options.seed + 2000, **dict.fromkeys(LATER, 1.0))
     thermometers = {
         "rendered": Thermometer.made(other),
+        "other options": Thermometer.made(unseen),
+        "town": Thermometer.town(100, options.seed, *size.values()),
         "PKU-Reid": Thermometer.real(PKU, *size.values()),
         "CUHK03": Thermometer.real(CUHK03, *size.values(), options.cuhk03_people),
     }
@@ -284,7 +315,9 @@ def main() -> None:
         write_json(options.results, rows)
         print(name, {key: [round(v, 3) for v in value] for key, value in figures.items()}, flush=True)
 
-    for name, features in (("ImageNet, untrained", imagenet), ("OSNet x0.25, MSMT17", partial(ready, OSNET))):
+    untrained = (("ImageNet, untrained", imagenet), ("OSNet x0.25, MSMT17", partial(ready, OSNET)))
+    several = partial(together, options.teachers)
+    for name, features in (*untrained, *([("the teachers together", several)] if options.teachers else [])):
         if not any(row["name"] == name for row in rows):
             measured(name, features())
     for name, own in trainings.items():
@@ -296,6 +329,8 @@ def main() -> None:
             options.mix_styles,
             options.objective,
         ]
+        if options.teachers:
+            parts += [options.teach, [hashlib.sha256(f.read_bytes()).hexdigest() for f in options.teachers]]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         if any(row.get("digest") == digest for row in rows):
             continue
@@ -304,17 +339,16 @@ def main() -> None:
         curve = [[epoch.step, epoch.figures["val_mean_ap"]] for epoch in epochs]
         facts = {"minutes": options.minutes, "steps": epochs[-1].step, "curve": curve, "digest": digest}
         measured(name, lambda images, model=model: embed_images(model, images), **facts)
-    shown = [
-        (
-            row["name"],
-            row.get("steps", ""),
-            *(f"{v:.3f}" for key in thermometers for v in row["figures"][key]),
-        )
-        for row in rows
-    ]
-    ways = [f"{key} {what}" for key in thermometers for what in ("r1 ->", "mAP ->", "r1 <-", "mAP <-")]
-    title = f"Trained on rendered people, one thread ({abilities()})"
+    ways = [f"{key}: r1, mAP" for key in thermometers]
+    shown = [(row["name"], row.get("steps", ""), *(_means(row, key) for key in thermometers)) for row in rows]
+    title = f"Trained on rendered people, one thread, means of both ways ({abilities()})"
     report(title, ("model", "steps", *ways), shown, {"rows": rows}, options.json)
+
+
+def _means(row: Row, thermometer: str) -> str:
+    """Rank-1 and mAP, of both ways; nothing of a thermometer that rows of earlier versions do not have."""
+    figures = row["figures"].get(thermometer)
+    return f"{sum(figures[::2]) / 2:.3f}, {sum(figures[1::2]) / 2:.3f}" if figures else ""
 
 
 if __name__ == "__main__":

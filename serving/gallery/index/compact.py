@@ -100,7 +100,7 @@ class CompactIndex:
             in_memory = kind.keeps_rows if self._rows_in_memory is None else self._rows_in_memory
             exact = self._gallery.index_in(db) if in_memory else None
             pending = list(range(len(queries)))
-            wanted = min(self._index.ntotal, kind.proposed * k)
+            first = wanted = min(self._index.ntotal, kind.proposed(self._index.ntotal) * k)
             while pending:
                 _, proposed = self._index.search(queries[pending], wanted)
                 near = (
@@ -115,9 +115,7 @@ class CompactIndex:
                 # An index that looks at a part may never see enough people: it is asked once more, not again
                 # and again.
                 pending = [query for query in pending if len(found[query]) < k]
-                wanted = (
-                    min(self._index.ntotal, 8 * wanted) if wanted == kind.proposed * k else self._index.ntotal
-                )
+                wanted = min(self._index.ntotal, 8 * wanted) if wanted == first else self._index.ntotal
             return found
 
     def _from_database(

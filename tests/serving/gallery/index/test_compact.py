@@ -2,6 +2,7 @@
 left.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,11 +178,24 @@ def test_the_kind_is_chosen_by_what_was_measured(gallery: Gallery, monkeypatch: 
     monkeypatch.setattr("serving.gallery.index.build._tuned", lambda *_: measured["ivf"])
     monkeypatch.setattr(
         "serving.gallery.index.build._Truth.recall",
-        lambda self, index, proposed: measured["pq" if proposed == KINDS["pq"].proposed else "fp16"],
+        lambda self, index, kind: measured["pq" if kind is KINDS["pq"] else "fp16"],
     )
     assert build_index(gallery).kind == "fp16"
     measured["pq"] = 0.991
     assert build_index(gallery).kind == "pq"
+
+
+def test_more_is_proposed_in_a_larger_gallery(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "pq", replace(KINDS["pq"], least=1))
+    few = build_index(gallery, "pq").recall
+    monkeypatch.setattr("serving.gallery.index.build._CROWDED", len(ROWS) // 20)
+    assert build_index(gallery, "pq").recall > few
+    probes, asked = ROWS[:4], []
+    index = CompactIndex(gallery)
+    search = index._index.search
+    monkeypatch.setattr(index._index, "search", lambda rows, k: asked.append(k) or search(rows, k))
+    index.search(probes, 2)
+    assert asked[0] == 2 * 20
 
 
 def test_references_and_those_after_the_index_are_counted(gallery: Gallery) -> None:
