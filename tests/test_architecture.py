@@ -29,6 +29,7 @@ ROOMS = (
     *(
         "images",
         "linear_metric",
+        "model_files",
         "mot",
         "pace",
         "pages",

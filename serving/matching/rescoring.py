@@ -11,12 +11,11 @@ from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from reid.evaluation.pair_metric import PairScorer, load_pair_scorer
 from reid.evaluation.policies import combine, person_distances
+from reid.model_files import PAIR_METRIC
 from serving.gallery import Gallery
 from serving.matching.identification import Match, check_threshold, decide
 
-__all__ = ["PAIR_METRIC", "identify_rescored", "open_pair_scorer"]
-
-PAIR_METRIC = "pair_metric.safetensors"
+__all__ = ["identify_rescored", "open_pair_scorer"]
 
 
 def open_pair_scorer(model_dir: Path | str) -> PairScorer:
