@@ -41,6 +41,7 @@ ROOMS = (
         "shipped",
         "sockets",
         "system_errors",
+        "video_files",
     ),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)
