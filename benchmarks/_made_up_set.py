@@ -25,6 +25,7 @@ from reid.config import UNTRAINED, load_params, parse_params
 from reid.data.catalog import write_catalog
 from reid.files import write_json
 from reid.metric.class_tree import ClassTree
+from reid.model_files import PAIR_METRIC, RECORD, TREE, WEIGHTS
 from reid.models import backbones
 from reid.models.embedder import build_model, save_model
 from reid.models.pair_metric import PairMetric
@@ -87,7 +88,7 @@ def write_project(folder: Path, size: Size, dim: int, seed: int = 0) -> None:
         out = folder / "models" / name
         out.mkdir(parents=True)
         model = build_model(model_spec(params))
-        save_model(model, model_spec(params), out / "model.safetensors")
+        save_model(model, model_spec(params), out / WEIGHTS)
         run = tracker.start(name, {}, {})
         facts = {
             "objective": name,
@@ -97,12 +98,12 @@ def write_project(folder: Path, size: Size, dim: int, seed: int = 0) -> None:
         }
         # The quadruplet is chosen, so that one model goes through everything, its learned metric included.
         figures = {"val_mean_ap": 0.5 + 0.1 * (name == "quadruplet")}
-        write_json(out / "training.json", facts | {"figures": figures})
-    PairMetric(dim).save(folder / "models/quadruplet/pair_metric.safetensors")
+        write_json(out / RECORD, facts | {"figures": figures})
+    PairMetric(dim).save(folder / "models/quadruplet" / PAIR_METRIC)
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(size.train_people), 2)
     ClassTree.from_embeddings(rng.normal(size=(len(labels), dim)), labels).save(
-        folder / "models/hierarchical/tree.npz"
+        folder / "models/hierarchical" / TREE
     )
 
 

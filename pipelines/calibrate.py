@@ -2,11 +2,10 @@
 ``reports/calibration.json``.
 """
 
-from pathlib import Path
-
 from pipelines.console import run_stage, say, working
 from pipelines.decoded import embed
 from pipelines.fitted_metric import read_fitted
+from pipelines.places import CALIBRATION, CATALOG, SELECTED
 from reid.card import Threshold
 from reid.config import load_params
 from reid.data.catalog import read_catalog
@@ -14,6 +13,7 @@ from reid.errors import ReidError
 from reid.evaluation.calibration import certainty, thresholds
 from reid.evaluation.within_camera import WITHIN_CAMERA, views
 from reid.files import write_json
+from reid.model_files import WEIGHTS
 
 WAY_OUT = "raise data.validation_share, or set calibrate.false_accept_rate to {rate} or more"
 
@@ -23,10 +23,10 @@ def main() -> None:
     from reid.models.embedder import load_model
 
     params = load_params()
-    catalog = read_catalog("data/catalog.parquet").split("val")
+    catalog = read_catalog(CATALOG).split("val")
     if not len(catalog):
         raise ReidError("no validation people to calibrate on: set data.validation_share above 0")
-    model, spec = load_model(Path("selected/model.safetensors"))
+    model, spec = load_model(SELECTED / WEIGHTS)
     (embeddings,) = embed([model], [catalog], spec.height, spec.width)
     if (fitted := read_fitted()) is not None:
         embeddings = fitted[0].apply(embeddings)
@@ -41,7 +41,7 @@ def main() -> None:
             raise ReidError(f"{error}; raise data.validation_share") from error
     sure = certainty(*rows)
     value = {"thresholds": [threshold.model_dump() for threshold in found]}
-    write_json("reports/calibration.json", value | {"certainty": None if sure is None else sure.model_dump()})
+    write_json(CALIBRATION, value | {"certainty": None if sure is None else sure.model_dump()})
     for threshold in found:
         say(in_words(threshold))
 

@@ -15,6 +15,7 @@ from pipelines.cli_models import fetch, list_models, show_model
 from pipelines.cli_runs import runs_app
 from pipelines.failure import end_quickly, end_with
 from pipelines.library_lines import without_library_lines
+from pipelines.places import PARAMS
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands, check
@@ -60,7 +61,7 @@ def _root(
 
 
 @app.command()
-def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("params.yaml")) -> None:
+def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = PARAMS) -> None:
     """Check a params.yaml and say what is wrong with it."""
     from pipelines.shortages import dropped_ingredients
     from reid.card import shipped_start

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.places import CATALOG, EXPORTED, GALLERY, PARAMS
 from reid.errors import ReidError, UsageError
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def show(
         str | None,
         typer.Argument(help="MLflow's id of a run; that of the exported model where none is given."),
     ] = None,
-    model: Annotated[Path, typer.Option(help="Exported model directory.")] = Path("exported"),
-    gallery: Annotated[Path, typer.Option(help="The gallery's file.")] = Path("galleries/gallery.db"),
-    catalog: Annotated[Path, typer.Option(help="The catalog's file.")] = Path("data/catalog.parquet"),
-    params: ParamsFile = Path("params.yaml"),
+    model: Annotated[Path, typer.Option(help="Exported model directory.")] = EXPORTED,
+    gallery: Annotated[Path, typer.Option(help="The gallery's file.")] = GALLERY,
+    catalog: Annotated[Path, typer.Option(help="The catalog's file.")] = CATALOG,
+    params: ParamsFile = PARAMS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Data -> run -> model -> engine -> gallery, and whether each fits the one before."""
@@ -67,7 +68,7 @@ def show(
 
 @runs_app.command("list")
 def list_(
-    params: ParamsFile = Path("params.yaml"),
+    params: ParamsFile = PARAMS,
     most: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
 ) -> None:
     """The newest runs."""
@@ -89,7 +90,7 @@ def sweep(
         str | None,
         typer.Argument(help="The parent run of the trials; that of the newest sweep where none is given."),
     ] = None,
-    params: ParamsFile = Path("params.yaml"),
+    params: ParamsFile = PARAMS,
 ) -> None:
     """A page on the trials of a sweep: curves, values, which were stopped."""
     from pipelines.sweep_page import read_sweep, write_sweep_page
@@ -103,7 +104,7 @@ def sweep(
 
 
 @runs_app.command()
-def deliver(params: ParamsFile = Path("params.yaml")) -> None:
+def deliver(params: ParamsFile = PARAMS) -> None:
     """Tell MLflow what it missed while it could not be reached."""
     from reid.config import load_params
     from reid.training.tracking import Tracker
@@ -120,7 +121,7 @@ def deliver(params: ParamsFile = Path("params.yaml")) -> None:
 
 
 @runs_app.command()
-def relocate(params: ParamsFile = Path("params.yaml")) -> None:
+def relocate(params: ParamsFile = PARAMS) -> None:
     """Correct MLflow's addresses of pictures and models after the project's folder was moved or copied."""
     from reid.config import load_params
     from reid.training.places import relocate as correct

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.places import CATALOG, EXPORTED, GALLERY, GALLERY_REPORT, TOWN
 from reid.config import Params, load_params
 from reid.data.catalog import DISTRACTOR, JUNK, Catalog, read_catalog
 from reid.errors import ReidError
@@ -18,7 +19,6 @@ from serving.gallery import Gallery, key_from_environment, user_name
 from serving.gallery.enrollment import Sample, enroll_samples
 from serving.runtime import Embedder, load
 
-GALLERY = Path("galleries/gallery.db")
 MADE_BY = "stage enroll"
 """How the audit log names this stage: a gallery in which nobody else has changed anything may be made
 anew.
@@ -105,11 +105,9 @@ def main() -> None:
     one that is there.
     """
     params, key = load_params(), key_from_environment()
-    catalog = read_catalog("data/catalog.parquet").split("query", "gallery")
-    known = known_people(
-        params, catalog, Path("data/town.json") if params.data.source == "synthetic" else Path("none")
-    )
-    embedder = load("exported")
+    catalog = read_catalog(CATALOG).split("query", "gallery")
+    known = known_people(params, catalog, TOWN if params.data.source == "synthetic" else Path("none"))
+    embedder = load(EXPORTED)
     say(embedder.chosen)
     others = others_who_changed(GALLERY, embedder.fingerprint, key)
     samples = samples_of(catalog.where(np.isin(catalog.identities, known)))
@@ -125,7 +123,7 @@ def main() -> None:
             new = Path(folder) / GALLERY.name
             references = enroll(new, embedder, samples, key, params.enroll.retain_days)
             replace(GALLERY, new)
-    write_json("reports/gallery.json", {"people": len(known), "references": references, "known": known})
+    write_json(GALLERY_REPORT, {"people": len(known), "references": references, "known": known})
     say(f"gallery: {len(known)} people, {references} references")
 
 

@@ -3,7 +3,6 @@ curves, pictures.
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +11,15 @@ import numpy.typing as npt
 from pipelines.console import run_stage, say, working
 from pipelines.decoded import embed
 from pipelines.evaluation_curves import write_curves, write_identification
-from pipelines.evaluation_page import Chosen, write_page
+from pipelines.evaluation_page import PLOTS, Chosen, write_page
 from pipelines.fitted_metric import read_fitted
+from pipelines.places import CATALOG, EVALUATION, METRICS_NAME, MODELS, SELECTION
 from pipelines.run_log import log_outputs
 from reid.config import UNTRAINED, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import ReidError
 from reid.evaluation import RankingReport
-from reid.evaluation.page import Figure, Section
+from reid.evaluation.page import PAGE_NAME, Figure, Section
 from reid.evaluation.page import write_page as write_page_of
 from reid.evaluation.pair_metric import load_pair_scorer
 from reid.evaluation.report import (
@@ -34,14 +34,12 @@ from reid.evaluation.report import (
 )
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import write_json
+from reid.model_files import PAIR_METRIC, RECORD, WEIGHTS
 from reid.text_files import read_object
 
 if TYPE_CHECKING:
     from reid.linear_metric import FittedMetric
     from reid.models.embedder import EmbeddingModel
-
-OUT = Path("reports/evaluation")
-MODELS = Path("models")
 
 
 def figures(report: RankingReport) -> dict[str, float]:
@@ -83,17 +81,17 @@ def metric_side(side: EmbeddedSet, metric: "FittedMetric") -> EmbeddedSet:
 
 def write_nothing(chosen: str, people: int, line: str) -> None:
     """What the stage promises to write, where there is no figure: why, and tables without rows."""
-    write_curves(None, OUT)
-    write_identification(None, OUT / "open_set.csv")
-    (OUT / "plots").mkdir(parents=True, exist_ok=True)
+    write_curves(None, EVALUATION)
+    write_identification(None, EVALUATION)
+    (EVALUATION / PLOTS).mkdir(parents=True, exist_ok=True)
     write_page_of(
-        OUT / "evaluation.html",
+        EVALUATION / PAGE_NAME,
         f"Evaluation of {chosen}",
         {"people to find": Figure(people, "")},
         [Section("What was measured", line)],
     )
     write_json(
-        OUT / "metrics.json",
+        EVALUATION / METRICS_NAME,
         {"chosen": chosen, "objectives": {}, "left_out": line, "queries": {"valid": 0, "skipped": 0}},
     )
 
@@ -114,7 +112,7 @@ def judge_objectives(
     rescored: dict[str, Rescored] = {}
     for name in params.objectives:
         query, gallery = sides.pop(name)  # so that the embeddings of one model after the other are let go
-        metric = MODELS / name / "pair_metric.safetensors"
+        metric = MODELS / name / PAIR_METRIC
         judged = None
         with working(f"judging {name}"):
             if name == chosen or metric.exists():
@@ -160,8 +158,8 @@ def main() -> None:
     from reid.models.embedder import EmbeddingModel, load_model
 
     params = load_params()
-    catalog = read_catalog("data/catalog.parquet")
-    chosen = read_object("reports/selection.json", "selection", chosen=str)["chosen"]
+    catalog = read_catalog(CATALOG)
+    chosen = read_object(SELECTION, "selection", chosen=str)["chosen"]
     names = list(params.objectives)
     if chosen not in names:
         raise ReidError(
@@ -173,7 +171,7 @@ def main() -> None:
         say(line)
         return
     models: dict[str, EmbeddingModel] = {
-        name: load_model(MODELS / name / "model.safetensors")[0] for name in (UNTRAINED, *names)
+        name: load_model(MODELS / name / WEIGHTS)[0] for name in (UNTRAINED, *names)
     }
     parts = catalog.split("query"), catalog.split("gallery")
     sides = embed_sides(params, parts, models)
@@ -191,15 +189,13 @@ def main() -> None:
             f"{chosen} with {fitted[1].method}: rank-1 {with_metric['rank1']:.3f}, mAP "
             f"{with_metric['mean_ap']:.3f}"
         )
-    write_curves(best.judged, OUT)
-    write_identification(best.extra, OUT / "open_set.csv")
-    write_page(params, metrics, best, rescored, MODELS, OUT)
-    write_json(OUT / "metrics.json", metrics)
-    run_id = read_object(MODELS / chosen / "training.json", "training record", mlflow_run_id=str)[
-        "mlflow_run_id"
-    ]
+    write_curves(best.judged, EVALUATION)
+    write_identification(best.extra, EVALUATION)
+    write_page(params, metrics, best, rescored, MODELS, EVALUATION)
+    write_json(EVALUATION / METRICS_NAME, metrics)
+    run_id = read_object(MODELS / chosen / RECORD, "training record", mlflow_run_id=str)["mlflow_run_id"]
     log_outputs(
-        params.tracking, run_id, "evaluation", (OUT / "plots", OUT / "evaluation.html"), "the pictures"
+        params.tracking, run_id, "evaluation", (EVALUATION / PLOTS, EVALUATION / PAGE_NAME), "the pictures"
     )
 
 

@@ -25,14 +25,14 @@ def write_curves(judged: RetrievalResult | None, out: Path) -> None:
     _write(out / "roc.csv", ("false_accept_rate", "true_accept_rate"), points)
 
 
-def write_identification(extra: ExtraMetrics | None, path: Path) -> None:
+def write_identification(extra: ExtraMetrics | None, out: Path) -> None:
     """Identification against false accepts, at most 200 points of each curve, as one table."""
     rows: list[tuple[str, float, float]] = []
     for name, curve in extra.identification.items() if extra else ():
         step = max(1, len(curve.thresholds) // 200)
         points = zip(curve.false_accept_rate[::step], curve.identification_rate[::step], strict=True)
         rows += [(name, float(far), float(rate)) for far, rate in points]
-    _write(path, ("probe_and_policy", "false_accept_rate", "identification_rate"), rows)
+    _write(out / "open_set.csv", ("probe_and_policy", "false_accept_rate", "identification_rate"), rows)
 
 
 def _write(path: Path, header: tuple[str, ...], rows: Iterable[tuple[float | str, ...]]) -> None:

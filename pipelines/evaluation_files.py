@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.evaluation_run import Evaluation
+from pipelines.places import METRICS_NAME
 from reid.data.catalog import readable
 from reid.errors import ReidError, UsageError
 from reid.evaluation import Fall, PairedDifference, RankingReport, paired_bootstrap
+from reid.evaluation.page import PAGE_NAME
 from reid.evaluation.report import draw_curves, draw_images, write_evaluation
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_directory, read_json, write_json
@@ -20,6 +22,7 @@ from reid.parquet import read_parquet
 
 __all__ = ["compare_results", "fall_of_results", "write_results"]
 
+_QUERIES = "queries.parquet"
 COMPARED = ("mean_ap", "rank1", "rank5", "mean_inp")
 
 
@@ -31,8 +34,7 @@ def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8)
         UsageError: ``out`` holds something else than an earlier evaluation.
     """
     if out.exists() and not (
-        out.is_dir()
-        and {path.name for path in out.iterdir()} <= {"metrics.json", "queries.parquet", "evaluation.html"}
+        out.is_dir() and {path.name for path in out.iterdir()} <= {METRICS_NAME, _QUERIES, PAGE_NAME}
     ):
         raise UsageError(f"--out {out} holds other things than an evaluation: name a new or empty folder")
     summary = (
@@ -49,10 +51,10 @@ def write_results(result: Evaluation, out: Path, *, seed: int, queries: int = 8)
         pictures |= draw_images(
             result.query, result.gallery, result.judged, place, queries=queries, seed=seed
         )
-        write_json(folder / "metrics.json", result.metrics())
-        pq.write_table(_query_table(result), folder / "queries.parquet")
+        write_json(folder / METRICS_NAME, result.metrics())
+        pq.write_table(_query_table(result), folder / _QUERIES)
         write_evaluation(
-            folder / "evaluation.html",
+            folder / PAGE_NAME,
             f"Evaluation of {result.card.name}",
             summary,
             result.judged,
@@ -104,7 +106,7 @@ def compare_results(first: Path, second: Path, *, samples: int, seed: int) -> di
                 f"{first} and {second} judge different {side} images: evaluate both on the same ones, "
                 "or ask for --shift"
             )
-    (ours, people), (theirs, _) = (_read_queries(folder / "queries.parquet") for folder in (first, second))
+    (ours, people), (theirs, _) = (_read_queries(folder / _QUERIES) for folder in (first, second))
     return {
         figure: paired_bootstrap(ours, theirs, people, figure=figure, samples=samples, seed=seed)
         for figure in COMPARED
@@ -130,7 +132,7 @@ def fall_of_results(home: Path, away: Path) -> dict[str, Fall]:
 
 
 def _read_metrics(folder: Path) -> dict[str, Any]:
-    metrics = read_json(folder / "metrics.json", "evaluation")
+    metrics = read_json(folder / METRICS_NAME, "evaluation")
     value = metrics if isinstance(metrics, dict) else {}
     parts = [one if isinstance(one := value.get(key), dict) else {} for key in ("data", "model", "ranking")]
     if not (
@@ -139,7 +141,7 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
         and all(isinstance(parts[2].get(figure), int | float) for figure in COMPARED)
     ):
         raise ReidError(
-            f"evaluation {folder / 'metrics.json'} does not say what it judged: write it with reid "
+            f"evaluation {folder / METRICS_NAME} does not say what it judged: write it with reid "
             "evaluate --out"
         )
     return metrics

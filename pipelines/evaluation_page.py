@@ -13,7 +13,7 @@ from reid.config import UNTRAINED, Params
 from reid.data.catalog import Catalog
 from reid.data.store import load_rows, stored_blocks
 from reid.evaluation import Fall
-from reid.evaluation.page import Section, Table
+from reid.evaluation.page import PAGE_NAME, Section, Table
 from reid.evaluation.plots import plot_activation_maps, plot_class_tree
 from reid.evaluation.report import (
     EmbeddedSet,
@@ -30,14 +30,16 @@ from reid.evaluation.report import (
 from reid.evaluation.within_camera import WITHIN_CAMERA
 from reid.files import atomic_path
 from reid.metric.class_tree import ClassTree
+from reid.model_files import TREE
 
 if TYPE_CHECKING:
     from reid.models.embedder import EmbeddingModel
 
-__all__ = ["Chosen", "write_page"]
+__all__ = ["PLOTS", "Chosen", "write_page"]
 
 Picture = tuple[Path, str]  # a file, and what it shows in words
 _SHOWN_MAPS = 6
+PLOTS = "plots"  # the pictures, in a folder beside the page
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +86,13 @@ def write_page(
             metrics["learned_metric"] = rescored[owner].summary()
             sections.append(rescored_section(owner, rescored[owner]))
         sections.append(objectives_section(metrics))
-        trees = [name for name in params.objectives if (models / name / "tree.npz").exists()]
+        trees = [name for name in params.objectives if (models / name / TREE).exists()]
         if (owner := _first_shown(chosen.name, trees)) is not None:
-            pictures["tree"] = _draw_tree(models / owner / "tree.npz", folder)
+            pictures["tree"] = _draw_tree(models / owner / TREE, folder)
             about = f"Training people by likeness in {owner}; dotted lines are the levels."
             sections.append(Section("Class tree", about, [pictures["tree"]]))
         write_evaluation(
-            out / "evaluation.html",
+            out / PAGE_NAME,
             f"Evaluation of {chosen.name}",
             _summary(params, chosen),
             chosen.judged,
@@ -99,7 +101,7 @@ def write_page(
             sections,
         )
         for plot, (path, _) in pictures.items():
-            with atomic_path(out / "plots" / f"{plot}.png", mode=0o600) as temporary:
+            with atomic_path(out / PLOTS / f"{plot}.png", mode=0o600) as temporary:
                 temporary.write_bytes(path.read_bytes())
 
 

@@ -2,19 +2,20 @@
 
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from pipelines.console import progress_bar, run_stage, say
 from pipelines.fitted_metric import read_fitted
+from pipelines.places import CALIBRATION, CATALOG, EXPORT_REPORT, EXPORTED, SELECTED
 from pipelines.run_log import log_outputs
 from reid.card import Certainty, Threshold
 from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.data.store import load_rows
 from reid.files import write_json
+from reid.model_files import PAIR_METRIC, RECORD, WEIGHTS
 from reid.parity import People
 from reid.text_files import read_object
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from reid.models.embedder import ModelSpec
 
 FACTS = ("objective", "data_hash", "git_commit", "mlflow_run_id")
-OUT, REPORT = Path("exported"), Path("reports/export.json")
-METRIC = Path("selected/pair_metric.safetensors")
+METRIC = SELECTED / PAIR_METRIC
 _One = TypeVar("_One")
 
 
@@ -33,14 +33,14 @@ def main() -> None:
     from reid.models.embedder import load_model
 
     params = load_params()
-    checkpoint = Path("selected/model.safetensors")
+    checkpoint = SELECTED / WEIGHTS
     _, spec = load_model(checkpoint)
-    catalog = read_catalog("data/catalog.parquet")
+    catalog = read_catalog(CATALOG)
     held_out, training = catalog.split("gallery"), catalog.split("train")
     compared, seen = (spread(range(len(part)), params.export.parity_images) for part in (held_out, training))
     people = _people_to_rank(catalog.split("val"), params.export.parity_people, spec)
-    facts = read_object("selected/training.json", "training record", objective=str, mlflow_run_id=str)
-    calibration = read_object("reports/calibration.json", "calibration", thresholds=list)
+    facts = read_object(SELECTED / RECORD, "training record", objective=str, mlflow_run_id=str)
+    calibration = read_object(CALIBRATION, "calibration", thresholds=list)
     sure = calibration.get("certainty")
     fitted = read_fitted()
     names = held_out.paths
@@ -50,7 +50,7 @@ def main() -> None:
     with progress_bar("exporting and checking files") as progress:
         report = export_model(
             checkpoint,
-            OUT,
+            EXPORTED,
             crops=crops,
             crop_names=[names[row].name for row in compared],
             people=people,
@@ -70,11 +70,11 @@ def main() -> None:
             progress=progress,
         )
     _add_pair_metric(fitted is not None)
-    write_json(REPORT, report)
-    log_outputs(params.tracking, facts["mlflow_run_id"], "exported", (OUT, REPORT), "the files")
+    write_json(EXPORT_REPORT, report)
+    log_outputs(params.tracking, facts["mlflow_run_id"], "exported", (EXPORTED, EXPORT_REPORT), "the files")
     for line in parity_lines(params.export, report):
         say(line)
-    say(f"exported: {', '.join(sorted(path.name for path in OUT.iterdir()))}")
+    say(f"exported: {', '.join(sorted(path.name for path in EXPORTED.iterdir()))}")
 
 
 def _decoded(part: Catalog, rows: Sequence[int], spec: "ModelSpec", what: str) -> np.ndarray:
@@ -99,7 +99,7 @@ def _add_pair_metric(fitted: bool) -> None:
     if METRIC.exists() and fitted:
         say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
     elif METRIC.exists():  # serving decides with it among the nearest people
-        shutil.copy2(METRIC, OUT / METRIC.name)
+        shutil.copy2(METRIC, EXPORTED / METRIC.name)
 
 
 def spread(items: Sequence[_One], count: int) -> list[_One]:

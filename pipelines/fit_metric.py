@@ -2,17 +2,17 @@
 ``fitted``.
 """
 
-from pathlib import Path
-
 from pipelines.console import run_stage, say, working
 from pipelines.decoded import embed
-from pipelines.fitted_metric import OUT, RECORD
+from pipelines.fitted_metric import RECORD
+from pipelines.places import CATALOG, FITTED, SELECTED
 from reid.card import InputSpec, fingerprint_for
 from reid.config import load_params
 from reid.data.catalog import read_catalog
 from reid.files import atomic_directory, sha256_of, write_json
+from reid.model_files import WEIGHTS
 
-CHECKPOINT = Path("selected/model.safetensors")
+CHECKPOINT = SELECTED / WEIGHTS
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     """
     params = load_params()
     if params.metric.method is None:
-        with atomic_directory(OUT) as folder:
+        with atomic_directory(FITTED) as folder:
             write_json(folder / RECORD.name, {"record": None})
         say("no metric is fitted to the embeddings: metric.method is null")
         return
@@ -29,7 +29,7 @@ def main() -> None:
     from reid.linear_metric.judgement import Labelled, check_wanted, fit_and_judge
     from reid.models.embedder import load_model
 
-    catalog = read_catalog("data/catalog.parquet").split("train", "val")
+    catalog = read_catalog(CATALOG).split("train", "val")
     model, spec = load_model(CHECKPOINT)
     parts = [catalog.split("train"), catalog.split("val")]  # the order of the catalog
     check_wanted(params.metric, model.dim, parts[0].identities, parts[0].cameras)
@@ -51,7 +51,7 @@ def main() -> None:
             data_hash=catalog.data_hash,
             say=say,
         )
-    with atomic_directory(OUT) as folder:
+    with atomic_directory(FITTED) as folder:
         metric.save(folder / FITTED_METRIC_NAME)
         write_json(folder / RECORD.name, {"record": record.model_dump(mode="json")})
     say(f"{record.method}: {metric.input_dim} numbers to {metric.dim}, fitted to {record.people:,} people")

@@ -22,6 +22,7 @@ from reid.evaluation.within_camera import seen_by_two
 from reid.files import sha256_of
 from reid.linear_metric import FittedMetric
 from reid.linear_metric.graph import fold_file
+from reid.model_files import PAIR_METRIC
 from reid.parity import Limits, People, check_accuracy, hold_against, measure_accuracy
 from reid.processors import processors
 from reid.self_test import LEAST_COSINE, SELF_TEST_NAME, SelfTest, read_self_test, write_self_test
@@ -32,7 +33,6 @@ __all__ = ["Held", "write_folded"]
 
 _ROLES = {"fp32": "fp32", "openvino": "fp32", "fp16": "fp16", "int8": "int8", "openvino_int8": "int8"}
 """Of a card's files, what can be folded into, and the precision whose limits it is held against."""
-_PAIR_METRIC = "pair_metric.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def write_folded(
     engines = [role for role in card.files if role.startswith("engine_")]
     if engines:
         say("TensorRT engines are left out: nothing can be added to one; dvc repro export builds them anew")
-    if (model_dir / _PAIR_METRIC).exists():
+    if (model_dir / PAIR_METRIC).exists():
         say("the learned pair metric is left out: it was trained on embeddings without the fitted metric")
     for precision in left_out.keys() - card.left_out.keys():
         say(f"{precision} is left out: {left_out[precision]}")

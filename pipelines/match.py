@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.console import run_stage, say
+from pipelines.places import EXPORTED, FOOTAGE, GALLERY, JOB_OUTPUT, MATCH_REPORT, RESULTS, TOWN
 from reid.config import load_params
 from reid.errors import ReidError
 from reid.files import atomic_path, read_json, write_json
@@ -16,7 +17,7 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
     """A job over every video of ``footage``; paths are relative to the job file, as a user would write
     them.
     """
-    starts = read_json(footage.parent / "town.json", "town").get("camera_start", {})
+    starts = read_json(footage.parent / TOWN.name, "town").get("camera_start", {})
     cameras = []
     for video in sorted(footage.glob("*.webm")):
         start = starts.get(video.stem.removeprefix("camera"))
@@ -25,8 +26,8 @@ def write_job(path: Path, footage: Path, detector: str, policy: str) -> None:
         )
     job = {
         "cameras": cameras,
-        "model": "../exported",
-        "gallery": "../galleries/gallery.db",
+        "model": f"../{EXPORTED}",
+        "gallery": f"../{GALLERY}",
         "policy": policy,
         "detector": {"name": detector},
     }
@@ -43,24 +44,24 @@ def main() -> None:
     from serving.spec import load_job
 
     params = load_params()
-    footage, results = Path("data/footage"), Path("results")
-    if not any(footage.glob("*.webm")):
+    if not any(FOOTAGE.glob("*.webm")):
         write_json(
-            "reports/match.json",
+            MATCH_REPORT,
             {"skipped": "the data set has no footage: write a job.yaml and run `reid match`"},
         )
         say("no footage in this data set: write a job.yaml and run `reid match job.yaml --out DIR`")
         return
-    write_job(results / "job.yaml", footage, params.match.detector, params.match.policy)
+    job = RESULTS / "job.yaml"
+    write_job(job, FOOTAGE, params.match.detector, params.match.policy)
     with shown_progress() as progress:
-        result = run_job(load_job(results / "job.yaml"), results / "match", progress)
+        result = run_job(load_job(job), JOB_OUTPUT, progress)
     if result.problems:
         raise ReidError(result.problems[0])
-    truth = {path.stem: path for path in sorted(footage.glob("*.txt"))}
-    score = score_job(results / "match", truth).as_dict()
-    write_json(JobFolder(results / "match").score, score)
+    truth = {path.stem: path for path in sorted(FOOTAGE.glob("*.txt"))}
+    score = score_job(JOB_OUTPUT, truth).as_dict()
+    write_json(JobFolder(JOB_OUTPUT).score, score)
     total = score["total"]
-    write_json("reports/match.json", {key: value for key, value in total.items() if key != "naming"})
+    write_json(MATCH_REPORT, {key: value for key, value in total.items() if key != "naming"})
     shares = ", ".join(
         f"{key.replace('_', ' ')} {total[key]:.2f}" for key in ("named_right", "named_wrong", "named_unknown")
     )

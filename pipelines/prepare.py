@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.places import CATALOG, DATA, DATA_REPORT, TOWN
 from pipelines.shortages import shortages
 from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
@@ -156,9 +157,9 @@ def _split(records: list[Record], params: Params) -> list[Record]:
 
 def main() -> None:
     """Write the catalog, the report, the list of problems, and the counts."""
-    params, data = load_params(), Path("data")
-    data.mkdir(exist_ok=True)
-    source = read_source(params, data)
+    params = load_params()
+    DATA.mkdir(exist_ok=True)
+    source = read_source(params, DATA)
     # A table may hold people out itself; where nobody is, they are chosen here.
     held = any(record.split == "val" for record in source.records)
     records = (
@@ -169,20 +170,20 @@ def main() -> None:
     for note in source.notes:
         say(note)
     with progress_bar("checking images") as progress:
-        done = inspect(records, data.resolve(), params.data.policies.model_dump(), progress, source.strays)
+        done = inspect(records, DATA.resolve(), params.data.policies.model_dump(), progress, source.strays)
     rows = done.rows
     if params.data.blur_heads:
         from reid.data.blur import store_blurred
 
         with progress_bar("blurring heads") as progress:
-            rows = store_blurred(rows, data.resolve(), data.resolve() / "crops", progress)
-    write_catalog(rows, data / "catalog.parquet")
-    catalog = read_catalog(data / "catalog.parquet")
+            rows = store_blurred(rows, DATA.resolve(), DATA.resolve() / "crops", progress)
+    write_catalog(rows, CATALOG)
+    catalog = read_catalog(CATALOG)
     parts = {split: catalog.split(split) for split in SPLITS}
     counts = {
         split: {"images": len(part), "identities": len(set(part.identities))} for split, part in parts.items()
     }
-    write_json(data / "problems.json", [asdict(problem) for problem in done.problems])
+    write_json(DATA / "problems.json", [asdict(problem) for problem in done.problems])
     left_out = sum(problem.images_out for problem in done.problems)
     found = {
         "images_found": done.images_in,
@@ -191,19 +192,19 @@ def main() -> None:
         "problems": len(done.problems),
     }
     write_json(
-        data / "summary.json",
+        DATA / "summary.json",
         {"splits": counts, **found, "boxes_not_cut": dict(source.left_out), "data_hash": catalog.data_hash},
     )
     for name in _OUTPUTS:  # the stage's declared outputs, empty where the source has none
-        (data / name).mkdir(exist_ok=True)
+        (DATA / name).mkdir(exist_ok=True)
     if params.data.source != "synthetic":
-        write_json(data / "town.json", {})
+        write_json(TOWN, {})
 
     from pipelines.data_page import used_notes, write_data_page
 
     expected = shortages(params, catalog)
     notes = used_notes([*source.notes, *expected], params.data.blur_heads, source.left_out)
-    write_data_page(data / "data_report.html", catalog, done.problems, done.images_in, notes)
+    write_data_page(DATA_REPORT, catalog, done.problems, done.images_in, notes)
     sizes = (
         f"{split}: {part['images']} images of {part['identities']} people" for split, part in counts.items()
     )
@@ -221,7 +222,7 @@ def _problem_lines(done: Inspection, left_out: int) -> list[str]:
         first = next(problem for problem in done.problems if problem.images_out)
         lines.append(
             f"{left_out} of {done.images_in} images are left out, the first: {first.what} "
-            f"({first.kind}); all in data/data_report.html"
+            f"({first.kind}); all in {DATA_REPORT}"
         )
     return lines
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from pipelines.console import progress_bar, run_stage, say
+from pipelines.places import DATA, MODELS, TRAIN_REPORTS
 from pipelines.train import train_objective
 from reid.config import Params, load_params
 from reid.data.catalog import Catalog, read_catalog, write_catalog
@@ -52,11 +53,11 @@ def main() -> None:
     check_objective(params, name)
     check_space(params, name)
     # Beside the catalog, with which it shares the decoded images.
-    out = Path("data") / f"unlabelled-{name}.parquet"
+    out = DATA / f"unlabelled-{name}.parquet"
     catalog = list_images(params, name, out)
     check_catalog(params, name, catalog)
     check_trials(params, name, catalog)
-    train_objective(params, name, out, None, Path("models") / name, Path("reports/train"))
+    train_objective(params, name, out, None, MODELS / name, TRAIN_REPORTS)
 
 
 if __name__ == "__main__":

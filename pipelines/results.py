@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.console import run_stage
+from pipelines.places import EVALUATION, EXPORTED, JOB_OUTPUT, MATCH_REPORT, METRICS_NAME, SELECTION
+from reid.evaluation.page import PAGE_NAME
 from reid.files import read_json
 from serving.job.layout import JobFolder
 
@@ -46,15 +48,15 @@ def sightings_table(path: Path) -> Table:
 def main() -> None:
     """Print tables and places."""
     console = Console()
-    metrics = read_json("reports/evaluation/metrics.json", "evaluation")
+    metrics = read_json(EVALUATION / METRICS_NAME, "evaluation")
     if "left_out" in metrics:
         console.print(metrics["left_out"])
     else:
-        console.print(objectives_table(metrics, read_json("reports/selection.json", "selection")))
-    job = JobFolder(Path("results/match"))
+        console.print(objectives_table(metrics, read_json(SELECTION, "selection")))
+    job = JobFolder(JOB_OUTPUT)
     if job.sightings.exists():
         console.print(sightings_table(job.sightings))
-    score = read_json("reports/match.json", "score of the job")
+    score = read_json(MATCH_REPORT, "score of the job")
     if "idf1" in score:
         shares = [
             f"{key.replace('_', ' ')} {score[key]:.3f}"
@@ -65,8 +67,8 @@ def main() -> None:
         "report page": job.report,
         "sightings": job.sightings,
         "annotated video": job.path,
-        "model directory": Path("exported"),
-        "evaluation": Path("reports/evaluation/evaluation.html"),
+        "model directory": EXPORTED,
+        "evaluation": EVALUATION / PAGE_NAME,
         "runs": "mlflow ui --backend-store-uri sqlite:///mlflow.db",
     }
     for what, where in places.items():

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import run_stage, say, working
+from pipelines.places import CATALOG, MODELS, SELECTED, SELECTION
 from pipelines.run_log import REGISTERED
 from reid.addresses import redacted_text
 from reid.config import Params, load_params
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError
 from reid.files import atomic_directory, write_json
+from reid.model_files import RECORD
 from reid.text_files import read_object
 
 if TYPE_CHECKING:
     from reid.training.champion import Version
     from reid.training.tracking import Tracker
-
-CATALOG = Path("data/catalog.parquet")
 
 
 def champion_figure(tracker: "Tracker", champion: "Version", key: str, validation_hash: str) -> float | None:
@@ -88,9 +88,7 @@ def main() -> None:
     key = f"val_{params.tune.metric}"
     names = list(params.objectives)
     facts = {
-        name: read_object(
-            Path("models") / name / "training.json", "training record", figures=dict, mlflow_run_id=str
-        )
+        name: read_object(MODELS / name / RECORD, "training record", figures=dict, mlflow_run_id=str)
         for name in names
     }
     scores = {name: fact["figures"].get(key) for name, fact in facts.items()}
@@ -102,10 +100,10 @@ def main() -> None:
             "so that there are people to choose by"
         )
     chosen = max(names, key=lambda name: scores[name])
-    with atomic_directory("selected") as temporary:
-        for path in sorted((Path("models") / chosen).iterdir()):
+    with atomic_directory(SELECTED) as temporary:
+        for path in sorted((MODELS / chosen).iterdir()):
             shutil.copy2(path, temporary / path.name)
-    write_json("reports/selection.json", {"chosen": chosen, key: scores})
+    write_json(SELECTION, {"chosen": chosen, key: scores})
     say(challenge(params, facts[chosen], chosen, key))
     say(
         f"chosen: {chosen} ({', '.join(f'{name} {score:.3f}' for name, score in scores.items())} {key} "

@@ -15,11 +15,13 @@ from safetensors.torch import save
 
 from pipelines.console import run_stage, say
 from pipelines.group_figures import PEOPLE, group_figures
+from pipelines.places import CATALOG, EXPORTED
 from reid.card import ModelFile, load_card, save_card
 from reid.data.catalog import read_catalog
 from reid.data.store import load_images
 from reid.errors import ReidError, UsageError
 from reid.export.half import store_half
+from reid.export.precisions import FILES
 from reid.files import atomic_directory, sha256_of
 from reid.models.backbones import build_backbone
 from reid.models.embedder import normalise
@@ -68,7 +70,7 @@ def ship(exported: Path, crops: npt.NDArray[np.uint8], out: Path, people: int = 
     own = exported / card.self_test.path
     test = read_self_test(own)
     with atomic_directory(out) as folder:
-        model = folder / "model.onnx"
+        model = folder / FILES["fp32"]
         store_half(exported / card.files["fp32"].path, model)
         session = BACKENDS["onnxruntime"].open(model, card, "fp32", 1)
         embedder = Embedder(session, card, "onnxruntime", "fp32", str(model))
@@ -118,7 +120,7 @@ def training_crops(project: Path, height: int, width: int) -> npt.NDArray[np.uin
         UsageError: the project has no catalog.
         ReidError: it is damaged.
     """
-    paths = read_catalog(project / "data/catalog.parquet").split("train").paths
+    paths = read_catalog(project / CATALOG).split("train").paths
     drawn = np.linspace(0, len(paths) - 1, min(_CROPS, len(paths))).astype(int)
     return load_images([paths[row] for row in drawn], height, width)
 
@@ -128,7 +130,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise UsageError("say python -m pipelines.ship PROJECT OUT")
     project, out = Path(sys.argv[1]), Path(sys.argv[2])
-    exported = project / "exported"
+    exported = project / EXPORTED
     size_of = load_card(exported).input
     size = ship(exported, training_crops(project, size_of.height, size_of.width), out)
     say(f"{out}: {size:,} bytes")

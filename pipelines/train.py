@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.console import progress_bar, run_stage, say, working
 from pipelines.decoded import decode
+from pipelines.places import CATALOG, MODELS, TRAIN_REPORTS
 from pipelines.run_log import REGISTERED
 from reid.addresses import redacted
 from reid.config import UNTRAINED, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import UsageError
 from reid.files import atomic_directory, atomic_path, existing, read_json, sha256_of, write_json
+from reid.model_files import HISTORY, KEPT, RECORD, WEIGHTS
 
 if TYPE_CHECKING:
     from reid.training.tracking import Tracker
@@ -69,7 +71,7 @@ def train_objective(
         keep_model(
             result.folder, facts | {"mlflow_run_id": tracker.run_id(run) or run, "figures": numbers}, out
         )
-        history = read_json(result.folder / "history.json", "training history")
+        history = read_json(result.folder / HISTORY, "training history")
         write_history(history, reports / f"{objective}.csv")
         write_json(reports / f"{objective}.json", numbers)
         for row in history:  # the parent run shows the curves of its best trial
@@ -147,11 +149,11 @@ def listening(params: Params, objective: str) -> Iterator[Callable[..., None]]:
 def keep_model(trial: Path, facts: dict[str, Any], out: Path) -> None:
     """The files of the best trial, and ``training.json``, as the stage's output."""
     with atomic_directory(out) as temporary:
-        for name in ("model.safetensors", "objective.safetensors", "tree.npz", "pair_metric.safetensors"):
+        for name in KEPT:
             if (trial / name).exists():
                 shutil.copy2(trial / name, temporary / name)
-        facts = facts | {"model_sha256": sha256_of(temporary / "model.safetensors")}
-        write_json(temporary / "training.json", facts)
+        facts = facts | {"model_sha256": sha256_of(temporary / WEIGHTS)}
+        write_json(temporary / RECORD, facts)
 
 
 def log_result(tracker: "Tracker", run: str, params: Params, data: Catalog, out: Path) -> None:
@@ -163,15 +165,15 @@ def log_result(tracker: "Tracker", run: str, params: Params, data: Catalog, out:
     from reid.models.embedder import load_model
     from reid.training.packaging import save_pyfunc
 
-    facts = read_json(out / "training.json")
+    facts = read_json(out / RECORD)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _, spec = load_model(out / "model.safetensors")
+        _, spec = load_model(out / WEIGHTS)
         (folder / "pictures").mkdir()
         draw_training(params, data.split("val"), out, folder / "pictures")
         tracker.artifacts(run, folder / "pictures", "pictures")
         example = open_store(data.split("train"), spec.height, spec.width)[:1]
-        save_pyfunc(out / "model.safetensors", example, folder / "model")
+        save_pyfunc(out / WEIGHTS, example, folder / "model")
         tracker.artifacts(run, folder / "model", "model")
     tags = {
         key: str(facts[key])
@@ -205,23 +207,15 @@ def main() -> None:
     from reid.training.checks import check_catalog, check_objective, check_space
     from reid.training.trial import first_model
 
-    catalog = Path("data/catalog.parquet")
     check_objective(params, objective)
     check_space(params, objective)
-    check_catalog(params, objective, read_catalog(catalog))
+    check_catalog(params, objective, read_catalog(CATALOG))
     begin = params.objectives[objective].start
     start = None
     if begin != UNTRAINED:  # else a trial builds its network itself, for a sweep may choose among networks
-        start = existing(Path("models") / begin / "model.safetensors", "the model to start from")
+        start = existing(MODELS / begin / WEIGHTS, "the model to start from")
         first_model(params, start)  # one of another backbone is refused here, before Ray starts
-    train_objective(
-        params,
-        objective,
-        catalog,
-        start,
-        Path("models") / objective,
-        Path("reports/train"),
-    )
+    train_objective(params, objective, CATALOG, start, MODELS / objective, TRAIN_REPORTS)
 
 
 if __name__ == "__main__":

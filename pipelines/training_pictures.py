@@ -8,6 +8,7 @@ from reid.data.store import open_store
 from reid.evaluation.plots import plot_class_tree, plot_cmc, plot_distance_histogram
 from reid.evaluation.report import EmbeddedSet, draw_images, judge
 from reid.evaluation.within_camera import seen_by_two, views
+from reid.model_files import TREE, WEIGHTS
 
 __all__ = ["draw_training"]
 
@@ -27,12 +28,12 @@ def draw_training(params: Params, validation: Catalog, model_dir: Path, out: Pat
     from reid.models.embedder import load_model
     from reid.models.inference import embed_images
 
-    if (model_dir / "tree.npz").exists():
-        tree = ClassTree.load(model_dir / "tree.npz")
+    if (model_dir / TREE).exists():
+        tree = ClassTree.load(model_dir / TREE)
         plot_class_tree(tree.linkage, out / "class_tree.png", thresholds=tree.thresholds)
     if len(validation) == 0:
         return
-    model, spec = load_model(model_dir / "model.safetensors")
+    model, spec = load_model(model_dir / WEIGHTS)
     images = open_store(validation, spec.height, spec.width)
     ranked = views(validation.identities, validation.cameras, validation.order)
     rows = ranked.rows

@@ -3,13 +3,13 @@
 Objectives that start from these weights depend on it, and the evaluation sets every objective beside it.
 """
 
-from pathlib import Path
-
 from pipelines.console import run_stage, say
+from pipelines.places import MODELS
 from reid.config import UNTRAINED, load_params
 from reid.files import atomic_directory
+from reid.model_files import WEIGHTS
 
-OUT = Path("models") / UNTRAINED
+OUT = MODELS / UNTRAINED
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     spec = ModelSpec(**params.model.model_dump())
     model = build_model(spec)
     with atomic_directory(OUT) as temporary:
-        save_model(model, spec, temporary / "model.safetensors")
+        save_model(model, spec, temporary / WEIGHTS)
     say(f"{spec.backbone}, weights {spec.weights}: {OUT}")
 
 

@@ -1,12 +1,21 @@
-"""How far a long work is, in words, and lines now and then where nobody sees a progress bar. Torch-free."""
+"""How far a long work is: in words, as a progress bar at a terminal, as lines now and then where nobody sees
+one. Torch-free.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-__all__ = ["LINE_EVERY_S", "Pace", "call_regularly", "paced_lines"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["LINE_EVERY_S", "Pace", "Update", "call_regularly", "paced_lines", "shown_pace"]
+
+Update = Callable[[int, int], None]
+"""Takes (done, total)."""
 
 # where standard error is a file or a pipe: in a log of hours a line a minute is read, one a second is not
 LINE_EVERY_S = 30.0
@@ -65,13 +74,53 @@ def call_regularly(report: Callable[[float], None], every_s: float = LINE_EVERY_
 
 
 @contextmanager
-def paced_lines(
-    what: str, say: Callable[[str], None], every_s: float = LINE_EVERY_S
-) -> Iterator[Callable[[int, int], None]]:
+def paced_lines(what: str, say: Callable[[str], None], every_s: float = LINE_EVERY_S) -> Iterator[Update]:
     """``say`` every so many seconds how far a work is; the value yielded takes (done, total)."""
     pace = Pace(time.monotonic())
     with call_regularly(lambda now: say(f"{what}: {pace.words(now)}"), every_s):
         yield lambda done, total: pace.update(done, total, time.monotonic())
+
+
+@contextmanager
+def shown_pace(
+    what: str, console: "Console", say: Callable[[str], None], every_s: float = LINE_EVERY_S
+) -> Iterator[Update]:
+    """Show on ``console`` how far a work is; the value yielded takes (done, total).
+
+    A bar at a terminal, which appears with the first call: work that was done before shows nothing. Elsewhere
+    :func:`paced_lines`, whether there was a call or not.
+    """
+    if not console.is_terminal:
+        with paced_lines(what, say, every_s) as update:
+            yield update
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*columns, console=console)
+    task = progress.add_task(what, total=None)
+
+    def note(done: int, total: int) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield note
+    finally:
+        progress.stop()
 
 
 def _clock(seconds: float) -> str:

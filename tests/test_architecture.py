@@ -29,6 +29,7 @@ ROOMS = (
     *(
         "images",
         "linear_metric",
+        "model_files",
         "mot",
         "pace",
         "pages",
@@ -40,6 +41,7 @@ ROOMS = (
         "shipped",
         "sockets",
         "system_errors",
+        "video_files",
     ),
 )
 TORCH_FREE = tuple(f"reid.{room}" for room in ROOMS)

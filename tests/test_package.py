@@ -112,7 +112,7 @@ def test_serving_works_in_an_environment_without_torch(wheel: Path, tmp_path: Pa
     assert "Would install" not in pip(env, "install", "--dry-run", "--no-index", "reid-pipeline[serve]")
     modules = sorted(path.relative_to(ROOT).with_suffix("") for path in (ROOT / "serving").rglob("*.py"))
     names = [".".join(path.parts).removesuffix(".__init__") for path in modules]
-    optional = {"serving.runtime.openvino", "serving.runtime.tensorrt"}
+    optional = {"serving.runtime.openvino", "serving.runtime.tensorrt", "serving.stores.sftp"}
     code = f"import importlib\nfor name in {sorted(set(names) - optional)!r}: importlib.import_module(name)"
     done = python(env, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -13,8 +13,9 @@ from reid.errors import ReidError, UsageError
 from reid.files import existing
 from reid.pages import write_html
 
-__all__ = ["Figure", "Section", "Table", "write_page"]
+__all__ = ["PAGE_NAME", "Figure", "Section", "Table", "write_page"]
 
+PAGE_NAME = "evaluation.html"  # of the page, as that of its template
 _MEDIA = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
 
@@ -89,7 +90,7 @@ def write_page(
         }
         for part in parts
     ]
-    write_html(path, "reid.evaluation", "evaluation.html", title=title, parts=shown)
+    write_html(path, "reid.evaluation", PAGE_NAME, title=title, parts=shown)
 
 
 def _figures(figures: Mapping[str, Figure]) -> Table:

@@ -12,7 +12,7 @@ from reid.errors import UsageError
 from reid.evaluation.blocks import block_height
 from reid.evaluation.checks import Labels, as_embeddings, as_labels, row_norms, same_width, unit_rows
 
-__all__ = ["POLICIES", "Policy", "person_distance_blocks", "person_distances"]
+__all__ = ["POLICIES", "Policy", "combine", "person_distance_blocks", "person_distances"]
 
 Policy = Literal["min", "mean", "top_k"]
 POLICIES: tuple[Policy, ...] = ("min", "mean", "top_k")
@@ -94,24 +94,33 @@ def person_distance_blocks(
             squared *= -2 / norms
             squared += 2
             distances = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
-            yield start, _combine(np.take(distances, order, axis=1), starts, policy, top_k)
+            yield start, combine(np.take(distances, order, axis=1), starts, policy, top_k)
 
     return people, blocks()
 
 
-def _combine(
-    distances: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], policy: str, top_k: int
+def combine(
+    figures: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], policy: str, top_k: int
 ) -> npt.NDArray[np.float32]:
-    if len(starts) == distances.shape[1]:
-        return distances
+    """A figure (Q, P) of every person from those of their references.
+
+    Args:
+        figures: (Q, N), distances or scores, a person's beside each other.
+        starts: (P,), each person's first column.
+        policy: the smallest (``min``), the mean, or the mean of the ``top_k`` smallest. The distances of
+            :func:`person_distances` are not combined by ``mean``: it takes the mean of the embeddings.
+        top_k: how many for ``top_k``; all, where a person has fewer.
+    """
+    if len(starts) == figures.shape[1]:
+        return figures
     if policy == "min":
-        return np.minimum.reduceat(distances, starts, axis=1)
-    counts = np.diff(np.append(starts, distances.shape[1]))
-    result = np.empty((len(distances), len(starts)), dtype=np.float32)
+        return np.minimum.reduceat(figures, starts, axis=1)
+    counts = np.diff(np.append(starts, figures.shape[1]))
+    result = np.empty((len(figures), len(starts)), dtype=np.float32)
     for count in np.unique(counts):
         alike = np.flatnonzero(counts == count)
-        own = distances[:, starts[alike][:, None] + np.arange(count)]
-        if count > top_k:
+        own = figures[:, starts[alike][:, None] + np.arange(count)]
+        if policy == "top_k" and count > top_k:
             own = np.partition(own, top_k - 1, axis=2)[:, :, :top_k]
         result[:, alike] = own.mean(axis=2)
     return result

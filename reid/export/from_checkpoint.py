@@ -15,6 +15,7 @@ import numpy.typing as npt
 from reid.data.synthetic.few import rendered_people
 from reid.errors import UsageError
 from reid.export import Limits, export_model
+from reid.model_files import WEIGHTS
 from reid.models.embedder import ModelSpec, build_model, save_model
 from reid.models.published import OPEN_LIBRARIES, PUBLISHED, published, whole_network
 from reid.self_test import LEAST_COSINE
@@ -115,7 +116,7 @@ def export_checkpoint(
     else:
         crops, calibration, names = images[::_EVERY], images[1::_EVERY], names[::_EVERY]
     with tempfile.TemporaryDirectory(prefix="reid-import-") as folder:
-        own = Path(folder) / "model.safetensors"
+        own = Path(folder) / WEIGHTS
         # Its bytes are the embedding space's identity: where the checkpoint lay is no part of that.
         save_model(model, dataclasses.replace(spec, weights="none"), own)
         return export_model(

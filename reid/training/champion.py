@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid.training.packaging import WEIGHTS
+from reid.training.packaging import ARTIFACT
 from reid.training.tracking import Tracker, is_absent
 
 __all__ = [
@@ -107,7 +107,7 @@ def fetch_weights(tracker: Tracker, version: Version, folder: Path) -> Path | No
     Raises:
         Exception: ``tracker.errors``: the store cannot be asked.
     """
-    path = f"model/{WEIGHTS}"
+    path = f"model/{ARTIFACT}"
     try:
         kept = tracker.client.list_artifacts(version.run_id, str(Path(path).parent))
     except tracker.errors as error:

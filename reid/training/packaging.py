@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 import reid
+from reid.model_files import WEIGHTS
 from reid.models.embedder import load_model
 from reid.models.inference import embed_images
 from reid.shipped import shipped_models
 
-__all__ = ["WEIGHTS", "save_pyfunc"]
+__all__ = ["ARTIFACT", "save_pyfunc"]
 
-WEIGHTS = "artifacts/model.safetensors"
+ARTIFACT = f"artifacts/{WEIGHTS}"
 """Where the weights lie in the folder."""
 
 _REQUIRES = ("mlflow", "numpy", "pydantic", "pyyaml", "safetensors", "torch", "torchvision")
@@ -44,7 +45,7 @@ def save_pyfunc(weights: Path, example: npt.NDArray[np.uint8], out: Path) -> Non
     libraries = (name for name, begins in needed.items() if spec.backbone.startswith(begins))
     packages = (*_REQUIRES, *libraries)
     with tempfile.TemporaryDirectory() as folder:  # MLflow keeps the file's own name
-        shutil.copyfile(weights, Path(folder) / Path(WEIGHTS).name)
+        shutil.copyfile(weights, Path(folder) / WEIGHTS)
         # without the models that come along: a run has its own
         code = shutil.copytree(
             Path(reid.__file__).parent,
@@ -54,7 +55,7 @@ def save_pyfunc(weights: Path, example: npt.NDArray[np.uint8], out: Path) -> Non
         mlflow.pyfunc.save_model(
             out,
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"model": str(Path(folder) / Path(WEIGHTS).name)},
+            artifacts={"model": str(Path(folder) / WEIGHTS)},
             code_paths=[str(code)],
             signature=signature,
             input_example=example,

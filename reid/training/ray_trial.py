@@ -7,6 +7,7 @@ from typing import Any
 
 from reid.config import Params, parse_params, with_values
 from reid.files import read_json, write_json
+from reid.model_files import HISTORY, SUMMARY
 from reid.training.resources import threads_of
 from reid.training.tracking import Tracker
 
@@ -65,8 +66,8 @@ def run_trial(
     }  # fmt: skip
     try:
         # A driver that was killed had not yet heard that this trial had ended.
-        if (folder / "summary.json").exists():
-            tune.report(read_json(folder / "history.json", "training history")[-1])
+        if (folder / SUMMARY).exists():
+            tune.report(read_json(folder / HISTORY, "training history")[-1])
         elif tuned.train.workers > 1:
             _train_together(tuned, work)
         else:

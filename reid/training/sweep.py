@@ -14,6 +14,7 @@ from typing import Any
 
 from reid.config import Params, objective_of, settings_of, with_values
 from reid.errors import ReidError
+from reid.model_files import WEIGHTS
 from reid.sockets import leave_room_for_sockets
 from reid.training.out_of_memory import advice
 from reid.training.places import absolute_uri, in_project
@@ -119,9 +120,7 @@ def best_trial(
         Path(result.path).name: _reason(result, params) for result in results if result.error is not None
     }
     _close_failed(params, results, failures)
-    finished = [
-        r for r in results if r.error is None and r.metrics and (Path(r.path) / "model.safetensors").exists()
-    ]
+    finished = [r for r in results if r.error is None and r.metrics and (Path(r.path) / WEIGHTS).exists()]
     if not finished:
         reason = next(iter(failures.values()), "no trial wrote a model")
         raise ReidError(f"every trial of {objective} failed: {reason}")

@@ -20,6 +20,7 @@ from reid.losses import CombinedLoss
 from reid.losses.bier import BierLoss
 from reid.memory import keep_freed_memory
 from reid.metric.class_tree import ClassTree
+from reid.model_files import CHECKPOINT, HISTORY, OBJECTIVE, PAIR_METRIC, SUMMARY, TREE, WEIGHTS
 from reid.models.embedder import EmbeddingModel, ModelSpec, build_model, load_model, save_model
 from reid.models.inference import embed_images
 from reid.processors import processors
@@ -151,11 +152,11 @@ def run_training(
     )
     objective = objective.to(device)
     spec = _sliced(model, spec, objective)
-    checkpoint = out / "checkpoint.safetensors"
+    checkpoint = out / CHECKPOINT
     if ranks.is_first:  # a run killed in its last writes leaves files that nothing below writes again
-        for name in ("history.json", "tree.npz", "pair_metric.safetensors", "summary.json"):
+        for name in (HISTORY, TREE, PAIR_METRIC, SUMMARY):
             remove_unfinished(out / name)
-    history = _History(out / "history.json", checkpoint.exists(), ranks.is_first)
+    history = _History(out / HISTORY, checkpoint.exists(), ranks.is_first)
 
     def note(epoch: Epoch) -> None:
         history.note(epoch)
@@ -181,7 +182,7 @@ def run_training(
     _write_trained(trained, spec, objective, tree, out)
     _fit_and_write_pair_metric(trained, objective, data, params.seed, out)
     summary = {"objective": objective_name, "seconds": time.perf_counter() - started, "figures": last}
-    write_json(out / "summary.json", summary)
+    write_json(out / SUMMARY, summary)
     checkpoint.unlink(missing_ok=True)
     return last
 
@@ -225,16 +226,16 @@ def _fit_and_write_pair_metric(
     metric = next((found for found in metrics if found is not None), None)
     if metric is not None:
         fit_pair_metric(metric, embed_images(trained, data.images), data.labels, seed=seed)
-        metric.save(out / "pair_metric.safetensors")
+        metric.save(out / PAIR_METRIC)
 
 
 def _write_trained(
     trained: EmbeddingModel, spec: ModelSpec, objective: CombinedLoss, tree: ClassTree | None, out: Path
 ) -> None:
-    with make_room(out / "model.safetensors"):
-        save_model(trained, spec, out / "model.safetensors")
+    with make_room(out / WEIGHTS):
+        save_model(trained, spec, out / WEIGHTS)
     own_state = {key: value.cpu().contiguous() for key, value in objective.state_dict().items()}
-    with make_room(out / "objective.safetensors"), atomic_path(out / "objective.safetensors") as temporary:
+    with make_room(out / OBJECTIVE), atomic_path(out / OBJECTIVE) as temporary:
         temporary.write_bytes(save(own_state))
     if tree is not None:
-        tree.save(out / "tree.npz")
+        tree.save(out / TREE)

@@ -13,30 +13,11 @@ from reid.addresses import is_url, redacted
 from reid.errors import UsageError
 from reid.files import atomic_path
 from reid.shipped import ready_model
+from reid.video_files import is_video
 from serving.spec import Job, check_job, load_job
 
 __all__ = ["are_footage", "asked_job", "write_job_file", "write_template"]
 
-_VIDEOS = frozenset(
-    (
-        *(
-            ".avi",
-            ".flv",
-            ".h264",
-            ".264",
-            ".h265",
-            ".265",
-            ".hevc",
-            ".m4v",
-            ".mjpeg",
-            ".mjpg",
-            ".mkv",
-            ".mov",
-            ".mp4",
-        ),
-        *(".mpeg", ".mpg", ".mts", ".m2ts", ".ts", ".webm", ".wmv"),
-    )
-)
 _JOB_FILE = "job.yaml"
 _TEMPLATE = """\
 # A job for `reid match`: who was where and when. Paths are relative to this file.
@@ -156,7 +137,7 @@ def are_footage(sources: Sequence[str]) -> bool:
 
 
 def _is_footage(source: str) -> bool:
-    return is_url(source) or Path(source).suffix.lower() in _VIDEOS
+    return is_url(source) or is_video(source)
 
 
 def _cameras(sources: Sequence[str]) -> list[dict[str, str]]:

@@ -3,8 +3,8 @@ inside.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from reid.pace import Update
     from serving.gallery import Gallery
 
 __all__ = [
@@ -87,25 +88,13 @@ def nothing_left(path: Path) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, or a line now and then where that is no terminal; yields what to call
-    with (done, all).
-    """
+def bar(what: str) -> AbstractContextManager["Update"]:
+    """How far a work is, on standard error; what is yielded takes (done, all)."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from reid.pace import paced_lines
+    from reid.pace import shown_pace
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        with paced_lines(what, lambda line: print_warnings([line])) as update:
-            yield update
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    return shown_pace(what, Console(stderr=True), lambda line: print_warnings([line]))
 
 
 def echo(as_json: bool, value: dict[str, Any], text: str) -> None:

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from reid.addresses import redacted
 from reid.errors import ReidError, UsageError
 from reid.files import read_json, sha256_of
+from reid.model_files import PAIR_METRIC
 from reid.parquet import read_parquet
 from serving.gallery import Gallery, key_from_environment
 from serving.job.encryption import is_sealed, read_sealed, write_sealed
@@ -37,7 +38,6 @@ from serving.job.segments.camera import CameraState
 from serving.job.segments.frame_choice import LOOKS
 from serving.job.segments.segment import DECODED, planned_segment
 from serving.job.segments.tables import NO_ROWS, PEOPLE
-from serving.matching import PAIR_METRIC
 from serving.protocols import is_stored, is_stream
 from serving.runtime import Embedder
 from serving.spec import Camera, Job, source_files

@@ -4,6 +4,7 @@ they are read.
 No other module spells one of these names.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from reid.errors import ReidError, UsageError
 from reid.files import read_json
 from reid.parquet import read_parquet
 from reid.system_errors import shown
+from serving.gallery import UNKNOWN
 from serving.job.record import SCHEMA, RecordPart
 from serving.protocols import STORES
 
@@ -32,11 +34,14 @@ __all__ = [
     "WorkFolder",
     "crop_name",
     "is_called",
+    "is_stranger",
     "key_of",
     "name_of",
     "open_job",
     "segment_name",
     "sighting_name",
+    "stranger_name",
+    "stranger_number",
     "xywh_columns",
     "xyxy_of",
 ]
@@ -96,12 +101,28 @@ _MAY_BE_NULL = {
     "runner_up",
     "runner_up_distance",
 }
+_STRANGER = re.compile(rf"{UNKNOWN}-[1-9]\d*", re.ASCII)  # as in templates/corrections.js
 _FINITE = {"start_s", "end_s", "threshold", "certainty", "distance", "runner_up_distance"}
 
 
 def name_of(row: Mapping[str, Any]) -> str:
     """How the job calls the person of a sighting: known, or by a provisional name."""
     return str(row["provisional"] or row["identity"])
+
+
+def stranger_name(number: int) -> str:
+    """What a job calls somebody unknown."""
+    return f"{UNKNOWN}-{number}"
+
+
+def is_stranger(person: str) -> bool:
+    """Whether this is what a job calls somebody unknown."""
+    return _STRANGER.fullmatch(person) is not None
+
+
+def stranger_number(person: str) -> int:
+    """The number in the name of somebody unknown."""
+    return int(person.rpartition("-")[2])
 
 
 def key_of(row: Mapping[str, Any]) -> Key:

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 
 from reid.errors import ReidError
 from reid.files import atomic_directory, write_json
-from serving.gallery import UNKNOWN
 from serving.job.encryption import opening
 from serving.job.kept import keep, take_video
-from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, Key, WorkFolder, crop_name
+from serving.job.layout import DETECTIONS, SIGHTINGS, JobFolder, Key, WorkFolder, crop_name, stranger_name
 from serving.job.people import Identification, People, identified, tally
 from serving.job.record import SCHEMA, JobFacts, JobRecord
 from serving.job.segments.camera import CameraState, note_lines, problem_lines
@@ -107,7 +106,7 @@ def _write_people(folder: JobFolder, job: Job, people: People, fingerprint: str)
     """The tables with a row a sighting; returns the rows of the first."""
     rows = [
         _sighting_row(
-            one, match, None if number is None else f"{UNKNOWN}-{number}", people.cameras[one.camera]
+            one, match, None if number is None else stranger_name(number), people.cameras[one.camera]
         )
         for one, match, number in zip(people.sightings, people.matches, people.numbers, strict=True)
     ]

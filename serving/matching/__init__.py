@@ -11,10 +11,9 @@ from serving.matching.identification import (
     identify,
     verify_pair,
 )
-from serving.matching.rescoring import PAIR_METRIC, identify_rescored, open_pair_scorer
+from serving.matching.rescoring import identify_rescored, open_pair_scorer
 
 __all__ = [
-    "PAIR_METRIC",
     "Match",
     "PairMatch",
     "calibrated_threshold",

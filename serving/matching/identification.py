@@ -20,6 +20,7 @@ __all__ = [
     "Match",
     "PairMatch",
     "calibrated_threshold",
+    "check_threshold",
     "decide",
     "drop_near_ties",
     "identify",
@@ -75,6 +76,12 @@ def calibrated_threshold(card: ModelCard, policy: str, unit: str, top_k: int = 3
     return threshold.distance
 
 
+def check_threshold(threshold: float) -> None:
+    """Raises UsageError where a threshold is no distance."""
+    if not 0 <= threshold < inf:
+        raise UsageError(f"threshold is {threshold}: want a distance, 0 to 2")
+
+
 def identify(
     embeddings: npt.ArrayLike,
     gallery: Gallery,
@@ -99,8 +106,7 @@ def identify(
     """
     if policy not in POLICIES:
         raise UsageError(f"policy {policy!r} is unknown: want one of {', '.join(POLICIES)}")
-    if not 0 <= threshold < inf:
-        raise UsageError(f"threshold is {threshold}: want a distance, 0 to 2")
+    check_threshold(threshold)
     if policy == "min" and index is not None:
         return [decide(people, threshold) for people in index.search(embeddings, 2)]
     exact = gallery.index()

@@ -2,7 +2,6 @@
 the distance finds near enough.
 """
 
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,12 @@ import numpy.typing as npt
 from reid.embeddings import check_embeddings
 from reid.errors import ReidError, UsageError
 from reid.evaluation.pair_metric import PairScorer, load_pair_scorer
-from reid.evaluation.policies import person_distances
+from reid.evaluation.policies import combine, person_distances
+from reid.model_files import PAIR_METRIC
 from serving.gallery import Gallery
-from serving.matching.identification import UNKNOWN, Match
+from serving.matching.identification import Match, check_threshold, decide
 
-__all__ = ["PAIR_METRIC", "identify_rescored", "open_pair_scorer"]
-
-PAIR_METRIC = "pair_metric.safetensors"
+__all__ = ["identify_rescored", "open_pair_scorer"]
 
 
 def open_pair_scorer(model_dir: Path | str) -> PairScorer:
@@ -69,47 +67,24 @@ def identify_rescored(
         UsageError: the policy is unknown, or ``top_k`` or ``threshold`` is out of range.
         ReidError: an embedding is not finite, not of norm 1 or of another dimension.
     """
-    if not 0 <= threshold < inf:
-        raise UsageError(f"threshold is {threshold}: want a distance, 0 to 2")
+    check_threshold(threshold)
     index = gallery.index()
     probes = check_embeddings(embeddings, index.embeddings.shape[1] or None)
     if not len(probes) or not len(index.embeddings):
-        return [Match(UNKNOWN, inf, threshold, None, inf, 0.0, None) for _ in probes]
+        return [decide([], threshold) for _ in probes]
     distances, people = person_distances(probes, index.embeddings, index.identities, policy, top_k)
     by_person = np.argsort(index.identities, kind="stable")
     references = np.split(by_person, np.searchsorted(index.identities[by_person], people)[1:])
     matches = []
     for probe, row in zip(probes, distances, strict=True):
         order = np.argsort(row, kind="stable")
-        near = order[row[order] <= threshold]
+        # in the precision of `decide`, which says whether anybody is
+        near = order[row[order].astype(np.float64) <= threshold]
         if len(near) > 1:
-            scores = [
-                _combined(scorer.paired(probe, index.embeddings[references[one]]), policy, top_k)
-                for one in near
-            ]
-            near = near[np.argsort(scores, kind="stable")]
-            order = np.concatenate([near, order[len(near) :]])
-        best, second = order[0], order[1] if len(order) > 1 else None
-        name, distance = str(people[best]), float(row[best])
-        runner_up, runner_up_distance = (
-            (None, inf) if second is None else (str(people[second]), float(row[second]))
-        )
-        identity = name if len(near) else UNKNOWN
-        matches.append(
-            Match(
-                identity,
-                distance,
-                threshold,
-                runner_up,
-                runner_up_distance,
-                runner_up_distance - distance,
-                name,
-            )
-        )
+            own = [index.embeddings[references[one]] for one in near]
+            scores = np.concatenate([scorer.paired(probe, embeddings) for embeddings in own])
+            starts = np.cumsum([0, *map(len, own[:-1])])
+            by_score = np.argsort(combine(scores[None], starts, policy, top_k)[0], kind="stable")
+            order = np.concatenate([near[by_score], order[len(near) :]])
+        matches.append(decide([(str(people[one]), float(row[one])) for one in order[:2]], threshold))
     return matches
-
-
-def _combined(scores: npt.NDArray[np.float32], policy: str, top_k: int) -> float:
-    if policy == "mean":
-        return float(scores.mean())
-    return float(np.sort(scores)[: 1 if policy == "min" else top_k].mean())

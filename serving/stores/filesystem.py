@@ -14,7 +14,6 @@ from reid.addresses import redacted
 from reid.errors import ReidError, UsageError
 from serving.protocols import STORES
 from serving.stores.azure import register_azure
-from serving.stores.sftp import sftp_files
 
 __all__ = ["asked_again", "file_system", "store_problem"]
 
@@ -56,6 +55,8 @@ def file_system(source: str, kind: str = "video", done: str = "read") -> tuple[A
     _quieten()
     try:
         if scheme == "sftp":
+            from serving.stores.sftp import sftp_files
+
             return sftp_files(source)
         if package == "adlfs":
             register_azure()

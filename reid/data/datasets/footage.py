@@ -17,11 +17,11 @@ from reid.data.datasets.files import is_by_system, walk
 from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory
 from reid.mot import PEDESTRIAN, mot_rows
+from reid.video_files import is_video
 
 __all__ = ["Cut", "Sequence", "cut_footage", "find_sequences"]
 
 Image = npt.NDArray[np.uint8]
-_VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
 _MOT17_COPY = re.compile(r"-(DPM|FRCNN|SDP)$")
 
 
@@ -71,7 +71,7 @@ def find_sequences(root: Path) -> list[Sequence]:
         for truth in files
         if truth.parts[-2:] == ("gt", "gt.txt") and (truth.parents[1] / "img1").is_dir()
     ]
-    videos = [path for path in files if path.suffix.lower() in _VIDEOS]
+    videos = [path for path in files if is_video(path)]
     per_folder = Counter(video.parent for video in videos)
     for video in videos:
         truth = video.with_suffix(".txt")

@@ -6,7 +6,7 @@ import numpy as np
 
 from reid.errors import ReidError
 from serving.gallery import UNKNOWN, Gallery, check_name, describe
-from serving.job.layout import key_of, open_job, sighting_name
+from serving.job.layout import key_of, open_job, sighting_name, stranger_name
 from serving.job.record import DecidedRecord
 from serving.job.stranger_file import StrangerFile
 
@@ -41,7 +41,7 @@ def promote(gallery: Gallery, strangers: StrangerFile, who: str, identity: str) 
     rows = [
         index
         for index, row in enumerate(strangers.rows)
-        if who in (f"{UNKNOWN}-{row['number']}", sighting_name(*key_of(row)))
+        if who in (stranger_name(row["number"]), sighting_name(*key_of(row)))
     ]
     if not rows:
         raise ReidError(

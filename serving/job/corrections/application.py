@@ -15,7 +15,7 @@ from reid.errors import ReidError, UsageError
 from reid.files import atomic_directory, write_json
 from serving.gallery import Gallery, NewReferences, describe, key_from_environment
 from serving.job.corrections.document import Corrections, read, sightings_digest
-from serving.job.corrections.plan import Plan, is_stranger, plan_corrections
+from serving.job.corrections.plan import Plan, plan_corrections
 from serving.job.corrections.tables import (
     correct_rows,
     correct_strangers,
@@ -24,7 +24,16 @@ from serving.job.corrections.tables import (
     write_detections,
 )
 from serving.job.kept import link_rest
-from serving.job.layout import JobFolder, JobOutput, Key, crop_name, key_of, open_job, sighting_name
+from serving.job.layout import (
+    JobFolder,
+    JobOutput,
+    Key,
+    crop_name,
+    is_stranger,
+    key_of,
+    open_job,
+    sighting_name,
+)
 from serving.job.record import CorrectedRecord
 from serving.job.report import write_report
 from serving.job.sightings.embeddings import keep_embeddings

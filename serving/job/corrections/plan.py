@@ -1,24 +1,16 @@
 """What corrections come to: who each sighting shows, and what the gallery gets; nothing is changed."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from reid.errors import ReidError
-from serving.gallery import UNKNOWN, check_name, merge_in, rename_in
+from serving.gallery import check_name, merge_in, rename_in
 from serving.job.corrections.document import Merge, Name, NotAPerson, Split
-from serving.job.layout import Key, key_of, name_of
+from serving.job.layout import Key, is_stranger, key_of, name_of, stranger_name, stranger_number
 
-__all__ = ["Plan", "is_stranger", "names_of", "plan_corrections"]
-
-_STRANGER = re.compile(rf"{UNKNOWN}-([1-9]\d*)", re.ASCII)
-
-
-def is_stranger(person: str) -> bool:
-    """Whether this is a provisional name."""
-    return _STRANGER.fullmatch(person) is not None
+__all__ = ["Plan", "names_of", "plan_corrections"]
 
 
 def names_of(rows: Iterable[dict[str, Any]]) -> dict[Key, str]:
@@ -165,5 +157,5 @@ def _checked(name: str) -> str:
 
 def _next_stranger(plan: Plan) -> str:
     names = {*plan.was.values(), *plan.now.values()}
-    numbers = [int(found[1]) for one in names if (found := _STRANGER.fullmatch(one))]
-    return f"{UNKNOWN}-{max(numbers, default=0) + 1}"
+    numbers = [stranger_number(one) for one in names if is_stranger(one)]
+    return stranger_name(max(numbers, default=0) + 1)

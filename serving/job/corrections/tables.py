@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from reid.errors import ReidError
 from reid.parquet import PARQUET_ERRORS
 from serving.gallery import UNKNOWN
-from serving.job.corrections.plan import Plan, is_stranger
-from serving.job.layout import DETECTIONS, SIGHTINGS, key_of
+from serving.job.corrections.plan import Plan
+from serving.job.layout import DETECTIONS, SIGHTINGS, is_stranger, key_of, stranger_number
 from serving.job.people import tally
 
 __all__ = ["correct_rows", "correct_strangers", "counts_of", "sightings_table", "write_detections"]
@@ -43,7 +43,7 @@ def correct_rows(rows: Sequence[dict[str, Any]], plan: Plan) -> list[dict[str, A
 def correct_strangers(rows: Sequence[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]:
     """The sightings of unknown people, with their embeddings, after the corrections."""
     left = [(row, plan.now.get(key_of(row), "")) for row in rows]
-    return [row | {"number": int(who.rpartition("-")[2])} for row, who in left if is_stranger(who)]
+    return [row | {"number": stranger_number(who)} for row, who in left if is_stranger(who)]
 
 
 def write_detections(source: Path, path: Path, plan: Plan) -> Counter[str]:

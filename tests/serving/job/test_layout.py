@@ -11,7 +11,18 @@ import pyarrow as pa
 import pytest
 
 from reid.errors import ReidError, UsageError
-from serving.job.layout import JobFolder, SegmentFolder, WorkFolder, open_job, xywh_columns, xyxy_of
+from serving.job import layout
+from serving.job.layout import (
+    JobFolder,
+    SegmentFolder,
+    WorkFolder,
+    is_stranger,
+    open_job,
+    stranger_name,
+    stranger_number,
+    xywh_columns,
+    xyxy_of,
+)
 from serving.job.record import SCHEMA, DecidedRecord, JobRecord
 
 ROOT = Path(__file__).parents[3]
@@ -126,3 +137,10 @@ def test_an_output_in_a_store_is_said_to_be_one() -> None:
     for address in ("s3://bucket/found", "sftp://host/found"):
         with pytest.raises(UsageError, match=rf"output {address} is in a store: copy it into a folder here"):
             open_job(Path(address), JobRecord)
+
+
+def test_names_of_strangers_are_made_and_known_alike_here_and_in_the_page() -> None:
+    assert is_stranger(stranger_name(12)) and stranger_number(stranger_name(12)) == 12
+    assert not [name for name in ("unknown", "unknown-0", "unknown-1b", "Unknown-1") if is_stranger(name)]
+    script = (ROOT / "serving" / "job" / "templates" / "corrections.js").read_text()
+    assert f"/^{layout._STRANGER.pattern}$/" in script and "`unknown-${" in script

@@ -14,11 +14,11 @@ from pipelines.cli import app
 from reid.card import Threshold, load_card, save_card
 from reid.errors import ReidError, UsageError
 from reid.images import read_image
+from reid.model_files import PAIR_METRIC
 from serving.gallery import Gallery
 from serving.job.progress import Progress
 from serving.job.run import Execution, run_job
 from serving.job.stranger_file import read_strangers
-from serving.matching.rescoring import PAIR_METRIC
 from serving.runtime import load
 from serving.scoring import score_job
 from serving.scoring.crops import cut_crops

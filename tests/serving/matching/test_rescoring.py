@@ -6,10 +6,10 @@ from safetensors.numpy import save_file
 
 from reid.errors import ReidError, UsageError
 from reid.evaluation.pair_metric import PairScorer
+from reid.model_files import PAIR_METRIC
 from serving.gallery import Gallery
 from serving.matching import identify, identify_rescored, open_pair_scorer
 from serving.matching.identification import UNKNOWN
-from serving.matching.rescoring import PAIR_METRIC
 
 TRUE = 4  # dimensions that tell people apart; as many more hold the light of the day
 

@@ -11,6 +11,7 @@ import pytest
 from reid.data.datasets import cut_footage, read_folder, read_lfw_pairs, read_table
 from reid.data.datasets.footage import find_sequences
 from reid.errors import ReidError, UsageError
+from serving.cli.job_file import are_footage
 from tests.reid.data.datasets.miniatures import lfw, touch
 
 
@@ -224,6 +225,14 @@ def test_mot17s_three_copies_are_one_sequence(tmp_path: Path) -> None:
     (tmp_path / "in/MOT17-02-SDP/gt/gt.txt").write_text("1,8,30,20,10,30,1,1,0.9\n")
     names = [one.name for one in find_sequences(tmp_path / "in")]
     assert names == ["MOT17-02", "MOT17-02-SDP", "MOT17-04"], "another truth is another sequence"
+
+
+def test_videos_that_a_job_takes_are_footage_too(tmp_path: Path) -> None:
+    for name in ("east.MP4", "west.m2ts", "notes.md"):
+        (tmp_path / name).touch()
+        (tmp_path / name).with_suffix(".txt").touch()
+    assert [one.name for one in find_sequences(tmp_path)] == ["east", "west"]
+    assert are_footage(["east.MP4", "west.m2ts"]) and not are_footage(["notes.md"])
 
 
 def test_sequences_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:

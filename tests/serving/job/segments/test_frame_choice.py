@@ -12,7 +12,7 @@ from serving.job.segments.frame_choice import Watch
 from serving.spec import Camera, DetectorSpec, IdleSpec
 from serving.video import open_footage, packet_sizes, read_pictures
 from tests.serving.colourful_detector import colourful_detector
-from tests.serving.job.idle_scenes import write_scene
+from tests.serving.job.segments.idle_scenes import write_scene
 from tests.serving.numbered import encode
 from tests.serving.tiny_footage import Walk, background, draw
 

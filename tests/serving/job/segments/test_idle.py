@@ -12,7 +12,7 @@ from serving.job.run import Execution, JobResult, run_job
 from serving.spec import Camera, DetectorSpec, IdleSpec, Job, Outputs
 from tests.serving.colourful_detector import colourful_detector
 from tests.serving.execution_job import same_rows
-from tests.serving.job.idle_scenes import FAR, FRAMES, write_scene
+from tests.serving.job.segments.idle_scenes import FAR, FRAMES, write_scene
 from tests.serving.tiny_models import tiny_model
 
 OFF = IdleSpec(enabled=False)
