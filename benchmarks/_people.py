@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from _measure import SHARED
 
-from pipelines.ready_model import import_ready
+from pipelines.model.ready import import_ready
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
 from reid.data.synthetic import TownSpec, crop_poses

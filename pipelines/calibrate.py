@@ -2,10 +2,10 @@
 ``reports/calibration.json``.
 """
 
-from pipelines.console import run_stage, say, working
-from pipelines.decoded import embed
-from pipelines.fitted_metric import read_fitted
-from pipelines.places import CALIBRATION, CATALOG, SELECTED
+from pipelines.stage.console import run_stage, say, working
+from pipelines.stage.decoded import embed
+from pipelines.stage.fitted_metric import read_fitted
+from pipelines.stage.places import CALIBRATION, CATALOG, SELECTED
 from reid.card import Threshold
 from reid.config import load_params
 from reid.data.catalog import read_catalog

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_calibrate import calibrate
-from pipelines.cli_evaluate import compare, evaluate
-from pipelines.cli_import import import_model
-from pipelines.cli_metric import metric_app
-from pipelines.cli_models import fetch, list_models, show_model
-from pipelines.cli_runs import runs_app
-from pipelines.failure import end_quickly, end_with
-from pipelines.library_lines import without_library_lines
-from pipelines.places import PARAMS
+from pipelines.commands.calibrate import calibrate
+from pipelines.commands.evaluate import compare, evaluate
+from pipelines.commands.imports import import_model
+from pipelines.commands.metric import metric_app
+from pipelines.commands.models import fetch, list_models, show_model
+from pipelines.commands.runs import runs_app
+from pipelines.stage.failure import end_quickly, end_with
+from pipelines.stage.library_lines import without_library_lines
+from pipelines.stage.places import PARAMS
 from reid import __version__
 from reid.errors import ReidError, UsageError
 from serving.cli import add_commands, check
@@ -63,7 +63,7 @@ def _root(
 @app.command()
 def params(path: Annotated[Path, typer.Argument(help="The file to check.")] = PARAMS) -> None:
     """Check a params.yaml and say what is wrong with it."""
-    from pipelines.shortages import dropped_ingredients
+    from pipelines.stage.shortages import dropped_ingredients
     from reid.card import shipped_start
     from reid.config import load_params
 

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from pipelines.console import progress_bar, run_stage, say
-from pipelines.places import CATALOG, EXPORTED, GALLERY, GALLERY_REPORT, TOWN
+from pipelines.stage.console import progress_bar, run_stage, say
+from pipelines.stage.places import CATALOG, EXPORTED, GALLERY, GALLERY_REPORT, TOWN
 from reid.config import Params, load_params
 from reid.data.catalog import DISTRACTOR, JUNK, Catalog, read_catalog
 from reid.errors import ReidError

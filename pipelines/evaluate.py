@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import run_stage, say, working
-from pipelines.decoded import embed
-from pipelines.evaluation_curves import write_curves, write_identification
-from pipelines.evaluation_page import PLOTS, Chosen, write_page
-from pipelines.fitted_metric import read_fitted
-from pipelines.places import CATALOG, EVALUATION, METRICS_NAME, MODELS, SELECTION
-from pipelines.run_log import log_outputs
+from pipelines.pages.curves import write_curves, write_identification
+from pipelines.pages.evaluation import PLOTS, Chosen, write_page
+from pipelines.stage.console import run_stage, say, working
+from pipelines.stage.decoded import embed
+from pipelines.stage.fitted_metric import read_fitted
+from pipelines.stage.places import CATALOG, EVALUATION, METRICS_NAME, MODELS, SELECTION
+from pipelines.stage.run_log import log_outputs
 from reid.config import UNTRAINED, Params, load_params
 from reid.data.catalog import Catalog, read_catalog
 from reid.errors import ReidError

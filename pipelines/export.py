@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from pipelines.console import progress_bar, run_stage, say
-from pipelines.fitted_metric import read_fitted
-from pipelines.places import CALIBRATION, CATALOG, EXPORT_REPORT, EXPORTED, SELECTED
-from pipelines.run_log import log_outputs
+from pipelines.stage.console import progress_bar, run_stage, say
+from pipelines.stage.fitted_metric import read_fitted
+from pipelines.stage.places import CALIBRATION, CATALOG, EXPORT_REPORT, EXPORTED, SELECTED
+from pipelines.stage.run_log import log_outputs
 from reid.card import Certainty, Threshold
 from reid.config import ExportParams, load_params
 from reid.data.catalog import Catalog, read_catalog

@@ -2,10 +2,10 @@
 ``fitted``.
 """
 
-from pipelines.console import run_stage, say, working
-from pipelines.decoded import embed
-from pipelines.fitted_metric import RECORD
-from pipelines.places import CATALOG, FITTED, SELECTED
+from pipelines.stage.console import run_stage, say, working
+from pipelines.stage.decoded import embed
+from pipelines.stage.fitted_metric import RECORD
+from pipelines.stage.places import CATALOG, FITTED, SELECTED
 from reid.card import InputSpec, fingerprint_for
 from reid.config import load_params
 from reid.data.catalog import read_catalog

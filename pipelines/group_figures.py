@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.console import run_stage, say
+from pipelines.stage.console import run_stage, say
 from reid.card import GroupFigure, GroupRecord, check_file, load_card, save_card
 from reid.data.synthetic.surface import LUMA
 from reid.data.synthetic.wardrobe import WardrobeSpec, render_people

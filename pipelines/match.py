@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.console import run_stage, say
-from pipelines.places import EXPORTED, FOOTAGE, GALLERY, JOB_OUTPUT, MATCH_REPORT, RESULTS, TOWN
+from pipelines.stage.console import run_stage, say
+from pipelines.stage.places import EXPORTED, FOOTAGE, GALLERY, JOB_OUTPUT, MATCH_REPORT, RESULTS, TOWN
 from reid.config import load_params
 from reid.errors import ReidError
 from reid.files import atomic_path, read_json, write_json

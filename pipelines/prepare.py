@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from pipelines.console import progress_bar, run_stage, say
-from pipelines.places import CATALOG, DATA, DATA_REPORT, TOWN
-from pipelines.shortages import shortages
+from pipelines.stage.console import progress_bar, run_stage, say
+from pipelines.stage.places import CATALOG, DATA, DATA_REPORT, TOWN
+from pipelines.stage.shortages import shortages
 from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
 from reid.data.checks import Inspection, inspect
@@ -200,7 +200,7 @@ def main() -> None:
     if params.data.source != "synthetic":
         write_json(TOWN, {})
 
-    from pipelines.data_page import used_notes, write_data_page
+    from pipelines.pages.data import used_notes, write_data_page
 
     expected = shortages(params, catalog)
     notes = used_notes([*source.notes, *expected], params.data.blur_heads, source.left_out)

@@ -5,8 +5,8 @@ start.
 import sys
 from pathlib import Path
 
-from pipelines.console import progress_bar, run_stage, say
-from pipelines.places import DATA, MODELS, TRAIN_REPORTS
+from pipelines.stage.console import progress_bar, run_stage, say
+from pipelines.stage.places import DATA, MODELS, TRAIN_REPORTS
 from pipelines.train import train_objective
 from reid.config import Params, load_params
 from reid.data.catalog import Catalog, read_catalog, write_catalog

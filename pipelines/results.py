@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.console import run_stage
-from pipelines.places import EVALUATION, EXPORTED, JOB_OUTPUT, MATCH_REPORT, METRICS_NAME, SELECTION
+from pipelines.stage.console import run_stage
+from pipelines.stage.places import EVALUATION, EXPORTED, JOB_OUTPUT, MATCH_REPORT, METRICS_NAME, SELECTION
 from reid.evaluation.page import PAGE_NAME
 from reid.files import read_json
 from serving.job.layout import JobFolder

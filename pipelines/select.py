@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console import run_stage, say, working
-from pipelines.places import CATALOG, MODELS, SELECTED, SELECTION
-from pipelines.run_log import REGISTERED
+from pipelines.stage.console import run_stage, say, working
+from pipelines.stage.places import CATALOG, MODELS, SELECTED, SELECTION
+from pipelines.stage.run_log import REGISTERED
 from reid.addresses import redacted_text
 from reid.config import Params, load_params
 from reid.data.catalog import read_catalog

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save
 
-from pipelines.console import run_stage, say
 from pipelines.group_figures import PEOPLE, group_figures
-from pipelines.places import CATALOG, EXPORTED
+from pipelines.stage.console import run_stage, say
+from pipelines.stage.places import CATALOG, EXPORTED
 from reid.card import ModelFile, load_card, save_card
 from reid.data.catalog import read_catalog
 from reid.data.store import load_images

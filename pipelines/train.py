@@ -10,10 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console import progress_bar, run_stage, say, working
-from pipelines.decoded import decode
-from pipelines.places import CATALOG, MODELS, TRAIN_REPORTS
-from pipelines.run_log import REGISTERED
+from pipelines.stage.console import progress_bar, run_stage, say, working
+from pipelines.stage.decoded import decode
+from pipelines.stage.places import CATALOG, MODELS, TRAIN_REPORTS
+from pipelines.stage.run_log import REGISTERED
 from reid.addresses import redacted
 from reid.config import UNTRAINED, Params, load_params, settings_of
 from reid.data.catalog import Catalog, read_catalog
@@ -160,7 +160,7 @@ def log_result(tracker: "Tracker", run: str, params: Params, data: Catalog, out:
     """Pictures and the loadable model of a finished training, and a new version of the registered model. No
     version of a pre-training: objectives start from it, nobody is found with it.
     """
-    from pipelines.training_pictures import draw_training
+    from pipelines.pages.training_pictures import draw_training
     from reid.data.store import open_store
     from reid.models.embedder import load_model
     from reid.training.packaging import save_pyfunc

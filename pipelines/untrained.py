@@ -3,8 +3,8 @@
 Objectives that start from these weights depend on it, and the evaluation sets every objective beside it.
 """
 
-from pipelines.console import run_stage, say
-from pipelines.places import MODELS
+from pipelines.stage.console import run_stage, say
+from pipelines.stage.places import MODELS
 from reid.config import UNTRAINED, load_params
 from reid.files import atomic_directory
 from reid.model_files import WEIGHTS

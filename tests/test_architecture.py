@@ -235,9 +235,33 @@ def run_time_imports(path: Path) -> set[str]:
     return {module for module, name in serving_imports(path) if name not in for_types}
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES["serving"]}), ids=str)
-def test_a_folder_of_serving_can_be_seen_at_once(folder: Path) -> None:
+# `pipelines` itself holds the stages of dvc.yaml, each a file that `python -m` runs.
+FOLDERS = {path.parent for package in ("serving", "pipelines") for path in FILES[package]}
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDERS - {ROOT / "pipelines"}), ids=str)
+def test_a_folder_can_be_seen_at_once(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MOST_FILES
+
+
+# From the bottom up, as STOREYS: what stages are made of, what the commands do, the stages, the commands.
+PIPELINES = {"stage": 0, "pages": 1, "model": 1, "commands": 3, "cli": 4}
+A_STAGE = 2
+
+
+@pytest.mark.parametrize("path", FILES["pipelines"], ids=str)
+def test_pipelines_import_downwards(path: Path) -> None:
+    def height(module: str) -> int:
+        return PIPELINES.get(module.split(".")[1], A_STAGE)
+
+    own = module_of(path)
+    if own == "pipelines":
+        return
+    below = [name for name in imported(path) if within(name, "pipelines") and name != "pipelines"]
+    assert not [name for name in below if height(name) > height(own)]
+    # those of one height that are folders do not know each other
+    beside = [name for name in below if height(name) == height(own) != A_STAGE]
+    assert not [name for name in beside if name.split(".")[1] != own.split(".")[1]]
 
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.data_page import write_data_page
-from pipelines.evaluation_files import write_results
-from pipelines.evaluation_run import choose_images, run_evaluation
+from pipelines.model.evaluation import choose_images, run_evaluation
+from pipelines.model.evaluation_files import write_results
+from pipelines.pages.data import write_data_page
 from reid.data.catalog import Record, read_catalog, write_catalog
 from reid.data.checks import inspect
 from serving.job.layout import SIGHTINGS

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import yaml
 
-from pipelines.evaluation_files import write_results
-from pipelines.evaluation_run import choose_images, run_evaluation
+from pipelines.model.evaluation import choose_images, run_evaluation
+from pipelines.model.evaluation_files import write_results
 from reid.card import Threshold
 from reid.data.catalog import write_catalog
 from reid.files import sha256_of, write_json

@@ -220,7 +220,7 @@ def _call(case: Case) -> int:
     from importlib import import_module
 
     from pipelines.cli import main
-    from pipelines.console import run_stage
+    from pipelines.stage.console import run_stage
 
     sys.argv = ["reid", *case.words]
     try:

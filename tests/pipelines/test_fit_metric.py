@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from pipelines import calibrate, evaluate, export, fit_metric
-from pipelines.decoded import decode
-from pipelines.evaluation_page import objectives_section
-from pipelines.fitted_metric import read_fitted
+from pipelines.pages.evaluation import objectives_section
+from pipelines.stage.decoded import decode
+from pipelines.stage.fitted_metric import read_fitted
 from reid.card import fitted_fingerprint, load_card
 from reid.config import load_params
 from reid.data import store

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 
 from pipelines import pretrain, train
-from pipelines.run_log import REGISTERED
+from pipelines.stage.run_log import REGISTERED
 from reid.config import Params, load_params, parse_params
 from reid.data.catalog import read_catalog
 from reid.errors import ReidError, UsageError

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipelines import select
-from pipelines.run_log import REGISTERED
+from pipelines.stage.run_log import REGISTERED
 from reid.config import Params, load_params, with_values
 from reid.data.catalog import read_catalog, write_catalog
 from reid.files import sha256_of

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipelines.run_log import REGISTERED
+from pipelines.stage.run_log import REGISTERED
 from pipelines.train import train_objective
 from reid.config import Params, with_values
 from reid.errors import ReidError

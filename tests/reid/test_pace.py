@@ -1,4 +1,4 @@
-"""How far a work is, at a terminal; what a log gets is in tests/pipelines/test_console.py."""
+"""How far a work is, at a terminal; what a log gets is in tests/pipelines/stage/test_console.py."""
 
 from io import StringIO
 

@@ -1,0 +1,1 @@
+"""The commands of ``reid`` that need more than ``serving``; heavy imports are inside them."""

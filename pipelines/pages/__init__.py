@@ -1,0 +1,1 @@
+"""What stages and sweeps leave as pages, curves and pictures."""

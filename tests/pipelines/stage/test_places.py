@@ -1,0 +1,31 @@
+"""The places where stages write are named in one module, as dvc.yaml names them."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from pipelines.stage import places
+
+ROOT = Path(__file__).parents[3]
+PLACES = {value.as_posix() for name in places.__all__ if isinstance(value := getattr(places, name), Path)}
+# A folder of one word may be anything in another module: what is below it may not.
+TOLD_APART = {place for place in PLACES if "/" in place or "." in place} | {places.METRICS_NAME}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.py")), ids=str)
+def test_no_other_module_spells_a_place(path: Path) -> None:
+    if path == Path(places.__file__):
+        return
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert not texts & TOLD_APART
+
+
+def test_dvc_yaml_has_every_place() -> None:
+    lines = (ROOT / "dvc.yaml").read_text()
+    of_no_stage = {place.as_posix() for place in (places.PARAMS, places.JOB_OUTPUT)}
+    assert not [place for place in PLACES - of_no_stage if place not in lines]
