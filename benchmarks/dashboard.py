@@ -1,68 +1,48 @@
-"""The page over many jobs at 100,000 sightings: how long it takes to write, to open in headless Chromium, to
-turn a page and to look through all sightings, and the longest that the page does not answer.
+"""The page over many jobs at 100,000 sightings: how long it takes to write, to open in headless Chromium
+until its first rows are drawn, to turn a page and to look through all sightings; the longest without an
+answer.
 """
 
 import statistics
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from _measure import arguments, report
+from _measure import abilities, arguments, report
 
 from reid.errors import ReidError
-from reid.files import write_json
 from serving.job.dashboard import write_dashboard
-from serving.job.layout import SIGHTINGS, JobFolder, crop_name
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.browser import CHROMIUM, Browser, chromium
+from tests.browser import CHROMIUM, LONGEST_TASK, Browser, chromium
+from tests.serving.job.dashboard.made_up_days import write_day
 
-_LONG_TASKS = (
-    "window.longest = 0; new PerformanceObserver(list => { for (const one of list.getEntries()) "
-    "longest = Math.max(longest, one.duration); }).observe({ type: 'longtask', buffered: true })"
+_FIRST_ROWS = (
+    "new MutationObserver((_, self) => { if (!document.querySelector('article')) return; self.disconnect(); "
+    "requestAnimationFrame(() => setTimeout(() => { window.firstRows = performance.now(); })); })"
+    ".observe(document, { childList: true, subtree: true });"
 )
-
-
-def write_job(folder: Path, day: int, count: int, cameras: int, rng: np.random.Generator) -> None:
-    """A day of made-up people: a tenth enrolled, the others unknown."""
-    folder.mkdir(parents=True)
-    start = datetime(2026, 5, 1, tzinfo=UTC) + timedelta(days=day)
-    seconds = np.sort(rng.uniform(6 * 3600, 22 * 3600, count))
-    who = rng.integers(0, max(count // 4, 1), count)
-    rows = []
-    for number, (at, person) in enumerate(zip(seconds, who, strict=True)):
-        camera, known = f"camera-{number % cameras:02d}", person % 10 == 0
-        moment = start + timedelta(seconds=float(at))
-        rows.append(
-            dict.fromkeys(SIGHTINGS.names, 1)
-            | {"camera": camera, "tracklet": number, "start_time": moment}
-            | {"end_time": moment + timedelta(seconds=20), "crop": crop_name(camera, number)}
-            | {"identity": f"person-{person}" if known else "unknown"}
-            | {"provisional": None if known else f"unknown-{person}", "nearest": None, "runner_up": None}
-        )
-    pq.write_table(pa.Table.from_pylist(rows, schema=SIGHTINGS), JobFolder(folder).sightings)
-    record = {"job": {"cameras": [], "gallery": "people.db"}, "finished": "2026-06-01T00:00:00+00:00"}
-    write_json(JobFolder(folder).record, record)
 
 
 def measured(browser: Browser, page: Path, rounds: int) -> dict[str, float]:
     """Milliseconds: medians over the rounds, of what the browser itself says."""
     found: dict[str, list[float]] = {}
+
+    def clicked(selector: str) -> float:
+        script = f"(() => {{ const t = performance.now(); document.querySelector('{selector}').click(); "
+        value: float = browser.run(script + "document.body.offsetHeight; return performance.now() - t; })()")
+        return value
+
     for _ in range(rounds):
-        browser.open(page)
-        browser.until("document.querySelectorAll('article').length > 0")
-        browser.run(_LONG_TASKS)
+        browser.open(page, watch=LONGEST_TASK + _FIRST_ROWS)
+        browser.until("window.firstRows > 0")
         entry = "performance.getEntriesByType('navigation')[0]"
+        found.setdefault("first rows", []).append(browser.run("firstRows"))
         found.setdefault("open", []).append(browser.run(f"{entry}.loadEventEnd"))
-        turned = "(() => { const t = performance.now(); document.querySelector('[data-go=\"1\"]').click(); "
-        found.setdefault("turn a page", []).append(
-            browser.run(turned + "document.body.offsetHeight; return performance.now() - t; })()")
-        )
+        found.setdefault("turn a page", []).append(clicked('[data-go="1"]'))
+        found.setdefault("go to the last page", []).append(clicked('[data-go="Infinity"]'))
         looked = (
             "(async () => { const t = performance.now(); form.elements.person.value = 'unknown-77'; "
             "await apply(); document.body.offsetHeight; return performance.now() - t; })()"
@@ -84,7 +64,7 @@ def main() -> None:
         place = Path(temporary)
         folders = [place / f"day-{day:02d}" for day in range(options.jobs)]
         for day, folder in enumerate(folders):
-            write_job(folder, day, options.sightings // options.jobs, options.cameras, rng)
+            write_day(folder, day, options.sightings // options.jobs, options.cameras, rng)
         began = time.perf_counter()
         write_dashboard(folders, place / "site.html")
         writing = time.perf_counter() - began
@@ -92,8 +72,8 @@ def main() -> None:
         with chromium(place / "profile") as browser:
             times = measured(browser, place / "site.html", options.rounds)
     size = f"{options.sightings:,} sightings of {options.jobs} jobs"
-    title = f"{size}: written in {writing:.2f} s, {megabytes:.1f} MB"
-    result = {"writing_s": writing, "megabytes": megabytes, "milliseconds": times}
+    title = f"{size}: written in {writing:.2f} s, {megabytes:.1f} MB ({abilities()})"
+    result = {"writing_s": writing, "megabytes": megabytes, "milliseconds": times, "processor": abilities()}
     report(title, ("in Chromium", "median ms"), list(times.items()), result, options.json)
 
 

@@ -85,9 +85,9 @@ def main() -> None:
         write_model(model, options.dim)
         for folder in folders:
             write_job(folder, options.sightings // options.jobs, options.dim, rng, model)
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         jobs = [open_seen(folder) for folder in folders]
-        opening = time.perf_counter() - began
+        opening, spent = time.perf_counter() - began, time.process_time() - spent
         index = faiss.IndexFlatL2(options.dim)
         index.add(np.concatenate([job.embeddings for job in jobs]))
         person = jobs[0].embeddings[0]
@@ -105,12 +105,13 @@ def main() -> None:
         processor = {name: processor_ms(run, options.rounds) for name, run in ways.items()}
     rows = [(name, 1000 * one.median, processor[name], one.peak_mb) for name, one in times.items()]
     faster = ratio(times["find"], times["FAISS"])
+    size = f"{options.sightings:,} sightings x {options.dim} of {options.jobs:,} jobs"
     title = (
-        f"{options.sightings:,} sightings x {options.dim}: opened in {opening:.2f} s, "
-        f"{faster:.2f} times as fast as FAISS"
+        f"{size}: opened in {opening:.1f} s ({spent:.2f} of a processor), {faster:.2f} times as fast as FAISS"
     )
     result = {
         "opening_s": opening,
+        "opening_processor_s": spent,
         "ratio": faster,
         "certain_ms": 1000 * times["find, with certainties"].median,
         "certain_processor_ms": processor["find, with certainties"],

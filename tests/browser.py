@@ -16,6 +16,11 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 _PATIENCE_S = 60.0
 SHIFT, CTRL = 8, 2  # modifiers of input events
+# For Browser.open: ``longest`` is the longest that the page did not answer until now, in ms; 0: never 50 ms.
+LONGEST_TASK = (
+    "window.longest = 0; new PerformanceObserver(list => { for (const one of list.getEntries()) "
+    "longest = Math.max(longest, one.duration); }).observe({ type: 'longtask' });"
+)
 
 
 class Browser:
@@ -46,8 +51,12 @@ class Browser:
         message, _, self._left = self._left.partition(b"\0")
         return dict(json.loads(message))
 
-    def open(self, page: Path, width: int = 1200, height: int = 900, scheme: str = "light") -> None:
-        """Show a page to somebody who likes ``scheme``, in place of the one before."""
+    def open(
+        self, page: Path, width: int = 1200, height: int = 900, scheme: str = "light", watch: str = ""
+    ) -> None:
+        """Show a page to somebody who likes ``scheme``, in place of the one before. The script ``watch`` runs
+        before anything of the page.
+        """
         self._session = ""
         if self._context:
             self.send("Target.disposeBrowserContext", browserContextId=self._context)
@@ -63,6 +72,9 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
+        if watch:
+            self.send("Page.enable")  # or the script is not run
+            self.send("Page.addScriptToEvaluateOnNewDocument", source=watch)
         self.send("Page.navigate", url=page.as_uri())
         self.until(f"location.href === {json.dumps(page.as_uri())} && document.readyState === 'complete'")
 

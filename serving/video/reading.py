@@ -164,9 +164,10 @@ def _decoded_from(
 
 def _packets_from(one: Opened, index: Index, key: int, way: str, pulse: Pulse) -> Iterator[tuple[int, Any]]:
     """Packets from the key frame number ``key`` on, with their places; each key frame on the way is compared
-    with the index.
+    with the index, as far as its frames reach: of a part of a file it does not know the key frames after
+    them, and a decoder takes some packets more before it gives the last frame.
     """
-    keys, target = index.keys, int(index.keys.place[key])
+    keys, target, end = index.keys, int(index.keys.place[key]), int(index.place.max())
     stream = packets(one, pulse)
     begin = 0
     if way != "front":
@@ -177,7 +178,7 @@ def _packets_from(one: Opened, index: Index, key: int, way: str, pulse: Pulse) -
         begin += 1
     n = int(np.searchsorted(keys.place, begin))
     for place, packet in enumerate(stream, start=begin):
-        if packet.is_keyframe:
+        if packet.is_keyframe and place <= end:
             known = n < len(keys.place) and keys.place[n] == place
             if (known and not _same(packet, index, n)) or (not known and way != "front"):
                 raise _AstrayError

@@ -75,12 +75,13 @@ def reach(url: str, patch: pytest.MonkeyPatch) -> None:
 
 class CuttingProxy:
     """Passes connections on to a server, and cuts the first ``cuts`` after ``after`` bytes of answer, or of
-    what is sent.
+    what is sent. ``answered`` counts the bytes of all answers.
     """
 
     def __init__(self, url: str, cuts: int, after: int = 20_000, sent: bool = False) -> None:
         host, _, port = url.removeprefix("http://").partition(":")
         self._to, self.left, self.cut = (host, int(port)), cuts, 0
+        self.answered, self._lock = 0, threading.Lock()
         self._budgets = (after, None) if sent else (None, after)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -96,14 +97,17 @@ class CuttingProxy:
             except OSError:
                 return
             server = socket.create_connection(self._to)
-            threading.Thread(target=self._pass, args=(client, server, self._budgets[0]), daemon=True).start()
-            threading.Thread(target=self._pass, args=(server, client, self._budgets[1]), daemon=True).start()
+            for one in ((client, server, self._budgets[0], False), (server, client, self._budgets[1], True)):
+                threading.Thread(target=self._pass, args=one, daemon=True).start()
 
-    def _pass(self, source: socket.socket, target: socket.socket, budget: int | None) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, budget: int | None, answer: bool) -> None:
         seen = 0
         try:
             while data := source.recv(16_384):
                 seen += len(data)
+                if answer:
+                    with self._lock:
+                        self.answered += len(data)
                 if budget is not None and seen > budget and self.left > 0:
                     self.left -= 1
                     self.cut += 1

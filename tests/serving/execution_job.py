@@ -24,9 +24,9 @@ WALKS = [
 SEGMENT_S = 5.0  # of 26 s: six segments a camera
 
 
-def match_command(place: Path, out: Path, *options: str) -> list[str]:
-    """The command that does the job of a place in a process of its own."""
-    words = [sys.executable, "-m", "pipelines.cli", "match", str(place / "job.yaml"), "--out", str(out)]
+def match_command(place: Path, out: Path, *options: str, job: str = "job.yaml") -> list[str]:
+    """The command that does a job of a place in a process of its own."""
+    words = [sys.executable, "-m", "pipelines.cli", "match", str(place / job), "--out", str(out)]
     return [*words, "--quiet", "--segment-s", str(SEGMENT_S), *options]
 
 
@@ -49,6 +49,15 @@ def make_place(folder: Path, cameras: int = 2) -> Path:
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     return folder
+
+
+def in_store(place: Path, sources: dict[str, str]) -> Path:
+    """``stored.yaml``, the job of a place with other sources."""
+    job = yaml.safe_load((place / "job.yaml").read_text())
+    for camera in job["cameras"]:
+        camera["source"] = sources[camera["id"]]
+    (place / "stored.yaml").write_text(yaml.safe_dump(job))
+    return place / "stored.yaml"
 
 
 def same_rows(one: Path, other: Path) -> None:

@@ -41,15 +41,17 @@ function card(row) {
 }
 
 const row = (part, at) => block(part).map(column => column[at]);
+const fitting = () => rows ? rows.length / 2 : index.count;
 function show() {
-  const count = rows ? rows.length / 2 : index.count, last = Math.min(place + PAGE, count), shown = [];
+  const count = fitting(), last = Math.min(place + PAGE, count), shown = [];
   for (let at = place; at < last; at++) {
     shown.push(card(rows ? row(rows[2 * at], rows[2 * at + 1]) : row(Math.floor(at / size), at % size)));
   }
   list.replaceChildren(...shown);
   said.textContent = count ? `${(place + 1).toLocaleString("en")} to ${last.toLocaleString("en")} of ${count.toLocaleString("en")}` : "none";
-  document.querySelector('[data-go="-1"]').disabled = place === 0;
-  document.querySelector('[data-go="1"]').disabled = last >= count;
+  for (const button of document.querySelectorAll("[data-go]")) {
+    button.disabled = +button.dataset.go < 0 ? place === 0 : last >= count;
+  }
 }
 
 function wanted() {
@@ -89,7 +91,8 @@ form.addEventListener("reset", () => setTimeout(apply));
 form.addEventListener("submit", event => event.preventDefault());
 document.querySelector(".pages").addEventListener("click", event => {
   if (!event.target.dataset.go) return;
-  place = Math.max(0, place + PAGE * +event.target.dataset.go);
+  const last = Math.floor((fitting() - 1) / PAGE);  // page
+  place = Math.max(0, PAGE * Math.min(last, place / PAGE + +event.target.dataset.go));
   show();
 });
 document.addEventListener("click", event => {

@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import yaml
 
 from serving.job.run import Execution, run_job
 from serving.spec import load_job
-from tests.serving.bucket import Bucket, bucket, no_secret_in
-from tests.serving.execution_job import SEGMENT_S, make_place, same_rows
+from serving.stores.blocks import BLOCK
+from tests.serving.bucket import Bucket, CuttingProxy, bucket, no_secret_in, reach
+from tests.serving.execution_job import SEGMENT_S, in_store, make_place, same_rows
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,15 +26,6 @@ ROOT = Path(__file__).parents[3]
 def footage() -> Iterator[Bucket]:
     with pytest.MonkeyPatch.context() as patch, bucket(patch) as one:
         yield one
-
-
-def in_store(place: Path, sources: dict[str, str]) -> Path:
-    """The job of a place with other sources."""
-    job = yaml.safe_load((place / "job.yaml").read_text())
-    for camera in job["cameras"]:
-        camera["source"] = sources[camera["id"]]
-    (place / "stored.yaml").write_text(yaml.safe_dump(job))
-    return place / "stored.yaml"
 
 
 def command(job: Path, out: Path) -> list[str]:
@@ -69,6 +63,48 @@ def test_an_object_that_cannot_be_read_is_said_and_the_rest_is_there(footage: Bu
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("camera two: video s3://footage/none/*.avi does not exist")
     assert "testing" not in done.stdout + done.stderr
+
+
+def write_five_minutes(path: Path) -> int:
+    """A picture a second and a key frame every ten, of about 2 Mbit/s; its size."""
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 255, (360, 480, 3), np.uint8) for _ in range(8)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast", "crf": "11"})
+        stream.width, stream.height, stream.pix_fmt = 480, 360, "yuv420p"
+        stream.codec_context.gop_size = 10
+        for number in range(300):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(images[number % 8])))
+        container.mux(stream.encode())
+    return path.stat().st_size
+
+
+@pytest.mark.slow
+def test_a_stored_file_is_read_once_but_for_the_borders_of_segments(footage: Bucket, tmp_path: Path) -> None:
+    """By the bytes that the store sends, to all processes together."""
+    place = make_place(tmp_path, cameras=1)
+    size = write_five_minutes(place / "long.mp4")
+    (place / "boxes.txt").write_text("".join(f"{n},-1,100,100,60,150,1,-1,-1,-1\n" for n in range(1, 301)))
+    job = yaml.safe_load((place / "job.yaml").read_text()) | {"detector": {"name": "mot"}}
+    source = footage.put(place / "long.mp4", "long.mp4")
+    job["cameras"] = [{"id": "one", "source": source, "detections": "boxes.txt"}]
+    (place / "job.yaml").write_text(yaml.safe_dump(job))
+    sent: dict[int, int] = {}
+    proxy = CuttingProxy(footage.url, cuts=0)
+    with pytest.MonkeyPatch.context() as patch:
+        reach(proxy.url, patch)
+        for workers in (1, 2):
+            before = proxy.answered
+            execution = Execution(60, workers)
+            done = run_job(load_job(place / "job.yaml"), place / f"{workers}", execution=execution)
+            assert not done.problems
+            sent[workers] = proxy.answered - before
+    proxy.close()
+    same_rows(place / "1", place / "2")
+    assert size <= sent[1] < 1.01 * size  # index and pictures
+    # Of a process: the head and the table at the end. Of a border: what lies before it to the key frame two
+    # seconds earlier, and the block that it cuts.
+    assert sent[2] < size + (2 * 2 + 2 * 4) * BLOCK
 
 
 @pytest.mark.slow

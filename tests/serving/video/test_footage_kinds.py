@@ -17,7 +17,7 @@ import pytest
 
 from serving.job.segments.segment import plan_segments
 from serving.spec import Camera
-from serving.video import Footage, open_footage, read_frames
+from serving.video import Footage, open_footage, read_frames, reading
 from tests.serving.numbered import encode, number_of, numbered
 
 FRAMES = 160
@@ -414,3 +414,26 @@ def test_an_avi_with_dropped_frames_is_whole_until_it_is_cut(base: Fraction, tmp
         place = [packet.pos for packet in whole.demux(video=0) if packet.size][40]
     path.write_bytes(path.read_bytes()[:place])
     assert "is cut off" in open_footage([str(path)]).problems[0]
+
+
+@pytest.mark.parametrize("name", ["part.mp4", "part.mkv", "part.ts", "part.avi"])
+def test_a_part_that_ends_before_a_key_frame_is_read_once(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As segments do whose length is a multiple of the distance of key frames. The decoder is given the key
+    frame after the end, of which the part's index says nothing, before it gives the last frame.
+    """
+    path = write(tmp_path / name, g=10, bf=2, x264_params="scenecut=0")
+    footage, openings = open_footage([str(path)]), list[str]()
+    opened = reading.opened
+
+    def counted(source: str, **more: Any) -> Any:
+        openings.append(source)
+        return opened(source, **more)
+
+    monkeypatch.setattr(reading, "opened", counted)
+    for first, last in ((91, 120), (99, 130)):
+        openings.clear()
+        part = footage.part(first, last)
+        assert numbers(part, first, last) == rows(first, last)
+        assert len(openings) == 1

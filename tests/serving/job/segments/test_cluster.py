@@ -1,5 +1,5 @@
-"""A Ray cluster of two nodes, each started as an operator would, of which one is killed while it works on a
-segment; and one whose nodes have folders of their own.
+"""Ray clusters of nodes that are each started as an operator would: nodes that are killed while they work on
+a segment, and nodes that have folders of their own.
 """
 
 import os
@@ -13,13 +13,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from serving.job.run import Execution, run_job
 from serving.spec import load_job
-from tests.serving.execution_job import SEGMENT_S, make_place, match_command, same_rows
+from tests.serving.bucket import Bucket, bucket
+from tests.serving.execution_job import SEGMENT_S, in_store, make_place, match_command, same_rows
 
 pytestmark = pytest.mark.slow
 
@@ -62,10 +64,25 @@ def end(node: subprocess.Popen[bytes]) -> None:
     node.wait()
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Of the nodes and of the job: the secret by which they know each other."""
-    secret = tmp_path / "token"
+@dataclass(frozen=True)
+class Node:
+    """A node's processors, the command that starts it in a place of its own, and its folder for parcels."""
+
+    processors: int
+    cache: Path
+    behind: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def footage() -> Iterator[Bucket]:
+    with pytest.MonkeyPatch.context() as patch, bucket(patch) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, footage: Bucket) -> dict[str, str]:
+    """Of the nodes and of the job: the secret by which they know each other, and the way to the store."""
+    secret = tmp_path_factory.mktemp("secret") / "token"
     secret.write_text(secrets.token_hex(32))
     more = {
         "RAY_AUTH_MODE": "token",
@@ -76,42 +93,51 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | more
 
 
-@pytest.fixture
-def cluster(environment: dict[str, str]) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a cluster and its two nodes, of one processor each."""
-    with nodes_of(environment, 1, []) as started:
-        yield started
+@pytest.fixture(scope="module")
+def hidden_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is empty for the nodes of ``cluster``, where mounts are allowed."""
+    return tmp_path_factory.mktemp("hidden")
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    environment: dict[str, str], hidden_place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]], list[Path]]]:
+    """The address of a cluster, its three nodes of one processor each, of which each test may kill the last,
+    and their folders for parcels. Starting it costs more than a job: the tests share it.
+    """
+    behind = hidden(hidden_place) if may_hide(hidden_place) else []
+    caches = [tmp_path_factory.mktemp(f"cache-{number}") for number in range(3)]
+    with nodes_of(environment, *(Node(1, cache, behind) for cache in caches)) as (address, nodes):
+        yield address, nodes, caches
 
 
 @contextmanager
 def nodes_of(
-    environment: dict[str, str], head_processors: int, second: list[str], **more: str
+    environment: dict[str, str], *wanted: Node
 ) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A cluster of two nodes. The first has ``head_processors``, the second is started by the command
-    ``second`` with ``more`` in its environment, and has one.
-    """
+    """A cluster of such nodes, the first at its head."""
     place = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
     command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
     head = [
         "--head",
-        f"--num-cpus={head_processors}",
         f"--port={address.rpartition(':')[2]}",
         "--include-dashboard=false",
         f"--temp-dir={place}",
     ]
-    nodes = []
+    nodes: list[subprocess.Popen[bytes]] = []
     try:
-        for line, its in (
-            ([*command, *head], environment),
-            ([*second, *command, "--num-cpus=1", f"--address={address}"], environment | more),
-        ):
+        for one in wanted:
+            role = [f"--address={address}"] if nodes else head
+            line = [*one.behind, *command, f"--num-cpus={one.processors}", *role]
+            its = environment | {"XDG_CACHE_HOME": str(one.cache)}
             nodes.append(
                 subprocess.Popen(line, env=its, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
             wait_for(lambda: any("raylet/raylet" in title(pid) for pid in descendants(nodes[-1].pid)))
-        yield address, nodes
+        yield address, [*nodes]
     finally:
         for node in reversed(nodes):
             end(node)
@@ -125,28 +151,71 @@ def wait_for(condition, seconds: float = 60.0) -> None:  # type: ignore[no-untyp
         time.sleep(0.02)
 
 
-def test_a_killed_nodes_segments_are_taken_over(
-    tmp_path: Path, environment: dict[str, str], cluster: tuple[str, list[subprocess.Popen[bytes]]]
+def killed_while_it_works(
+    command: list[str], environment: dict[str, str], node: subprocess.Popen[bytes], work: Path
 ) -> None:
-    address, (_, second) = cluster
-    place = make_place(tmp_path, cameras=1)
-    straight = run_job(load_job(place / "job.yaml"), place / "straight", execution=Execution(SEGMENT_S)).out
-    command = match_command(place, place / "out", "--ray", address)
+    """Run a job to its end, and kill a node while it works on one of the job's segments and others are done:
+    the job that goes on has ``work`` for its segments.
+    """
     job = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    # A worker bears the name of what it works on.
-    wait_for(
-        lambda: (
-            job.poll() is not None
-            or any(title(pid).startswith("ray::_remote") for pid in descendants(second.pid))
+    try:
+        # A worker bears the name of what it works on.
+        wait_for(
+            lambda: (
+                job.poll() is not None
+                or (
+                    list(work.glob("[!.]*/counts.json"))
+                    and any(title(pid).startswith("ray::_remote") for pid in descendants(node.pid))
+                )
+            ),
+            240,
         )
-    )
-    assert job.poll() is None, job.stderr.read() if job.stderr else ""
-    end(second)
-    _, complaints = job.communicate(timeout=120)
+        assert job.poll() is None, job.stderr.read() if job.stderr else ""
+        end(node)
+        _, complaints = job.communicate(timeout=240)
+    finally:
+        job.kill()
     assert job.returncode == 0, complaints
+
+
+def test_a_killed_nodes_segments_are_taken_over(
+    tmp_path: Path,
+    environment: dict[str, str],
+    cluster: tuple[str, list[subprocess.Popen[bytes]], list[Path]],
+) -> None:
+    address, nodes, _ = cluster
+    place = make_place(tmp_path, cameras=1)
+    straight = run_job(load_job(place / "job.yaml"), place / "straight", execution=Execution(SEGMENT_S)).out
+    command = match_command(place, place / "out", "--ray", address)
+    killed_while_it_works(command, environment, nodes.pop(), place / ".out.work")
     same_rows(straight, place / "out")
+
+
+def test_a_killed_nodes_segments_are_taken_over_by_one_that_has_none_of_the_jobs_folders(
+    hidden_place: Path,
+    footage: Bucket,
+    environment: dict[str, str],
+    cluster: tuple[str, list[subprocess.Popen[bytes]], list[Path]],
+) -> None:
+    """No node sees where model and job lie, nor what another was sent; the footage is in a store."""
+    if not may_hide(hidden_place):
+        pytest.skip("mount namespaces need root")
+    address, nodes, caches = cluster
+    place = make_place(hidden_place)
+    straight = run_job(load_job(place / "job.yaml"), place / "straight", execution=Execution(SEGMENT_S)).out
+    in_store(place, {name: footage.put(place / f"{name}.avi", f"{name}.avi") for name in ("one", "two")})
+    for name in ("one", "two"):
+        (place / f"{name}.avi").unlink()
+    command = match_command(place, place / "out", "--ray", address, job="stored.yaml")
+    killed_while_it_works(command, environment, nodes.pop(), place / ".out.work")
+    same_rows(straight, place / "out")
+    model = (place / "model" / "model.json").read_bytes()
+    # The dead one had been sent the model, too, into its own folder.
+    for cache in caches[: len(nodes) + 1]:
+        (sent,) = cache.glob("reid-parcels-*/*/model.json")
+        assert sent.read_bytes() == model
 
 
 def hidden(folder: Path) -> list[str]:
@@ -172,7 +241,8 @@ def test_a_node_without_the_jobs_folders_gives_the_same_rows(
     cache = tmp_path / "cache-of-second"
     command = [sys.executable, "-m", "pipelines.cli", "match", str(place / "job.yaml"), "--quiet"]
     command += ["--segment-s", str(SEGMENT_S)]
-    with nodes_of(environment, 0, hidden(folder), XDG_CACHE_HOME=str(cache)) as (address, _):
+    nodes = Node(0, tmp_path / "cache-of-first"), Node(1, cache, hidden(folder))
+    with nodes_of(environment, *nodes) as (address, _):
         jobs = [
             subprocess.Popen(
                 [*command, "--out", str(place / name), "--ray", address],
