@@ -26,7 +26,9 @@ def test_points_give_the_floor_that_the_camera_has(origin: tuple[float, float]) 
     floor = floor_of(camera, "passage", 3)
     assert floor is not None
     for x, z in PLACES:
-        np.testing.assert_allclose(metres(floor_matrix(floor.tolist()), camera.foot(x, z)[:2]), (x, z))
+        # one of the places is 0, of which no error is a small share
+        found = metres(floor_matrix(floor.tolist()), camera.foot(x, z)[:2])
+        np.testing.assert_allclose(found, (x, z), atol=1e-12)
     pairs = [[list(camera.foot(x, z)[:2]), [x + origin[0], z + origin[1]]] for x, z in PLACES]
     for given in (pairs[:4], pairs):
         found = floor_matrix(given)
