@@ -53,7 +53,7 @@ from reid.data.store import load_images
 from reid.data.synthetic.wardrobe import INGREDIENTS, LATER, WardrobeSpec, render_people
 from reid.errors import ReidError, UsageError
 from reid.evaluation import rank_gallery
-from reid.files import read_json, write_json
+from reid.files import existing, read_json, write_json
 from reid.memory import keep_freed_memory
 from reid.models.embedder import EmbeddingModel, build_model, load_model, save_model
 from reid.models.inference import embed_images
@@ -147,8 +147,6 @@ def trained(
         mix_styles(model, options.mix_styles)
     objective, plan = loss_and_batches(params, options.objective, int(data.labels.max()) + 1, model.dim)
     if options.teachers:
-        if half_precision(settings.precision):
-            raise UsageError("--teachers with bfloat16: add --set train.precision=float32")
         objective = taught_by(objective, Taught(model, options.teachers), options.teach)
     epochs: list[Epoch] = []
 
@@ -287,6 +285,11 @@ def main() -> None:
     spec = spec_with(spec, options.render)
     if options.save and options.instance_norm:
         raise UsageError("--save with --instance-norm: no other command builds such a network, leave one out")
+    if options.teachers and half_precision(params.train.precision):
+        raise UsageError("--teachers with bfloat16: add --set train.precision=float32")
+    taught_by_whom = [
+        hashlib.sha256(existing(f, "teacher").read_bytes()).hexdigest() for f in options.teachers
+    ]
     if options.sheet:
         contact_sheet(spec, options.sheet)
         return
@@ -315,11 +318,11 @@ def main() -> None:
         write_json(options.results, rows)
         print(name, {key: [round(v, 3) for v in value] for key, value in figures.items()}, flush=True)
 
-    untrained = (("ImageNet, untrained", imagenet), ("OSNet x0.25, MSMT17", partial(ready, OSNET)))
-    several = partial(together, options.teachers)
-    for name, features in (*untrained, *([("the teachers together", several)] if options.teachers else [])):
+    for name, features in (("ImageNet, untrained", imagenet), ("OSNet x0.25, MSMT17", partial(ready, OSNET))):
         if not any(row["name"] == name for row in rows):
             measured(name, features())
+    if options.teachers and not any(row.get("teachers") == taught_by_whom for row in rows):
+        measured("the teachers together", together(options.teachers), teachers=taught_by_whom)
     for name, own in trainings.items():
         parts = [
             asdict(own),
@@ -330,7 +333,7 @@ def main() -> None:
             options.objective,
         ]
         if options.teachers:
-            parts += [options.teach, [hashlib.sha256(f.read_bytes()).hexdigest() for f in options.teachers]]
+            parts += [options.teach, taught_by_whom]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         if any(row.get("digest") == digest for row in rows):
             continue

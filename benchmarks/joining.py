@@ -29,7 +29,6 @@ from reid.mot import MotTable, read_mot
 from reid.processors import processors
 from serving.job.afterwards.search import open_seen
 from serving.job.layout import JobFolder, name_of, xyxy_of
-from serving.job.preparation import decision_threshold
 from serving.job.run import run_job
 from serving.scoring import true_identities
 from serving.spec import Camera, DetectorSpec, Job, JoinSpec, Outputs
@@ -113,9 +112,12 @@ def joins(out: Path, town: Path, names: dict[tuple[str, int], str] | None = None
 
 def counted(town: Path, model: Path, detector: str, stretch: float) -> dict[str, Counter[str]]:
     """The joins of a town by every way, at so many times the model's threshold."""
-    out = town / "job"
-    calibrated, _ = decision_threshold(job_of(town, model, detector, False, False), load_card(model))
-    limit = stretch * calibrated
+    out, card = town / "job", load_card(model)
+    # as a job takes it: one of tracklets, else one of pictures, which this benchmark's calibration writes
+    calibrated = card.threshold("min", "tracklet") or card.threshold("min", "image")
+    if calibrated is None:
+        raise SystemExit(f"{model} has no calibrated threshold: run reid calibrate")
+    limit = stretch * calibrated.distance
     found = {}
     for way, known in WAYS.items():
         run_job(job_of(town, model, detector, *known, limit), out)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipelines.stage.console import progress_bar, run_stage, say
-from pipelines.stage.places import CATALOG, DATA, DATA_REPORT, TOWN
+from pipelines.stage.places import CATALOG, CROPS, DATA, DATA_REPORT, DATA_SUMMARY, FOOTAGE, PROBLEMS, TOWN
 from pipelines.stage.shortages import shortages
 from reid.config import Params, load_params
 from reid.data.catalog import SPLITS, Record, read_catalog, write_catalog
@@ -24,7 +24,6 @@ from reid.files import write_json
 from reid.processors import processors
 
 SYNTHETIC_PATTERN = r"(?P<identity>\d{4})_c(?P<camera>\d+)_"
-_OUTPUTS = ("crops", "footage")
 
 
 @dataclass
@@ -54,7 +53,9 @@ def render(params: Params, data: Path) -> list[Record]:
         identity: tuple(map(float, sample_person(spec.seed, int(identity)).as_vector()))
         for identity in identities
     }
-    records = split_people(read_folder(data / "crops", SYNTHETIC_PATTERN), test, params.data.query_per_camera)
+    records = split_people(
+        read_folder(data / CROPS.name, SYNTHETIC_PATTERN), test, params.data.query_per_camera
+    )
     poses = crop_poses(spec)
     return [
         replace(record, label_vector=vectors[record.identity], pose=poses[record.path.name])
@@ -74,8 +75,8 @@ def render_wardrobe(params: Params, data: Path) -> list[Record]:
         **town.model_dump(include=set(LATER)),
     )
     with progress_bar("rendering people") as progress:
-        write_people(spec, data / "crops", progress, _processes(spec.people * spec.images_per_person))
-    return read_folder(data / "crops", PATTERN)
+        write_people(spec, data / CROPS.name, progress, _processes(spec.people * spec.images_per_person))
+    return read_folder(data / CROPS.name, PATTERN)
 
 
 def _processes(crops: int) -> int:
@@ -97,7 +98,7 @@ def read_source(params: Params, data: Path) -> Source:
             f"{_WANTED.get(source.source, 'the unpacked data set')}"
         )
     root = Path(source.root or ".")
-    for name in _OUTPUTS:
+    for name in (CROPS.name, FOOTAGE.name):
         if not rendered and root.resolve().is_relative_to((data / name).resolve()):
             raise UsageError(
                 f"data.root is {root}: this stage replaces that folder; move the images elsewhere"
@@ -123,7 +124,7 @@ def read_source(params: Params, data: Path) -> Source:
         )
     if source.source == "footage":
         with progress_bar("cutting footage") as progress:
-            cut = cut_footage(root, data / "crops", **source.footage.model_dump(), progress=progress)
+            cut = cut_footage(root, data / CROPS.name, **source.footage.model_dump(), progress=progress)
         copies = [
             f"{name}: {count} more copies of the same frames and truth were left out"
             for name, count in cut.copies.items()
@@ -176,14 +177,14 @@ def main() -> None:
         from reid.data.blur import store_blurred
 
         with progress_bar("blurring heads") as progress:
-            rows = store_blurred(rows, DATA.resolve(), DATA.resolve() / "crops", progress)
+            rows = store_blurred(rows, DATA.resolve(), CROPS.resolve(), progress)
     write_catalog(rows, CATALOG)
     catalog = read_catalog(CATALOG)
     parts = {split: catalog.split(split) for split in SPLITS}
     counts = {
         split: {"images": len(part), "identities": len(set(part.identities))} for split, part in parts.items()
     }
-    write_json(DATA / "problems.json", [asdict(problem) for problem in done.problems])
+    write_json(PROBLEMS, [asdict(problem) for problem in done.problems])
     left_out = sum(problem.images_out for problem in done.problems)
     found = {
         "images_found": done.images_in,
@@ -192,11 +193,11 @@ def main() -> None:
         "problems": len(done.problems),
     }
     write_json(
-        DATA / "summary.json",
+        DATA_SUMMARY,
         {"splits": counts, **found, "boxes_not_cut": dict(source.left_out), "data_hash": catalog.data_hash},
     )
-    for name in _OUTPUTS:  # the stage's declared outputs, empty where the source has none
-        (DATA / name).mkdir(exist_ok=True)
+    for folder in (CROPS, FOOTAGE):  # the stage's declared outputs, empty where the source has none
+        folder.mkdir(exist_ok=True)
     if params.data.source != "synthetic":
         write_json(TOWN, {})
 

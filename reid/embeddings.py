@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from reid.errors import ReidError
 
-__all__ = ["check_dim", "check_embeddings", "pool"]
+__all__ = ["check_dim", "check_embeddings", "cosines", "pool"]
 
 _NORM_TOLERANCE = 1e-3
 
@@ -43,6 +43,17 @@ def check_dim(matrix: npt.NDArray[np.float32], dim: int | None) -> None:
             f"embeddings have {matrix.shape[1]} numbers a row but the gallery's have {dim}: use the "
             "gallery's own model"
         )
+
+
+def cosines(ours: npt.NDArray[np.floating], wanted: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """``(N,)``, of each row of ``(N, D)`` to the same row of the other; -1 for one without a direction, of
+    zeros or not finite, which agrees with nothing.
+    """
+    a, b = ours.astype(np.float64), wanted.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.einsum("nd,nd->n", a, b) / norms
+    return np.where(np.isfinite(found), np.clip(found, -1.0, 1.0), -1.0)
 
 
 def pool(embeddings: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:

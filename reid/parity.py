@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reid.embeddings import cosines
 from reid.errors import ReidError
 from reid.evaluation import rank_gallery
 
@@ -102,12 +103,7 @@ def measure_parity(reference: Embeddings, candidate: Embeddings, names: Sequence
         )
     if len(reference) == 0:
         raise ReidError("parity: there is no image to compare on: give held-out crops")
-    a, b = reference.astype(np.float64), candidate.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = np.einsum("nd,nd->n", a, b) / norms
-    # An embedding of zeros or NaN has no direction: that is no agreement at all.
-    cosine = np.where(np.isfinite(cosine), np.clip(cosine, -1.0, 1.0), -1.0)
+    cosine = cosines(reference, candidate)
     order = np.argsort(cosine, kind="stable")[:_WORST]
     worst = tuple((str(names[i]), float(cosine[i])) for i in order)
     return ParityReport(

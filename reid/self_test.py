@@ -13,6 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from reid.embeddings import cosines
 from reid.errors import ReidError
 from reid.files import atomic_path
 
@@ -37,11 +38,7 @@ class SelfTest:
 
     def cosines(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """``(N,)``, of a file's embeddings to the trained model's; -1 for one without a direction."""
-        ours, wanted = embeddings.astype(np.float64), self.embeddings.astype(np.float64)
-        norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(wanted, axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cosines = np.einsum("nd,nd->n", ours, wanted) / norms
-        return np.where(np.isfinite(cosines), cosines, -1.0)
+        return cosines(embeddings, self.embeddings)
 
 
 def write_self_test(test: SelfTest, path: Path) -> None:

@@ -235,6 +235,26 @@ def run_time_imports(path: Path) -> set[str]:
     return {module for module, name in serving_imports(path) if name not in for_types}
 
 
+def door_of(path: Path) -> set[str] | None:
+    """The names of a module's ``__all__``; None where it has none."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and "__all__" in map(ast.unparse, node.targets):
+            return set(ast.literal_eval(node.value))
+    return None
+
+
+DOORS = {module_of(path): door_of(path) for files in FILES.values() for path in files}
+
+
+@pytest.mark.parametrize("path", [path for files in FILES.values() for path in files], ids=str)
+def test_nobody_takes_from_a_module_what_its_door_does_not_name(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        door = DOORS.get(node.module or "") if isinstance(node, ast.ImportFrom) else None
+        if door is not None:
+            taken = {alias.name for alias in node.names if f"{node.module}.{alias.name}" not in DOORS}
+            assert taken <= door | {"__version__"}, f"{node.module} does not name these in its __all__"
+
+
 # `pipelines` itself holds the stages of dvc.yaml, each a file that `python -m` runs.
 FOLDERS = {path.parent for package in ("serving", "pipelines") for path in FILES[package]}
 

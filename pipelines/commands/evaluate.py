@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipelines.model.evaluation import Evaluation
     from reid.evaluation import Fall, PairedDifference
 
-__all__ = ["compare", "evaluate"]
+__all__ = ["KnownPeople", "Pattern", "Seed", "compare", "evaluate"]
 
 Bootstrap = Annotated[
     int, typer.Option(min=1, max=1_000_000, help="Draws of people for the confidence intervals.")
@@ -57,6 +57,7 @@ def evaluate(
     """How good is a model on these images? For any folder or catalog, by the Market-1501 protocol."""
     from pipelines.model.evaluation import NothingToFindError, choose_images, run_evaluation
     from pipelines.model.evaluation_files import write_results
+    from reid.evaluation.page import PAGE_NAME
 
     try:
         images = choose_images(root, pattern, catalog, _names(query_cameras), _names(gallery_cameras))
@@ -75,7 +76,7 @@ def evaluate(
         return
     _print_evaluation(result)
     if out is not None:
-        typer.echo(f"page: {out / 'evaluation.html'}")
+        typer.echo(f"page: {out / PAGE_NAME}")
 
 
 def compare(

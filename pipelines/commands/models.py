@@ -12,14 +12,13 @@ import typer
 from reid.errors import UsageError
 from reid.files import atomic_directory
 from reid.shipped import model_folder, shipped_models
+from serving.cli import AsJson
 
 if TYPE_CHECKING:
     from reid.card import ModelCard
     from reid.public import PublicModel
 
 __all__ = ["fetch", "list_models", "show_model"]
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def fetch(

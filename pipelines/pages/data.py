@@ -13,7 +13,7 @@ from reid.data.store import load_images
 from reid.evaluation.canvas import COLOURS, new_figure, save, style
 from reid.evaluation.page import Figure, Section, Table, write_page
 
-__all__ = ["write_data_page"]
+__all__ = ["used_notes", "write_data_page"]
 
 _LISTED = 25
 _DONE = {"leave_out": "left out", "keep": "kept"}

@@ -7,8 +7,10 @@ from pathlib import Path
 __all__ = [
     "CALIBRATION",
     "CATALOG",
+    "CROPS",
     "DATA",
     "DATA_REPORT",
+    "DATA_SUMMARY",
     "EVALUATION",
     "EXPORTED",
     "EXPORT_REPORT",
@@ -21,6 +23,7 @@ __all__ = [
     "METRICS_NAME",
     "MODELS",
     "PARAMS",
+    "PROBLEMS",
     "RESULTS",
     "SELECTED",
     "SELECTION",
@@ -32,7 +35,10 @@ PARAMS = Path("params.yaml")
 DATA = Path("data")
 CATALOG = DATA / "catalog.parquet"
 DATA_REPORT = DATA / "data_report.html"
+CROPS = DATA / "crops"
 FOOTAGE = DATA / "footage"
+PROBLEMS = DATA / "problems.json"
+DATA_SUMMARY = DATA / "summary.json"
 TOWN = DATA / "town.json"  # of rendered people; empty of others
 MODELS = Path("models")  # a folder for each objective and pre-training, see reid.model_files
 TRAIN_REPORTS = Path("reports/train")

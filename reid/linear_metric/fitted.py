@@ -12,7 +12,7 @@ from reid.errors import ReidError
 from reid.evaluation.checks import as_embeddings, unit_rows
 from reid.files import atomic_path, existing
 
-__all__ = ["FITTED_METRIC_NAME", "FittedMetric", "load_fitted_metric"]
+__all__ = ["FITTED_METRIC_NAME", "FittedMetric", "load_fitted_metric", "rbf"]
 
 FITTED_METRIC_NAME = "metric.safetensors"
 Floats = npt.NDArray[np.float32]

@@ -120,41 +120,6 @@ class ClassTree:
         order = np.argsort(distances, kind="stable")
         return order[: min(m, len(self.classes) - 1)].astype(np.int64)
 
-    def plot(self, path: Path | str) -> None:
-        """Draw the dendrogram with the level thresholds to a PNG; leaves are named while there is room for 60
-        of them.
-
-        Raises:
-            ReidError: there is a single class, which has no dendrogram.
-        """
-        if len(self.classes) < 2:
-            raise ReidError(
-                f"class tree of the single class {self.classes[0]} has no dendrogram: build it from "
-                "two classes or more"
-            )
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from scipy.cluster.hierarchy import dendrogram
-
-        figure = Figure(figsize=(12, 6), layout="constrained")
-        axes = figure.add_subplot()
-        named = len(self.classes) <= 60
-        dendrogram(
-            self.linkage,
-            ax=axes,
-            labels=self.classes if named else None,
-            no_labels=not named,
-            color_threshold=0,
-        )
-        for threshold in self.thresholds[self.thresholds <= 1.2 * self.linkage[-1, 2]]:
-            axes.axhline(float(threshold), linewidth=0.5, linestyle=":", color="tab:red")
-        axes.set_ylabel("mean squared distance")
-        axes.set_title(
-            f"{len(self.classes)} classes, {self.levels} levels from d_0 = {self.thresholds[0]:.3f} (dotted)"
-        )
-        with atomic_path(path) as temporary:
-            FigureCanvasAgg(figure).print_png(str(temporary))
-
     def save(self, path: Path | str) -> None:
         """Write the tree to an ``.npz`` file, whole or not at all."""
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:

@@ -19,7 +19,7 @@ from reid.models.timm_backbone import PREFIX, TimmBackbone, build_timm_net
 from reid.models.weights_file import load_weights, read_weights
 from reid.shipped import STATISTICS
 
-__all__ = ["BACKBONES", "Family", "build_backbone"]
+__all__ = ["BACKBONES", "Family", "build_backbone", "torchreid_network"]
 
 _RESNET_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _OSNET_STAGES = ("conv1", "maxpool", "conv2", "conv3", "conv4", "conv5")
@@ -35,7 +35,8 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
     return get_model(name, weights=get_model_weights(name)["IMAGENET1K_V1"] if pretrained else None)
 
 
-def _torchreid(name: str, pretrained: bool) -> nn.Module:
+def torchreid_network(name: str, pretrained: bool) -> nn.Module:
+    """A network of torchreid's zoo, for one class."""
     with warnings.catch_warnings():
         # Imported here, not above: it loads TensorBoard and says at every import that its compiled
         # evaluation, unused here, is missing.
@@ -92,8 +93,8 @@ class Family:
 
 
 _RESNET = Family(_torchvision, _RESNET_STAGES, "layer4", ("fc.",))
-_OSNET = Family(_torchreid, _OSNET_STAGES, None, ("fc.", "classifier."))
-_OSNET_AIN = Family(_torchreid, _OSNET_AIN_STAGES, None, ("fc.", "classifier."))
+_OSNET = Family(torchreid_network, _OSNET_STAGES, None, ("fc.", "classifier."))
+_OSNET_AIN = Family(torchreid_network, _OSNET_AIN_STAGES, None, ("fc.", "classifier."))
 
 BACKBONES: dict[str, Family] = {
     "resnet18": _RESNET,

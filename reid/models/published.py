@@ -2,7 +2,6 @@
 embeds with.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from reid.card import shipped_start
 from reid.errors import ReidError, UsageError
+from reid.models.backbones import torchreid_network
 from reid.models.fastreid import FASTREID, FastReIDNetwork, Variant, fastreid_names
 from reid.models.libraries import (
     OML,
@@ -64,13 +64,7 @@ class Published:
 
 
 def _torchreid(name: str, height: int, width: int) -> nn.Module:
-    with warnings.catch_warnings():
-        # It loads TensorBoard, and says at every import that its compiled evaluation, unused here, is
-        # missing.
-        warnings.filterwarnings("ignore", message="Cython evaluation")
-        from torchreid.reid.models import build_model
-
-        return build_model(name, num_classes=1, pretrained=False, use_gpu=False)
+    return torchreid_network(name, pretrained=False)
 
 
 def _fastreid(variant: Variant, height: int, width: int) -> nn.Module:

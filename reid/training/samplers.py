@@ -28,7 +28,7 @@ from reid.metric.offline_mining import mine_training_set
 from reid.options import fitting, one_of
 from reid.training.batches import Batches
 
-__all__ = ["SAMPLERS", "Mined", "SamplerPlan", "Source", "build_sampler"]
+__all__ = ["PK", "SAMPLERS", "Mined", "Neighbourhoods", "SamplerPlan", "Source", "build_sampler"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-__all__ = ["inside", "make_detections"]
+__all__ = ["Boxes", "inside", "make_detections"]
 
 Boxes = npt.NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Crop", "CropKeeper", "crop_quality"]
+__all__ = ["Crop", "CropKeeper", "crop_quality", "cut"]
 
 # width, height at which sharpness is measured, so that it does not depend on the person's size
 _PATCH = (

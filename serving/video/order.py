@@ -14,6 +14,8 @@ import numpy.typing as npt
 __all__ = [
     "GAP_S",
     "UNKNOWN",
+    "Floats",
+    "Ints",
     "continuous",
     "display_order",
     "frame_rate",

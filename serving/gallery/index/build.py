@@ -28,8 +28,8 @@ _NEAREST = 512  # references of each that are kept to tell who the nearest peopl
 _TRAINED = 80_000  # references that lists and codes are learned from
 _ROWS_A_LIST = 500
 _MAX_LISTS = 2000  # more cost more to learn than they save
-# References up to which the least is enough. At two million 60 a person are, at ten they find 98.2 % in all
-# lists, 120 99.5 % and 240 99.9 %.
+# References up to which the least is enough. At two million 60 a person are enough; at ten million they find
+# 98.2 % of the nearest people in all lists, 120 find 99.5 % and 240 find 99.9 %.
 _CROWDED = 3_000_000
 _WIDTH = 256  # numbers a row is turned into: in embeddings, the rest is nearly nothing
 LEAST = 512  # references: fewer are too few to learn codes from, and exact search of them takes no time

@@ -13,7 +13,7 @@ PLACES = {value.as_posix() for name in places.__all__ if isinstance(value := get
 TOLD_APART = {place for place in PLACES if "/" in place or "." in place} | {places.METRICS_NAME}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.py")), ids=str)
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").rglob("*.py")), ids=str)
 def test_no_other_module_spells_a_place(path: Path) -> None:
     if path == Path(places.__file__):
         return

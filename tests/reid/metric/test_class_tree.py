@@ -133,8 +133,7 @@ def test_classes_of_one_image_and_a_single_class():
     one = ClassTree.from_embeddings(x, np.zeros(9, dtype=int))
     assert one.merge_level(0, 0) == 0
     assert one.nearest(0, 3).tolist() == []
-    with pytest.raises(ReidError, match="single class"):
-        one.plot("unused.png")
+    assert one.linkage.shape == (0, 4)
 
 
 def test_opposite_classes_still_merge_at_the_top():
@@ -161,12 +160,6 @@ def test_broken_files_are_named(tmp_path):
     for name in ("text.npz", "other.npz", "pickled.npz"):
         with pytest.raises(ReidError, match=name):
             ClassTree.load(tmp_path / name)
-
-
-def test_the_plot_is_a_png(tmp_path):
-    for classes in (9, 80):
-        ClassTree.from_embeddings(*data(classes=classes)).plot(tmp_path / "tree.png")
-        assert (tmp_path / "tree.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_bad_input_is_named():

@@ -12,7 +12,7 @@ import numpy as np
 
 from reid.data.synthetic.wardrobe.fabric import COLUMNS, Floats
 
-__all__ = ["Buffers", "Camera3D", "Solid", "draw"]
+__all__ = ["Buffers", "Camera3D", "Point", "Solid", "draw"]
 
 Point = tuple[float, float, float]
 """The person's own axes: x to their left, y up from the ground, z ahead; body heights."""
