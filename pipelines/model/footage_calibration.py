@@ -27,7 +27,7 @@ from serving.runtime import Embedder, load
 from serving.scoring import plain, read_people
 from serving.scoring.crops import cut_crops
 from serving.spec import Job, source_files
-from serving.tracking import Tracklet, TrackletBuilder
+from serving.tracking import Tracklet, TrackletBuilder, is_somebody, least_frames
 from serving.video import frames_ahead, open_footage, queue_length
 
 __all__ = ["Seen", "calibrate_on_footage", "calibrate_on_truth", "together"]
@@ -166,12 +166,13 @@ def follow(job: Job, embedder: Embedder, threads: int | None) -> list[Seen]:
     footage = open_footage(source_files(camera), job.stall_s, camera.frame_rate, camera.file_starts)
     detector = build_detector(job.detector, camera, threads)
     builder = TrackletBuilder(job.tracker, job.crops, footage.fps / camera.step)
+    least = least_frames(job.tracker.min_frames, footage.fps / camera.step)
     found: list[Seen] = []
 
     def keep(tracklets: list[Tracklet]) -> None:
         for one in tracklets:
             sure = int((one.confidence >= builder.activation).sum())
-            if len(one.crops) >= _LEAST_CROPS and 2 * sure >= len(one.frames) >= job.tracker.min_frames:
+            if len(one.crops) >= _LEAST_CROPS and is_somebody(len(one.frames), sure, least):
                 images = [np.ascontiguousarray(crop.image[:, :, ::-1]) for crop in one.crops]
                 found.append(Seen(one.frames, one.boxes, embedder(images)))
 

@@ -20,7 +20,7 @@ from serving.tracking.crops import Crop, CropKeeper, crop_quality
 from serving.tracking.foresight import as_expected, expected
 from serving.video import Frame
 
-__all__ = ["SPARSE_S", "TRACKERS", "Tracklet", "TrackletBuilder", "bridged_s", "least_frames"]
+__all__ = ["SPARSE_S", "TRACKERS", "Tracklet", "TrackletBuilder", "bridged_s", "is_somebody", "least_frames"]
 
 _MIN_FRAGMENT = 3  # frames; less is a false detection
 # Further apart, somebody who walks is beside his last place and not on it: each box that no track takes
@@ -265,6 +265,13 @@ def least_frames(min_frames: int, fps: float) -> int:
     fewer, but two.
     """
     return min(min_frames, max(2, round(min_frames * fps / _USUAL_HZ)))
+
+
+def is_somebody(frames: int, sure: int, least: int) -> bool:
+    """Whether a tracklet of so many frames is a person: of ``least`` frames or more, and in half of them as
+    sure as it takes to start one. The others are things that look a little like a person for a long time.
+    """
+    return frames >= least and 2 * sure >= frames
 
 
 def _common(spec: TrackerSpec, fps: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from serving.job.segments.segment import Segment
 from serving.job.segments.tables import PEOPLE
 from serving.job.sightings.linking import Ends, at_edge, chain, join_border, link_scores, neutral_distance
 from serving.spec import LinkSpec
-from serving.tracking import bridged_s, least_frames
+from serving.tracking import bridged_s, is_somebody, least_frames
 from serving.video import Footage
 
 __all__ = ["Member", "Sighting", "collect", "pooled"]
@@ -64,8 +64,7 @@ def collect(
 ) -> dict[str, list[Sighting]]:
     """Join the stored tracklets of each camera's segments into sightings, in order of their start.
 
-    What has fewer than ``min_frames`` frames is left out, and what was mostly less sure than it takes to
-    start a tracklet: things that look a little like a person for a long time.
+    What is nobody by :func:`~serving.tracking.is_somebody` is left out.
     """
     cameras = {run.camera.id: _across_borders(run.segments, work) for run in runs}
     if link.enabled:
@@ -95,7 +94,7 @@ def _numbered(camera: str, groups: list[list[Member]]) -> list[Sighting]:
 
 def _trusted(group: list[Member], min_frames: int) -> bool:
     frames, sure = (sum(int(member.row[name]) for member in group) for name in ("frames", "sure"))
-    return frames >= min_frames and 2 * sure >= frames
+    return is_somebody(frames, sure, min_frames)
 
 
 def pooled(members: Sequence[Member]) -> npt.NDArray[np.float32]:

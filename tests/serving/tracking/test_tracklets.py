@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from reid.errors import UsageError
 from serving.spec import CropSpec, TrackerSpec
-from serving.tracking import TrackletBuilder, crop_quality, least_frames
+from serving.tracking import TrackletBuilder, crop_quality, is_somebody, least_frames
 from serving.tracking.crops import CropKeeper
 from serving.tracking.tracklets import TRACKERS
 from serving.video import Frame
@@ -193,3 +193,9 @@ def test_two_frames_of_one_time_are_followed_without_a_word(recwarn: pytest.Warn
         )
     assert [len(one.frames) for one in builder.finish()] == [6, 6]
     assert not [one for one in recwarn if "timestamp" in str(one.message)]
+
+
+def test_a_tracklet_too_short_or_mostly_unsure_is_nobody() -> None:
+    assert is_somebody(5, 3, least=5) and is_somebody(6, 3, least=5)
+    assert not is_somebody(4, 4, least=5)
+    assert not is_somebody(7, 3, least=5)
