@@ -86,17 +86,16 @@ def rendered(network: Features, people: int, held_out: int, town: int = 7) -> Wo
     """People of a synthetic town, four pictures in each of three cameras; another ``town`` has others of
     both.
     """
-    images, who, seen_by = town_pictures(people, town, HEIGHT, WIDTH)
-    poses = crop_poses(TownSpec(people=people, seed=town, image_height=HEIGHT, image_width=WIDTH))
-    labels = np.asarray(list(poses.values()))
+    spec = TownSpec(people=people, seed=town, image_height=HEIGHT, image_width=WIDTH)
+    images, who, seen_by = town_pictures(spec)
+    labels = np.asarray(list(crop_poses(spec).values()))
     return World("rendered", network, images, network(images), who, seen_by, held_out, labels)
 
 
 def town_pictures(
-    people: int, town: int, height: int, width: int
+    spec: TownSpec,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
-    """Crops (N, height, width, 3) of a town's people, who is on them, and in which camera."""
-    spec = TownSpec(people=people, seed=town, image_height=height, image_width=width)
+    """Crops (N, H, W, 3) of a town's people, who is on them, and in which camera."""
     names = [name.removesuffix(".jpg").split("_") for name in crop_poses(spec)]
     keys = [(int(who), int(camera[1:]), int(n)) for who, camera, n in names]
     images = np.stack([render_crop(spec, *key) for key in keys])

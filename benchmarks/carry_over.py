@@ -50,6 +50,7 @@ from _people import (
 from reid.config import load_params, with_values
 from reid.data.datasets.folder import read_folder
 from reid.data.store import load_images
+from reid.data.synthetic import TownSpec
 from reid.data.synthetic.wardrobe import INGREDIENTS, LATER, WardrobeSpec, render_people
 from reid.errors import ReidError, UsageError
 from reid.evaluation import rank_gallery
@@ -118,9 +119,9 @@ class Thermometer:
         return cls(images, people, cameras % 2)
 
     @classmethod
-    def town(cls, people: int, seed: int, height: int, width: int) -> "Thermometer":
+    def town(cls, spec: TownSpec) -> "Thermometer":
         """People whom the town's renderer draws, as two of its cameras see them."""
-        images, who, seen_by = town_pictures(people, seed, height, width)
+        images, who, seen_by = town_pictures(spec)
         two = np.isin(seen_by, np.unique(seen_by)[:2])
         return cls(images[two], who[two], seen_by[two])
 
@@ -306,7 +307,7 @@ def main() -> None:
     thermometers = {
         "rendered": Thermometer.made(other),
         "other options": Thermometer.made(unseen),
-        "town": Thermometer.town(100, options.seed, *size.values()),
+        "town": Thermometer.town(TownSpec(people=100, seed=options.seed, **size)),
         "PKU-Reid": Thermometer.real(PKU, *size.values()),
         "CUHK03": Thermometer.real(CUHK03, *size.values(), options.cuhk03_people),
     }

@@ -1,9 +1,9 @@
 """The files of a trained model's folder are named in one place."""
 
-import ast
 from pathlib import Path
 
 from reid import model_files
+from tests.literals import texts_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,9 +15,4 @@ def test_no_other_module_spells_a_name() -> None:
         for path in sorted((ROOT / package).rglob("*.py")):
             if path == Path(model_files.__file__):
                 continue
-            texts = {
-                node.value
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.Constant) and isinstance(node.value, str)
-            }
-            assert not {text for text in texts if text.rpartition("/")[2] in names}, path
+            assert not {text for text in texts_in(path) if text.rpartition("/")[2] in names}, path

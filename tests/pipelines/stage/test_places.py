@@ -1,11 +1,11 @@
 """The places where stages write are named in one module, as dvc.yaml names them."""
 
-import ast
 from pathlib import Path
 
 import pytest
 
 from pipelines.stage import places
+from tests.literals import texts_in
 
 ROOT = Path(__file__).parents[3]
 PLACES = {value.as_posix() for name in places.__all__ if isinstance(value := getattr(places, name), Path)}
@@ -15,14 +15,8 @@ TOLD_APART = {place for place in PLACES if "/" in place or "." in place} | {plac
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines").rglob("*.py")), ids=str)
 def test_no_other_module_spells_a_place(path: Path) -> None:
-    if path == Path(places.__file__):
-        return
-    texts = {
-        node.value
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    assert not texts & TOLD_APART
+    if path != Path(places.__file__):
+        assert not texts_in(path) & TOLD_APART
 
 
 def test_dvc_yaml_has_every_place() -> None:
